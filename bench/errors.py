@@ -1,0 +1,11 @@
+"""Faults that are the user's to mend, told in one line."""
+
+
+class BadInputError(Exception):
+    """Input that cannot be run; its message names the thing, the value and what would be right. Exit code 2."""
+
+
+def require(condition: bool, argument: str, value: object, expected: str) -> None:
+    """Raise `ValueError` with one sentence that names the argument, its value and the range, unless `condition`."""
+    if not condition:
+        raise ValueError(f"{argument} is {value!r}, but must be {expected}")
