@@ -1,0 +1,1 @@
+"""The attacks, one a file; each sees only what its threat model grants."""

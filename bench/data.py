@@ -1,0 +1,288 @@
+"""Data sets as tensors: fixed splits, normalised once, with a digest that pins every pixel, label and index.
+
+Nothing is ever chosen on the test split: hyperparameters, the round to report and the row to show are chosen on the
+validation split, which is cut from the training data by a permutation that no seed changes.
+"""
+
+import functools
+import hashlib
+import os
+import pickle
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.errors import BadInputError
+from bench.names import unknown
+from bench.rng import generator
+
+NUM_VALIDATION = 5_000  # of the training images of MNIST, Fashion-MNIST and CIFAR-10
+SPLIT_SEED = 0  # a constant of the benchmark: all seeds of a cell see the same splits
+
+NETWORK_FAULTS = (URLError, HTTPException, ConnectionError, TimeoutError)
+# What the readers of torchvision, pickle and numpy raise on a file that is cut short, overwritten or unreadable.
+FILE_FAULTS = (
+    *(OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AssertionError),
+    *(HTTPException, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images `x` (N, C, H, W), float32, contiguous and normalised, and their labels `y` (N,), int64."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Three splits in one scale; shared by all that load it in a process, so never write into its tensors.
+
+    `mean` and `std` (C,) are those of the training pixels in [0, 1]. `digest` is the start of a sha256 over the raw
+    pixels, the labels and the split.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    mean: Tensor
+    std: Tensor
+    digest: str
+    class_names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        channels, height, width = self.train.x.shape[1:]
+        return channels, height, width
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels in [0, 1] (..., C, H, W) in the scale of the splits."""
+        return (pixels - _per_channel(self.mean, pixels)) / _per_channel(self.std, pixels)
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        """The inverse of `normalise`: (..., C, H, W) with the data set's own images in [0, 1]; clamps nothing."""
+        return x * _per_channel(self.std, x) + _per_channel(self.mean, x)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a reader returns: all images (N, C, H, W) uint8, labels (N,), and the indices of the three splits."""
+
+    pixels: Tensor
+    labels: Tensor
+    splits: tuple[Tensor, Tensor, Tensor]
+    class_names: tuple[str, ...]
+    white: int = 255  # the value of a pixel at full intensity
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A known data set: `read(root, download)` finds `files` in `folder` of the root; no folder means embedded."""
+
+    name: str
+    description: str
+    read: Callable[[Path, bool], Source]
+    folder: str = ""
+    files: tuple[str, ...] = ()
+    downloadable: bool = True
+
+    def missing(self, root: Path) -> list[str]:
+        return [file for file in self.files if not (root / self.folder / file).is_file()]
+
+
+def available() -> dict[str, str]:
+    """Name and one line of every data set that `load` knows."""
+    return {name: spec.description for name, spec in SPECS.items()}
+
+
+def load(name: str, root: str | Path | None = None) -> Dataset:
+    """The data set `name`, memoised, from a torchvision root: `root`, else FEDSIEGE_DATA, else a download.
+
+    A given root is only read; the download goes to the user's cache (XDG_CACHE_HOME or ~/.cache). Embedded data sets
+    need no root and look at none. Raises `BadInputError` if the name is unknown, or the data missing or damaged.
+    """
+    if name not in SPECS:
+        raise BadInputError(unknown("data set", name, SPECS))
+    given = root or os.environ.get("FEDSIEGE_DATA")
+    return _load(name, Path(given).expanduser().resolve() if given and SPECS[name].folder else None)
+
+
+@functools.cache
+def _load(name: str, root: Path | None) -> Dataset:
+    spec = SPECS[name]
+    source = _read(spec, root) if spec.folder else spec.read(Path(), False)
+    mean, std = _moments(source)
+    train, validation, test = (_split(source, rows, mean, std) for rows in source.splits)
+    return Dataset(name, train, validation, test, mean, std, _digest(source), source.class_names)
+
+
+def _read(spec: DatasetSpec, given: Path | None) -> Source:
+    """The images from a root or by download; every fault of file or network becomes one line."""
+    root = given or _cache_dir()
+    try:
+        if given is None:
+            return _download(spec, root)
+        _check_files(spec, root)
+        return spec.read(root, False)
+    except FILE_FAULTS as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if given is None and (isinstance(error, NETWORK_FAULTS) or spec.missing(root)):
+            message = f"cannot download {spec.name} (no network?): set FEDSIEGE_DATA or --data to a torchvision root"
+        else:
+            cure = "fetch its files again" if given else "delete it to download it again"
+            message = f"{spec.name} under {root / spec.folder} is damaged or unreadable: {cure}"
+        raise BadInputError(f"{message} ({reason})") from error
+
+
+def _check_files(spec: DatasetSpec, root: Path) -> None:
+    if not root.is_dir():
+        raise BadInputError(f"data root {root} is not a directory: set FEDSIEGE_DATA or --data to a torchvision root")
+    if missing := spec.missing(root):
+        other = ", or to none to download it" if spec.downloadable else ""
+        raise BadInputError(
+            f"{spec.name} not found under {root}: expected {root / spec.folder} with {', '.join(missing)}; "
+            f"set FEDSIEGE_DATA or --data to a root that has it{other}"
+        )
+
+
+def _download(spec: DatasetSpec, root: Path) -> Source:
+    if not spec.downloadable:
+        file = Path(spec.folder, spec.files[0])
+        raise BadInputError(f"{spec.name} has no download: set FEDSIEGE_DATA or --data to a root that has {file}")
+    from filelock import FileLock
+
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / f"{spec.name}.lock"):  # workers that start together must not unpack over one another
+        return spec.read(root, True)
+
+
+def _cache_dir() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedsiege"
+
+
+def _moments(source: Source) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (C,) of the training pixels in [0, 1], from exact counts: alike on all machines."""
+    train = source.pixels[source.splits[0]]
+    values = torch.arange(256, dtype=torch.float64) / source.white
+    shares = torch.stack([torch.bincount(plane.flatten(), minlength=256) for plane in train.unbind(dim=1)]).double()
+    shares /= shares.sum(dim=1, keepdim=True)
+    mean = shares @ values
+    std = ((shares @ values.square()) - mean.square()).sqrt()
+    return mean.float(), std.float()
+
+
+def _split(source: Source, rows: Tensor, mean: Tensor, std: Tensor) -> Split:
+    x = source.pixels[rows].float().div_(source.white)  # in place: CIFAR-10 is 0.6 GB as float32
+    return Split(x.sub_(_per_channel(mean, x)).div_(_per_channel(std, x)), source.labels[rows])
+
+
+def _per_channel(values: Tensor, like: Tensor) -> Tensor:
+    return values.to(like)[:, None, None]
+
+
+def _digest(source: Source) -> str:
+    digest = hashlib.sha256()
+    for part in (source.pixels, source.labels, *source.splits):
+        digest.update(str(tuple(part.shape)).encode())
+        digest.update(part.numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def _permutation(name: str, size: int) -> Tensor:
+    return torch.randperm(size, generator=generator(SPLIT_SEED, "split", name))
+
+
+def _read_digits(root: Path, download: bool) -> Source:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = torch.from_numpy(digits.images).to(torch.uint8).unsqueeze(1)
+    train, validation, test = torch.split(_permutation("digits", len(pixels)), [1_197, 300, 300])
+    names = tuple(str(name) for name in digits.target_names)
+    return Source(pixels, torch.from_numpy(digits.target).long(), (train, validation, test), names, white=16)
+
+
+def _read_torchvision(root: Path, download: bool, *, name: str, kind: str, num_train: int) -> Source:
+    from torchvision import datasets
+
+    official, test = (getattr(datasets, kind)(root, train=train, download=download) for train in (True, False))
+    pixels = torch.cat([_channels_first(official.data), _channels_first(test.data)])
+    labels = torch.cat([torch.as_tensor(official.targets), torch.as_tensor(test.targets)])
+    sizes = (len(official.data), len(official.targets), len(test.data), len(test.targets))
+    if sizes != (num_train, num_train, 10_000, 10_000) or not 0 <= labels.min() <= labels.max() < len(test.classes):
+        raise ValueError(f"not {num_train} training and 10000 test images with a label each")  # MNIST has no checksums
+    order = _permutation(name, num_train)
+    splits = (order[:-NUM_VALIDATION], order[-NUM_VALIDATION:], torch.arange(num_train, len(labels)))
+    return Source(pixels, labels, splits, tuple(test.classes))
+
+
+def _read_cifar100_sample(root: Path, download: bool) -> Source:
+    with np.load(root / CIFAR100_SAMPLE / CIFAR100_SAMPLE_FILE) as sample:
+        pixels = _channels_first(sample["images"])
+        labels = torch.from_numpy(sample["fine_labels"]).long()
+        names = tuple(str(name) for name in sample["fine_label_names"])
+    everything = torch.arange(len(labels))
+    return Source(pixels, labels, (everything, everything, everything), names)
+
+
+def _channels_first(images: Tensor | np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
+    """Grey (N, H, W) or coloured (N, H, W, C) images as (N, C, H, W)."""
+    pixels = torch.as_tensor(images)
+    return pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+
+
+IDX_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
+CIFAR100_SAMPLE, CIFAR100_SAMPLE_FILE = "cifar-100-sample", "cifar100_test_100.npz"
+
+_SPECS = (
+    DatasetSpec("digits", "1,797 grey 8x8 digits of scikit-learn; embedded, no download", _read_digits),
+    DatasetSpec(
+        "mnist",
+        "70,000 grey 28x28 handwritten digits",
+        functools.partial(_read_torchvision, name="mnist", kind="MNIST", num_train=60_000),
+        "MNIST/raw",
+        IDX_FILES,
+    ),
+    DatasetSpec(
+        "fashion-mnist",
+        "70,000 grey 28x28 pieces of clothing",
+        functools.partial(_read_torchvision, name="fashion-mnist", kind="FashionMNIST", num_train=60_000),
+        "FashionMNIST/raw",
+        IDX_FILES,
+    ),
+    DatasetSpec(
+        "cifar10",
+        "60,000 coloured 32x32 photographs in 10 classes",
+        functools.partial(_read_torchvision, name="cifar10", kind="CIFAR10", num_train=50_000),
+        "cifar-10-batches-py",
+        CIFAR10_FILES,
+    ),
+    DatasetSpec(
+        "cifar100-sample",
+        "100 coloured 32x32 photographs, one a class, the same in all splits: for gradient inversion only",
+        _read_cifar100_sample,
+        CIFAR100_SAMPLE,
+        (CIFAR100_SAMPLE_FILE,),
+        downloadable=False,
+    ),
+)
+SPECS: dict[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}

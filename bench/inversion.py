@@ -1,0 +1,81 @@
+"""From a view to what a client revealed about its gradient: the part that all inversion attacks share.
+
+Learning rate, p_k, penalty and the previous model are public, so a linked real message gives the gradient itself; a sign
+message gives the sign of a known function of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.protocol import Alphabet
+from bench.threat import PublicFacts, RoundView, View
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One thing known about each of T targets.
+
+    With g the gradient at `params` (`(d,)`, or `(T, d)` a row a target): `target (T, d)` is g itself (with noise), or,
+    when `sign` is set, an estimate in [-1, 1] of sign(offset + lr * g).
+    """
+
+    params: Tensor
+    target: Tensor
+    sign: bool = False
+    offset: Tensor | None = None
+    lr: float = 1.0
+
+    def gradient_hint(self) -> Tensor:
+        """`(T, d)`: large where the gradient is large, for reading the label off the last layer."""
+        return self.target
+
+
+def observations(view: View, estimates: Sequence[Tensor]) -> list[Observation]:
+    """What the rounds of a view say about the targets' gradients; `estimates` are their messages `(T, d)` by round."""
+    facts, rounds = view.facts, view.rounds
+    if facts.alphabet is Alphabet.TERNARY:
+        return _from_signs(facts, rounds, estimates)
+    if facts.keeps_models:
+        return _from_kept_models(facts, rounds, estimates)
+    return [_from_update(facts, seen, estimate) for seen, estimate in zip(rounds, estimates, strict=True)]
+
+
+def _from_update(facts: PublicFacts, seen: RoundView, estimate: Tensor) -> Observation:
+    """Local SGD from the broadcast: update = -lr * (sum of the steps' gradients)."""
+    update = estimate * facts.setting.participants if facts.weighted else estimate
+    lr = facts.setting.learning_rate(seen.index)
+    return Observation(seen.broadcast, -update / (lr * facts.local_steps))
+
+
+def _from_kept_models(facts: PublicFacts, rounds: Sequence[RoundView], estimates: Sequence[Tensor]) -> list[Observation]:
+    """RSA's real messages w_i - w_0 give each kept model, and two in a row the gradient between them (eq. 3)."""
+    models = [seen.broadcast + estimate for seen, estimate in zip(rounds, estimates, strict=True)]
+    found = []
+    for seen, before, after in zip(rounds, models, models[1:], strict=False):
+        lr = facts.setting.learning_rate(seen.index)
+        gradient = (before - after) / lr + facts.penalty * torch.sign(seen.broadcast - before)
+        found.append(Observation(before, gradient))
+    return found
+
+
+def _from_signs(facts: PublicFacts, rounds: Sequence[RoundView], estimates: Sequence[Tensor]) -> list[Observation]:
+    """sign(w_0 - w_i) after the first step, from the common start: w_0^1 - w^0 + lr * g (eq. 8, 9; D18).
+
+    Later signs depend on a model that nobody but the client knows.
+    """
+    first, second = rounds[0], rounds[1]
+    lr = facts.setting.learning_rate(first.index)
+    offset = second.broadcast - first.broadcast
+    return [Observation(first.broadcast, estimates[1], sign=True, offset=offset, lr=lr)]
+
+
+def clipped(gradient: Tensor, facts: PublicFacts, lr: float) -> Tensor:
+    """The gradient `(k, d)` that a clipped update would show: scaled down where lr * |g| exceeds the clip norm."""
+    if facts.clip_norm is None:
+        return gradient
+    bound = facts.clip_norm / (lr * facts.local_steps)
+    norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    return gradient * (bound / norms.clamp(min=bound))

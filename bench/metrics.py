@@ -1,0 +1,37 @@
+"""What the bench measures with the truth in hand: accuracy of models, closeness of reconstructed images."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.data import Dataset, Split
+from bench.models import Model
+
+EVALUATION_BATCH = 2000
+
+
+def accuracy_and_loss(model: Model, params: Tensor, split: Split) -> tuple[float, float]:
+    """Share of right answers, and mean cross-entropy, of the model `(d,)` on a split."""
+    right, loss = 0, 0.0
+    for x, y in zip(split.x.split(EVALUATION_BATCH), split.y.split(EVALUATION_BATCH), strict=True):
+        logits = model.logits(params, x.to(params.dtype))
+        right += int((logits.argmax(dim=1) == y).sum())
+        loss += float(F.cross_entropy(logits, y, reduction="sum"))
+    return right / len(split.y), loss / len(split.y)
+
+
+def image_metrics(images: Tensor, truth: Tensor, dataset: Dataset) -> dict[str, Tensor]:
+    """MSE, PSNR (dB) and SSIM `(T,)` each of normalised images `(T, C, H, W)` against the truth, on pixels in [0, 1].
+
+    SSIM uses a uniform 7x7 window (Wang et al. 2004's alternative), which an 8x8 image still holds.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    guess = dataset.denormalise(images).clamp(0, 1).float()
+    pixels = dataset.denormalise(truth).float()
+    mse = (guess - pixels).square().flatten(1).mean(dim=1)
+    psnr = -10 * torch.log10(mse.clamp(min=1e-10))  # 100 dB stands for an exact copy
+    ssim = structural_similarity_index_measure(
+        guess, pixels, gaussian_kernel=False, kernel_size=7, reduction="none", data_range=1.0
+    )
+    return {"mse": mse, "psnr": psnr, "ssim": ssim.reshape(-1)}  # type: ignore[union-attr]

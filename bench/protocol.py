@@ -1,0 +1,189 @@
+"""What a defense is: a protocol between clients, channel and server, one method a step of the round.
+
+    local training -> upload (client) -> forged rows (engine) -> deliver (channel) -> aggregate (server)
+
+Each step sees what its party sees and no more: the clients' side their models, the server's side the delivered messages.
+No step is told who is Byzantine. Messages are updates, local model minus broadcast: the broadcast is public, so the two
+say the same, and a forged message weighs the same under every defense.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import ClassVar, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from bench.errors import require
+from bench.privacy import PrivacyClaim
+
+
+class Alphabet(StrEnum):
+    """What a message may hold."""
+
+    REAL = "real"
+    TERNARY = "ternary"  # int8 in {-1, 0, 1}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The public facts of a federation: what every client and the server know before the first round."""
+
+    num_clients: int
+    participants: int  # m, the clients of a round
+    dim: int  # d, the parameters of the model
+    rounds: int
+    lr: float
+    lr_decay: float | None
+    assumed_byzantine: float  # the fraction that the operator assumes, the same for every defense
+    delta: float  # at which composed privacy is stated
+
+    def learning_rate(self, round_index: int) -> float:
+        """alpha_k = lr / sqrt(1 + k / lr_decay), constant without a decay."""
+        return self.lr if self.lr_decay is None else self.lr / (1 + round_index / self.lr_decay) ** 0.5
+
+    @property
+    def num_byzantine(self) -> int:
+        """f, the assumed number of Byzantine clients among the participants of a round."""
+        return round(self.assumed_byzantine * self.participants)
+
+    @property
+    def participations(self) -> float:
+        """The rounds that a client takes part in, on average."""
+        return self.rounds * self.participants / self.num_clients
+
+
+@dataclass(frozen=True)
+class LocalRound:
+    """The clients' side of a round: their names `(m,)`, broadcast `(d,)`, local models `(m, d)`, weights p_k `(m,)`."""
+
+    index: int
+    clients: Tensor
+    setting: Setting
+    global_model: Tensor
+    local_models: Tensor
+    weights: Tensor
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class ServerRound:
+    """The server's side of a round: what it broadcast `(d,)` and the weights p_k `(k,)` of the delivered rows."""
+
+    index: int
+    setting: Setting
+    global_model: Tensor
+    weights: Tensor
+    generator: torch.Generator
+
+
+class PeerMessages(Protocol):
+    """What clients told each other before they uploaded (NISS: noise shares)."""
+
+    def legs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """(messages `(m, d)`, receivers `(m,)`), leg by leg: row k is what the round's client k sent to `receivers[k]`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What the clients of a round send: `messages (m, d)` to the server, perhaps `peers` among themselves."""
+
+    messages: Tensor
+    peers: PeerMessages | None = None
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What reaches the server. `senders (k,)` says whose row is whose; None when the channel unlinked them."""
+
+    rows: Tensor
+    senders: Tensor | None
+    mix: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
+
+    @property
+    def linked(self) -> bool:
+        return self.senders is not None
+
+    @cached_property
+    def messages(self) -> Tensor:
+        """`(k, d)` as the server sees them; a shuffler's permutation is drawn when somebody looks."""
+        return self.rows if self.mix is None else self.mix(self.rows)
+
+    def total(self) -> Tensor:
+        """The sum over the rows `(d,)`, which no permutation of them changes; exact for ternary messages."""
+        if self.rows.dtype == torch.int8:
+            return self.rows.sum(dim=0, dtype=torch.int32)
+        return self.rows.sum(dim=0)
+
+
+class Defense(BaseModel, ABC):
+    """Base of all defenses; fields are the parameters, with the paper's defaults where it gives them.
+
+    A plain aggregation rule overrides `aggregate` alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    alphabet: ClassVar[Alphabet] = Alphabet.REAL
+    keeps_models: ClassVar[bool] = False  # each client keeps a model of its own and takes RSA's step on it
+    weighted: ClassVar[bool] = False  # messages carry the weight p_k already; the server adds them up
+
+    def start(self, setting: Setting) -> None:
+        """Refuse, with `ValueError`, a setting that the defense cannot work in."""
+
+    def upload(self, local: LocalRound) -> Upload:
+        """The messages `(m, d)`; by default the plain updates."""
+        return Upload(local.local_models - local.global_model)
+
+    def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
+        """What reaches the server of `messages (m, d)`; by default all, each linked to its sender."""
+        return Delivered(messages, senders=torch.arange(len(messages), device=messages.device))
+
+    @abstractmethod
+    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        """The next global model `(d,)`."""
+
+    def claim(self, setting: Setting) -> PrivacyClaim | None:
+        """What the paper claims for one release; None where it claims nothing."""
+        return None
+
+    def composed(self, setting: Setting) -> PrivacyClaim | None:
+        """The claim composed over all that one client releases in a run."""
+        return None
+
+    def derived(self, setting: Setting) -> dict[str, float]:
+        """What the defense works out of its parameters and the setting (a noise level, a probability), for the record."""
+        return {}
+
+    def noise_variance(self, setting: Setting) -> float | None:
+        """The variance a coordinate of the noise that the claim rests on, in the message's units; None without one."""
+        return None
+
+    def clip_norm(self) -> float | None:
+        """The L2 norm to which clients clip their updates."""
+        return None
+
+    def tolerates(self, fraction: float, setting: Setting) -> bool:
+        """Whether the defense itself claims to work with this fraction of Byzantine clients; by default only with none."""
+        return fraction == 0
+
+    def upload_bytes(self, setting: Setting) -> int:
+        """Bytes a client uploads a round: float32, or two bits a ternary coordinate (errata D5)."""
+        return setting.dim * 4 if self.alphabet is Alphabet.REAL else -(-setting.dim // 4)
+
+    def peer_bytes(self, setting: Setting) -> int:
+        """Bytes a client sends to other clients a round."""
+        return 0
+
+
+def check_messages(messages: Tensor) -> None:
+    """Raise `ValueError` unless `messages` is a finite, non-empty matrix `(n, d)` with a message a row."""
+    require(messages.dim() == 2 and messages.numel() > 0, "messages", tuple(messages.shape), "a non-empty (n, d) tensor")
+    require(bool(torch.isfinite(messages).all()), "messages", "not finite", "finite numbers")

@@ -1,0 +1,81 @@
+"""Defenses and attacks by name: one file each, found without importing it, so that `list` starts at once.
+
+A built-in name is the name of its file under `defenses/` or `attacks/`; other packages register through the entry-point
+groups `fedsiege.defenses` and `fedsiege.attacks`, whose entries name the class.
+"""
+
+import ast
+import importlib
+import importlib.util
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+
+from bench.errors import BadInputError
+from bench.names import unknown
+
+Kind = Literal["defense", "attack"]
+PACKAGES: dict[Kind, str] = {"defense": "defenses", "attack": "attacks"}
+
+_registered: dict[Kind, dict[str, type]] = {"defense": {}, "attack": {}}
+Class = TypeVar("Class", bound=type)
+
+
+def register(kind: Kind, name: str) -> Callable[[Class], Class]:
+    """Class decorator: make a defense or an attack known as `name`. A second class under one name is refused."""
+
+    def decorate(cls: Class) -> Class:
+        other = _registered[kind].get(name)
+        if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(
+                f"{kind} name {name!r} is taken by {other.__module__}.{other.__qualname__}: give {cls.__qualname__} another"
+            )
+        cls.name = name  # type: ignore[attr-defined]
+        _registered[kind][name] = cls
+        return cls
+
+    return decorate
+
+
+def get(kind: Kind, name: str) -> type:
+    """The class registered as `name`; `BadInputError` with the nearest names where there is none."""
+    if name not in _registered[kind]:
+        if name in _built_in(kind):
+            importlib.import_module(f"{PACKAGES[kind]}.{name}")
+        elif name in (entries := _entry_points(kind)):
+            _registered[kind][name] = cast(type, entries[name].load())
+        else:
+            raise BadInputError(unknown(kind, name, names(kind)))
+    return _registered[kind][name]
+
+
+def names(kind: Kind) -> list[str]:
+    """All names of a kind, sorted."""
+    return sorted({*_built_in(kind), *_entry_points(kind), *_registered[kind]})
+
+
+def summaries(kind: Kind) -> dict[str, str]:
+    """One line for each name: the first line of its file's docstring, or of its class's where it came from elsewhere."""
+    lines = {name: _first_line(ast.get_docstring(ast.parse(path.read_text()))) for name, path in _built_in(kind).items()}
+    for name in names(kind):
+        if name not in lines:
+            lines[name] = _first_line(get(kind, name).__doc__)
+    return dict(sorted(lines.items()))
+
+
+def _built_in(kind: Kind) -> dict[str, Path]:
+    """The files of a package whose module registers a class under the file's own name."""
+    spec = importlib.util.find_spec(PACKAGES[kind])
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    files = (path for folder in spec.submodule_search_locations for path in Path(folder).glob("*.py"))
+    return {path.stem: path for path in sorted(files) if f'@register("{kind}", "{path.stem}")' in path.read_text()}
+
+
+def _entry_points(kind: Kind) -> dict[str, "importlib.metadata.EntryPoint"]:
+    return {entry.name: entry for entry in entry_points(group=f"fedsiege.{PACKAGES[kind]}")}
+
+
+def _first_line(docstring: str | None) -> str:
+    return (docstring or "").strip().split("\n", 1)[0]

@@ -1,0 +1,110 @@
+"""The two plain kinds of aggregation rule, each with the d-sized work done once, fast and in bounded memory.
+
+A row rule needs only inner products of the messages and answers with a weight a client; a coordinate rule looks at one
+coordinate over all clients. A rule's own file holds nothing but its idea.
+"""
+
+from abc import abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.protocol import Defense, Delivered, ServerRound, check_messages
+
+GRAM_BLOCK = 4096
+"""Coordinates whose products are added up in float32 before the sum goes on in float64."""
+
+CANCELLATION = 1e-3
+"""Below this share of the norms, a squared distance from float32 products is not trusted."""
+
+COORDINATE_BLOCK_BYTES = 2**20
+"""A transposed block of coordinates that stays in a core's cache."""
+
+
+class RowRule(Defense):
+    """A rule whose aggregate is `weights(gram) @ messages`."""
+
+    @abstractmethod
+    def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
+        """Weights `(n,)` from the Gram matrix `(n, n)` of the centred messages."""
+
+    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        weights = self.weights(gram_matrix(delivered.messages), server.setting.num_byzantine)
+        return server.global_model + weights.to(delivered.messages.dtype) @ delivered.messages
+
+
+def gram_matrix(messages: Tensor) -> Tensor:
+    """Inner products `(n, n)`, float64, of the messages `(n, d)` minus their mean.
+
+    Products are taken in the messages' own precision; where two rows lie so close together, seen from the mean, that
+    their distance would be rounding error, all are taken again in float64.
+    """
+    centred = messages - messages.mean(dim=0)
+    gram = _block_products(centred)
+    if messages.dtype != torch.float64:
+        norms = gram.diagonal()
+        scale = norms[:, None] + norms[None, :]
+        close = squared_distances(gram) < CANCELLATION * scale
+        close.fill_diagonal_(False)
+        if bool(close.any()):
+            gram = _block_products(centred.double())
+    return gram
+
+
+def _block_products(centred: Tensor) -> Tensor:
+    gram = torch.zeros(len(centred), len(centred), dtype=torch.float64, device=centred.device)
+    for block in centred.split(GRAM_BLOCK, dim=1):
+        gram += block @ block.mT
+    return gram
+
+
+def squared_distances(gram: Tensor, diagonal: float = 0.0) -> Tensor:
+    """Squared distances `(n, n)` between the rows behind a Gram matrix, with `diagonal` on the diagonal."""
+    norms = gram.diagonal()
+    distances = (norms[:, None] + norms[None, :] - 2 * gram).clamp_(min=0)
+    return distances.fill_diagonal_(diagonal)
+
+
+def mean_of(rows: Tensor, num_rows: int) -> Tensor:
+    """Weights `(num_rows,)` of the mean over `rows`, indices; float64."""
+    weights = torch.zeros(num_rows, dtype=torch.float64, device=rows.device)
+    weights[rows] = 1 / len(rows)
+    return weights
+
+
+def apply_weights(weights: Tensor, messages: Tensor) -> Tensor:
+    """`weights @ messages` `(d,)`, for a rule's pure function."""
+    return weights.to(messages.dtype) @ messages
+
+
+class CoordinateRule(Defense):
+    """A rule that reduces each coordinate's values over the clients to one."""
+
+    @abstractmethod
+    def reduce(self, block: np.ndarray, num_byzantine: int) -> np.ndarray:
+        """`(b,)` from a block `(b, n)`, each row one coordinate's values in the order that `ranks` asks for."""
+
+    def ranks(self, num_messages: int) -> tuple[int, ...] | None:
+        """The order statistics that `reduce` reads, at their sorted places; None for fully sorted rows."""
+        return None
+
+    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        return server.global_model + self.over_coordinates(delivered.messages, server.setting.num_byzantine)
+
+    def over_coordinates(self, messages: Tensor, num_byzantine: int) -> Tensor:
+        """`reduce` over all coordinates of `messages (n, d)`, block by block."""
+        check_messages(messages)
+        values = messages.detach().cpu().numpy()
+        num_messages, dim = values.shape
+        ranks = self.ranks(num_messages)
+        result = np.empty(dim, dtype=values.dtype)
+        step = max(1, COORDINATE_BLOCK_BYTES // (num_messages * values.itemsize))
+        for start in range(0, dim, step):
+            block = np.ascontiguousarray(values[:, start : start + step].T)
+            if ranks is None:
+                block.sort(axis=1)
+            else:
+                block.partition(ranks, axis=1)
+            result[start : start + step] = self.reduce(block, num_byzantine)
+        return torch.from_numpy(result).to(messages.device)

@@ -1,0 +1,42 @@
+"""The settings of a federation, validated: what a suite's `[federation]` table may hold."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class FederationSettings(BaseModel):
+    """Data, model, clients and local training; a defense's tuned values override single entries."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    dataset: str
+    partition: Literal["iid", "sorted", "dirichlet"] = "iid"
+    shards_per_client: int = Field(default=2, ge=1)
+    alpha: float = Field(default=0.2, gt=0)
+    model: str = "softmax"
+    clients: int = Field(ge=1)
+    samples_per_client: int | None = Field(default=None, ge=1)
+    participation: float = Field(default=1.0, gt=0, le=1)
+    rounds: int = Field(ge=1)
+    local_epochs: int | None = Field(default=None, ge=1)
+    local_steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    lr: float = Field(gt=0)
+    lr_decay: float | None = Field(default=None, gt=0)
+    assumed_byzantine: float = Field(default=0.4, ge=0, lt=1)
+    oracle_f: bool = False
+    delta: float = Field(default=1e-6, gt=0, lt=1)
+    eval_every: int = Field(default=1, ge=1)
+    dtype: Literal["float32", "float64"] = "float32"
+
+    @model_validator(mode="after")
+    def _one_length_of_training(self) -> "FederationSettings":
+        if (self.local_epochs is None) == (self.local_steps is None):
+            raise ValueError("give either local_epochs or local_steps, how long a client trains in a round")
+        return self
+
+    @property
+    def participants(self) -> int:
+        """m, the clients of a round: participation * clients, rounded, at least 1 (errata N17)."""
+        return max(1, round(self.participation * self.clients))

@@ -1,0 +1,169 @@
+"""Threat models, typed: who sees what of a federation's transcript, and who may forge messages.
+
+A threat model is a filter. The engine writes down everything that happened; a filter turns that into a view; an attack
+works on the view alone. Parameters of the protocol are public (Kerckhoffs): every view carries them.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from bench.models import Model
+from bench.protocol import Alphabet, Delivered, PeerMessages, Setting
+
+
+@dataclass(frozen=True)
+class RoundTranscript:
+    """All that happened in one round; only filters and the bench read it."""
+
+    index: int
+    broadcast: Tensor  # (d,)
+    participants: Tensor  # (m,) names of clients
+    messages: Tensor  # (m, d) as they were sent
+    delivered: Delivered
+    peers: PeerMessages | None
+    local_models: Tensor  # (m, d) the truth that a privacy metric may need
+
+
+@dataclass(frozen=True)
+class PublicFacts:
+    """The protocol's parameters, which everybody knows."""
+
+    model: Model
+    setting: Setting
+    alphabet: Alphabet
+    weighted: bool  # messages carry the weight p_k
+    keeps_models: bool  # RSA's local rule
+    penalty: float  # RSA's lambda, 0 without that rule
+    clip_norm: float | None
+    local_steps: int
+    mean: Tensor  # (C,) and (C,): how images are normalised
+    std: Tensor
+
+
+@dataclass(frozen=True)
+class RoundView:
+    """What an attacker on the server knows of one round about its targets, T clients.
+
+    estimate: the targets' messages `(T, d)` as far as the view determines them: exact where messages are linked, else
+    the mean of the rows among which each one is hidden. hidden_among: the number of those rows, 1 where it is exact.
+    shares_sent, shares_got: sum over the peer messages `(T, d)` that colluders got from, or sent to, each target.
+    """
+
+    index: int
+    broadcast: Tensor
+    estimate: Tensor
+    hidden_among: int
+    shares_sent: Tensor | None = None
+    shares_got: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """A privacy attacker's knowledge: the public facts, and round by round what it saw of its targets."""
+
+    facts: PublicFacts
+    targets: Tensor  # (T,) names of clients
+    rounds: tuple[RoundView, ...]
+    image_shape: tuple[int, ...]
+    mean_image: Tensor  # (C, H, W), public knowledge of the domain; the best guess without any view
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a privacy attack gives: normalised images `(T, C, H, W)`, labels `(T,)`, its own loss `(T,)` and its trace.
+
+    `estimate (T, d)`, where the attack strips noise first, is its last guess at the targets' messages.
+    """
+
+    images: Tensor
+    labels: Tensor
+    loss: Tensor
+    trace: list[float]
+    estimate: Tensor
+
+
+def server_view(transcript: RoundTranscript, targets: Tensor, colluders: Tensor) -> RoundView:
+    """The server's view of a round, with what `colluders (c,)` tell it: none of them is the passive server alone."""
+    names = transcript.participants
+    rows = torch.stack([(names == target).nonzero()[0, 0] for target in targets])
+    accomplice = torch.isin(names, colluders)  # (m,)
+    delivered = transcript.delivered
+    if delivered.senders is not None:
+        places = {int(sender): place for place, sender in enumerate(delivered.senders)}
+        picks = torch.tensor([places[int(row)] for row in rows if int(row) in places])
+        estimate, hidden = delivered.messages[picks], 1
+    else:
+        known = transcript.messages[accomplice].sum(dim=0, dtype=torch.float64)
+        hidden = len(names) - int(accomplice.sum())
+        mean = (delivered.messages.sum(dim=0, dtype=torch.float64) - known) / hidden
+        estimate = mean.expand(len(targets), -1)
+    sent, got = None, None
+    if transcript.peers is not None and bool(accomplice.any()):
+        sent = torch.zeros(len(rows), transcript.messages.shape[1], dtype=transcript.messages.dtype)
+        got = torch.zeros_like(sent)
+        for messages, receivers in transcript.peers.legs():
+            sources = receivers.argsort()  # the sender whose message client k got
+            sent += messages[rows] * accomplice[receivers[rows]].unsqueeze(1)
+            got += messages[sources[rows]] * accomplice[sources[rows]].unsqueeze(1)
+    return RoundView(transcript.index, transcript.broadcast, estimate.to(transcript.broadcast.dtype), hidden, sent, got)
+
+
+class Attack(BaseModel, ABC):
+    """Base of all attacks; fields are the parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class ByzantineView:
+    """What Byzantine clients know when they forge.
+
+    own `(f, d)`: the updates of their own honest training, or the signs sign(w_0 - w_i) in a ternary alphabet, without
+    any noise (errata D12, D14: they bypass it); honest `(h, d)`: the others' messages as sent, in units of updates, for
+    omniscient attacks only; broadcast `(d,)`.
+    """
+
+    own: Tensor
+    honest: Tensor | None
+    broadcast: Tensor
+    alphabet: Alphabet
+    generator: torch.Generator
+
+
+class ByzantineAttack(Attack):
+    """Byzantine clients, a fraction b of all, send what they like; oblivious ones see only their own messages."""
+
+    omniscient: ClassVar[bool] = False
+
+    @abstractmethod
+    def forge(self, view: ByzantineView) -> Tensor:
+        """The forged messages `(f, d)`: updates, or int8 signs in a ternary alphabet."""
+
+
+class PrivacyAttack(Attack):
+    """A curious server, with a fraction rho of the other clients on its side, infers what its targets trained on."""
+
+    @abstractmethod
+    def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
+        """A reconstruction of each target's training images from the view alone."""
+
+
+def sanitize(forged: Tensor, alphabet: Alphabet) -> tuple[Tensor, int]:
+    """Forged messages `(f, d)` made sendable, and how many entries that took; the same for every defense.
+
+    A row of reals that is not finite is rejected (a zero update stands for it); ternary entries are rounded into the
+    alphabet, what is not a number to 0.
+    """
+    if alphabet is Alphabet.REAL:
+        bad = ~torch.isfinite(forged).all(dim=1)
+        return torch.where(bad.unsqueeze(1), torch.zeros_like(forged), forged), int(bad.sum()) * forged.shape[1]
+    clean = torch.nan_to_num(forged.float(), nan=0.0).clamp(-1, 1).round()
+    return clean.to(torch.int8), int((clean != forged).sum())

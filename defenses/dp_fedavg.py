@@ -1,0 +1,79 @@
+"""DP-FedAvg (NISS paper, Algorithm 1): clients clip their update and add Gaussian noise before they upload it."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from bench.errors import require
+from bench.privacy import PrivacyClaim, compose_gaussian, gaussian_sigma
+from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Setting, Upload
+from bench.registry import register
+
+
+def clip(updates: Tensor, zeta: float) -> Tensor:
+    """Each row of `(m, d)` scaled down to L2 norm `zeta` where it is longer (errata N12)."""
+    norms = torch.linalg.vector_norm(updates, dim=1, keepdim=True)
+    return updates * (zeta / norms.clamp(min=zeta))
+
+
+@register("defense", "dp_fedavg")
+class DPFedAvg(Defense):
+    """Each client k uploads p_k w + n, n ~ N(0, sigma_k^2 I), and the server adds the uploads up (eq. 2)."""
+
+    weighted = True
+
+    epsilon: float = Field(default=10.0, gt=0)
+    delta: float = Field(default=1e-4, gt=0, lt=1)
+    zeta: float = Field(default=3.0, gt=0)
+    neighbours: Literal["replace", "add_remove"] = "replace"
+    mechanism: Literal["analytic", "classical"] = "analytic"
+    allow_large_epsilon: bool = False
+
+    @model_validator(mode="after")
+    def _classical_needs_small_epsilon(self) -> "DPFedAvg":
+        if self.mechanism == "classical" and not self.allow_large_epsilon:
+            wanted = "below 1 for the classical mechanism (Theorem 1), or allow_large_epsilon = true"
+            require(self.epsilon < 1, "epsilon", self.epsilon, wanted)
+        return self
+
+    def sensitivity(self, setting: Setting) -> float:
+        """Delta f of p_k w: 2 zeta p_k when a client's data is replaced, zeta p_k when it is added or removed."""
+        p_k = 1 / setting.participants
+        return (2 if self.neighbours == "replace" else 1) * self.zeta * p_k
+
+    def sigma(self, setting: Setting) -> float:
+        """sigma_k, the standard deviation that the Gaussian mechanism asks for (Corollary 1; errata N11)."""
+        return gaussian_sigma(self.epsilon, self.delta, self.sensitivity(setting), self.mechanism == "analytic")
+
+    def upload(self, local: LocalRound) -> Upload:
+        update = clip(local.local_models - local.global_model, self.zeta)
+        n = self.sigma(local.setting) * torch.randn(update.shape, generator=local.generator, dtype=update.dtype)
+        return Upload(local.weights[:, None] * update + n)
+
+    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        return server.global_model + delivered.total() / server.weights.sum()  # eq. 2; the weights add up to 1
+
+    def claim(self, setting: Setting) -> PrivacyClaim:
+        source = "NISS paper, Corollary 1"
+        if self.mechanism == "classical" and self.epsilon >= 1:
+            reason = f"Theorem 1 needs epsilon < 1, not {self.epsilon:g}"
+            return PrivacyClaim(epsilon=None, delta=self.delta, unit="per upload", source=source, reason=reason)
+        return PrivacyClaim(epsilon=self.epsilon, delta=self.delta, unit="per upload", source=source)
+
+    def composed(self, setting: Setting) -> PrivacyClaim:
+        """All uploads of a client together; the server sees who takes part, so sampling does not amplify."""
+        steps = max(1, round(setting.participations))
+        epsilon = compose_gaussian(self.sigma(setting) / self.sensitivity(setting), steps, setting.delta)
+        source = f"{steps} Gaussian releases"
+        return PrivacyClaim(epsilon=epsilon, delta=setting.delta, unit="per client and run", source=source)
+
+    def derived(self, setting: Setting) -> dict[str, float]:
+        return {"sigma_k": self.sigma(setting), "sensitivity": self.sensitivity(setting)}
+
+    def noise_variance(self, setting: Setting) -> float:
+        return self.sigma(setting) ** 2
+
+    def clip_norm(self) -> float:
+        return self.zeta

@@ -1,0 +1,84 @@
+"""DPBFL (Ma et al., sections 4.1 and 4.2): RSA whose clients randomize their signs and whose channel shuffles them."""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.errors import require
+from bench.privacy import PrivacyClaim, compose_local, robustness_bound, shuffle_claim_conditions, shuffle_epsilon
+from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting, Upload
+from bench.registry import register
+from defenses.rsa import RSA
+
+
+def randomize(signs: Tensor, gamma: float, generator: torch.Generator) -> Tensor:
+    """The local randomizer R (eq. 5, 6): each entry stays with probability 1 - gamma, else is uniform on {-1, 0, 1}.
+
+    int8 `(n, d)` from signs `(n, d)`; raises `ValueError` unless 0 <= gamma < 1 and the signs are in {-1, 0, 1}.
+    """
+    _check_gamma(gamma)
+    require(bool((signs.abs() * (signs.abs() - 1) == 0).all()), "signs", "other values", "in {-1, 0, 1}")
+    y = signs.to(torch.int8, copy=True)
+    if gamma > 0:
+        u = torch.rand(signs.shape, generator=generator)
+        noisy = u < gamma  # g = 1; given that, 3 u / gamma is uniform on [0, 3)
+        y[noisy] = (u[noisy] * (3 / gamma)).to(torch.int8).clamp_(max=2) - 1
+    return y
+
+
+def shuffle(messages: Tensor, generator: torch.Generator) -> Tensor:
+    """The shuffler S: each coordinate of `(n, d)` permuted over the clients on its own (errata D7)."""
+    keys = torch.rand(messages.shape, generator=generator)
+    return messages.gather(0, keys.argsort(dim=0))
+
+
+def analyze(messages: Tensor, gamma: float) -> Tensor:
+    """The analyzer A (eq. 7, 11): z = sum of the messages / (1 - gamma), `(d,)`, the unbiased sum."""
+    _check_gamma(gamma)
+    return messages.sum(dim=0, dtype=torch.int64 if messages.dtype == torch.int8 else messages.dtype) / (1 - gamma)
+
+
+def _check_gamma(gamma: float) -> None:
+    require(0 <= gamma < 1, "gamma", gamma, "in [0, 1)")
+
+
+@register("defense", "dpbfl")
+class DPBFL(RSA):
+    """Clients send R(sign(w_0 - w_i)), the shuffler unlinks them, the server follows the analyzer's sum."""
+
+    alphabet = Alphabet.TERNARY
+
+    gamma: float = Field(default=0.283, ge=0, lt=1)
+
+    def upload(self, local: LocalRound) -> Upload:
+        x = torch.sign(local.global_model - local.local_models)  # eq. 8
+        return Upload(randomize(x, self.gamma, local.generator))  # eq. 10
+
+    def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
+        return Delivered(messages, senders=None, mix=lambda rows: shuffle(rows, generator))
+
+    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        z = analyze(delivered.total().unsqueeze(0), self.gamma)  # eq. 11; no permutation changes the total
+        return self.server_step(server, z.to(server.global_model.dtype))  # eq. 12
+
+    def claim(self, setting: Setting) -> PrivacyClaim:
+        n, unit, source = setting.participants, "per coordinate and round", "DPBFL paper, Corollary 1"
+        if (reason := shuffle_claim_conditions(n, self.gamma, setting.delta)) is not None:
+            return PrivacyClaim(epsilon=None, delta=setting.delta, unit=unit, source=source, reason=reason)
+        epsilon = shuffle_epsilon(n, self.gamma, setting.delta)
+        return PrivacyClaim(epsilon=epsilon, delta=setting.delta, unit=unit, source=source)
+
+    def composed(self, setting: Setting) -> PrivacyClaim:
+        """All coordinates and rounds of one client (errata D6), as local releases: the shuffler only adds to that."""
+        releases = max(1, round(setting.dim * setting.participations))
+        source, unit = f"{releases:,} ternary randomized responses", "per client and run"
+        if self.gamma == 0:
+            return PrivacyClaim(epsilon=None, delta=setting.delta, unit=unit, source=source, reason="gamma is 0: no noise")
+        epsilon = compose_local(self.gamma, releases, setting.delta)
+        return PrivacyClaim(epsilon=epsilon, delta=setting.delta, unit=unit, source=source)
+
+    def derived(self, setting: Setting) -> dict[str, float]:
+        return {"gamma": self.gamma, "robustness_bound": robustness_bound(self.gamma)}
+
+    def tolerates(self, fraction: float, setting: Setting) -> bool:
+        return fraction < robustness_bound(self.gamma)  # Definition 2

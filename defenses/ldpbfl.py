@@ -1,0 +1,36 @@
+"""LDPBFL (Ma et al., section 4.3): DPBFL without the shuffler; each message reaches the server under its sender's name."""
+
+from typing import Any
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from bench.errors import require
+from bench.privacy import PrivacyClaim, gamma_for_local_epsilon, local_epsilon
+from bench.protocol import Defense, Delivered, Setting
+from bench.registry import register
+from defenses.dpbfl import DPBFL
+
+
+@register("defense", "ldpbfl")
+class LDPBFL(DPBFL):
+    """DPBFL's randomizer and analyzer; the parameter is gamma, or `epsilon`, which gives gamma by Theorem 4."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gamma_from_epsilon(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        if "epsilon" in parameters:
+            require("gamma" not in parameters, "epsilon and gamma", "both given", "one of the two: Theorem 4 ties them")
+            others = {key: value for key, value in parameters.items() if key != "epsilon"}
+            return {**others, "gamma": gamma_for_local_epsilon(parameters["epsilon"])}
+        return parameters
+
+    def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
+        return Defense.deliver(self, messages, generator)
+
+    def claim(self, setting: Setting) -> PrivacyClaim:
+        unit, source = "per coordinate and round", "DPBFL paper, Theorem 4"
+        if self.gamma == 0:
+            return PrivacyClaim(epsilon=None, delta=0.0, unit=unit, source=source, reason="gamma is 0: no noise")
+        return PrivacyClaim(epsilon=local_epsilon(self.gamma), delta=0.0, unit=unit, source=source)

@@ -1,0 +1,28 @@
+"""Coordinate-wise median (Yin et al. 2018, definition 1)."""
+
+import numpy as np
+from torch import Tensor
+
+from bench.protocol import Setting
+from bench.registry import register
+from bench.rules import CoordinateRule
+
+
+@register("defense", "median")
+class Median(CoordinateRule):
+    """Each coordinate's middle value; the mean of the two middle ones for even n."""
+
+    def ranks(self, num_messages: int) -> tuple[int, ...]:
+        return (num_messages - 1) // 2, num_messages // 2
+
+    def reduce(self, block: np.ndarray, num_byzantine: int) -> np.ndarray:
+        low, high = self.ranks(block.shape[1])
+        return block[:, low] / 2 + block[:, high] / 2
+
+    def tolerates(self, fraction: float, setting: Setting) -> bool:
+        return fraction < 0.5
+
+
+def coordinate_median(messages: Tensor) -> Tensor:
+    """The median `(d,)` of `(n, d)`, coordinate by coordinate; raises `ValueError` where empty or not finite."""
+    return Median().over_coordinates(messages, num_byzantine=0)

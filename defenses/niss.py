@@ -1,0 +1,194 @@
+"""NISS (Yang et al., Algorithm 2): clients split their noise into shares and hand the negated shares to one another.
+
+The server's sum then loses most of the noise. Settled as the errata say: a share has variance sigma_k^2 / v (N1), v is an
+integer between 1 and m - 1 (N10), shares travel on a regular digraph without self edges (N8), and s is drawn for each
+coordinate unless `scale="share"` asks for the printed form (N2).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench import rng
+from bench.errors import require
+from bench.privacy import PrivacyClaim
+from bench.protocol import Delivered, LocalRound, Setting, Upload
+from bench.registry import register
+from defenses.dp_fedavg import DPFedAvg, clip
+
+Scale = Literal["coordinate", "share"]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A client's shares: noise `sent (v, d)` to `receivers (v,)`, `got (v, d)` from `senders (v,)` before s."""
+
+    sent: Tensor
+    receivers: Tensor
+    got: Tensor
+    senders: Tensor
+
+
+@dataclass(frozen=True)
+class NoiseExchange:
+    """The noise of one round, `(m, d)` each: a client's `own`, what it `received` (after s), and its `upload`.
+
+    Single shares are not kept: `legs` and `shares` draw them again from `seed`.
+    """
+
+    own: Tensor
+    received: Tensor
+    sigma: Tensor
+    order: Tensor
+    shifts: Tensor
+    seed: int
+
+    @property
+    def upload(self) -> Tensor:
+        """The noise that each client adds to p_k w, `own + received`."""
+        return self.own + self.received
+
+    def receivers(self, i: int) -> Tensor:
+        """u_i of every client `(m,)`: the place `shifts[i]` further along the tracker's random circle."""
+        receivers = torch.empty_like(self.order)
+        receivers[self.order] = self.order.roll(-int(self.shifts[i]))
+        return receivers
+
+    def noise(self, i: int) -> Tensor:
+        """n_i of every client `(m, d)`, from N(0, sigma_k^2 / v)."""
+        draw = torch.randn(self.own.shape, generator=rng.generator(self.seed, "share", i), dtype=self.own.dtype)
+        return draw.mul_(self.sigma / len(self.shifts) ** 0.5)
+
+    def legs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """(negated shares `(m, d)`, receivers `(m,)`) for i = 1 .. v."""
+        for i in range(len(self.shifts)):
+            yield -self.noise(i), self.receivers(i)
+
+    def shares(self, client: int) -> Shares:
+        """What `client` sent and got, from whom; every row as it travelled, that is negated noise."""
+        sent, receivers, got, senders = [], [], [], []
+        for messages, to in self.legs():
+            source = int((to == client).nonzero())
+            sent.append(messages[client])
+            receivers.append(to[client])
+            got.append(messages[source])
+            senders.append(source)
+        return Shares(torch.stack(sent), torch.stack(receivers), torch.stack(got), torch.tensor(senders))
+
+
+def exchange(
+    num_clients: int,
+    dim: int,
+    sigma_squared: float | Tensor,
+    num_shares: int,
+    tau_squared: float | Tensor,
+    generator: torch.Generator,
+    scale: Scale = "coordinate",
+    dtype: torch.dtype = torch.float32,
+) -> NoiseExchange:
+    """ClientShare of Algorithm 2 for all clients of a round at once.
+
+    sigma_squared (the variance of a client's whole noise) and tau_squared are numbers or `(m,)`, a value a client.
+    Raises `ValueError` for fewer than two clients, v outside 1 .. m - 1, or a negative variance.
+    """
+    require(num_clients >= 2, "num_clients", num_clients, "at least 2")
+    require(1 <= num_shares <= num_clients - 1, "num_shares", num_shares, f"between 1 and {num_clients - 1}")
+    require(dim >= 1, "dim", dim, "at least 1")
+    require(scale in ("coordinate", "share"), "scale", scale, "'coordinate' or 'share'")
+    sigma = _column("sigma_squared", sigma_squared, num_clients, dtype).sqrt()
+    tau = _column("tau_squared", tau_squared, num_clients, dtype).sqrt()
+
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    tracker = rng.generator(seed, "tracker")
+    noise = NoiseExchange(
+        own=torch.zeros(num_clients, dim, dtype=dtype),
+        received=torch.zeros(num_clients, dim, dtype=dtype),
+        sigma=sigma,
+        order=torch.randperm(num_clients, generator=tracker),
+        shifts=1 + torch.randperm(num_clients - 1, generator=tracker)[:num_shares],
+        seed=seed,
+    )
+    for i in range(num_shares):
+        n = noise.noise(i)
+        receivers = noise.receivers(i)
+        noise.own.add_(n)
+        r = torch.empty_like(n)
+        r[receivers] = -n
+        if bool(tau.any()):
+            size = (num_clients, dim if scale == "coordinate" else 1)
+            z = torch.randn(size, generator=rng.generator(seed, "scale", i), dtype=dtype)
+            r *= 1 + tau * z  # s_i ~ N(1, tau_k^2), the receiver's
+        noise.received.add_(r)
+    return noise
+
+
+def _column(argument: str, value: float | Tensor, num_clients: int, dtype: torch.dtype) -> Tensor:
+    column = torch.as_tensor(value, dtype=dtype).expand(num_clients).unsqueeze(1)
+    require(bool(torch.isfinite(column).all() and (column >= 0).all()), argument, value, "finite and not negative")
+    return column
+
+
+@register("defense", "niss")
+class NISS(DPFedAvg):
+    """Client k uploads p_k w + sum of (n_i + s_i r_i), the r_i negated shares of others, s_i ~ N(1, tau_k^2)."""
+
+    unit_variance: float = Field(default=0.01, gt=0)  # sigma^2 of the paper, which gives v = sigma_k^2 / sigma^2
+    num_shares: int | None = Field(default=None, ge=1)  # v, where it is set directly
+    tau_squared: float | tuple[float, ...] = 0.0
+    scale: Scale = "coordinate"
+    dropout: float = Field(default=0.0, ge=0, lt=1)  # share of clients that exchange and then never upload (N9)
+
+    def start(self, setting: Setting) -> None:
+        require(setting.participants >= 2, "participants", setting.participants, "at least 2 to share noise")
+        v = self.v(setting)
+        require(v < setting.participants, "num_shares", v, f"at most {setting.participants - 1}, the other participants")
+        if isinstance(self.tau_squared, tuple):
+            given, wanted = len(self.tau_squared), f"one value or {setting.num_clients}, one a client"
+            require(given == setting.num_clients, "tau_squared", f"{given} values", wanted)
+
+    def v(self, setting: Setting) -> int:
+        """Shares of each client: given, or sigma_k^2 / sigma^2 rounded into 1 .. m - 1 (errata N10)."""
+        if self.num_shares is not None:
+            return self.num_shares
+        return min(max(round(self.sigma(setting) ** 2 / self.unit_variance), 1), setting.participants - 1)
+
+    def upload(self, local: LocalRound) -> Upload:
+        update = clip(local.local_models - local.global_model, self.zeta)
+        tau_squared = torch.as_tensor(self.tau_squared)
+        noise = exchange(
+            num_clients=len(update),
+            dim=update.shape[1],
+            sigma_squared=self.sigma(local.setting) ** 2,
+            num_shares=self.v(local.setting),
+            tau_squared=tau_squared[local.clients] if tau_squared.dim() else tau_squared,
+            generator=local.generator,
+            scale=self.scale,
+            dtype=update.dtype,
+        )
+        return Upload(local.weights[:, None] * update + noise.upload, peers=noise)
+
+    def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
+        """All messages but those of the clients that dropped out after the exchange."""
+        arrived = torch.randperm(len(messages), generator=generator)[round(self.dropout * len(messages)) :].sort().values
+        return Delivered(messages[arrived], senders=arrived) if self.dropout else super().deliver(messages, generator)
+
+    def claim(self, setting: Setting) -> PrivacyClaim:
+        tau_squared = min(self.tau_squared) if isinstance(self.tau_squared, tuple) else self.tau_squared
+        rho = min(1.0, (1 + tau_squared) / 2)
+        if self.scale == "share":  # errata N3: tau^2 >= (2 rho - 1) / (1 - rho)
+            rho = (1 + tau_squared) / (2 + tau_squared)
+        source = f"NISS paper, Theorem 3, up to rho = {rho:.2g} curious colluders"
+        return super().claim(setting).model_copy(update={"source": source})
+
+    def derived(self, setting: Setting) -> dict[str, float]:
+        v, variance, m = self.v(setting), self.sigma(setting) ** 2, setting.participants
+        d = round(self.dropout * m)
+        left = 2 * d * variance * (m - d) / (m - 1)  # N9 at tau^2 = 0: both ends of each edge, but those between dropouts
+        return {**super().derived(setting), "num_shares": v, "share_variance": variance / v, "dropout_variance": left}
+
+    def peer_bytes(self, setting: Setting) -> int:
+        return self.v(setting) * setting.dim * 4
