@@ -103,6 +103,7 @@ class Federation:
             weighted=self.defense.weighted,
             keeps_models=self.defense.keeps_models,
             penalty=getattr(self.defense, "penalty", 0.0),
+            gamma=getattr(self.defense, "gamma", 0.0),
             clip_norm=self.defense.clip_norm(),
             local_steps=self.plan.num_steps(self.shards.size),
             mean=mean,

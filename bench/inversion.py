@@ -13,6 +13,12 @@ from torch import Tensor
 from bench.protocol import Alphabet
 from bench.threat import PublicFacts, RoundView, View
 
+SHARPNESS = 0.03
+"""Width of the smoothed sign in `match_loss`, as a share of the mean absolute value."""
+
+LEAST_FLIP = 0.05
+"""The randomness that a sign is granted at least, so that one wrong bit does not cost everything."""
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -24,13 +30,9 @@ class Observation:
 
     params: Tensor
     target: Tensor
+    lr: float
     sign: bool = False
     offset: Tensor | None = None
-    lr: float = 1.0
-
-    def gradient_hint(self) -> Tensor:
-        """`(T, d)`: large where the gradient is large, for reading the label off the last layer."""
-        return self.target
 
 
 def observations(view: View, estimates: Sequence[Tensor]) -> list[Observation]:
@@ -47,7 +49,7 @@ def _from_update(facts: PublicFacts, seen: RoundView, estimate: Tensor) -> Obser
     """Local SGD from the broadcast: update = -lr * (sum of the steps' gradients)."""
     update = estimate * facts.setting.participants if facts.weighted else estimate
     lr = facts.setting.learning_rate(seen.index)
-    return Observation(seen.broadcast, -update / (lr * facts.local_steps))
+    return Observation(seen.broadcast, -update / (lr * facts.local_steps), lr)
 
 
 def _from_kept_models(facts: PublicFacts, rounds: Sequence[RoundView], estimates: Sequence[Tensor]) -> list[Observation]:
@@ -57,7 +59,7 @@ def _from_kept_models(facts: PublicFacts, rounds: Sequence[RoundView], estimates
     for seen, before, after in zip(rounds, models, models[1:], strict=False):
         lr = facts.setting.learning_rate(seen.index)
         gradient = (before - after) / lr + facts.penalty * torch.sign(seen.broadcast - before)
-        found.append(Observation(before, gradient))
+        found.append(Observation(before, gradient, lr))
     return found
 
 
@@ -69,11 +71,30 @@ def _from_signs(facts: PublicFacts, rounds: Sequence[RoundView], estimates: Sequ
     first, second = rounds[0], rounds[1]
     lr = facts.setting.learning_rate(first.index)
     offset = second.broadcast - first.broadcast
-    return [Observation(first.broadcast, estimates[1], sign=True, offset=offset, lr=lr)]
+    return [Observation(first.broadcast, estimates[1], lr, sign=True, offset=offset)]
 
 
-def clipped(gradient: Tensor, facts: PublicFacts, lr: float) -> Tensor:
-    """The gradient `(k, d)` that a clipped update would show: scaled down where lr * |g| exceeds the clip norm."""
+def match_loss(gradient: Tensor, seen: Observation, rows: Tensor, facts: PublicFacts) -> Tensor:
+    """How far dummy gradients `(k, d)` are from what targets `rows (k,)` revealed: `(k,)`.
+
+    For a gradient, the squared distance (Zhu et al. 2019, eq. 4). For signs, the mean negative log-likelihood of the
+    message under the randomizer, P(x) = (1 - gamma) [x = sign(u)] + gamma / 3 (DPBFL paper, eq. 6), the bracket smoothed
+    by a sigmoid; an estimate between -1 and 1 weighs the two signs.
+    """
+    target = seen.target[rows]
+    if not seen.sign:
+        return (_clipped(gradient, facts, seen.lr) - target).square().sum(dim=1)
+    assert seen.offset is not None
+    u = seen.offset + seen.lr * gradient
+    u = u / (SHARPNESS * u.abs().mean(dim=1, keepdim=True))
+    gamma = max(facts.gamma, LEAST_FLIP)
+    plus = torch.log((1 - gamma) * torch.sigmoid(u) + gamma / 3)
+    minus = torch.log((1 - gamma) * torch.sigmoid(-u) + gamma / 3)
+    return -((1 + target) / 2 * plus + (1 - target) / 2 * minus).mean(dim=1)
+
+
+def _clipped(gradient: Tensor, facts: PublicFacts, lr: float) -> Tensor:
+    """The gradient `(k, d)` that a clipped update shows: scaled down where the update would exceed the clip norm."""
     if facts.clip_norm is None:
         return gradient
     bound = facts.clip_norm / (lr * facts.local_steps)

@@ -38,10 +38,14 @@ class Model(ABC):
         """d, the number of parameters."""
         return sum(math.prod(shape) for shape in self.shapes)
 
-    @property
-    def last_bias(self) -> slice:
-        """Where the last layer's bias stands in the flat vector; by construction it comes last."""
-        return slice(self.dim - self.num_classes, self.dim)
+    def class_errors(self, gradients: Tensor) -> Tensor:
+        """`(T, classes)` proportional to p - y, from gradients `(T, d)` of one sample each: negative at the label alone.
+
+        The last layer's bias has the gradient p - y; its weights have (p - y) times features that a hidden layer leaves
+        non-negative (ReLU, sigmoid), so their sum over the features says the same, with more votes.
+        """
+        *_, weight, bias = self.split(gradients)
+        return bias if len(self.shapes) == 2 else weight.sum(dim=-1) + bias
 
     def split(self, params: Tensor) -> list[Tensor]:
         """Views of the flat parameters `(..., d)`, one a layer tensor: `(..., *shape)`."""

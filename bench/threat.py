@@ -39,6 +39,7 @@ class PublicFacts:
     weighted: bool  # messages carry the weight p_k
     keeps_models: bool  # RSA's local rule
     penalty: float  # RSA's lambda, 0 without that rule
+    gamma: float  # the probability that a ternary message is random
     clip_norm: float | None
     local_steps: int
     mean: Tensor  # (C,) and (C,): how images are normalised
@@ -50,14 +51,14 @@ class RoundView:
     """What an attacker on the server knows of one round about its targets, T clients.
 
     estimate: the targets' messages `(T, d)` as far as the view determines them: exact where messages are linked, else
-    the mean of the rows among which each one is hidden. hidden_among: the number of those rows, 1 where it is exact.
+    the mean of the rows among which each one is hidden. hidden_among `(T,)`: the number of those rows, 1 where it is exact.
     shares_sent, shares_got: sum over the peer messages `(T, d)` that colluders got from, or sent to, each target.
     """
 
     index: int
     broadcast: Tensor
     estimate: Tensor
-    hidden_among: int
+    hidden_among: Tensor
     shares_sent: Tensor | None = None
     shares_got: Tensor | None = None
 
@@ -87,29 +88,42 @@ class Reconstruction:
     estimate: Tensor
 
 
-def server_view(transcript: RoundTranscript, targets: Tensor, colluders: Tensor) -> RoundView:
-    """The server's view of a round, with what `colluders (c,)` tell it: none of them is the passive server alone."""
-    names = transcript.participants
-    rows = torch.stack([(names == target).nonzero()[0, 0] for target in targets])
-    accomplice = torch.isin(names, colluders)  # (m,)
-    delivered = transcript.delivered
+def choose_colluders(num_clients: int, targets: Tensor, rho: float, generator: torch.Generator) -> Tensor:
+    """`(T, n)` bool: round(rho (n - 1)) of the other clients collude against each target, the first of one random order."""
+    rank = torch.randperm(num_clients, generator=generator)
+    own = rank[targets].unsqueeze(1)
+    among_others = rank - (rank > own).long()
+    return (among_others < round(rho * (num_clients - 1))) & (rank != own)
+
+
+def server_view(transcript: RoundTranscript, targets: Tensor, colluders: Tensor | None = None) -> RoundView:
+    """The server's view of a round about `targets (T,)`, with what each one's `colluders (T, n)` tell; none by default.
+
+    Raises `ValueError` where a target did not take part in the round.
+    """
+    names, messages, delivered = transcript.participants, transcript.messages, transcript.delivered
+    rows = torch.searchsorted(names, targets)
+    if not torch.equal(names[rows.clamp(max=len(names) - 1)], targets):
+        raise ValueError("targets must be participants of the round")
+    accomplice = torch.zeros(len(targets), len(names), dtype=torch.bool) if colluders is None else colluders[:, names]
     if delivered.senders is not None:
-        places = {int(sender): place for place, sender in enumerate(delivered.senders)}
-        picks = torch.tensor([places[int(row)] for row in rows if int(row) in places])
-        estimate, hidden = delivered.messages[picks], 1
+        at = torch.full((len(names),), -1)
+        at[delivered.senders] = torch.arange(len(delivered.senders))
+        arrived = at[rows]
+        estimate = torch.where((arrived >= 0).unsqueeze(1), delivered.messages[arrived], 0)
+        hidden = torch.ones(len(targets), dtype=torch.long)
     else:
-        known = transcript.messages[accomplice].sum(dim=0, dtype=torch.float64)
-        hidden = len(names) - int(accomplice.sum())
-        mean = (delivered.messages.sum(dim=0, dtype=torch.float64) - known) / hidden
-        estimate = mean.expand(len(targets), -1)
+        known = accomplice.double() @ messages.double()  # colluders know what they sent themselves
+        hidden = len(names) - accomplice.sum(dim=1)
+        estimate = (delivered.messages.sum(dim=0, dtype=torch.float64) - known) / hidden.unsqueeze(1)
     sent, got = None, None
     if transcript.peers is not None and bool(accomplice.any()):
-        sent = torch.zeros(len(rows), transcript.messages.shape[1], dtype=transcript.messages.dtype)
+        sent = torch.zeros(len(rows), messages.shape[1], dtype=messages.dtype)
         got = torch.zeros_like(sent)
-        for messages, receivers in transcript.peers.legs():
-            sources = receivers.argsort()  # the sender whose message client k got
-            sent += messages[rows] * accomplice[receivers[rows]].unsqueeze(1)
-            got += messages[sources[rows]] * accomplice[sources[rows]].unsqueeze(1)
+        for share, receivers in transcript.peers.legs():
+            to, source = receivers[rows], receivers.argsort()[rows]
+            sent += share[rows] * accomplice.gather(1, to.unsqueeze(1))
+            got += share[source] * accomplice.gather(1, source.unsqueeze(1))
     return RoundView(transcript.index, transcript.broadcast, estimate.to(transcript.broadcast.dtype), hidden, sent, got)
 
 
@@ -150,6 +164,10 @@ class ByzantineAttack(Attack):
 
 class PrivacyAttack(Attack):
     """A curious server, with a fraction rho of the other clients on its side, infers what its targets trained on."""
+
+    def collusion(self) -> float:
+        """rho, the fraction of the other clients that collude with the server."""
+        return 0.0
 
     @abstractmethod
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:

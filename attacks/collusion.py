@@ -1,0 +1,36 @@
+"""Collusion: the server and a fraction rho of the other clients pool what they know, then invert what remains.
+
+Against noise shares (NISS paper, section V-B) they take out the noise that the target sent to them, which they know, and
+the expected part of what they sent to the target (s has mean 1). Out of a shuffled histogram they take their own
+messages. Against everybody else they know nothing that the server does not.
+"""
+
+from pydantic import Field
+from torch import Tensor
+
+from attacks.dlg import DLG
+from bench.registry import register
+from bench.threat import RoundView, View
+
+
+def strip(seen: RoundView) -> Tensor:
+    """The targets' messages `(T, d)` without the noise that the colluders can account for.
+
+    The target uploads n_i for each share -n_i that it sent, and s_i r_i for each share r_i that it got.
+    """
+    if seen.shares_sent is None or seen.shares_got is None:
+        return seen.estimate
+    return seen.estimate + seen.shares_sent - seen.shares_got
+
+
+@register("attack", "collusion")
+class Collusion(DLG):
+    """DLG on what a curious server and its colluders cannot explain."""
+
+    rho: float = Field(default=0.3, ge=0, le=1)
+
+    def collusion(self) -> float:
+        return self.rho
+
+    def estimates(self, view: View) -> list[Tensor]:
+        return [strip(seen) for seen in view.rounds]

@@ -1,0 +1,47 @@
+"""Accounting of what defenses claim, composition over releases, and audits of what an adversary measures."""
+
+from bench.privacy.audit import audit_epsilon, audit_gaussian_epsilon
+from bench.privacy.claims import PrivacyClaim
+from bench.privacy.compose import compose_gaussian, compose_local, compose_shuffle
+from bench.privacy.gaussian import gaussian_delta, gaussian_epsilon, gaussian_sigma
+from bench.privacy.local import gamma_for_local_epsilon, local_epsilon
+from bench.privacy.noise_sharing import (
+    niss_aggregate_variance,
+    niss_collusion_variance,
+    niss_min_tau_squared,
+    niss_min_tau_squared_scalar,
+)
+from bench.privacy.shuffle import (
+    analyzer_variance,
+    minimum_shuffle_epsilon,
+    robustness_bound,
+    shuffle_claim_conditions,
+    shuffle_epsilon,
+    shuffle_gamma,
+    theorem1_gamma,
+)
+
+__all__ = [
+    "PrivacyClaim",
+    "analyzer_variance",
+    "audit_epsilon",
+    "audit_gaussian_epsilon",
+    "compose_gaussian",
+    "compose_local",
+    "compose_shuffle",
+    "gamma_for_local_epsilon",
+    "gaussian_delta",
+    "gaussian_epsilon",
+    "gaussian_sigma",
+    "local_epsilon",
+    "minimum_shuffle_epsilon",
+    "niss_aggregate_variance",
+    "niss_collusion_variance",
+    "niss_min_tau_squared",
+    "niss_min_tau_squared_scalar",
+    "robustness_bound",
+    "shuffle_claim_conditions",
+    "shuffle_epsilon",
+    "shuffle_gamma",
+    "theorem1_gamma",
+]

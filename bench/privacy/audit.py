@@ -1,0 +1,99 @@
+"""Audits: a lower bound on epsilon from how well an adversary tells two worlds apart.
+
+The adversary scores runs of the world without the record (or client) and runs of the world with it. A threshold on
+the score is a test between the worlds, and privacy bounds every test's error rates: so measured error rates bound
+epsilon from below (Jagielski et al. 2020; Nasr et al. 2021). The rows must be independent runs.
+
+Even rows choose the threshold and the side that it accepts, odd rows measure its error rates: choosing and measuring
+on the same rows would break the confidence level. Nothing is drawn at random.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv, ndtri
+
+from bench.errors import require
+from bench.privacy.gaussian import gaussian_epsilon
+
+_Array = NDArray[np.float64]
+
+
+def audit_epsilon(
+    scores_without: ArrayLike, scores_with: ArrayLike, delta: float, confidence: float = 0.95
+) -> float:
+    """Lower bound on epsilon at this delta that holds with at least this confidence; 0.0 where nothing is shown.
+
+    Both error rates get a one-sided Clopper-Pearson bound at (1 - confidence) / 2, and epsilon is at least
+    ln((TPR - delta) / FPR) and ln((TNR - delta) / FNR) (Jagielski et al. 2020, section 4; Nasr et al. 2021,
+    section 4). With m measuring rows it cannot exceed about ln(m / ln(2 / (1 - confidence))).
+
+    Raises ValueError unless both score lists are one-dimensional with at least 2 numbers and no NaN, delta lies in
+    [0, 1) and confidence in (0, 1).
+    """
+    require(0 <= delta < 1, "delta", delta, "in [0, 1)")
+
+    def epsilon(fpr: _Array, fnr: _Array) -> _Array:
+        ratio = np.maximum((1 - fnr - delta) / fpr, (1 - fpr - delta) / fnr)
+        return np.log(np.maximum(ratio, 1.0))
+
+    return _audit(scores_without, scores_with, confidence, epsilon)
+
+
+def audit_gaussian_epsilon(
+    scores_without: ArrayLike, scores_with: ArrayLike, delta: float, confidence: float = 0.95
+) -> float:
+    """The same for a mechanism that is known to be Gaussian: a sharper bound, void for any other mechanism.
+
+    A mu-Gaussian-private mechanism keeps Phi^-1(1 - FPR) - Phi^-1(FNR) at most mu, so the two Clopper-Pearson bounds
+    give a lower bound on mu, and that gives epsilon at this delta (Nasr et al. 2023, section 4).
+
+    Raises ValueError as `audit_epsilon`, and at delta = 0, where every Gaussian epsilon is infinite.
+    """
+    require(0 < delta < 1, "delta", delta, "between 0 and 1, both excluded")
+    mu = _audit(scores_without, scores_with, confidence, lambda fpr, fnr: ndtri(1 - fpr) - ndtri(fnr))
+    return gaussian_epsilon(1 / mu, delta, 1.0) if mu > 0 else 0.0
+
+
+def _audit(
+    scores_without: ArrayLike,
+    scores_with: ArrayLike,
+    confidence: float,
+    evidence: Callable[[_Array, _Array], _Array],
+) -> float:
+    """Evidence, a function of bounds on the false positive and negative rate, at the threshold chosen beforehand."""
+    require(0 < confidence < 1, "confidence", confidence, "between 0 and 1, both excluded")
+    without, with_ = _scores("scores_without", scores_without), _scores("scores_with", scores_with)
+    tail = (1 - confidence) / 2
+
+    def measured(side: int, rows: slice, thresholds: _Array) -> _Array:
+        positives = [np.sort(side * scores[rows]) for scores in (without, with_)]
+        above = [len(scores) - np.searchsorted(scores, thresholds, side="right") for scores in positives]
+        fpr = _clopper_pearson_upper(above[0], len(positives[0]), tail)
+        fnr = _clopper_pearson_upper(len(positives[1]) - above[1], len(positives[1]), tail)
+        return evidence(fpr, fnr)
+
+    choose, measure = slice(0, None, 2), slice(1, None, 2)
+    best = (-math.inf, 0, 0.0)
+    for side in (1, -1):
+        thresholds = np.unique(side * np.concatenate([without[choose], with_[choose]]))
+        found = measured(side, choose, thresholds)
+        best = max(best, (float(found.max()), side, float(thresholds[found.argmax()])))
+    _, side, threshold = best
+    return max(0.0, float(measured(side, measure, np.array([threshold]))[0]))
+
+
+def _clopper_pearson_upper(successes: NDArray[np.intp], trials: int, tail: float) -> _Array:
+    """Upper end of the exact binomial interval that the true rate exceeds with probability at most `tail`."""
+    failures = np.maximum(trials - successes, 1)
+    return np.where(successes < trials, betaincinv(successes + 1, failures, 1 - tail), 1.0)
+
+
+def _scores(name: str, scores: ArrayLike) -> _Array:
+    array = np.asarray(scores, dtype=np.float64)
+    found = f"an array of shape {array.shape}" if not np.isnan(array).any() else "an array with NaN"
+    valid = array.ndim == 1 and len(array) >= 2 and not np.isnan(array).any()
+    require(valid, name, found, "one-dimensional, with at least 2 scores and no NaN")
+    return array

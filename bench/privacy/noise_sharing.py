@@ -1,0 +1,72 @@
+"""NISS: how much of the shared noise is left for the server, and for a server with colluding clients.
+
+sigma_squared is the variance of a client's noise, tau_squared the variance of the factor s ~ N(1, tau^2) that a
+receiver applies to a share, rho the fraction of its peers that collude. Each is a client's value or an array of them.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bench.errors import require
+
+Values = float | NDArray[np.float64]
+
+
+def niss_aggregate_variance(sigma_squared: ArrayLike, tau_squared: ArrayLike) -> float:
+    """Variance of the sum of all uploads' noise, one coordinate (Theorem 2): sum over clients of sigma_k^2 tau_k^2.
+
+    Exact for regular exchanges in which sigma or tau is common to all; otherwise tau_k^2 must be the mean over the
+    receivers of client k's shares (errata N8). Raises ValueError for a negative or not finite value.
+    """
+    variance = _variances("sigma_squared", sigma_squared) * _variances("tau_squared", tau_squared)
+    return float(np.sum(variance))
+
+
+def niss_collusion_variance(sigma_squared: ArrayLike, tau_squared: ArrayLike, rho: ArrayLike) -> Values:
+    """Variance of the noise left in an upload when a fraction rho of the client's peers collude with the server.
+
+    (1 - rho)(tau^2 + 2) sigma^2 + tau^2 rho sigma^2: Theorem 3's left side with eq. 8 corrected (errata N5). It is
+    the mean over coordinates, for factors drawn per coordinate and honest-but-curious colluders (errata N4).
+    Raises ValueError for a negative or not finite variance, or rho outside [0, 1].
+    """
+    sigma, tau, colluding = (
+        _variances("sigma_squared", sigma_squared),
+        _variances("tau_squared", tau_squared),
+        _fractions(rho),
+    )
+    return _as_given(sigma * ((1 - colluding) * (tau + 2) + colluding * tau))
+
+
+def niss_min_tau_squared(rho: ArrayLike) -> Values:
+    """Smallest tau^2 at which collusion leaves the client's full variance (Theorem 3): max(0, 2 rho - 1).
+
+    For factors drawn per coordinate. Raises ValueError for rho outside [0, 1].
+    """
+    return _as_given(np.maximum(0.0, 2 * _fractions(rho) - 1))
+
+
+def niss_min_tau_squared_scalar(rho: ArrayLike) -> Values:
+    """The same for one scalar factor a share: max(0, (2 rho - 1) / (1 - rho)), infinite at rho = 1 (errata N3).
+
+    Colluders then project their shares away, and only (1 - rho)(2 + tau^2) sigma^2 remains. Holds for far more
+    coordinates than shares. Raises ValueError for rho outside [0, 1].
+    """
+    colluding = _fractions(rho)
+    with np.errstate(divide="ignore"):
+        return _as_given(np.maximum(0.0, (2 * colluding - 1) / (1 - colluding)))
+
+
+def _variances(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    require(bool(np.all((array >= 0) & np.isfinite(array))), name, values, "finite and at least 0")
+    return array
+
+
+def _fractions(rho: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(rho, dtype=np.float64)
+    require(bool(np.all((array >= 0) & (array <= 1))), "rho", rho, "between 0 and 1")
+    return array
+
+
+def _as_given(result: NDArray[np.float64]) -> Values:
+    return float(result) if np.ndim(result) == 0 else result
