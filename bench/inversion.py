@@ -93,10 +93,14 @@ def match_loss(gradient: Tensor, seen: Observation, rows: Tensor, facts: PublicF
     return -((1 + target) / 2 * plus + (1 - target) / 2 * minus).mean(dim=1)
 
 
+def clip_updates(updates: Tensor, norm: float | None) -> Tensor:
+    """Updates `(k, d)` as a client that clips to L2 norm `norm` shows them; unchanged without one."""
+    if norm is None:
+        return updates
+    lengths = torch.linalg.vector_norm(updates, dim=1, keepdim=True)
+    return updates * (norm / lengths.clamp(min=norm))
+
+
 def _clipped(gradient: Tensor, facts: PublicFacts, lr: float) -> Tensor:
-    """The gradient `(k, d)` that a clipped update shows: scaled down where the update would exceed the clip norm."""
-    if facts.clip_norm is None:
-        return gradient
-    bound = facts.clip_norm / (lr * facts.local_steps)
-    norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-    return gradient * (bound / norms.clamp(min=bound))
+    """The gradient `(k, d)` that a clipped update shows."""
+    return clip_updates(gradient, None if facts.clip_norm is None else facts.clip_norm / (lr * facts.local_steps))

@@ -1,0 +1,270 @@
+"""One cell played out: `run_cell(cell, seed) -> Record`. The only place that holds both the attacks and the truth."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench import registry, rng
+from bench.data import Dataset, load
+from bench.federation import Federation
+from bench.inversion import clip_updates
+from bench.metrics import accuracy_and_loss, image_metrics
+from bench.protocol import Alphabet, Defense
+from bench.records import Cost, Privacy, Record, environment, now, protocol_hash, record_key, write_whole
+from bench.suite import Cell, Part
+from bench.threat import (
+    ByzantineAttack,
+    PrivacyAttack,
+    Reconstruction,
+    RoundTranscript,
+    View,
+    choose_colluders,
+    server_view,
+)
+
+DEVICE = "cpu"
+CONTROL = "fedavg"
+"""The defense of the control: none."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to make one record."""
+
+    suite: str
+    setting: str
+    cell: Cell
+    seed: int
+    threads: int
+    data_root: str | None
+    recovered_psnr: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A record, and the images that belong beside it (PNG), by the ending of their file name."""
+
+    record: Record
+    files: dict[str, bytes]
+
+    def write(self, folder: Path) -> None:
+        """Write the files below the record's folder; the store writes the record last."""
+        for ending, content in self.files.items():
+            write_whole(folder / f"{self.record.key}{ending}", content)
+
+
+class DivergedError(Exception):
+    """The global model is no longer finite."""
+
+
+def run_cell(task: Task) -> Outcome:
+    """Play the cell; whatever a defense or an attack raises becomes a record with status `failed`."""
+    torch.set_num_threads(task.threads)
+    cell, started = task.cell, time.perf_counter()
+    dataset = load(cell.federation.dataset, task.data_root)
+    bare = Record(
+        suite=task.suite,
+        setting=task.setting,
+        protocol=protocol_hash(cell, dataset.digest),
+        cell=cell,
+        seed=task.seed,
+        status="ok",
+        environment=environment(DEVICE, task.threads),
+        finished_at=now(),
+    )
+    try:
+        found, files = (_privacy if cell.is_privacy else _training)(task, dataset)
+    except DivergedError as error:
+        found, files = {"status": "diverged", "error": str(error)}, {}
+    except Exception as error:  # a cell that fails is shown as failed, and the rest of the matrix goes on
+        found, files = {"status": "failed", "error": f"{type(error).__name__}: {error}".split("\n")[0][:500]}, {}
+    cost = found.pop("cost", Cost()).model_copy(update={"total_seconds": round(time.perf_counter() - started, 3)})  # type: ignore[attr-defined]
+    key = record_key(cell, task.seed)
+    names = {ending.strip("."): f"{key}{ending}" for ending in files}
+    return Outcome(bare.model_copy(update={**found, "cost": cost, "files": names, "finished_at": now()}), files)
+
+
+def build_defense(cell: Cell) -> Defense:
+    """The cell's defense with its parameters."""
+    defense: Defense = registry.get("defense", cell.defense.name)(**cell.defense.parameters)
+    return defense
+
+
+def build_attack(part: Part) -> ByzantineAttack | PrivacyAttack:
+    """An attack with its parameters."""
+    attack: ByzantineAttack | PrivacyAttack = registry.get("attack", part.name)(**part.parameters)
+    return attack
+
+
+Progress = Callable[[int], None]
+
+
+def _training(task: Task, dataset: Dataset) -> tuple[dict[str, object], dict[str, bytes]]:
+    """Train to the end; the accuracy is that of the last round's model, never the best of the curve."""
+    cell = task.cell
+    attack = None if cell.attack is None else build_attack(cell.attack)
+    assert attack is None or isinstance(attack, ByzantineAttack)
+    federation = Federation(cell.federation, build_defense(cell), dataset, task.seed, attack, cell.byzantine)
+    curve: list[tuple[int, float]] = []
+    seconds = 0.0
+    accuracy, loss = 0.0, 0.0
+    for index in range(cell.federation.rounds):
+        before = time.perf_counter()
+        federation.play()
+        seconds += time.perf_counter() - before
+        if not bool(torch.isfinite(federation.global_model).all()):
+            raise DivergedError(f"the global model is not finite after round {index + 1}")
+        if (index + 1) % cell.federation.eval_every == 0 or index + 1 == cell.federation.rounds:
+            accuracy, loss = accuracy_and_loss(federation.model, federation.global_model, dataset.test)
+            curve.append((index + 1, round(accuracy, 4)))
+    metrics = {"accuracy": accuracy, "loss": loss}
+    if federation.rejected:
+        metrics["rejected_entries"] = float(federation.rejected)
+    return _common(federation, cell, seconds) | {"metrics": metrics, "curve": curve}, {}
+
+
+def validation_accuracy(cell: Cell, seed: int, dataset: Dataset) -> float:
+    """The clean run's accuracy on the validation split, for `tune`; 0 where training diverges."""
+    federation = Federation(cell.federation, build_defense(cell), dataset, seed)
+    for _ in federation.rounds():
+        if not bool(torch.isfinite(federation.global_model).all()):
+            return 0.0
+    return accuracy_and_loss(federation.model, federation.global_model, dataset.validation)[0]
+
+
+def _privacy(task: Task, dataset: Dataset) -> tuple[dict[str, object], dict[str, bytes]]:
+    """Play the rounds that the attack watches, let it infer, and measure with the truth."""
+    cell = task.cell
+    assert cell.attack is not None
+    attack = build_attack(cell.attack)
+    assert isinstance(attack, PrivacyAttack)
+    federation = Federation(cell.federation, build_defense(cell), dataset, task.seed)
+    before = time.perf_counter()
+    view, last = _watch(federation, dataset, attack.collusion(), cell.targets)
+    seconds = time.perf_counter() - before
+    result = attack.infer(view, rng.generator(task.seed, "attack"))
+    truth, labels = _truth(federation, dataset, view.targets)
+    measured = image_metrics(result.images, truth, dataset)
+    control = _control(cell, task.seed, task.data_root)
+    unprotected = image_metrics(control.images, truth, dataset)
+    blind = image_metrics(view.mean_image.expand_as(truth), truth, dataset)
+    metrics = {
+        "gradient_match_loss": float(result.loss.median()),
+        "label_recovered": float((result.labels == labels).double().mean()),
+        "recovered": _share(measured["psnr"], task.recovered_psnr),
+        "control_recovered": _share(unprotected["psnr"], task.recovered_psnr),
+        "blind_recovered": _share(blind["psnr"], task.recovered_psnr),
+    }
+    for prefix, values in (("", measured), ("control_", unprotected), ("blind_", blind)):
+        metrics |= {f"{prefix}{name}": float(value.double().mean()) for name, value in values.items()}
+    ratio = _residual_noise_ratio(federation, view, last, result)
+    if ratio is not None:
+        metrics["residual_noise_ratio"] = ratio
+    if not all(torch.isfinite(torch.tensor(value)) for value in metrics.values()):
+        raise DivergedError("the attack's result is not finite")
+    found = _common(federation, cell, seconds) | {"metrics": metrics}
+    return found, {".png": picture([truth, control.images, result.images], dataset)}
+
+
+def _watch(federation: Federation, dataset: Dataset, rho: float, num_targets: int) -> tuple[View, RoundTranscript]:
+    """What a server with colluders sees of all rounds about random targets; and the last round's transcript."""
+    clients, seed = federation.settings.clients, federation.seed
+    if num_targets > clients:
+        raise ValueError(f"privacy.targets is {num_targets}, but there are {clients} clients")
+    order = torch.randperm(clients, generator=rng.generator(seed, "targets"))
+    targets = order[:num_targets].sort().values
+    colluders = choose_colluders(clients, targets, rho, rng.generator(seed, "colluders"))
+    rounds, last = [], None
+    for transcript in federation.rounds():
+        rounds.append(server_view(transcript, targets, colluders))
+        last = transcript
+    assert last is not None
+    facts = federation.facts(dataset.mean, dataset.std)
+    mean_image = dataset.train.x.mean(dim=0).to(federation.dtype)
+    return View(facts, targets, tuple(rounds), dataset.shape, mean_image), last
+
+
+def _truth(federation: Federation, dataset: Dataset, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The targets' images `(T, C, H, W)` and labels `(T,)`."""
+    first = federation.shards.indices[targets, 0]
+    return dataset.train.x[first].to(federation.dtype), dataset.train.y[first]
+
+
+@lru_cache(maxsize=16)
+def _control_of(settings: str, attack: str, targets: int, seed: int, data_root: str | None) -> Reconstruction:
+    from bench.settings import FederationSettings
+
+    dataset = load(FederationSettings.model_validate_json(settings).dataset, data_root)
+    defense: Defense = registry.get("defense", CONTROL)()
+    federation = Federation(FederationSettings.model_validate_json(settings), defense, dataset, seed)
+    inversion = build_attack(Part.model_validate_json(attack))
+    assert isinstance(inversion, PrivacyAttack)
+    view, _ = _watch(federation, dataset, 0.0, targets)
+    return inversion.infer(view, rng.generator(seed, "attack"))
+
+
+def _control(cell: Cell, seed: int, data_root: str | None) -> Reconstruction:
+    """The same attack, on the same targets, with no defense. Colluders know nothing there, so rho does not matter."""
+    assert cell.attack is not None
+    parameters = {key: value for key, value in cell.attack.parameters.items() if key != "rho"}
+    attack = cell.attack.model_copy(update={"parameters": parameters})
+    return _control_of(cell.federation.model_dump_json(), attack.model_dump_json(), cell.targets, seed, data_root)
+
+
+def _residual_noise_ratio(
+    federation: Federation, view: View, last: RoundTranscript, result: Reconstruction
+) -> float | None:
+    """What still hides the targets in the last round, over what the claim needs; None where nothing is claimed.
+
+    Real messages: the variance of what the attacker's estimate misses over the claim's noise variance. Shuffled signs:
+    the share of the random messages that still surround the target's. Linked signs keep all of their own noise.
+    """
+    defense, setting = federation.defense, federation.setting
+    if defense.claim(setting) is None:
+        return None
+    if defense.alphabet is Alphabet.TERNARY:
+        hidden = view.rounds[-1].hidden_among.double().mean()
+        return float(hidden / len(last.participants)) if not last.delivered.linked else 1.0
+    variance = defense.noise_variance(setting)
+    if variance is None:
+        return None
+    rows = torch.searchsorted(last.participants, view.targets)
+    update = clip_updates(last.local_models[rows] - last.broadcast, defense.clip_norm())
+    message = update / setting.participants if defense.weighted else update
+    return float((result.estimate - message).square().mean() / variance)
+
+
+def _common(federation: Federation, cell: Cell, seconds: float) -> dict[str, object]:
+    defense, setting = federation.defense, federation.setting
+    return {
+        "privacy": Privacy(claimed=defense.claim(setting), composed=defense.composed(setting)),
+        "derived": defense.derived(setting),
+        "within_claim": defense.tolerates(cell.byzantine, setting),
+        "cost": Cost(
+            round_seconds=round(seconds / cell.federation.rounds, 6),
+            upload_bytes=defense.upload_bytes(setting),
+            peer_bytes=defense.peer_bytes(setting),
+        ),
+    }
+
+
+def _share(psnr: Tensor, threshold: float) -> float:
+    return float((psnr >= threshold).double().mean())
+
+
+def picture(rows: list[Tensor], dataset: Dataset) -> bytes:
+    """A PNG with one row of images a tensor `(T, C, H, W)`: truth, control, reconstruction."""
+    import io
+
+    from torchvision.utils import make_grid, save_image
+
+    pixels = [dataset.denormalise(row).clamp(0, 1).float() for row in rows]
+    grid = make_grid(torch.cat(pixels), nrow=len(rows[0]), padding=1, pad_value=1.0)
+    buffer = io.BytesIO()
+    save_image(grid, buffer, format="png")
+    return buffer.getvalue()

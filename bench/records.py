@@ -1,0 +1,218 @@
+"""The record of one (cell, seed), and the store: one JSON file each, written whole or not at all."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.errors import BadInputError
+from bench.privacy import PrivacyClaim
+from bench.suite import Cell, Suite, explain
+
+SCHEMA_VERSION = 1
+
+PROTOCOL_VERSION = 1
+"""The code version of the protocol: raised whenever the engine would give another number for the same cell."""
+
+Status = Literal["ok", "diverged", "failed"]
+STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Privacy(BaseModel):
+    """What the paper claims for one release, what that makes over a run, what an audit measured (None: no audit yet)."""
+
+    model_config = STRICT
+
+    claimed: PrivacyClaim | None = None
+    composed: PrivacyClaim | None = None
+    audited: PrivacyClaim | None = None
+
+
+class Cost(BaseModel):
+    """Seconds a round (training, attack and aggregation, no evaluation), bytes a client sends a round, seconds in all."""
+
+    model_config = STRICT
+
+    round_seconds: float | None = None
+    upload_bytes: int | None = None
+    peer_bytes: int | None = None
+    total_seconds: float | None = None
+
+
+class Environment(BaseModel):
+    """Where the record was made."""
+
+    model_config = STRICT
+
+    fedsiege: str
+    python: str
+    torch: str
+    numpy: str
+    machine: str
+    device: str
+    threads: int
+    commit: str | None
+
+
+class Record(BaseModel):
+    """One (cell, seed), as the design lays it down."""
+
+    model_config = STRICT
+
+    schema_version: int = SCHEMA_VERSION
+    suite: str
+    protocol: str  # hash over everything that can change the numbers
+    setting: str  # hash over the part of it that all cells of one board share
+    cell: Cell
+    seed: int
+    status: Status
+    error: str | None = None
+    metrics: dict[str, float] = {}
+    curve: list[tuple[int, float]] = []  # (round, accuracy on the test split)
+    privacy: Privacy = Privacy()
+    derived: dict[str, float] = {}  # what the defense worked out: sigma_k, v, ...
+    within_claim: bool | None = None  # whether the defense itself claims to stand this cell's Byzantine fraction
+    cost: Cost = Cost()
+    environment: Environment
+    files: dict[str, str] = {}  # names of the images and arrays beside the record
+    finished_at: datetime
+
+    @property
+    def key(self) -> str:
+        return record_key(self.cell, self.seed)
+
+
+def record_key(cell: Cell, seed: int) -> str:
+    """The record's file name without its ending."""
+    return f"{cell.hash}-s{seed}"
+
+
+def digest(*content: object) -> str:
+    """16 hexadecimal digits that stand for JSON-like content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def protocol_hash(cell: Cell, data_digest: str) -> str:
+    """Over everything that can change a cell's numbers: the cell, the data, the code version of the protocol."""
+    return digest(cell.model_dump(mode="json"), data_digest, PROTOCOL_VERSION)
+
+
+def setting_hash(suite: Suite, data_digest: str) -> str:
+    """Over what all cells of a board must share to stand side by side."""
+    return digest(suite.setting_content(), data_digest, PROTOCOL_VERSION)
+
+
+def environment(device: str, threads: int) -> Environment:
+    """This machine and these versions."""
+    return Environment(
+        fedsiege=version("fedsiege"),
+        python=platform.python_version(),
+        torch=version("torch"),
+        numpy=version("numpy"),
+        machine=platform.machine(),
+        device=device,
+        threads=threads,
+        commit=_git_commit(),
+    )
+
+
+@cache
+def _git_commit() -> str | None:
+    """The checkout's commit, `-dirty` where its code has changes; None outside a checkout."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+def now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+class Store:
+    """The records of one suite below `results/<suite>/`."""
+
+    def __init__(self, results: Path, suite: str) -> None:
+        self.folder = results / suite
+
+    def path(self, cell: Cell, seed: int) -> Path:
+        attack = "clean" if cell.attack is None else cell.attack.name
+        return self.folder / _slug(cell.label) / attack / f"{record_key(cell, seed)}.json"
+
+    def write(self, record: Record) -> Path:
+        """Write the record whole or not at all."""
+        path = self.path(record.cell, record.seed)
+        write_whole(path, (record.model_dump_json(indent=1) + "\n").encode())
+        return path
+
+    def find(self, cell: Cell, seed: int, protocol: str) -> Record | None:
+        """The finished record of this cell and seed under this protocol, if there is one."""
+        path = self.path(cell, seed)
+        if not path.exists():
+            return None
+        try:
+            record = read(path)
+        except BadInputError:
+            return None
+        return record if record.protocol == protocol else None
+
+    def records(self, damaged: list[str]) -> Iterator[Record]:
+        """All readable records; one line about each file that is not one is added to `damaged`."""
+        for path in sorted(self.folder.glob("*/*/*.json")):
+            try:
+                yield read(path)
+            except BadInputError as error:
+                damaged.append(str(error))
+
+
+def read(path: Path) -> Record:
+    """The record in a file; `BadInputError` with one line where it holds none."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"cannot read record {path}: {error}") from None
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInputError(f"{path} is not a record: invalid JSON in line {error.lineno}") from None
+    written = found.get("schema_version") if isinstance(found, dict) else None
+    if isinstance(written, int) and written > SCHEMA_VERSION:
+        raise BadInputError(f"{path} has schema version {written}; this fedsiege reads up to {SCHEMA_VERSION}: upgrade it")
+    try:
+        return Record.model_validate(found)
+    except ValidationError as error:
+        raise BadInputError(f"{path} is not a record: {explain(error).split('; ')[0]}") from None
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the old content or the new, never a part: temporary file, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _slug(label: str) -> str:
+    """A folder name from a row's label."""
+    kept = "".join(char if char.isalnum() or char in "._-=" else "-" for char in label)
+    return "-".join(part for part in kept.split("-") if part)

@@ -1,0 +1,96 @@
+"""Cells to records: what is missing runs, on worker processes or in this one, and is written as soon as it is done."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.cells import Outcome, Task, run_cell
+from bench.data import load
+from bench.errors import BadInputError
+from bench.records import Record, Store, protocol_hash, setting_hash
+from bench.suite import Cell, Suite
+
+Announce = Callable[[Task], None]
+
+
+@dataclass
+class Plan:
+    """What a run has to do: the tasks that are missing, and how many records are there already."""
+
+    tasks: list[Task]
+    present: list[Record] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return len(self.tasks) + len(self.present)
+
+
+def plan(suite: Suite, cells: list[Cell], store: Store, data_root: str | None, fresh: bool = False) -> Plan:
+    """Sort the suite's (cell, seed) into those with a record under today's protocol and those without.
+
+    A failed or diverged record counts as present: only `fresh` runs it again.
+    """
+    digest = load(suite.federation.dataset, data_root).digest
+    setting = setting_hash(suite, digest)
+    found = Plan(tasks=[])
+    for seed in suite.seeds:
+        for cell in cells:
+            record = None if fresh else store.find(cell, seed, protocol_hash(cell, digest))
+            if record is not None:
+                found.present.append(record)
+                continue
+            found.tasks.append(
+                Task(suite.name, setting, cell, seed, suite.threads, data_root, suite.ranking.recovered_psnr)
+            )
+    return found
+
+
+def run(tasks: list[Task], store: Store, workers: int, announce: Announce = lambda task: None) -> Iterator[Record]:
+    """Run the tasks and yield each record once it is written; the records are the same whatever `workers` is."""
+    outcomes = _serial(tasks, announce) if workers == 1 or len(tasks) == 1 else _parallel(tasks, workers, announce)
+    for outcome in outcomes:
+        try:
+            outcome.write(store.path(outcome.record.cell, outcome.record.seed).parent)
+            store.write(outcome.record)
+        except OSError as error:
+            raise BadInputError(f"cannot write under {store.folder}: {error.strerror}") from None
+        yield outcome.record
+
+
+def _serial(tasks: list[Task], announce: Announce) -> Iterator[Outcome]:
+    for task in tasks:
+        announce(task)
+        yield run_cell(task)
+
+
+def _parallel(tasks: list[Task], workers: int, announce: Announce) -> Iterator[Outcome]:
+    """A pool of fresh processes; a few tasks are queued ahead, so that what is announced is what runs."""
+    waiting = iter(tasks)
+    running: set[Future[Outcome]] = set()
+    with ProcessPoolExecutor(min(workers, len(tasks)), multiprocessing.get_context("spawn")) as pool:
+        try:
+            while True:
+                while len(running) < workers and (task := next(waiting, None)) is not None:
+                    announce(task)
+                    running.add(pool.submit(run_cell, task))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def default_workers() -> int:
+    """One for every core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def results_folder(results: Path | None) -> Path:
+    """Where records go: what the user said, or `results/` in the working directory."""
+    return results or Path("results")

@@ -1,0 +1,306 @@
+"""A suite: a TOML file that says what meets what; validated, it becomes a list of cells.
+
+A cell is one defense against one attack in one setting, with every hyperparameter written out; with a seed it is one
+record. A list among an attack's or a defense's parameters is a sweep.
+"""
+
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from bench.errors import BadInputError
+from bench.names import unknown
+from bench.settings import FederationSettings
+
+Parameters = dict[str, Any]
+STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Part(BaseModel):
+    """A defense or an attack with all its parameters, defaults included, and the version of its code."""
+
+    model_config = STRICT
+
+    name: str
+    version: int
+    parameters: Parameters
+
+
+class Cell(BaseModel):
+    """One meeting: a defense and an attack in a federation. `byzantine` and `rho` are fractions of the clients."""
+
+    model_config = STRICT
+
+    label: str  # the defense's row
+    defense: Part
+    attack: Part | None  # None is the clean run
+    federation: FederationSettings
+    byzantine: float = Field(default=0.0, ge=0, le=1)
+    rho: float | None = Field(default=None, ge=0, le=1)
+    targets: int = Field(default=0, ge=0)  # clients that a privacy attack is after; 0 in a training cell
+
+    @property
+    def is_privacy(self) -> bool:
+        return self.targets > 0
+
+    @property
+    def column(self) -> str:
+        """The board's column: the attack, its strength and what else tells it from the suite's others."""
+        if self.attack is None:
+            return "clean"
+        strength = f" b={self.byzantine:g}" if self.byzantine else f" rho={self.rho:g}" if self.rho else ""
+        return f"{self.attack.name}{strength}"
+
+    @property
+    def hash(self) -> str:
+        """Equal for equal cells, whatever order their parameters were given in."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+class DefenseEntry(BaseModel):
+    """A `[[defense]]` table: `name`, optional `label` and `[defense.federation]`, every other key a parameter."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    label: str | None = None
+    federation: Parameters = {}
+
+    @property
+    def parameters(self) -> Parameters:
+        return dict(self.model_extra or {})
+
+
+class AttackEntry(BaseModel):
+    """An `[[attack]]` table: `name`, `byzantine` for Byzantine clients, every other key a parameter."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    byzantine: tuple[float, ...] = ()
+
+    @field_validator("byzantine", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: object) -> object:
+        return value if isinstance(value, list | tuple) else [value]
+
+    @field_validator("byzantine")
+    @classmethod
+    def _fractions(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        for fraction in value:
+            if not 0 <= fraction <= 1:
+                raise ValueError(f"byzantine fraction {fraction:g} is not between 0 and 1")
+        return value
+
+    @property
+    def parameters(self) -> Parameters:
+        return dict(self.model_extra or {})
+
+
+class PrivacySettings(BaseModel):
+    """The `[privacy]` table: how many targets, and what privacy cells change in the federation."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    targets: int = Field(default=16, ge=1)
+
+    @property
+    def federation(self) -> Parameters:
+        return dict(self.model_extra or {})
+
+
+class Ranking(BaseModel):
+    """The `[ranking]` table."""
+
+    model_config = STRICT
+
+    recovered_psnr: float = 20.0  # dB from which a reconstructed image counts as recovered
+
+
+class Suite(BaseModel):
+    """A validated suite."""
+
+    model_config = STRICT
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    title: str
+    seeds: tuple[int, ...] = Field(min_length=1)
+    threads: int = Field(default=1, ge=1)  # torch threads of a cell, so that numbers do not depend on the workers
+    federation: FederationSettings
+    privacy: PrivacySettings = PrivacySettings()
+    defense: tuple[DefenseEntry, ...] = Field(min_length=1)
+    attack: tuple[AttackEntry, ...] = Field(min_length=1)
+    ranking: Ranking = Ranking()
+    tune: dict[str, dict[str, list[float]]] = {}  # the search space of `bench tune`, by defense
+
+    @field_validator("seeds")
+    @classmethod
+    def _no_seed_twice(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        if twice:
+            raise ValueError(f"seed {twice[0]} stands there twice")
+        return seeds
+
+    def cells(self, defenses: Iterable[str] = (), attacks: Iterable[str] = ()) -> list[Cell]:
+        """All cells, or those of the named defenses (rows) and attacks; the clean run is always among them."""
+        rows = [row for entry in self.defense for row in self._rows(entry)]
+        wanted_rows, wanted_attacks = set(defenses), set(attacks)
+        for name in wanted_rows - {row[0] for row in rows} - {entry.name for entry in self.defense}:
+            raise BadInputError(unknown(f"defense in suite {self.name!r}", name, [row[0] for row in rows]))
+        for name in wanted_attacks - {entry.name for entry in self.attack}:
+            raise BadInputError(unknown(f"attack in suite {self.name!r}", name, [entry.name for entry in self.attack]))
+        cells: dict[str, Cell] = {}
+        for label, part, overrides in rows:
+            if wanted_rows and not wanted_rows & {label, part.name}:
+                continue
+            found = [self._clean(label, part, overrides)]
+            for entry in self.attack:
+                if not wanted_attacks or entry.name in wanted_attacks:
+                    found += self._meetings(label, part, overrides, entry)
+            for cell in found:
+                cells.setdefault(cell.hash, cell)
+        return list(cells.values())
+
+    def _rows(self, entry: DefenseEntry) -> Iterator[tuple[str, Part, Parameters]]:
+        """(label, defense, federation overrides): one row, or one for every value of its sweeps."""
+        for point, swept in _sweep(entry.parameters):
+            label = entry.label or entry.name
+            if swept:
+                label += f" ({', '.join(f'{key}={point[key]}' for key in swept)})"
+            yield label, _part("defense", entry.name, point), entry.federation
+
+    def _clean(self, label: str, defense: Part, overrides: Parameters) -> Cell:
+        return Cell(label=label, defense=defense, attack=None, federation=self._federation(overrides))
+
+    def _meetings(self, label: str, defense: Part, overrides: Parameters, entry: AttackEntry) -> Iterator[Cell]:
+        from bench import registry
+        from bench.threat import ByzantineAttack
+
+        by_forging = issubclass(registry.get("attack", entry.name), ByzantineAttack)
+        if by_forging and not entry.byzantine:
+            raise BadInputError(f"suite {self.name!r}: attack {entry.name!r} needs byzantine, the fractions of clients")
+        if not by_forging and entry.byzantine:
+            raise BadInputError(f"suite {self.name!r}: attack {entry.name!r} forges nothing and takes no byzantine")
+        for point, _ in _sweep(entry.parameters):
+            attack = _part("attack", entry.name, point)
+            if by_forging:
+                for b in entry.byzantine:
+                    if b > 0:  # at b = 0 every such attack is the clean run
+                        settings = self._federation(overrides)
+                        yield Cell(label=label, defense=defense, attack=attack, federation=settings, byzantine=b)
+            else:
+                yield Cell(
+                    label=label,
+                    defense=defense,
+                    attack=attack,
+                    federation=self._federation({**overrides, **self.privacy.federation}),
+                    rho=attack.parameters.get("rho"),
+                    targets=self.privacy.targets,
+                )
+
+    def _federation(self, overrides: Parameters) -> FederationSettings:
+        base = self.federation.model_dump()
+        for one, other in (("local_epochs", "local_steps"), ("local_steps", "local_epochs")):
+            if overrides.get(one) is not None:
+                base[other] = None
+        return FederationSettings(**{**base, **overrides})
+
+    def setting_content(self) -> Parameters:
+        """What all cells of a board share: the federation and its privacy variant."""
+        return {"federation": self.federation.model_dump(mode="json"), "privacy": self.privacy.model_dump(mode="json")}
+
+
+def _sweep(parameters: Parameters) -> Iterator[tuple[Parameters, list[str]]]:
+    """Every point of the product of the lists among the parameters, and the names of those lists."""
+    swept = [key for key, value in parameters.items() if isinstance(value, list)]
+    for values in itertools.product(*(parameters[key] for key in swept)):
+        yield {**parameters, **dict(zip(swept, values, strict=True))}, swept
+
+
+def _part(kind: Literal["defense", "attack"], name: str, parameters: Parameters) -> Part:
+    from bench import registry
+
+    cls = registry.get(kind, name)
+    try:
+        instance = cls(**parameters)
+    except ValidationError as error:
+        raise BadInputError(f"{kind} {name!r}: {explain(error)}") from None
+    except ValueError as error:
+        raise BadInputError(f"{kind} {name!r}: {error}") from None
+    return Part(name=name, version=cls.version, parameters=instance.model_dump(mode="json"))  # type: ignore[attr-defined]
+
+
+def explain(error: ValidationError) -> str:
+    """One line for pydantic's findings: where, what would be right, what was given."""
+    lines = []
+    for finding in error.errors():
+        place = ".".join(str(step) for step in finding["loc"]) or "settings"
+        message = finding["msg"].removeprefix("Value error, ")
+        given = "" if finding["type"] in ("missing", "value_error") else f" (given {finding['input']!r})"
+        lines.append(f"{place}: {message}{given}")
+    return "; ".join(lines)
+
+
+def shipped() -> dict[str, Path]:
+    """The suites that come with the package, by name."""
+    folder = Path(str(resources.files("bench") / "suites"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def titles() -> dict[str, str]:
+    """One line for each shipped suite."""
+    return {name: tomllib.loads(path.read_text())["title"] for name, path in shipped().items()}
+
+
+def load(name_or_path: str, changes: Iterable[str] = ()) -> Suite:
+    """The suite of that name or in that TOML file, with `changes` (`key=value`) made; `BadInputError` for what is wrong.
+
+    A key is one of the federation's (`rounds=5`), or `privacy.KEY`, or `NAME.KEY` for a defense's or attack's parameter.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        if name_or_path not in shipped():
+            raise BadInputError(unknown("suite", name_or_path, shipped()) + "; or give the path of a .toml file")
+        path = shipped()[name_or_path]
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadInputError(f"cannot read suite {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"suite {path} is not valid TOML: {error}") from None
+    for change in changes:
+        _apply(content, change)
+    try:
+        return Suite(**content)
+    except ValidationError as error:
+        raise BadInputError(f"suite {path}: {explain(error)}") from None
+
+
+def _apply(content: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise BadInputError(f"--set {change!r} is not of the form key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table, dot, name = key.strip().rpartition(".")
+    if not dot and name in FederationSettings.model_fields:
+        content.setdefault("federation", {})[name] = value
+        for entry in content.get("defense", []):
+            entry.get("federation", {}).pop(name, None)
+    elif table in ("federation", "privacy", "ranking"):
+        content.setdefault(table, {})[name] = value
+    elif entries := [entry for kind in ("defense", "attack") for entry in content.get(kind, []) if entry["name"] == table]:
+        for entry in entries:
+            entry[name] = value
+    else:
+        raise BadInputError(unknown("key to --set", key, FederationSettings.model_fields))
