@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.catalogue import DATASETS
 from bench.errors import BadInputError
 from bench.names import unknown
 from bench.rng import generator
@@ -98,7 +99,6 @@ class DatasetSpec:
     """A known data set: `read(root, download)` finds `files` in `folder` of the root; no folder means embedded."""
 
     name: str
-    description: str
     read: Callable[[Path, bool], Source]
     folder: str = ""
     files: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ class DatasetSpec:
 
 def available() -> dict[str, str]:
     """Name and one line of every data set that `load` knows."""
-    return {name: spec.description for name, spec in SPECS.items()}
+    return dict(DATASETS)
 
 
 def load(name: str, root: str | Path | None = None) -> Dataset:
@@ -254,31 +254,27 @@ CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batch
 CIFAR100_SAMPLE, CIFAR100_SAMPLE_FILE = "cifar-100-sample", "cifar100_test_100.npz"
 
 _SPECS = (
-    DatasetSpec("digits", "1,797 grey 8x8 digits of scikit-learn; embedded, no download", _read_digits),
+    DatasetSpec("digits", _read_digits),
     DatasetSpec(
         "mnist",
-        "70,000 grey 28x28 handwritten digits",
         functools.partial(_read_torchvision, name="mnist", kind="MNIST", num_train=60_000),
         "MNIST/raw",
         IDX_FILES,
     ),
     DatasetSpec(
         "fashion-mnist",
-        "70,000 grey 28x28 pieces of clothing",
         functools.partial(_read_torchvision, name="fashion-mnist", kind="FashionMNIST", num_train=60_000),
         "FashionMNIST/raw",
         IDX_FILES,
     ),
     DatasetSpec(
         "cifar10",
-        "60,000 coloured 32x32 photographs in 10 classes",
         functools.partial(_read_torchvision, name="cifar10", kind="CIFAR10", num_train=50_000),
         "cifar-10-batches-py",
         CIFAR10_FILES,
     ),
     DatasetSpec(
         "cifar100-sample",
-        "100 coloured 32x32 photographs, one a class, the same in all splits: for gradient inversion only",
         _read_cifar100_sample,
         CIFAR100_SAMPLE,
         (CIFAR100_SAMPLE_FILE,),

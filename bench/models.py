@@ -26,7 +26,6 @@ class Model(ABC):
     """A classifier of images of `input_shape` (C, H, W) into `num_classes`, its parameters one flat vector `(d,)`."""
 
     name: ClassVar[str]
-    summary: ClassVar[str]
 
     def __init__(self, input_shape: Shape, num_classes: int) -> None:
         self.input_shape = input_shape
@@ -146,7 +145,6 @@ class Softmax(DenseModel):
     """Softmax regression, the model of the DPBFL paper (section 5.2); starts at zero. d = 7,850 on MNIST."""
 
     name = "softmax"
-    summary = "softmax regression (DPBFL paper, section 5.2)"
 
     def initial(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
         """Zeros, which the convex problem allows; the generator is not used."""
@@ -157,7 +155,6 @@ class MLP(DenseModel):
     """Two hidden layers of 200 ReLU units, the MLP of the NISS paper (section VI-A). d = 199,210 on MNIST."""
 
     name = "mlp"
-    summary = "two hidden layers of 200 ReLU units (NISS paper, section VI-A)"
     hidden = (200, 200)
 
 
@@ -196,7 +193,6 @@ class LeNet(Model):
     """
 
     name = "lenet"
-    summary = "the sigmoid LeNet of DLG (Zhu et al. 2019)"
     channels: ClassVar[int] = 12
 
     def __init__(self, input_shape: Shape, num_classes: int) -> None:
@@ -285,7 +281,6 @@ class CNN(ModuleModel):
     """
 
     name = "cnn"
-    summary = "two 5x5 convolutions and 512 dense units (NISS paper, section VI-A)"
 
     def build(self, input_shape: Shape, num_classes: int) -> nn.Module:
         channels, height, width = input_shape
@@ -303,7 +298,6 @@ class AlexNet(ModuleModel):
     """
 
     name = "alexnet"
-    summary = "torchvision's AlexNet on images resized to 64 x 64 (DPBFL paper, figure 11)"
 
     def build(self, input_shape: Shape, num_classes: int) -> nn.Module:
         from torchvision.models import alexnet

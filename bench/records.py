@@ -148,8 +148,7 @@ class Store:
         self.folder = results / suite
 
     def path(self, cell: Cell, seed: int) -> Path:
-        attack = "clean" if cell.attack is None else cell.attack.name
-        return self.folder / _slug(cell.label) / attack / f"{record_key(cell, seed)}.json"
+        return self.folder / _slug(cell.label) / cell.attack_name / f"{record_key(cell, seed)}.json"
 
     def write(self, record: Record) -> Path:
         """Write the record whole or not at all."""

@@ -51,12 +51,14 @@ class Cell(BaseModel):
         return self.targets > 0
 
     @property
+    def attack_name(self) -> str:
+        return "clean" if self.attack is None else self.attack.name
+
+    @property
     def column(self) -> str:
         """The board's column: the attack, its strength and what else tells it from the suite's others."""
-        if self.attack is None:
-            return "clean"
         strength = f" b={self.byzantine:g}" if self.byzantine else f" rho={self.rho:g}" if self.rho else ""
-        return f"{self.attack.name}{strength}"
+        return f"{self.attack_name}{strength}"
 
     @property
     def hash(self) -> str:

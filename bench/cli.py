@@ -1,0 +1,173 @@
+"""The command line: arguments in, a call into the engine, text out. No logic of its own.
+
+Everything heavy is imported by the command that needs it, so that `list` and `--help` start at once.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from bench.errors import BadInputError
+
+app = typer.Typer(
+    name="fedsiege",
+    help="The attack-and-defense benchmark for federated learning. Without a command: the whole digits suite.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+SuiteOption = Annotated[str, typer.Option("--suite", help="A shipped suite's name, or a TOML file.")]
+ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
+DataOption = Annotated[str | None, typer.Option("--data", envvar="FEDSIEGE_DATA", help="torchvision root of the data.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto or cpu.")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes; one a core by default.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress, no tables.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, over the suite's own.")]
+
+
+@app.callback(invoke_without_command=True)
+def everything(
+    context: typer.Context,
+    results: ResultsOption = Path("results"),
+    workers: WorkersOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """The attack-and-defense benchmark for federated learning. Without a command: the whole digits suite."""
+    if context.invoked_subcommand is None:
+        run(suite="digits", results=results, workers=workers, quiet=quiet)
+
+
+@app.command()
+def run(
+    suite: SuiteOption = "digits",
+    defense: Annotated[list[str] | None, typer.Option("--defense", help="Only these rows.")] = None,
+    attack: Annotated[list[str] | None, typer.Option("--attack", help="Only these attacks, and the clean run.")] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Such as 0,1,2.")] = None,
+    changes: SetOption = None,
+    workers: WorkersOption = None,
+    results: ResultsOption = Path("results"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run again what has a record.")] = False,
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run what a suite still misses, then write and print its leaderboards."""
+    from bench import jobs
+
+    report = jobs.run_suite(
+        suite,
+        defenses=defense or (),
+        attacks=attack or (),
+        seeds=jobs.parse_seeds(seeds),
+        changes=changes or (),
+        workers=workers,
+        results=results,
+        fresh=fresh,
+        data_root=data,
+        device=device,
+        quiet=quiet or as_json,
+    )
+    if as_json:
+        _echo_json(report.summary())
+    elif not quiet:
+        report.print()
+    raise typer.Exit(1 if report.unfinished else 0)
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="defenses, attacks, datasets, models or suites.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What there is, with a line each."""
+    from bench import catalogue
+
+    found = catalogue.listing(kind)
+    if as_json:
+        _echo_json(found)
+        return
+    for title, entries in found.items():
+        typer.echo(f"{title}:")
+        for name, line in entries.items():
+            typer.echo(f"  {name:<16} {line}")
+
+
+@app.command()
+def leaderboard(
+    suite: SuiteOption = "digits",
+    results: ResultsOption = Path("results"),
+    output_format: Annotated[str, typer.Option("--format", help="md, csv, latex or json.")] = "md",
+    output: Annotated[Path | None, typer.Option("--output", help="A file instead of the screen.")] = None,
+) -> None:
+    """The boards of a suite from its records."""
+    from bench import jobs
+
+    text = jobs.leaderboard_text(suite, results, output_format)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        jobs.write_text(output, text)
+
+
+@app.command()
+def show(
+    record: Annotated[Path, typer.Argument(help="A record's JSON file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """One record for a person: settings, numbers, curve, reconstructed images."""
+    from bench import records, show
+
+    found = records.read(record)
+    if as_json:
+        _echo_json(found.model_dump(mode="json"))
+    else:
+        show.print_record(found, record)
+
+
+@app.command()
+def tune(
+    defense: Annotated[str, typer.Option("--defense", help="The row to tune.")],
+    suite: SuiteOption = "digits",
+    changes: SetOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try the suite's search grid for a defense on the validation split of its clean run."""
+    from bench import tune
+
+    found = tune.search(suite, defense, data, changes or ())
+    if as_json:
+        _echo_json([trial.as_dict() for trial in found])
+    else:
+        tune.print_trials(found)
+
+
+def _echo_json(content: Any) -> None:
+    typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def main() -> None:
+    """The program: exit code 0 done, 1 some cells failed, 2 bad input, told in one line."""
+    try:
+        code = app(standalone_mode=False)
+    except BadInputError as error:
+        code = _refuse(str(error))
+    except TyperException as error:
+        code = _refuse(error.format_message() if hasattr(error, "format_message") else str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("fedsiege: stopped; what was finished is recorded, the same command goes on from there", err=True)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(message: str) -> int:
+    typer.echo(f"fedsiege: {' '.join(message.split())}", err=True)
+    return 2

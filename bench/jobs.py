@@ -1,0 +1,170 @@
+"""What the command line and a notebook share: run a suite with progress, make its boards, write them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bench import runner
+from bench.errors import BadInputError
+from bench.names import unknown
+from bench.records import Record, Store, write_whole
+from bench.suite import Suite
+from bench.suite import load as load_suite
+from leaderboards.boards import Board, Leaderboard, build
+from leaderboards.formats import FORMATS
+from leaderboards.frame import select
+
+FILES = {"md": "leaderboard.md", "csv": "leaderboard.csv"}
+"""The boards that every run writes beside its records."""
+
+
+@dataclass
+class Report:
+    """What a run did."""
+
+    suite: Suite
+    folder: Path
+    ran: int
+    present: int
+    unfinished: list[Record]  # failed or diverged, of this run or an earlier one
+    leaderboard: Leaderboard
+    written: list[Path] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """The report for programs."""
+        return {
+            "suite": self.suite.name,
+            "ran": self.ran,
+            "already_there": self.present,
+            "failed_or_diverged": [record.key for record in self.unfinished],
+            "written": [str(path) for path in self.written],
+        }
+
+    def print(self) -> None:
+        """The boards, the flags and where things lie, on the terminal."""
+        console = Console()
+        for board in self.leaderboard.boards:
+            console.print(_rich(board))
+        for row, notes in self.leaderboard.flags.items():
+            for note in notes:
+                console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")
+        for line in self.leaderboard.left_out:
+            console.print(f"left out: {escape(line)}")
+        console.print(f"{self.ran} cells run, {self.present} were there; boards in {' and '.join(map(str, self.written))}")
+
+
+def run_suite(
+    suite: str,
+    defenses: Iterable[str] = (),
+    attacks: Iterable[str] = (),
+    seeds: tuple[int, ...] | None = None,
+    changes: Iterable[str] = (),
+    workers: int | None = None,
+    results: Path = Path("results"),
+    fresh: bool = False,
+    data_root: str | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Report:
+    """Run what is missing of a suite, write its boards, and report."""
+    check_device(device)
+    loaded = load_suite(suite, changes)
+    if seeds is not None:
+        loaded = loaded.model_copy(update={"seeds": seeds})
+    store = Store(results, loaded.name)
+    plan = runner.plan(loaded, loaded.cells(defenses, attacks), store, data_root, fresh)
+    records = _run_with_progress(plan, store, workers or runner.default_workers(), quiet)
+    leaderboard = make_leaderboard(loaded, store)
+    written = []
+    for kind, name in FILES.items():
+        written.append(store.folder / name)
+        write_text(written[-1], FORMATS[kind](leaderboard))
+    unfinished = [record for record in [*plan.present, *records] if record.status != "ok"]
+    return Report(loaded, store.folder, len(records), len(plan.present), unfinished, leaderboard, written)
+
+
+def _run_with_progress(plan: runner.Plan, store: Store, workers: int, quiet: bool) -> list[Record]:
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    records: list[Record] = []
+    with Progress(*columns, console=console, disable=quiet, transient=True) as progress:
+        bar = progress.add_task("starting", total=plan.total, completed=len(plan.present))
+
+        def announce(task: runner.Task) -> None:
+            progress.update(bar, description=escape(f"{task.cell.label} x {task.cell.column}, seed {task.seed}"))
+
+        for record in runner.run(plan.tasks, store, workers, announce):
+            records.append(record)
+            progress.advance(bar)
+            done = len(records)
+            if not quiet and not console.is_terminal and (done % max(1, len(plan.tasks) // 10) == 0):
+                console.print(f"{done} of {len(plan.tasks)} cells, now {record.cell.label} x {record.cell.column}")
+    return records
+
+
+def check_device(device: str) -> None:
+    """Raise `BadInputError` for a device that cells cannot run on."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise BadInputError(unknown("device", device, ("auto", "cpu", "cuda")))
+    if device == "cuda":
+        raise BadInputError("--device cuda is not there yet: cells run on the CPU; leave it out or say cpu")
+
+
+def parse_seeds(text: str | None) -> tuple[int, ...] | None:
+    """`0,1,2` as numbers; `BadInputError` for what is none, or there twice."""
+    if text is None:
+        return None
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise BadInputError(f"--seeds {text!r} is not a list of whole numbers such as 0,1,2") from None
+    if len(set(seeds)) < len(seeds):
+        raise BadInputError(f"--seeds {text!r} names a seed twice")
+    return seeds
+
+
+def make_leaderboard(suite: Suite, store: Store) -> Leaderboard:
+    """The boards of a suite's records in their newest setting."""
+    damaged: list[str] = []
+    selection = select(store.records(damaged))
+    if not selection.records:
+        raise BadInputError(f"no records in {store.folder}: run `python -m bench run --suite {suite.name}` first")
+    leaderboard = build(suite.name, suite.title, len(suite.seeds), selection)
+    leaderboard.left_out += damaged
+    order = {row: place for place, row in enumerate(dict.fromkeys(cell.label for cell in suite.cells()))}
+    leaderboard.flags = dict(sorted(leaderboard.flags.items(), key=lambda item: order.get(item[0], len(order))))
+    return leaderboard
+
+
+def leaderboard_text(suite: str, results: Path, output_format: str) -> str:
+    """A suite's boards in one of the formats."""
+    if output_format not in FORMATS:
+        raise BadInputError(unknown("format", output_format, FORMATS))
+    loaded = load_suite(suite)
+    return FORMATS[output_format](make_leaderboard(loaded, Store(results, loaded.name)))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole; `BadInputError` where that cannot be."""
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise BadInputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _rich(board: Board) -> Table:
+    table = Table(title=board.title, caption=board.caption, title_justify="left", caption_justify="left")
+    for column in board.text.columns:
+        table.add_column(str(column), overflow="fold")
+    for row in board.text.itertuples(index=False):
+        table.add_row(*(escape(str(value)) for value in row))
+    return table

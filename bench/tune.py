@@ -1,0 +1,66 @@
+"""`tune`: the suite's search grid for one defense, on the validation split of the clean run, one seed that no suite uses."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.errors import BadInputError
+from bench.names import unknown
+from bench.settings import FederationSettings
+from bench.suite import load as load_suite
+
+SEED = 1_000_003
+"""Partition, batches and noise of the search; no board has a record with it."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the grid and its validation accuracy."""
+
+    values: dict[str, float]
+    accuracy: float
+
+    def as_dict(self) -> dict[str, float]:
+        return {**self.values, "validation_accuracy": self.accuracy}
+
+
+def search(suite: str, defense: str, data_root: str | None, changes: Iterable[str] = ()) -> list[Trial]:
+    """Every point of `[tune.DEFENSE]`, best first; a key is a federation setting or a parameter of the defense."""
+    import torch
+
+    from bench.cells import validation_accuracy
+    from bench.data import load
+
+    loaded = load_suite(suite, changes)
+    grid = loaded.tune.get(defense)
+    if grid is None:
+        raise BadInputError(unknown(f"search grid in suite {loaded.name!r}", defense, loaded.tune))
+    torch.set_num_threads(loaded.threads)
+    dataset = load(loaded.federation.dataset, data_root)
+    clean = next(cell for cell in loaded.cells([defense]) if cell.attack is None)
+    trials = []
+    for values in itertools.product(*grid.values()):
+        point = dict(zip(grid, values, strict=True))
+        settings = {key: value for key, value in point.items() if key in FederationSettings.model_fields}
+        parameters = {key: value for key, value in point.items() if key not in settings}
+        cell = clean.model_copy(
+            update={
+                "federation": clean.federation.model_copy(update=settings),
+                "defense": clean.defense.model_copy(update={"parameters": clean.defense.parameters | parameters}),
+            }
+        )
+        trials.append(Trial(point, validation_accuracy(cell, SEED, dataset)))
+    return sorted(trials, key=lambda trial: -trial.accuracy)
+
+
+def print_trials(trials: list[Trial]) -> None:
+    """The trials as a table, best first."""
+    table = Table(title=f"{len(trials)} trials, validation accuracy of the clean run")
+    for name in [*trials[0].values, "validation accuracy"]:
+        table.add_column(name)
+    for trial in trials:
+        table.add_row(*(f"{value:g}" for value in trial.values.values()), f"{trial.accuracy:.2%}")
+    Console().print(table)

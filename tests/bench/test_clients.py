@@ -1,0 +1,258 @@
+"""Batched local training against a plain loop over clients, and the windows that its batches are."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from bench import clients, models
+from bench.clients import Plan, Shards, chunks, local_sgd, rsa_step_
+from bench.models import Model
+from bench.rng import generator
+
+SHAPE, CLASSES = (1, 6, 8), 4
+NUM_CLIENTS, SHARD = 5, 7
+SUBSET = torch.tensor([1, 3, 4])
+EVERYONE = torch.arange(NUM_CLIENTS)
+WINDOWS = Plan(batch_size=3, epochs=2).windows(SHARD, generator(0))  # 3, 3, 1 and again
+both_groups = pytest.mark.parametrize("group", [EVERYONE, SUBSET], ids=["everyone", "subset"])
+sizes = st.integers(1, 40)
+seeds = st.integers(0, 2**32)
+
+
+def positions(start: int, size: int, shard: int) -> list[int]:
+    """The places of a window on the circle."""
+    return [(start + i) % shard for i in range(size)]
+
+
+def draw(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    """(x `(N, ...)`, y `(N,)`, indices `(n, s)`), some samples with more than one client."""
+    source = generator(4)
+    x = torch.randn(30, *SHAPE, generator=source, dtype=dtype)
+    y = torch.randint(CLASSES, (30,), generator=source)
+    return x, y, torch.randint(30, (NUM_CLIENTS, SHARD), generator=source)
+
+
+def start_model(name: str, dtype: torch.dtype = torch.float64) -> tuple[Model, Tensor]:
+    model = models.build(name, SHAPE, CLASSES)
+    return model, 0.2 * torch.randn(model.dim, generator=generator(6), dtype=dtype)
+
+
+def plain(name: str) -> nn.Module:
+    """The model as anybody would write it."""
+    if name == "softmax":
+        return nn.Sequential(nn.Flatten(), nn.Linear(48, CLASSES))
+    if name == "mlp":
+        hidden = (nn.Linear(48, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU())
+        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(200, CLASSES))
+    assert name == "lenet"
+    layers: list[nn.Module] = []
+    for channels, stride in ((1, 2), (12, 2), (12, 1)):
+        layers += [nn.Conv2d(channels, 12, 5, stride, padding=2), nn.Sigmoid()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(12 * 2 * 2, CLASSES))
+
+
+def loaded(name: str, params: Tensor) -> nn.Module:
+    module = plain(name).to(params.dtype)
+    nn.utils.vector_to_parameters(params.clone(), module.parameters())
+    return module
+
+
+def plain_sgd(name: str, params: Tensor, client: int, windows: list[tuple[int, int]], lr: float) -> Tensor:
+    """One client's local training: torch.nn, torch.optim.SGD, one batch after the other."""
+    x, y, indices = draw(params.dtype)
+    module = loaded(name, params)
+    optimizer = torch.optim.SGD(module.parameters(), lr=lr)
+    for start, size in windows:
+        rows = indices[client][positions(start, size, SHARD)]
+        optimizer.zero_grad()
+        cross_entropy(module(x[rows]), y[rows]).backward()
+        optimizer.step()
+    return nn.utils.parameters_to_vector(module.parameters()).detach()
+
+
+def plain_rsa(name: str, own: Tensor, w_0: Tensor, client: int, lr: float, penalty: float) -> Tensor:
+    """Eq. 3 as it is printed, one batch after the other."""
+    x, y, indices = draw(own.dtype)
+    w_i = own.clone()
+    for start, size in WINDOWS:
+        rows = indices[client][positions(start, size, SHARD)]
+        module = loaded(name, w_i)
+        parts = torch.autograd.grad(cross_entropy(module(x[rows]), y[rows]), list(module.parameters()))
+        gradient = torch.cat([part.flatten() for part in parts])
+        w_i = w_i - lr * (gradient + penalty * torch.sign(w_i - w_0))
+    return w_i
+
+
+def kept_models(w_0: Tensor) -> Tensor:
+    """Models around w_0 `(n, d)`, some coordinates, and one client, exactly on it."""
+    offsets = 0.05 * torch.randn(NUM_CLIENTS, len(w_0), generator=generator(8), dtype=w_0.dtype)
+    offsets[:, ::3] = 0
+    offsets[3] = 0
+    return w_0 + offsets
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "epochs", "steps", "argument"),
+    [
+        (0, 1, None, "batch_size"),
+        (-3, None, 1, "batch_size"),
+        (1, None, None, "epochs, steps"),
+        (1, 1, 1, "epochs, steps"),
+        (1, 0, None, "epochs, steps"),
+        (1, None, 0, "epochs, steps"),
+        (1, None, -1, "epochs, steps"),
+    ],
+)
+def test_a_plan_out_of_range_is_refused(batch_size: int, epochs: int | None, steps: int | None, argument: str) -> None:
+    with pytest.raises(ValueError, match=f"^{argument} is .*, but must be .*at least 1$"):
+        Plan(batch_size, epochs=epochs, steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        (Plan(3, epochs=1), 3),
+        (Plan(3, epochs=2), 6),
+        (Plan(7, epochs=2), 2),
+        (Plan(50, epochs=1), 1),
+        (Plan(3, steps=5), 5),
+    ],
+)
+def test_num_steps_on_seven_samples(plan: Plan, expected: int) -> None:
+    assert plan.num_steps(7) == expected
+    assert len(plan.windows(7, generator(0))) == expected
+
+
+@given(sizes, st.integers(1, 50), st.integers(1, 3), seeds)
+def test_an_epoch_visits_each_sample_once(shard: int, batch: int, epochs: int, seed: int) -> None:
+    plan = Plan(batch, epochs=epochs)
+    windows = plan.windows(shard, generator(seed))
+    assert windows == plan.windows(shard, generator(seed))
+    assert len(windows) == plan.num_steps(shard)
+    per_epoch = len(windows) // epochs
+    for epoch in range(epochs):
+        own = windows[epoch * per_epoch : (epoch + 1) * per_epoch]
+        visited = [place for window in own for place in positions(*window, shard)]
+        assert sorted(visited) == list(range(shard))
+        assert all(size == min(batch, shard) for _, size in own[:-1])
+        assert own[-1][1] == (shard % min(batch, shard) or min(batch, shard))
+    assert all(0 <= start < shard for start, _ in windows)
+
+
+@given(sizes, st.integers(1, 50), st.integers(1, 60), seeds)
+def test_steps_go_round_the_circle(shard: int, batch: int, steps: int, seed: int) -> None:
+    plan = Plan(batch, steps=steps)
+    windows = plan.windows(shard, generator(seed))
+    assert windows == plan.windows(shard, generator(seed))
+    assert len(windows) == steps
+    assert {size for _, size in windows} == {min(batch, shard)}
+    visited = [place for window in windows for place in positions(*window, shard)]
+    assert visited == positions(visited[0], len(visited), shard)
+
+
+def test_every_sample_is_somebodys_first() -> None:
+    starts = {Plan(2, steps=1).windows(5, generator(seed))[0][0] for seed in range(100)}
+    assert starts == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_a_window_holds_the_clients_samples(monkeypatch: pytest.MonkeyPatch, resident: bool) -> None:
+    if not resident:
+        monkeypatch.setattr(clients, "RESIDENT_BYTES", 0)
+    x, y, indices = draw()
+    shards = Shards(x, y, indices, CLASSES)
+    assert shards._resident == resident
+    assert (shards.num_clients, shards.size) == (NUM_CLIENTS, SHARD)
+    for members in (slice(0, NUM_CLIENTS), slice(1, 3), SUBSET):
+        for start in range(SHARD):
+            for size in range(1, SHARD + 1):
+                rows = indices[members][:, positions(start, size, SHARD)]
+                found_x, found_y = shards.window(members, start, size)
+                assert torch.equal(found_x, x[rows])
+                assert torch.equal(found_y, y[rows])
+
+
+@pytest.mark.parametrize("name", ["softmax", "mlp", "lenet"])
+@both_groups
+def test_local_sgd_is_the_plain_loop(name: str, group: Tensor) -> None:
+    x, y, indices = draw(torch.float32)
+    model, w = start_model(name, torch.float32)
+    before = w.clone()
+    found = local_sgd(model, w, Shards(x, y, indices, CLASSES), group, WINDOWS, lr=0.1)
+    expected = torch.stack([plain_sgd(name, w, client, WINDOWS, lr=0.1) for client in group.tolist()])
+    assert found.dtype == torch.float32
+    assert float((expected - w).abs().max()) > 1e-3
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert torch.equal(w, before)
+
+
+def test_local_sgd_over_several_epochs_and_whole_shards() -> None:
+    x, y, indices = draw()
+    model, w = start_model("softmax")
+    windows = Plan(batch_size=100, epochs=3).windows(SHARD, generator(2))
+    found = local_sgd(model, w, Shards(x, y, indices, CLASSES), EVERYONE, windows, lr=0.5)
+    everything = [(0, SHARD)] * 3
+    expected = torch.stack([plain_sgd("softmax", w, client, everything, lr=0.5) for client in range(NUM_CLIENTS)])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+@both_groups
+def test_chunks_cover_the_round_once(monkeypatch: pytest.MonkeyPatch, group: Tensor) -> None:
+    shards, (model, _) = Shards(*draw(), CLASSES), start_model("softmax")
+    for limit, expected in ((1, len(group)), (2**40, 1)):
+        monkeypatch.setattr(clients, "CHUNK_BYTES", limit)
+        found = list(chunks(model, shards, group, 3, 8))
+        assert len(found) == expected
+        assert torch.equal(torch.cat([group[rows] for rows, _ in found]), group)
+        assert torch.equal(torch.cat([EVERYONE[members] for _, members in found]), group)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@both_groups
+def test_neither_chunks_nor_residence_change_the_result(
+    monkeypatch: pytest.MonkeyPatch, group: Tensor, resident: bool
+) -> None:
+    model, w = start_model("mlp")
+    reference, stepped = Shards(*draw(), CLASSES), kept_models(w)
+    expected = local_sgd(model, w, reference, group, WINDOWS, 0.1)
+    rsa_step_(model, stepped, w, reference, group, WINDOWS, 0.1, 0.02)
+    if not resident:
+        monkeypatch.setattr(clients, "RESIDENT_BYTES", 0)
+    shards = Shards(*draw(), CLASSES)
+    for limit in (1, 3 * 2 * model.dim * 8 + 10_000, 2**40):  # one, two, all clients a chunk
+        monkeypatch.setattr(clients, "CHUNK_BYTES", limit)
+        found, personal = local_sgd(model, w, shards, group, WINDOWS, 0.1), kept_models(w)
+        rsa_step_(model, personal, w, shards, group, WINDOWS, 0.1, 0.02)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(personal, stepped, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["softmax", "lenet"])
+@both_groups
+def test_rsa_step_is_equation_3(name: str, group: Tensor) -> None:
+    model, w_0 = start_model(name)
+    personal, before, broadcast = kept_models(w_0), kept_models(w_0), w_0.clone()
+    rsa_step_(model, personal, w_0, Shards(*draw(), CLASSES), group, WINDOWS, lr=0.1, penalty=0.05)
+    for client in range(NUM_CLIENTS):
+        if client in group.tolist():
+            expected = plain_rsa(name, before[client], w_0, client, lr=0.1, penalty=0.05)
+            torch.testing.assert_close(personal[client], expected, rtol=0, atol=1e-12)
+        else:
+            assert torch.equal(personal[client], before[client])
+    assert torch.equal(w_0, broadcast)
+
+
+def test_rsa_step_without_a_gradient_pulls_towards_the_global_model() -> None:
+    """Black images and equal logits: only the bias has a gradient, the weights move by lr * penalty alone."""
+    model = models.build("softmax", SHAPE, CLASSES)
+    x, indices = torch.zeros(4, *SHAPE, dtype=torch.float64), torch.arange(4).reshape(2, 2)
+    w_0 = torch.zeros(model.dim, dtype=torch.float64)
+    personal = torch.stack([w_0 + 1, w_0 - 1])
+    rsa_step_(
+        model, personal, w_0, Shards(x, torch.zeros(4).long(), indices, CLASSES), EVERYONE[:2], [(0, 2)], 0.5, 0.2
+    )
+    weights = personal[:, :-CLASSES]
+    torch.testing.assert_close(weights, torch.tensor([[0.9], [-0.9]], dtype=torch.float64).expand_as(weights))

@@ -1,0 +1,144 @@
+"""Accuracy and loss worked by hand; PSNR and SSIM against torchmetrics, their definitions and closed forms."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio
+
+from bench import metrics, models
+from bench.data import Dataset, Split, load
+from bench.metrics import accuracy_and_loss, image_metrics
+from bench.rng import generator
+
+C1, C2 = 0.01**2, 0.03**2  # SSIM's constants for pixels in [0, 1] (Wang et al. 2004)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+@pytest.fixture(scope="module")
+def coloured(digits: Dataset) -> Dataset:
+    """A data set of three channels, each normalised in its own way."""
+    return replace(digits, mean=torch.tensor([0.2, 0.5, 0.7]), std=torch.tensor([0.1, 0.3, 0.5]))
+
+
+def grey(dataset: Dataset, *values: float) -> Tensor:
+    """Normalised images `(T, 1, 8, 8)`, each of one pixel value in [0, 1]."""
+    return dataset.normalise(torch.tensor(values)[:, None, None, None].expand(-1, 1, 8, 8))
+
+
+def ssim_by_definition(image: Tensor, truth: Tensor, size: int = 7) -> float:
+    """The mean over channels and pixels of SSIM in the window around each pixel; the border is mirrored.
+
+    Since torchmetrics' pull request 2721; before it, windows over the border were left out.
+    """
+    values = []
+    mirrored = [
+        np.pad(x.double().numpy(), ((0, 0), *[(size // 2, size // 2)] * 2), mode="reflect") for x in (image, truth)
+    ]
+    for channel in range(image.shape[0]):
+        for top, left in itertools.product(range(image.shape[1]), range(image.shape[2])):
+            a, b = (x[channel, top : top + size, left : left + size] for x in mirrored)
+            covariance = ((a - a.mean()) * (b - b.mean())).mean()
+            brightness = (2 * a.mean() * b.mean() + C1) / (a.mean() ** 2 + b.mean() ** 2 + C1)
+            values.append(float(brightness * (2 * covariance + C2) / (a.var() + b.var() + C2)))
+    return sum(values) / len(values)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 2000])
+def test_accuracy_and_loss_worked_by_hand(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """Logits equal to the two pixels: right, right, wrong; losses log(1 + e^-2), log(1 + e^-1), log(1 + e^3)."""
+    monkeypatch.setattr(metrics, "EVALUATION_BATCH", batch)
+    model = models.build("softmax", (1, 1, 2), 2)
+    params = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+    split = Split(torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]).reshape(3, 1, 1, 2), torch.tensor([0, 1, 1]))
+    accuracy, loss = accuracy_and_loss(model, params, split)
+    assert accuracy == 2 / 3
+    expected = (math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log1p(math.exp(3))) / 3
+    assert loss == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_loss_of_a_model_that_knows_nothing_is_log_10(digits: Dataset) -> None:
+    model = models.build("softmax", digits.shape, 10)
+    accuracy, loss = accuracy_and_loss(model, torch.zeros(model.dim), digits.test)
+    assert loss == pytest.approx(math.log(10), rel=1e-6)
+    assert accuracy == float((digits.test.y == 0).double().mean())  # of equal logits, argmax takes the first
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_an_exact_copy(digits: Dataset, count: int) -> None:
+    truth = digits.test.x[:count]
+    found = image_metrics(truth.clone(), truth, digits)
+    assert set(found) == {"mse", "psnr", "ssim"}
+    assert found["mse"].tolist() == pytest.approx([0.0] * count, abs=1e-12)
+    assert found["psnr"].tolist() == pytest.approx([100.0] * count)
+    assert found["ssim"].tolist() == pytest.approx([1.0] * count)
+
+
+@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize("noise", [0.05, 0.5, 5.0])
+def test_against_torchmetrics_and_the_definition(digits: Dataset, noise: float, count: int) -> None:
+    truth = digits.test.x[:count].double()
+    images = truth + noise * torch.randn(truth.shape, generator=generator(1), dtype=torch.float64)
+    found = image_metrics(images, truth, digits)
+    guess, pixels = digits.denormalise(images).clamp(0, 1), digits.denormalise(truth)
+    expected = peak_signal_noise_ratio(guess, pixels, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    torch.testing.assert_close(found["psnr"].double(), expected.reshape(-1), rtol=1e-5, atol=0)
+    torch.testing.assert_close(found["mse"].double(), (guess - pixels).square().mean((1, 2, 3)), rtol=1e-5, atol=0)
+    by_hand = [ssim_by_definition(*pair) for pair in zip(guess, pixels, strict=True)]
+    assert found["ssim"].tolist() == pytest.approx(by_hand, abs=1e-5)
+
+
+def test_coloured_images(coloured: Dataset) -> None:
+    source = generator(2)
+    truth = torch.rand(3, 3, 10, 9, generator=source)
+    images = truth + 0.1 * torch.randn(truth.shape, generator=source)
+    found = image_metrics(coloured.normalise(images), coloured.normalise(truth), coloured)
+    guess = images.clamp(0, 1)
+    torch.testing.assert_close(found["mse"], (guess - truth).square().mean((1, 2, 3)), rtol=1e-4, atol=1e-7)
+    by_hand = [ssim_by_definition(*pair) for pair in zip(guess, truth, strict=True)]
+    assert found["ssim"].tolist() == pytest.approx(by_hand, abs=1e-5)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_plain_grey_images_in_closed_form(a: float, b: float) -> None:
+    digits = load("digits")
+    found = image_metrics(grey(digits, a), grey(digits, b), digits)
+    mse = (a - b) ** 2
+    assert float(found["mse"]) == pytest.approx(mse, abs=1e-6)
+    if mse > 1e-3:
+        assert float(found["psnr"]) == pytest.approx(-10 * math.log10(mse), abs=0.01)
+    assert float(found["ssim"]) == pytest.approx((2 * a * b + C1) / (a**2 + b**2 + C1), abs=1e-5)
+
+
+def test_a_tenth_off_is_20_decibels(digits: Dataset) -> None:
+    found = image_metrics(grey(digits, 0.6, 0.5), grey(digits, 0.5, 0.49), digits)
+    assert found["psnr"].tolist() == pytest.approx([20.0, 40.0], abs=1e-3)
+
+
+def test_what_is_brighter_than_white_counts_as_white(digits: Dataset) -> None:
+    found = image_metrics(grey(digits, 7.0, -7.0, 7.0), grey(digits, 1.0, 0.0, 0.0), digits)
+    assert found["mse"].tolist() == pytest.approx([0.0, 0.0, 1.0], abs=1e-6)
+    assert float(found["psnr"][2]) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_each_image_is_measured_on_its_own(digits: Dataset) -> None:
+    truth = digits.test.x[:4]
+    images = truth + torch.tensor([0.0, 0.1, 1.0, 3.0])[:, None, None, None] * torch.randn(
+        truth.shape, generator=generator(3)
+    )
+    together = image_metrics(images, truth, digits)
+    for row in range(4):
+        alone = image_metrics(images[row : row + 1], truth[row : row + 1], digits)
+        for name, values in together.items():
+            assert values.shape == (4,)
+            assert float(values[row]) == pytest.approx(float(alone[name]), abs=1e-5)
