@@ -49,16 +49,18 @@ class Plan:
 
 
 class Shards:
-    """The clients' data: inputs `(n, s, C, H, W)` and labels `(n, s)`, one row a client."""
+    """The clients' data, one row a client; the first samples of a row stand again at its end, which closes the circle."""
 
-    def __init__(self, x: Tensor, y: Tensor, indices: Tensor, num_classes: int) -> None:
-        """x `(N, C, H, W)`, y `(N,)`, indices `(n, s)` from a partition."""
+    def __init__(self, x: Tensor, y: Tensor, indices: Tensor, num_classes: int, batch_size: int) -> None:
+        """x `(N, C, H, W)`, y `(N,)`, indices `(n, s)` from a partition; windows hold up to `batch_size` samples."""
         self.indices = indices
         self.num_classes = num_classes
+        self.sample_numel = x[0].numel()
+        self._rows = torch.cat([indices, indices[:, : min(batch_size, indices.shape[1]) - 1]], dim=1)
         self._x, self._y = x, y
-        self._resident = indices.numel() * x[0].numel() * x.element_size() <= RESIDENT_BYTES
+        self._resident = self._rows.numel() * self.sample_numel * x.element_size() <= RESIDENT_BYTES
         if self._resident:
-            self._x, self._y = x[indices], y[indices]
+            self._x, self._y = x[self._rows], y[self._rows]
 
     @property
     def num_clients(self) -> int:
@@ -71,26 +73,18 @@ class Shards:
 
     def window(self, clients: slice | Tensor, start: int, size: int) -> tuple[Tensor, Tensor]:
         """Inputs `(m, size, C, H, W)` and labels `(m, size)` of a batch of these clients, `start` on their circle."""
-        parts = [slice(start, min(start + size, self.size))]
-        if start + size > self.size:
-            parts.append(slice(0, start + size - self.size))
+        at = slice(start, start + size)
         if self._resident:
-            x, y = self._x[clients], self._y[clients]
-            pieces = [(x[:, part], y[:, part]) for part in parts]
-        else:
-            rows = self.indices[clients]
-            pieces = [(self._x[rows[:, part]], self._y[rows[:, part]]) for part in parts]
-        if len(pieces) == 1:
-            return pieces[0]
-        return torch.cat([x for x, _ in pieces], dim=1), torch.cat([y for _, y in pieces], dim=1)
+            return self._x[clients, at], self._y[clients, at]
+        rows = self._rows[clients, at]
+        return self._x[rows], self._y[rows]
 
 
 def chunks(
     model: Model, shards: Shards, clients: Tensor, batch_size: int, element_size: int
 ) -> Iterator[tuple[slice, slice | Tensor]]:
     """(rows of the round, clients in the shards) of each chunk; whole runs of clients as slices, which cost no gather."""
-    sample = shards._x[0].numel() // (shards.size if shards._resident else 1)
-    bytes_per_client = element_size * (3 * model.dim + 2 * batch_size * sample)
+    bytes_per_client = element_size * (3 * model.dim + 2 * batch_size * shards.sample_numel)
     step = max(1, CHUNK_BYTES // bytes_per_client)
     everyone = len(clients) == shards.num_clients and bool((clients == torch.arange(len(clients))).all())
     for start in range(0, len(clients), step):

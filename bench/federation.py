@@ -41,8 +41,9 @@ class Federation:
             shards_per_client=settings.shards_per_client,
             alpha=settings.alpha,
         )
-        self.shards = Shards(dataset.train.x.to(self.dtype), dataset.train.y, indices, dataset.num_classes)
         self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
+        inputs = dataset.train.x.to(self.dtype)
+        self.shards = Shards(inputs, dataset.train.y, indices, dataset.num_classes, settings.batch_size)
         num_byzantine = round(byzantine * settings.clients)
         chosen = torch.randperm(settings.clients, generator=rng.generator(seed, "byzantine"))[:num_byzantine]
         self.is_byzantine = torch.zeros(settings.clients, dtype=torch.bool)

@@ -183,5 +183,6 @@ def sanitize(forged: Tensor, alphabet: Alphabet) -> tuple[Tensor, int]:
     if alphabet is Alphabet.REAL:
         bad = ~torch.isfinite(forged).all(dim=1)
         return torch.where(bad.unsqueeze(1), torch.zeros_like(forged), forged), int(bad.sum()) * forged.shape[1]
-    clean = torch.nan_to_num(forged.float(), nan=0.0).clamp(-1, 1).round()
+    rounded = forged if forged.dtype == torch.int8 else torch.nan_to_num(forged, nan=0.0).round()
+    clean = rounded.clamp(-1, 1)
     return clean.to(torch.int8), int((clean != forged).sum())

@@ -17,13 +17,13 @@ def randomize(signs: Tensor, gamma: float, generator: torch.Generator) -> Tensor
     int8 `(n, d)` from signs `(n, d)`; raises `ValueError` unless 0 <= gamma < 1 and the signs are in {-1, 0, 1}.
     """
     _check_gamma(gamma)
-    require(bool((signs.abs() * (signs.abs() - 1) == 0).all()), "signs", "other values", "in {-1, 0, 1}")
-    y = signs.to(torch.int8, copy=True)
-    if gamma > 0:
-        u = torch.rand(signs.shape, generator=generator)
-        noisy = u < gamma  # g = 1; given that, 3 u / gamma is uniform on [0, 3)
-        y[noisy] = (u[noisy] * (3 / gamma)).to(torch.int8).clamp_(max=2) - 1
-    return y
+    x = signs.to(torch.int8, copy=True)
+    require(bool((x == signs).all() and (x.abs() <= 1).all()), "signs", "other values", "in {-1, 0, 1}")
+    if gamma == 0:
+        return x
+    u = torch.rand(signs.shape, generator=generator)
+    noise = (u * (3 / gamma)).clamp_(max=2).to(torch.int8) - 1  # where u < gamma, 3 u / gamma is uniform on [0, 3)
+    return torch.where(u < gamma, noise, x)  # g = 1 with probability gamma
 
 
 def shuffle(messages: Tensor, generator: torch.Generator) -> Tensor:

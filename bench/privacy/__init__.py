@@ -1,8 +1,9 @@
 """Accounting of what defenses claim, composition over releases, and audits of what an adversary measures."""
 
 from bench.privacy.audit import audit_epsilon, audit_gaussian_epsilon
+from bench.privacy.blanket import compose_shuffle
 from bench.privacy.claims import PrivacyClaim
-from bench.privacy.compose import compose_gaussian, compose_local, compose_shuffle
+from bench.privacy.compose import compose_gaussian, compose_local
 from bench.privacy.gaussian import gaussian_delta, gaussian_epsilon, gaussian_sigma
 from bench.privacy.local import gamma_for_local_epsilon, local_epsilon
 from bench.privacy.noise_sharing import (

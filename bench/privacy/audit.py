@@ -21,9 +21,7 @@ from bench.privacy.gaussian import gaussian_epsilon
 _Array = NDArray[np.float64]
 
 
-def audit_epsilon(
-    scores_without: ArrayLike, scores_with: ArrayLike, delta: float, confidence: float = 0.95
-) -> float:
+def audit_epsilon(scores_without: ArrayLike, scores_with: ArrayLike, delta: float, confidence: float = 0.95) -> float:
     """Lower bound on epsilon at this delta that holds with at least this confidence; 0.0 where nothing is shown.
 
     Both error rates get a one-sided Clopper-Pearson bound at (1 - confidence) / 2, and epsilon is at least

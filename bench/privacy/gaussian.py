@@ -59,7 +59,7 @@ def gaussian_epsilon(sigma: float, delta: float, sensitivity: float) -> float:
     require(0 < sensitivity < math.inf, "sensitivity", sensitivity, _FINITE)
     ratio = sensitivity / sigma if sigma else math.inf
     # Zero-concentrated privacy bounds the root from above (Bun and Steinke 2016, Propositions 1.3 and 1.6).
-    high = ratio * (ratio / 2 + math.sqrt(-2 * math.log(delta)))
+    high = ratio * (ratio / 2 + math.sqrt(-2 * math.log(delta))) * (1 + 1e-9)
     if math.isinf(high):
         return math.inf
     if _delta(0.0, ratio) <= delta:
@@ -69,6 +69,8 @@ def gaussian_epsilon(sigma: float, delta: float, sensitivity: float) -> float:
 
 def _delta(epsilon: float, ratio: float) -> float:
     """Theorem 8 of Balle and Wang for ratio = sensitivity / sigma."""
+    if ratio == 0:
+        return 0.0
     above, below = ratio / 2 - epsilon / ratio, -ratio / 2 - epsilon / ratio
     # exp(epsilon) phi(below) = phi(above), so that erfcx takes the place of a product that over- and underflows.
     scale = math.exp(-above * above / 2) / 2

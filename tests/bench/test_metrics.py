@@ -33,7 +33,7 @@ def coloured(digits: Dataset) -> Dataset:
 
 def grey(dataset: Dataset, *values: float) -> Tensor:
     """Normalised images `(T, 1, 8, 8)`, each of one pixel value in [0, 1]."""
-    return dataset.normalise(torch.tensor(values)[:, None, None, None].expand(-1, 1, 8, 8))
+    return dataset.normalise(torch.tensor(values, dtype=torch.float64)[:, None, None, None].expand(-1, 1, 8, 8))
 
 
 def ssim_by_definition(image: Tensor, truth: Tensor, size: int = 7) -> float:

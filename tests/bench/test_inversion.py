@@ -1,0 +1,287 @@
+"""What a view reveals, against the true gradients of the targets' samples by autograd on a plain LeNet."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.data import load
+from bench.federation import Federation
+from bench.inversion import LEAST_FLIP, SHARPNESS, Observation, match_loss, observations
+from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Upload
+from bench.rng import generator
+from bench.settings import FederationSettings
+from bench.threat import PublicFacts, RoundTranscript, View, server_view
+from defenses.dpbfl import DPBFL
+from defenses.fedavg import FedAvg
+from defenses.ldpbfl import LDPBFL
+from defenses.rsa import RSA
+
+TARGETS = torch.tensor([1, 2, 5])
+
+
+class Clipping(FedAvg):
+    """FedAvg whose clients clip and do nothing else: DP-FedAvg without its noise."""
+
+    name: ClassVar[str] = "clipping"
+    zeta: float
+
+    def upload(self, local: LocalRound) -> Upload:
+        update = local.local_models - local.global_model
+        return Upload(torch.stack([row * min(1.0, self.zeta / float(row.norm())) for row in update]))
+
+    def clip_norm(self) -> float:
+        return self.zeta
+
+
+class Weighted(FedAvg):
+    """FedAvg whose messages carry p_k."""
+
+    name: ClassVar[str] = "weighted"
+    weighted: ClassVar[bool] = True
+
+    def upload(self, local: LocalRound) -> Upload:
+        return Upload((local.local_models - local.global_model) * local.weights.unsqueeze(1))
+
+    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        return server.global_model + delivered.total()
+
+
+def play(defense: Defense, **changes: Any) -> tuple[Federation, list[RoundTranscript], View]:
+    """A tiny federation in float64, one digit a client, and the server's view of three of its clients."""
+    given: dict[str, Any] = {
+        "dataset": "digits",
+        "model": "lenet",
+        "clients": 6,
+        "samples_per_client": 1,
+        "rounds": 2,
+        "local_steps": 1,
+        "batch_size": 1,
+        "lr": 0.1,
+        "lr_decay": 2.0,
+        "dtype": "float64",
+    }
+    digits = load("digits")
+    federation = Federation(FederationSettings(**{**given, **changes}), defense, digits, seed=4)
+    transcripts = list(federation.rounds())
+    views = tuple(server_view(transcript, TARGETS) for transcript in transcripts)
+    facts = federation.facts(digits.mean, digits.std)
+    return federation, transcripts, View(facts, TARGETS, views, digits.shape, digits.train.x.mean(dim=0))
+
+
+def estimates(view: View) -> list[Tensor]:
+    return [seen.estimate for seen in view.rounds]
+
+
+def plain_lenet() -> nn.Module:
+    layers: list[nn.Module] = []
+    for channels, stride in ((1, 2), (12, 2), (12, 1)):
+        layers += [nn.Conv2d(channels, 12, 5, stride, padding=2), nn.Sigmoid()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(12 * 2 * 2, 10)).double()
+
+
+def true_gradient(federation: Federation, target: int, params: Tensor) -> Tensor:
+    """The gradient `(d,)` of a client's one sample at `params (d,)`."""
+    train, sample = load("digits").train, federation.shards.indices[target, :1]
+    module = plain_lenet()
+    nn.utils.vector_to_parameters(params.clone(), module.parameters())
+    loss = nn.functional.cross_entropy(module(train.x[sample].double()), train.y[sample])
+    return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(module.parameters()))])
+
+
+def true_gradients(federation: Federation, params: Tensor) -> Tensor:
+    """Of all targets `(T, d)`, at shared parameters or a row a target."""
+    rows = params.expand(len(TARGETS), -1)
+    return torch.stack([true_gradient(federation, int(t), row) for t, row in zip(TARGETS, rows, strict=True)])
+
+
+def kept_by_hand(federation: Federation, broadcasts: Sequence[Tensor], penalty: float) -> list[Tensor]:
+    """The targets' models `(T, d)` before each round under RSA's step (eq. 3), from the common start."""
+    w_i, found = broadcasts[0].repeat(len(TARGETS), 1), []
+    for k, w_0 in enumerate(broadcasts):
+        found.append(w_i)
+        lr = 0.1 / (1 + k / 2) ** 0.5
+        w_i = w_i - lr * (true_gradients(federation, w_i) + penalty * torch.sign(w_i - w_0))
+    return found
+
+
+@pytest.mark.parametrize("defense", [FedAvg(), Weighted()], ids=["plain", "weighted"])
+def test_an_update_gives_the_gradient_itself(defense: Defense) -> None:
+    federation, transcripts, view = play(defense)
+    found = observations(view, estimates(view))
+    assert len(found) == 2
+    for seen, transcript, lr in zip(found, transcripts, (0.1, 0.1 / 1.5**0.5), strict=True):
+        assert torch.equal(seen.params, transcript.broadcast)
+        assert seen.lr == pytest.approx(lr)
+        assert not seen.sign
+        expected = true_gradients(federation, transcript.broadcast)
+        torch.testing.assert_close(seen.target, expected, rtol=0, atol=1e-8)
+    assert float(found[0].target.abs().max()) > 1e-3
+    assert not torch.equal(found[0].params, found[1].params)
+
+
+def test_an_update_of_part_of_the_clients_gives_the_gradient_too() -> None:
+    """p_k is 1 over the participants, not over the clients."""
+    federation, _, _ = play(Weighted())
+    federation = Federation(
+        federation.settings.model_copy(update={"participation": 0.5}), Weighted(), load("digits"), seed=4
+    )
+    transcript = federation.play()
+    target = transcript.participants[1:2]
+    facts = federation.facts(torch.zeros(1), torch.ones(1))
+    seen = server_view(transcript, target)
+    (found,) = observations(View(facts, target, (seen,), (1, 8, 8), torch.zeros(1, 8, 8)), [seen.estimate])
+    expected = true_gradient(federation, int(target), transcript.broadcast)
+    torch.testing.assert_close(found.target[0], expected, rtol=0, atol=1e-8)
+
+
+def test_several_local_steps_give_their_mean_gradient() -> None:
+    federation, transcripts, view = play(FedAvg(), local_steps=3)
+    seen = observations(view, estimates(view))[0]
+    for row, target in enumerate(TARGETS.tolist()):
+        w, gradients = transcripts[0].broadcast, []
+        for _ in range(3):
+            gradients.append(true_gradient(federation, target, w))
+            w = w - 0.1 * gradients[-1]
+        torch.testing.assert_close(seen.target[row], torch.stack(gradients).mean(dim=0), rtol=0, atol=1e-8)
+
+
+def test_two_real_messages_of_rsa_give_the_gradient_between_them() -> None:
+    """Round 0, where all models are alike, and round 1, where the penalty pulls."""
+    defense = RSA(penalty=0.02, weight_decay=0.05)
+    federation, transcripts, view = play(defense, rounds=3)
+    found = observations(view, estimates(view))
+    assert len(found) == 2
+    models = kept_by_hand(federation, [transcript.broadcast for transcript in transcripts], defense.penalty)
+    for seen, own, lr in zip(found, models, (0.1, 0.1 / 1.5**0.5), strict=False):
+        assert seen.lr == pytest.approx(lr)
+        torch.testing.assert_close(seen.params, own, rtol=0, atol=1e-10)
+        torch.testing.assert_close(seen.target, true_gradients(federation, own), rtol=0, atol=1e-8)
+    assert not torch.equal(found[1].params, transcripts[1].broadcast.expand_as(found[1].params))
+
+
+def test_two_rounds_of_rsa_give_one_gradient() -> None:
+    federation, _, view = play(RSA())
+    (seen,) = observations(view, estimates(view))
+    torch.testing.assert_close(seen.target, true_gradients(federation, seen.params), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.05])
+@pytest.mark.parametrize("kind", [LDPBFL, DPBFL])
+def test_signs_without_noise_are_those_of_the_known_function(kind: type[DPBFL], weight_decay: float) -> None:
+    """sign(w_0^1 - w^0 + lr g); the true messages stand for what the shuffler hides."""
+    federation, transcripts, view = play(kind(gamma=0.0, weight_decay=weight_decay))
+    messages = [transcript.messages[TARGETS].double() for transcript in transcripts]
+    if kind is LDPBFL:
+        assert all(torch.equal(*pair) for pair in zip(estimates(view), messages, strict=True))
+    (seen,) = observations(view, messages)
+    assert seen.sign
+    assert seen.lr == pytest.approx(0.1)
+    assert torch.equal(seen.params, transcripts[0].broadcast)
+    assert seen.offset is not None
+    assert bool(seen.offset.any()) == (weight_decay > 0)
+    u = seen.offset + seen.lr * true_gradients(federation, seen.params)
+    clear = (u.abs() > 1e-14) | (u == 0)  # what rounding does not decide; some kernel entries see padding alone
+    assert float(clear.double().mean()) > 0.99
+    assert torch.equal(torch.sign(u)[clear], messages[1][clear])
+    assert torch.equal(seen.target, messages[1])
+    assert set(seen.target.unique().tolist()) >= {-1.0, 1.0}
+
+
+def test_randomized_signs_are_right_as_often_as_gamma_says() -> None:
+    """A sign stays with probability 1 - gamma + gamma / 3; here with a global model that noise has moved."""
+    federation, _, view = play(LDPBFL(gamma=0.3))
+    (seen,) = observations(view, estimates(view))
+    assert seen.offset is not None
+    assert bool(seen.offset.any())
+    u = seen.offset + seen.lr * true_gradients(federation, seen.params)
+    agree = (torch.sign(u) == seen.target)[u.abs() > 1e-14].double()
+    assert float(agree.mean()) == pytest.approx(0.8, abs=5 * (0.16 / len(agree)) ** 0.5)
+
+
+@pytest.mark.parametrize("defense", [FedAvg(), Weighted(), RSA()], ids=["fedavg", "weighted", "rsa"])
+def test_the_truth_matches_without_loss(defense: Defense) -> None:
+    federation, _, view = play(defense)
+    rows = torch.arange(len(TARGETS))
+    for seen in observations(view, estimates(view)):
+        truth = true_gradients(federation, seen.params)
+        assert float(match_loss(truth, seen, rows, view.facts).max()) < 1e-16
+        assert float(match_loss(truth.roll(1, dims=0), seen, rows, view.facts).min()) > 1e-3
+
+
+def test_the_loss_of_a_gradient_is_the_squared_distance() -> None:
+    _, _, view = play(FedAvg())
+    seen = Observation(torch.zeros(2), torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), lr=0.1)
+    found = match_loss(torch.tensor([[5.0, 5.0], [1.0, 0.0]]), seen, torch.tensor([2, 0]), view.facts)
+    assert found.tolist() == [1.0, 4.0]  # rows name the targets
+
+
+@pytest.mark.parametrize("zeta", [0.01, 0.05, 1e3])
+def test_a_clipped_update_is_matched_by_the_clipped_gradient(zeta: float) -> None:
+    federation, transcripts, view = play(Clipping(zeta=zeta))
+    rows, blind = torch.arange(len(TARGETS)), replace(view.facts, clip_norm=None)
+    clipped = bool((transcripts[0].messages.norm(dim=1) > 0.999 * zeta).all())
+    assert clipped == (zeta < 1)
+    for seen in observations(view, estimates(view)):
+        truth = true_gradients(federation, seen.params)
+        assert float(match_loss(truth, seen, rows, view.facts).max()) < 1e-16
+        assert bool((match_loss(truth, seen, rows, blind) > 1e-8).all()) == clipped
+
+
+def facts_with(view: View, gamma: float) -> PublicFacts:
+    return replace(view.facts, gamma=gamma)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.01, 0.3, 0.9])
+def test_the_loss_of_signs_is_the_mean_negative_log_likelihood(gamma: float) -> None:
+    _, _, view = play(LDPBFL(gamma=0.0))
+    offset, lr, target = [0.02, -0.01, 0.0, 0.03], 0.1, [1.0, -1.0, 0.0, 0.5]
+    gradient = [0.1, 0.4, -0.2, -0.25]
+    seen = Observation(
+        params=torch.zeros(4),
+        target=torch.tensor([target], dtype=torch.float64),
+        lr=lr,
+        sign=True,
+        offset=torch.tensor(offset, dtype=torch.float64),
+    )
+    dummy = torch.tensor([gradient], dtype=torch.float64)
+    found = match_loss(dummy, seen, torch.tensor([0]), facts_with(view, gamma))
+    u = [o + lr * g for o, g in zip(offset, gradient, strict=True)]
+    width = SHARPNESS * sum(abs(value) for value in u) / 4
+    flip = max(gamma, LEAST_FLIP)
+    expected = 0.0
+    for value, sign in zip(u, target, strict=True):
+        positive = 1 / (1 + math.exp(-value / width))
+        plus = math.log((1 - flip) * positive + flip / 3)
+        minus = math.log((1 - flip) * (1 - positive) + flip / 3)
+        expected -= ((1 + sign) / 2 * plus + (1 - sign) / 2 * minus) / 4
+    assert float(found) == pytest.approx(expected, rel=1e-9)
+
+
+def test_of_all_gradients_the_true_one_explains_the_signs_best() -> None:
+    federation, _, view = play(LDPBFL(gamma=0.0, weight_decay=0.05))
+    (seen,) = observations(view, estimates(view))
+    rows, truth = torch.arange(len(TARGETS)), true_gradients(federation, seen.params)
+    best = match_loss(truth, seen, rows, view.facts)
+    noise = torch.randn(truth.shape, generator=generator(0), dtype=torch.float64) * truth.std()
+    for other in (truth.roll(1, dims=0), -truth, torch.zeros_like(truth), noise):
+        assert bool((match_loss(other, seen, rows, view.facts) > best + 1e-4).all())
+
+
+def test_the_losses_can_be_differentiated() -> None:
+    for defense in (FedAvg(), Clipping(zeta=0.01), LDPBFL(gamma=0.2)):
+        federation, _, view = play(defense)
+        seen = observations(view, estimates(view))[0]
+        start = true_gradients(federation, seen.params)[:1, :40] * 1.5 + 1e-3
+        short = replace(
+            seen, target=seen.target[:, :40], offset=None if seen.offset is None else seen.offset[:40] + 1e-4
+        )
+
+        def loss(gradient: Tensor, short: Observation = short, facts: PublicFacts = view.facts) -> Tensor:
+            return match_loss(gradient, short, torch.tensor([0]), facts)
+
+        assert torch.autograd.gradcheck(loss, (start.requires_grad_(),))
