@@ -24,6 +24,10 @@ FILES = {"md": "leaderboard.md", "csv": "leaderboard.csv"}
 """The boards that every run writes beside its records."""
 
 
+WIDTH = 150
+"""Columns of a board that goes to a file or a pipe."""
+
+
 @dataclass
 class Report:
     """What a run did."""
@@ -49,8 +53,11 @@ class Report:
     def print(self) -> None:
         """The boards, the flags and where things lie, on the terminal."""
         console = Console()
+        if not console.is_terminal:
+            console = Console(width=WIDTH)
         for board in self.leaderboard.boards:
-            console.print(_rich(board))
+            if len(board.text):
+                console.print(_rich(board))
         for row, notes in self.leaderboard.flags.items():
             for note in notes:
                 console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")

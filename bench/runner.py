@@ -50,7 +50,7 @@ def plan(suite: Suite, cells: list[Cell], store: Store, data_root: str | None, f
 
 def run(tasks: list[Task], store: Store, workers: int, announce: Announce = lambda task: None) -> Iterator[Record]:
     """Run the tasks and yield each record once it is written; the records are the same whatever `workers` is."""
-    outcomes = _serial(tasks, announce) if workers == 1 or len(tasks) == 1 else _parallel(tasks, workers, announce)
+    outcomes = _serial(tasks, announce) if min(workers, len(tasks)) <= 1 else _parallel(tasks, workers, announce)
     for outcome in outcomes:
         try:
             outcome.write(store.path(outcome.record.cell, outcome.record.seed).parent)

@@ -14,6 +14,8 @@ BROKEN_SHARE = 0.5
 """An attack breaks a defense when it takes this share of the accuracy that the clean run had."""
 LEAKING_SHARE = 0.1
 """A defense leaks where at least this share of the images is recovered."""
+HONEST_NOISE = 0.99
+"""A ratio of noise below this is a claim without its noise; above it, sampling error of the measured variance."""
 CONTROL_SHARE = 0.5
 """A control has failed when the attack recovers less than this share of the images with no defense at all."""
 
@@ -95,7 +97,7 @@ def build(suite: str, title: str, seeds: int, selection: Selection) -> Leaderboa
         suite=suite,
         title=title,
         seeds=seeds,
-        boards=[overall, robustness, privacy, utility, _claims(rows, selection)],
+        boards=[overall, robustness, privacy, _noise(rows, _columns(private), private), utility, _claims(rows, selection)],
         flags=_flags(rows, frame, accuracy, seeds),
         left_out=selection.left_out,
         records=len(frame),
@@ -173,7 +175,7 @@ def _with_rank(data: pd.DataFrame, ranks: pd.Series, score: dict[str, float], me
 
 
 def _privacy(rows: list[str], columns: list[str], private: pd.DataFrame, selection: Selection) -> Board:
-    metrics = ("recovered", "psnr", "ssim", "label_recovered", "residual_noise_ratio")
+    metrics = ("recovered", "psnr", "ssim", "label_recovered")
     groups = {place: cells for place, cells in private.groupby(["defense", "column"])}
     found = {metric: {place: estimate(cells, metric) for place, cells in groups.items()} for metric in metrics}
     worst: dict[str, float] = {}
@@ -227,6 +229,32 @@ def _leak(found: dict[str, dict[tuple[str, str], Estimate]], row: str, column: s
     psnr, ssim = found["psnr"][row, column], found["ssim"][row, column]
     failed = f" ({share.failed} failed)" if share.failed else ""
     return f"{share.mean:.0%} · {psnr.mean:.1f} dB · {ssim.mean:.2f}{failed}"
+
+
+def _noise(rows: list[str], columns: list[str], private: pd.DataFrame) -> Board:
+    """How much of the noise that a claim rests on is left once colluders have taken out what they know."""
+    groups = private.groupby(["defense", "column"])
+    found = {place: estimate(cells, "residual_noise_ratio") for place, cells in groups}
+    text = []
+    for row in rows:
+        values = {column: found[row, column] for column in columns if (row, column) in found}
+        if any(value.seeds for value in values.values()):
+            text.append({"defense": row, **{column: _ratio(value) for column, value in values.items()}})
+    return Board(
+        name="noise",
+        title="Noise left on a target's message, over what its claim needs",
+        caption=(
+            "1 or more: the noise that the claim asks for is there, on average. ✗ below 0.99: the claim does not hold against "
+            "these colluders. Real messages: variance of what the attacker cannot explain over sigma_k squared. Shuffled "
+            "signs: the share of the random messages that still surround the target's. Defenses that claim nothing are left out."
+        ),
+        text=pd.DataFrame(text),
+        data=_long("noise", "residual_noise_ratio", {place: value for place, value in found.items() if value.seeds}),
+    )
+
+
+def _ratio(value: Estimate) -> str:
+    return value.text(scale=1.0, digits=2) + (" ✗" if value.mean < HONEST_NOISE else "")
 
 
 def _utility(rows: list[str], accuracy: dict[tuple[str, str], Estimate], training: pd.DataFrame) -> Board:
@@ -382,10 +410,9 @@ def _breaks(
         lost = value.failed or value.mean < BROKEN_SHARE * clean.get(row, math.nan)
         if name == row and column != "clean" and lost and "its own noise" not in found:
             found.append(column)
-    for column, cells in private[private["defense"] == row].groupby("column", sort=False):
-        if cells["recovered"].mean() >= LEAKING_SHARE:
-            found.append(f"leaks at {column}")
-    return found
+    mine = private[private["defense"] == row]
+    leaks = [column for column in _columns(mine) if mine[mine["column"] == column]["recovered"].mean() >= LEAKING_SHARE]
+    return found + ([f"leaks to {', '.join(leaks)}"] if leaks else [])
 
 
 def _flags(

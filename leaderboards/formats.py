@@ -50,7 +50,7 @@ def latex(leaderboard: Leaderboard) -> str:
 
 
 _LATEX = {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "±": r"$\pm$", "†": r"$\dagger$", "·": r"$\cdot$",
-          "ε": r"$\epsilon$", "δ": r"$\delta$", "–": "--"}  # fmt: skip
+          "ε": r"$\epsilon$", "δ": r"$\delta$", "–": "--", "✗": r"$\times$"}  # fmt: skip
 
 
 def _escape(text: str) -> str:

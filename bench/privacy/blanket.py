@@ -26,7 +26,7 @@ def compose_shuffle(n: int, gamma: float, releases: int, delta: float) -> float:
     Raises ValueError unless n is at least 1, gamma lies in [0, 1), releases is a whole number from 0 to 10^15 and
     delta lies in (0, 1).
     """
-    require(n >= 1, "n", n, "a number of clients of at least 1")
+    require(1 <= n < math.inf and n == math.floor(n), "n", n, "a whole number of clients of at least 1")
     local = compose_local(gamma, releases, delta)
     if releases == 0 or gamma == 0 or n == 1:
         return local

@@ -14,19 +14,18 @@ from bench.errors import require
 from bench.privacy.gaussian import gaussian_epsilon
 from bench.privacy.local import local_epsilon
 
-_GRID_POINTS = 100_000
-
 
 def compose_gaussian(noise_multiplier: float, steps: int, delta: float, sampling_rate: float = 1.0) -> float:
     """Epsilon of `steps` Gaussian releases of noise standard deviation noise_multiplier * sensitivity.
 
     Without sampling this is exact: they are one release at noise_multiplier / sqrt(steps). With Poisson sampling it is
     an upper bound by dp-accounting's privacy loss distributions, for neighbours that add or remove one record (or
-    client), on a grid of bounded size: 0.5 % above the finest at 10^6 steps, looser beyond; for delta above 1e-12,
-    below which Fourier rounding shows. 0.0 for no steps, infinity without noise.
+    client), on a grid of bounded size, which costs at most about 0.5 %; for delta above 1e-12, below which Fourier
+    rounding shows. Rates below 1e-9 count as 1e-9, and noise multipliers below 1e-3 as if there were no sampling.
+    0.0 for no steps, infinity without noise.
 
-    Raises ValueError unless noise_multiplier is finite and not negative, steps a whole number from 0 to 10^15, delta
-    in (0, 1) and sampling_rate in (0, 1].
+    Raises ValueError unless noise_multiplier is finite and not negative, steps a whole number from 0 to 10^15 (10^9
+    with sampling), delta in (0, 1) and sampling_rate in (0, 1].
     """
     require(0 <= noise_multiplier < math.inf, "noise_multiplier", noise_multiplier, "a finite number of at least 0")
     require_count_and_delta("steps", steps, delta)
@@ -34,8 +33,10 @@ def compose_gaussian(noise_multiplier: float, steps: int, delta: float, sampling
     if steps == 0:
         return 0.0
     unsampled = gaussian_epsilon(noise_multiplier / math.sqrt(steps), delta, 1.0)
-    if sampling_rate == 1 or unsampled in (0.0, math.inf):
+    if sampling_rate == 1 or unsampled == 0 or noise_multiplier < 1e-3:
         return unsampled
+    require(steps <= 10**9, "steps", steps, "at most 10^9 with a sampling_rate below 1")
+    sampling_rate = max(sampling_rate, 1e-9)
     from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
 
     release = from_gaussian_mechanism(
@@ -45,15 +46,18 @@ def compose_gaussian(noise_multiplier: float, steps: int, delta: float, sampling
     )
     # In two stages, because the library's window for a sum of many short lists is far too wide.
     stage = math.isqrt(steps)
-    composed = release.self_compose(stage).self_compose(steps // stage)
-    if steps % stage:
-        composed = composed.compose(release.self_compose(steps % stage))
     with np.errstate(over="ignore"):
+        composed = release.self_compose(stage).self_compose(steps // stage)
+        if steps % stage:
+            composed = composed.compose(release.self_compose(steps % stage))
         return min(unsampled, float(composed.get_epsilon_for_delta(delta)))
 
 
 def _loss_interval(noise_multiplier: float, steps: int, sampling_rate: float) -> float:
-    """Grid width at which one release and 18 standard deviations of their sum both fit the grid's points."""
+    """Grid width at which one release and 18 standard deviations of their sum both fit the grid.
+
+    That has 100,000 points, and more beyond 10^6 steps to keep five of them in one release's standard deviation.
+    """
 
     def loss(x: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.logaddexp(math.log1p(-sampling_rate), math.log(sampling_rate) + (x - 0.5) / noise_multiplier**2)
@@ -64,7 +68,8 @@ def _loss_interval(noise_multiplier: float, steps: int, sampling_rate: float) ->
     probabilities = np.concatenate([(1 - sampling_rate) * weights, sampling_rate * weights]) / weights.sum()
     deviation = math.sqrt(probabilities @ (losses - probabilities @ losses) ** 2)
     one = float(np.ptp(loss(np.array([-9 * noise_multiplier, 9 * noise_multiplier + 1]))))
-    return max(one, 18 * deviation * math.sqrt(steps)) / _GRID_POINTS
+    width = max(one, 18 * deviation * math.sqrt(steps)) / max(1e5, 100 * math.sqrt(steps))
+    return max(width, 1e-8)  # below it, the library's probabilities are rounding
 
 
 def compose_local(gamma: float, releases: int, delta: float) -> float:

@@ -35,6 +35,10 @@ def draw(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
     return x, y, torch.randint(30, (NUM_CLIENTS, SHARD), generator=source)
 
 
+def shards_of(x: Tensor, y: Tensor, indices: Tensor) -> Shards:
+    return Shards(x, y, indices, CLASSES, batch_size=100)
+
+
 def start_model(name: str, dtype: torch.dtype = torch.float64) -> tuple[Model, Tensor]:
     model = models.build(name, SHAPE, CLASSES)
     return model, 0.2 * torch.randn(model.dim, generator=generator(6), dtype=dtype)
@@ -158,17 +162,18 @@ def test_every_sample_is_somebodys_first() -> None:
     assert starts == {0, 1, 2, 3, 4}
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 6, 7, 8, 100])
 @pytest.mark.parametrize("resident", [True, False])
-def test_a_window_holds_the_clients_samples(monkeypatch: pytest.MonkeyPatch, resident: bool) -> None:
+def test_a_window_holds_the_clients_samples(monkeypatch: pytest.MonkeyPatch, resident: bool, batch_size: int) -> None:
     if not resident:
         monkeypatch.setattr(clients, "RESIDENT_BYTES", 0)
     x, y, indices = draw()
-    shards = Shards(x, y, indices, CLASSES)
+    shards = Shards(x, y, indices, CLASSES, batch_size)
     assert shards._resident == resident
     assert (shards.num_clients, shards.size) == (NUM_CLIENTS, SHARD)
     for members in (slice(0, NUM_CLIENTS), slice(1, 3), SUBSET):
         for start in range(SHARD):
-            for size in range(1, SHARD + 1):
+            for size in range(1, min(batch_size, SHARD) + 1):
                 rows = indices[members][:, positions(start, size, SHARD)]
                 found_x, found_y = shards.window(members, start, size)
                 assert torch.equal(found_x, x[rows])
@@ -181,7 +186,7 @@ def test_local_sgd_is_the_plain_loop(name: str, group: Tensor) -> None:
     x, y, indices = draw(torch.float32)
     model, w = start_model(name, torch.float32)
     before = w.clone()
-    found = local_sgd(model, w, Shards(x, y, indices, CLASSES), group, WINDOWS, lr=0.1)
+    found = local_sgd(model, w, shards_of(x, y, indices), group, WINDOWS, lr=0.1)
     expected = torch.stack([plain_sgd(name, w, client, WINDOWS, lr=0.1) for client in group.tolist()])
     assert found.dtype == torch.float32
     assert float((expected - w).abs().max()) > 1e-3
@@ -193,7 +198,7 @@ def test_local_sgd_over_several_epochs_and_whole_shards() -> None:
     x, y, indices = draw()
     model, w = start_model("softmax")
     windows = Plan(batch_size=100, epochs=3).windows(SHARD, generator(2))
-    found = local_sgd(model, w, Shards(x, y, indices, CLASSES), EVERYONE, windows, lr=0.5)
+    found = local_sgd(model, w, shards_of(x, y, indices), EVERYONE, windows, lr=0.5)
     everything = [(0, SHARD)] * 3
     expected = torch.stack([plain_sgd("softmax", w, client, everything, lr=0.5) for client in range(NUM_CLIENTS)])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
@@ -201,7 +206,7 @@ def test_local_sgd_over_several_epochs_and_whole_shards() -> None:
 
 @both_groups
 def test_chunks_cover_the_round_once(monkeypatch: pytest.MonkeyPatch, group: Tensor) -> None:
-    shards, (model, _) = Shards(*draw(), CLASSES), start_model("softmax")
+    shards, (model, _) = shards_of(*draw()), start_model("softmax")
     for limit, expected in ((1, len(group)), (2**40, 1)):
         monkeypatch.setattr(clients, "CHUNK_BYTES", limit)
         found = list(chunks(model, shards, group, 3, 8))
@@ -216,12 +221,12 @@ def test_neither_chunks_nor_residence_change_the_result(
     monkeypatch: pytest.MonkeyPatch, group: Tensor, resident: bool
 ) -> None:
     model, w = start_model("mlp")
-    reference, stepped = Shards(*draw(), CLASSES), kept_models(w)
+    reference, stepped = shards_of(*draw()), kept_models(w)
     expected = local_sgd(model, w, reference, group, WINDOWS, 0.1)
     rsa_step_(model, stepped, w, reference, group, WINDOWS, 0.1, 0.02)
     if not resident:
         monkeypatch.setattr(clients, "RESIDENT_BYTES", 0)
-    shards = Shards(*draw(), CLASSES)
+    shards = shards_of(*draw())
     for limit in (1, 3 * 2 * model.dim * 8 + 10_000, 2**40):  # one, two, all clients a chunk
         monkeypatch.setattr(clients, "CHUNK_BYTES", limit)
         found, personal = local_sgd(model, w, shards, group, WINDOWS, 0.1), kept_models(w)
@@ -235,7 +240,7 @@ def test_neither_chunks_nor_residence_change_the_result(
 def test_rsa_step_is_equation_3(name: str, group: Tensor) -> None:
     model, w_0 = start_model(name)
     personal, before, broadcast = kept_models(w_0), kept_models(w_0), w_0.clone()
-    rsa_step_(model, personal, w_0, Shards(*draw(), CLASSES), group, WINDOWS, lr=0.1, penalty=0.05)
+    rsa_step_(model, personal, w_0, shards_of(*draw()), group, WINDOWS, lr=0.1, penalty=0.05)
     for client in range(NUM_CLIENTS):
         if client in group.tolist():
             expected = plain_rsa(name, before[client], w_0, client, lr=0.1, penalty=0.05)
@@ -252,7 +257,7 @@ def test_rsa_step_without_a_gradient_pulls_towards_the_global_model() -> None:
     w_0 = torch.zeros(model.dim, dtype=torch.float64)
     personal = torch.stack([w_0 + 1, w_0 - 1])
     rsa_step_(
-        model, personal, w_0, Shards(x, torch.zeros(4).long(), indices, CLASSES), EVERYONE[:2], [(0, 2)], 0.5, 0.2
+        model, personal, w_0, Shards(x, torch.zeros(4).long(), indices, CLASSES, 2), EVERYONE[:2], [(0, 2)], 0.5, 0.2
     )
     weights = personal[:, :-CLASSES]
     torch.testing.assert_close(weights, torch.tensor([[0.9], [-0.9]], dtype=torch.float64).expand_as(weights))

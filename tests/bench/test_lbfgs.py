@@ -155,11 +155,13 @@ def test_a_row_without_a_number_spoils_no_other() -> None:
         away = (names == 1) | ((names == 2) & (points != 0).any(dim=1))
         return torch.where(away, torch.nan, 1.0) * function(points, names)
 
-    found, clean = minimise(objective(holed), start, 200), minimise(objective(function), start, 200)
+    counted = Counted(holed)
+    found, clean = minimise(counted, start, 200), minimise(objective(function), start, 200)
     fine = torch.tensor([0, 3])
     torch.testing.assert_close(found.x[fine], clean.x[fine], rtol=0, atol=1e-8)
     assert float(found.loss[fine].max()) < 1e-12
     assert bool(found.loss[1].isnan())
+    assert [1 in rows for rows in counted.rows].count(True) == 1  # it costs no second evaluation
     assert torch.equal(found.x[1:3], start[1:3])
     assert float(found.loss[2]) == float(function(start, torch.arange(4))[2])
 

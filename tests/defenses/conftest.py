@@ -18,7 +18,7 @@ from bench.threat import ByzantineAttack
 @pytest.fixture(scope="session")
 def make_setting() -> Callable[..., Setting]:
     def make(**given: Any) -> Setting:
-        facts = dict(num_clients=20, participants=20, dim=7, rounds=5, lr=0.1, lr_decay=None)
+        facts = {"num_clients": 20, "participants": 20, "dim": 7, "rounds": 5, "lr": 0.1, "lr_decay": None}
         return Setting(**{**facts, "assumed_byzantine": 0.2, "delta": 1e-6, **given})
 
     return make
@@ -45,7 +45,7 @@ def make_federation(digits: Dataset) -> Callable[..., Federation]:
     def make(
         defense: Defense, attack: ByzantineAttack | None = None, byzantine: float = 0.0, seed: int = 0, **given: Any
     ) -> Federation:
-        settings = dict(dataset="digits", clients=20, rounds=5, local_steps=2, batch_size=16, lr=0.1)
+        settings = {"dataset": "digits", "clients": 20, "rounds": 5, "local_steps": 2, "batch_size": 16, "lr": 0.1}
         return Federation(FederationSettings(**{**settings, **given}), defense, digits, seed, attack, byzantine)
 
     return make

@@ -192,7 +192,9 @@ def test_the_variance_formula_is_that_of_one_client_added_up() -> None:
 
 def local_round(setting: Setting, models: Tensor, seed: int = 0) -> LocalRound:
     weights = torch.full((len(models),), 1 / len(models))
-    return LocalRound(0, torch.arange(len(models)), setting, torch.zeros(models.shape[1]), models, weights, seeded(seed))
+    return LocalRound(
+        0, torch.arange(len(models)), setting, torch.zeros(models.shape[1]), models, weights, seeded(seed)
+    )
 
 
 def test_clients_upload_randomized_signs_of_global_minus_local(make_setting: Callable[..., Setting]) -> None:
@@ -256,7 +258,5 @@ def test_the_robustness_bound_is_strict(fraction: float, fine: bool, make_settin
 
 
 @pytest.mark.parametrize(("dim", "expected"), [(8, 2), (9, 3), (7850, 1963)])
-def test_four_ternary_coordinates_go_into_a_byte(
-    dim: int, expected: int, make_setting: Callable[..., Setting]
-) -> None:
+def test_four_ternary_coordinates_go_into_a_byte(dim: int, expected: int, make_setting: Callable[..., Setting]) -> None:
     assert DPBFL().upload_bytes(make_setting(dim=dim)) == expected

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from attacks.gaussian import Gaussian
 from attacks.sign_flip import SignFlip
@@ -67,9 +67,7 @@ def test_the_shuffler_changes_no_model(
     assert not torch.equal(shuffled, final_model(make_federation(DPBFL(gamma=0.0), attack, 0.3)))
 
 
-def test_one_full_batch_epoch_is_gradient_descent_on_the_pooled_data(
-    make_federation: Make, digits: Dataset
-) -> None:
+def test_one_full_batch_epoch_is_gradient_descent_on_the_pooled_data(make_federation: Make, digits: Dataset) -> None:
     """Equal shards and one step each: the mean of the local steps is a step on the mean gradient (by autograd)."""
     federation = make_federation(FedAvg(), local_steps=None, local_epochs=1, batch_size=1000, dtype="float64", lr=0.5)
     rows = federation.shards.indices.flatten()
@@ -77,7 +75,7 @@ def test_one_full_batch_epoch_is_gradient_descent_on_the_pooled_data(
     weight = torch.zeros(10, 64, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(10, dtype=torch.float64, requires_grad=True)
     for _ in federation.rounds():
-        loss = F.cross_entropy(x @ weight.T + bias, y)
+        loss = cross_entropy(x @ weight.T + bias, y)
         gradients = torch.autograd.grad(loss, (weight, bias))
         with torch.no_grad():
             weight -= 0.5 * gradients[0]

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.protocol import Delivered, ServerRound, Setting
@@ -67,9 +69,7 @@ def test_three_rows_suffice_without_byzantine_clients() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize(
-    "kind", ["plain", "clustered far from zero", "two clusters", "duplicates", "far-off rows"]
-)
+@pytest.mark.parametrize("kind", ["plain", "clustered far from zero", "two clusters", "duplicates", "far-off rows"])
 def test_the_choice_is_that_of_the_definition_in_float64(kind: str, seed: int) -> None:
     messages = rows_of(kind, seed)
     best = scores_by_definition(messages, 4).argmin()
@@ -182,3 +182,14 @@ def test_it_tolerates_what_is_assumed_and_no_more(make_setting: Callable[..., Se
     setting = make_setting(assumed_byzantine=0.2)
     assert Krum().tolerates(0.2, setting)
     assert not Krum().tolerates(0.25, setting)
+
+
+@given(participants=st.integers(3, 200), percent=st.integers(0, 40))
+@example(participants=100, percent=7)
+@example(participants=10, percent=25)
+def test_it_tolerates_the_very_fraction_that_is_assumed(
+    participants: int, percent: int, make_setting: Callable[..., Setting]
+) -> None:
+    """Also 7 % of 100 clients, which is 7.000000000000001, and 25 % of 10, which the engine rounds to 2."""
+    setting = make_setting(num_clients=participants, participants=participants, assumed_byzantine=percent / 100)
+    assert Krum().tolerates(percent / 100, setting)

@@ -17,7 +17,9 @@ def local_round(setting: Setting, updates: Tensor, seed: int = 0, clients: list[
     names = torch.arange(len(updates)) if clients is None else torch.tensor(clients)
     weights = torch.full((len(updates),), 1 / len(updates), dtype=updates.dtype)
     generator = torch.Generator().manual_seed(seed)
-    return LocalRound(0, names, setting, torch.zeros(updates.shape[1], dtype=updates.dtype), updates, weights, generator)
+    return LocalRound(
+        0, names, setting, torch.zeros(updates.shape[1], dtype=updates.dtype), updates, weights, generator
+    )
 
 
 def uploaded(defense: NISS, local: LocalRound) -> tuple[Tensor, NoiseExchange]:
@@ -149,3 +151,15 @@ def test_the_claim_says_how_many_colluders_it_stands(
 def test_a_negative_tau_is_refused_before_training(tau_squared: Any, make_setting: Callable[..., Setting]) -> None:
     with pytest.raises(ValueError, match="tau_squared"):
         NISS(tau_squared=tau_squared).start(make_setting())
+
+
+@pytest.mark.parametrize(("dropout", "fine"), [(0.95, True), (0.99, False)])
+def test_a_federation_from_which_everybody_drops_out_is_refused(
+    dropout: float, fine: bool, make_setting: Callable[..., Setting]
+) -> None:
+    """round(0.99 * 20) = 20: nothing would arrive, and the mean of nothing is not a model."""
+    if fine:
+        NISS(dropout=dropout).start(make_setting())
+    else:
+        with pytest.raises(ValueError, match="dropout"):
+            NISS(dropout=dropout).start(make_setting())

@@ -171,9 +171,7 @@ def test_the_factor_is_the_receivers(has_variance: Any) -> None:
     """With sigma and tau both unequal the variance is the sum over edges of tau_l^2 sigma_k^2 / v (errata N8)."""
     sigma_squared, tau_squared = torch.linspace(0.1, 2, 6), torch.linspace(3, 0, 6)
     noise = make(6, 2, sigma_squared, tau_squared, dim=40_000)
-    expected = sum(
-        float((tau_squared[receivers] * sigma_squared / 2).sum()) for _, receivers in noise.legs()
-    )
+    expected = sum(float((tau_squared[receivers] * sigma_squared / 2).sum()) for _, receivers in noise.legs())
     found, error = mean_square(noise.upload.sum(dim=0, keepdim=True))
     assert abs(found - expected) < 6 * error  # false alarm 2e-9
     exact = noise.shares(5).got.sum(dim=0)  # tau = 0: the last client adds the shares as they came
@@ -228,7 +226,9 @@ def test_one_factor_a_share_collapses_under_projection(num_shares: int) -> None:
     The squared error is the update's share in a random v-dimensional space, Beta(v / 2, (h - v) / 2): false alarm 1e-7
     each. Factors a coordinate leave the full noise: relative error sqrt(h) sigma / |update| = 89 here.
     """
-    update = torch.nn.functional.normalize(torch.randn(7850, generator=torch.Generator().manual_seed(1)).double(), dim=0)
+    update = torch.nn.functional.normalize(
+        torch.randn(7850, generator=torch.Generator().manual_seed(1)).double(), dim=0
+    )
     broken = make(num_shares + 1, num_shares, tau_squared=1.0, dim=7850, scale="share")
     law = beta(num_shares / 2, (7850 - num_shares) / 2)
     assert law.ppf(5e-8) < relative_error_after_projection(broken, update) ** 2 < law.isf(5e-8)
@@ -258,7 +258,7 @@ def test_the_factors_do_not_change_the_shares() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "argument"),
+    ("wrong", "argument"),
     [
         ({"num_clients": 1}, "num_clients"),
         ({"num_shares": 0}, "num_shares"),
@@ -272,9 +272,9 @@ def test_the_factors_do_not_change_the_shares() -> None:
         ({"tau_squared": torch.ones(5)}, "tau_squared"),
         ({"scale": "client"}, "scale"),
     ],
-    ids=str,
+    ids=["m", "no share", "self", "d", "sigma<0", "sigma nan", "3 sigmas", "tau<0", "tau inf", "5 taus", "scale"],
 )
-def test_arguments_out_of_range_are_refused(given: dict[str, Any], argument: str) -> None:
-    fine: dict[str, Any] = dict(num_clients=4, dim=3, sigma_squared=1.0, num_shares=2, tau_squared=0.5)
+def test_arguments_out_of_range_are_refused(wrong: dict[str, Any], argument: str) -> None:
+    fine: dict[str, Any] = {"num_clients": 4, "dim": 3, "sigma_squared": 1.0, "num_shares": 2, "tau_squared": 0.5}
     with pytest.raises(ValueError, match=argument):
-        exchange(**{**fine, **given}, generator=torch.Generator())
+        exchange(**{**fine, **wrong}, generator=torch.Generator())

@@ -27,9 +27,7 @@ def test_local_models_out_of_range_are_refused(local_models: Tensor) -> None:
         sign_sum(torch.zeros(2), local_models)
 
 
-def test_the_step_of_equation_4(
-    make_setting: Callable[..., Setting], server_round: Callable[..., ServerRound]
-) -> None:
+def test_the_step_of_equation_4(make_setting: Callable[..., Setting], server_round: Callable[..., ServerRound]) -> None:
     """alpha_0 = kappa * lr / sqrt(1 + k / decay) / m = 3 * 0.8 / 2 / 4 = 0.3; the step is 0.3 (0.1 w_0 + 0.5 z)."""
     setting = make_setting(participants=4, lr=0.8, lr_decay=2.0)
     defense = RSA(penalty=0.5, kappa=3.0, weight_decay=0.1)

@@ -17,9 +17,7 @@ DIM = 3
 
 def matrices(low: int = 1, high: int = 9, bound: int = 1000) -> st.SearchStrategy[Rows]:
     """Integer rows: float64 adds them up without rounding, so that equalities are exact."""
-    return st.lists(
-        st.lists(st.integers(-bound, bound), min_size=DIM, max_size=DIM), min_size=low, max_size=high
-    )
+    return st.lists(st.lists(st.integers(-bound, bound), min_size=DIM, max_size=DIM), min_size=low, max_size=high)
 
 
 def tensor(rows: Rows) -> Tensor:

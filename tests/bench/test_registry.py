@@ -1,0 +1,240 @@
+"""The registry: names of files, refusals, nearest names, one line each, other packages' entry points."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import registry
+from bench.errors import BadInputError
+from bench.protocol import Defense
+from bench.registry import Kind, get, names, register, summaries
+from bench.threat import Attack
+
+ROOT = Path(__file__).parents[2]
+FOLDERS: dict[Kind, str] = {"defense": "defenses", "attack": "attacks"}
+BASES: dict[Kind, type] = {"defense": Defense, "attack": Attack}
+
+kinds = pytest.mark.parametrize("kind", ["defense", "attack"])
+
+
+@pytest.fixture(autouse=True)
+def _forget_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in FOLDERS:
+        for name in stems(kind):
+            get(kind, name)  # a module registers once: its class must be there before the copy is made
+    kept: dict[Any, Any] = {kind: dict(classes) for kind, classes in registry._registered.items()}
+    monkeypatch.setattr(registry, "_registered", kept)
+
+
+class FakeEntry:
+    """An entry point of an installed package."""
+
+    def __init__(self, name: str, load: Callable[[], type]) -> None:
+        self.name, self.load = name, load
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeEntry]]:
+    """Entry points of the group `fedsiege.defenses`, to be filled."""
+    entries: list[FakeEntry] = []
+    monkeypatch.setattr(registry, "entry_points", lambda group: entries if group == "fedsiege.defenses" else [])
+    return iter([entries])
+
+
+def fresh(*lines: str) -> subprocess.CompletedProcess[str]:
+    """The lines in an interpreter that has imported nothing yet."""
+    command = [sys.executable, "-c", "\n".join(lines)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def stems(kind: Kind) -> set[str]:
+    return {path.stem for path in (ROOT / FOLDERS[kind]).glob("*.py")} - {"__init__"}
+
+
+# ---------------------------------------------------------------------------------------------------------- built in
+
+
+@kinds
+def test_built_in_names_are_those_of_the_files(kind: Kind) -> None:
+    assert stems(kind) <= set(names(kind))
+    assert names(kind) == sorted(names(kind))
+
+
+def test_the_papers_defenses_and_attacks_are_there() -> None:
+    assert {"fedavg", "dp_fedavg", "niss", "krum", "median", "rsa", "dpbfl", "ldpbfl"} <= set(names("defense"))
+    assert {"gaussian", "sign_flip", "dlg", "collusion"} <= set(names("attack"))
+
+
+@kinds
+def test_every_class_knows_its_name_and_has_defaults(kind: Kind) -> None:
+    for name in stems(kind):
+        cls = get(kind, name)
+        assert issubclass(cls, BASES[kind])
+        assert cls.name == name
+        assert cls().model_dump() == cls(**cls().model_dump()).model_dump()
+        with pytest.raises(ValueError, match="no_such_parameter"):
+            cls(no_such_parameter=1)
+
+
+@kinds
+def test_summaries_are_the_first_lines_of_the_files(kind: Kind) -> None:
+    found = summaries(kind)
+    assert list(found) == names(kind)
+    for name in stems(kind):
+        docstring = ast.get_docstring(ast.parse((ROOT / FOLDERS[kind] / f"{name}.py").read_text()))
+        assert docstring is not None
+        assert found[name] == docstring.splitlines()[0]
+    for line in found.values():
+        assert line.strip()
+        assert "\n" not in line
+
+
+def test_listing_imports_neither_torch_nor_any_defense() -> None:
+    done = fresh(
+        "import sys",
+        "from bench.registry import summaries",
+        "assert len(summaries('defense')) >= 8 and len(summaries('attack')) >= 4",
+        "print(sorted({'torch', 'defenses.krum', 'attacks.dlg'} & set(sys.modules)))",
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+# -------------------------------------------------------------------------------------------------------- registering
+
+
+@kinds
+def test_a_new_class_is_found_by_name_and_told_it(kind: Kind) -> None:
+    @register(kind, "brand_new")
+    class New:
+        """First line.
+
+        Second line.
+        """
+
+    assert get(kind, "brand_new") is New
+    assert New.name == "brand_new"  # type: ignore[attr-defined]
+    assert "brand_new" in names(kind)
+    assert summaries(kind)["brand_new"] == "First line."
+
+
+def test_a_second_class_under_a_name_is_refused_with_both_of_them() -> None:
+    @register("defense", "twin")
+    class First:
+        pass
+
+    with pytest.raises(ValueError, match=r"defense name 'twin' is taken by .*First.*Second"):
+
+        @register("defense", "twin")
+        class Second:
+            pass
+
+    assert get("defense", "twin") is First
+
+
+def test_a_defense_and_an_attack_may_share_a_name() -> None:
+    @register("defense", "both")
+    class OneSide:
+        pass
+
+    @register("attack", "both")
+    class OtherSide:
+        pass
+
+    assert get("defense", "both") is OneSide
+    assert get("attack", "both") is OtherSide
+
+
+def test_a_module_may_be_loaded_twice() -> None:
+    def load() -> type:
+        @register("defense", "reloaded")
+        class Same:
+            pass
+
+        return Same
+
+    first, second = load(), load()
+    assert first is not second
+    assert get("defense", "reloaded") is second
+
+
+def test_a_built_in_name_is_taken_when_it_is_imported() -> None:
+    get("defense", "krum")
+    with pytest.raises(ValueError, match=r"'krum' is taken by defenses\.krum\.Krum"):
+        register("defense", "krum")(type("Other", (), {}))
+
+
+def test_a_built_in_name_is_taken_before_it_is_imported() -> None:
+    """Else a class of one's own would stand in for Krum in every row of a board, or not, by the order of imports."""
+    done = fresh(
+        "from bench.registry import register",
+        "try:",
+        "    register('defense', 'krum')(type('Mine', (), {}))",
+        "except ValueError as error:",
+        "    print(error)",
+    )
+    assert "'krum' is taken" in done.stdout, done.stderr
+
+
+# ----------------------------------------------------------------------------------------------------- unknown names
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "near"),
+    [("defense", "krumm", "krum"), ("defense", "dbpfl", "dpbfl"), ("attack", "signflip", "sign_flip")],
+)
+def test_an_unknown_name_gets_the_nearest_ones(kind: Kind, name: str, near: str) -> None:
+    with pytest.raises(BadInputError, match=rf"^no {kind} named '{name}': did you mean .*\b{near}\b.*\?$"):
+        get(kind, name)
+
+
+@kinds
+def test_a_name_like_none_gets_all_of_them_in_one_line(kind: Kind) -> None:
+    with pytest.raises(BadInputError) as told:
+        get(kind, "zzzzzzzz")
+    assert all(name in str(told.value) for name in names(kind))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["", "__init__", "../bench/cli", "krum.py", "Krum"])
+def test_odd_names_are_unknown_names(name: str) -> None:
+    with pytest.raises(BadInputError, match="no defense named"):
+        get("defense", name)
+
+
+# ------------------------------------------------------------------------------------------------------ entry points
+
+
+def test_another_packages_class_is_loaded_when_it_is_asked_for(installed: Iterator[list[FakeEntry]]) -> None:
+    class Theirs:
+        """Their rule."""
+
+    loaded: list[str] = []
+
+    def load() -> type:
+        loaded.append("once")
+        return Theirs
+
+    next(installed).append(FakeEntry("theirs", load))
+    assert "theirs" in names("defense")
+    assert "theirs" not in names("attack")
+    assert loaded == []
+    assert get("defense", "theirs") is Theirs
+    assert get("defense", "theirs") is Theirs
+    assert loaded == ["once"]
+    assert summaries("defense")["theirs"] == "Their rule."
+
+
+def test_a_class_that_only_an_entry_point_names_is_told_its_name(installed: Iterator[list[FakeEntry]]) -> None:
+    class Undecorated(Defense):
+        """A defense that nobody decorated."""
+
+        def aggregate(self, delivered: Any, server: Any) -> Any:
+            return server.global_model
+
+    next(installed).append(FakeEntry("undecorated", lambda: Undecorated))
+    assert get("defense", "undecorated").name == "undecorated"  # type: ignore[attr-defined]
