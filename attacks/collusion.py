@@ -1,7 +1,7 @@
 """Collusion: the server and a fraction rho of the other clients pool what they know, then invert what remains.
 
-Against noise shares (NISS paper, section V-B) they take out the noise that the target sent to them, which they know, and
-the expected part of what they sent to the target (s has mean 1). Out of a shuffled histogram they take their own
+Against noise shares (NISS paper, section V-B) they take out the noise that the target sent to them, which they know,
+and the expected part of what they sent to the target (s has mean 1). Out of a shuffled histogram they take their own
 messages. Against everybody else they know nothing that the server does not.
 """
 

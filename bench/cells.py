@@ -1,10 +1,10 @@
 """One cell played out: `run_cell(cell, seed) -> Record`. The only place that holds both the attacks and the truth."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +12,9 @@ from torch import Tensor
 from bench import registry, rng
 from bench.data import Dataset, load
 from bench.federation import Federation
-from bench.inversion import clip_updates
 from bench.metrics import accuracy_and_loss, image_metrics
-from bench.protocol import Alphabet, Defense
-from bench.records import Cost, Privacy, Record, environment, now, protocol_hash, record_key, write_whole
+from bench.protocol import Alphabet, Defense, clip
+from bench.records import Cost, Privacy, Record, Status, environment, now, protocol_hash, record_key, write_whole
 from bench.suite import Cell, Part
 from bench.threat import (
     ByzantineAttack,
@@ -58,6 +57,21 @@ class Outcome:
             write_whole(folder / f"{self.record.key}{ending}", content)
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What playing a cell gave: the record's fields of the same names, and the images that belong beside it."""
+
+    status: Status = "ok"
+    error: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    privacy: Privacy = field(default_factory=Privacy)
+    derived: dict[str, float] = field(default_factory=dict)
+    within_claim: bool | None = None
+    cost: Cost = field(default_factory=Cost)
+    images: dict[str, bytes] = field(default_factory=dict)
+
+
 class DivergedError(Exception):
     """The global model is no longer finite."""
 
@@ -77,16 +91,18 @@ def run_cell(task: Task) -> Outcome:
         environment=environment(DEVICE, task.threads),
         finished_at=now(),
     )
+    play = _privacy if cell.is_privacy else _training
     try:
-        found, files = (_privacy if cell.is_privacy else _training)(task, dataset)
+        found = play(task, dataset)
     except DivergedError as error:
-        found, files = {"status": "diverged", "error": str(error)}, {}
+        found = Findings(status="diverged", error=str(error))
     except Exception as error:  # a cell that fails is shown as failed, and the rest of the matrix goes on
-        found, files = {"status": "failed", "error": f"{type(error).__name__}: {error}".split("\n")[0][:500]}, {}
-    cost = found.pop("cost", Cost()).model_copy(update={"total_seconds": round(time.perf_counter() - started, 3)})  # type: ignore[attr-defined]
+        found = Findings(status="failed", error=f"{type(error).__name__}: {error}".split("\n")[0][:500])
     key = record_key(cell, task.seed)
-    names = {ending.strip("."): f"{key}{ending}" for ending in files}
-    return Outcome(bare.model_copy(update={**found, "cost": cost, "files": names, "finished_at": now()}), files)
+    update = {name: value for name, value in vars(found).items() if name != "images"}
+    update["cost"] = found.cost.model_copy(update={"total_seconds": round(time.perf_counter() - started, 3)})
+    update["files"] = {ending.strip("."): f"{key}{ending}" for ending in found.images}
+    return Outcome(bare.model_copy(update={**update, "finished_at": now()}), found.images)
 
 
 def build_defense(cell: Cell) -> Defense:
@@ -101,10 +117,7 @@ def build_attack(part: Part) -> ByzantineAttack | PrivacyAttack:
     return attack
 
 
-Progress = Callable[[int], None]
-
-
-def _training(task: Task, dataset: Dataset) -> tuple[dict[str, object], dict[str, bytes]]:
+def _training(task: Task, dataset: Dataset) -> Findings:
     """Train to the end; the accuracy is that of the last round's model, never the best of the curve."""
     cell = task.cell
     attack = None if cell.attack is None else build_attack(cell.attack)
@@ -125,7 +138,7 @@ def _training(task: Task, dataset: Dataset) -> tuple[dict[str, object], dict[str
     metrics = {"accuracy": accuracy, "loss": loss}
     if federation.rejected:
         metrics["rejected_entries"] = float(federation.rejected)
-    return _common(federation, cell, seconds) | {"metrics": metrics, "curve": curve}, {}
+    return Findings(metrics=metrics, curve=curve, **_common(federation, cell, seconds))
 
 
 def validation_accuracy(cell: Cell, seed: int, dataset: Dataset) -> float:
@@ -137,7 +150,7 @@ def validation_accuracy(cell: Cell, seed: int, dataset: Dataset) -> float:
     return accuracy_and_loss(federation.model, federation.global_model, dataset.validation)[0]
 
 
-def _privacy(task: Task, dataset: Dataset) -> tuple[dict[str, object], dict[str, bytes]]:
+def _privacy(task: Task, dataset: Dataset) -> Findings:
     """Play the rounds that the attack watches, let it infer, and measure with the truth."""
     cell = task.cell
     assert cell.attack is not None
@@ -167,8 +180,8 @@ def _privacy(task: Task, dataset: Dataset) -> tuple[dict[str, object], dict[str,
         metrics["residual_noise_ratio"] = ratio
     if not all(torch.isfinite(torch.tensor(value)) for value in metrics.values()):
         raise DivergedError("the attack's result is not finite")
-    found = _common(federation, cell, seconds) | {"metrics": metrics}
-    return found, {".png": picture([truth, control.images, result.images], dataset)}
+    images = {".png": picture([truth, control.images, result.images], dataset)}
+    return Findings(metrics=metrics, images=images, **_common(federation, cell, seconds))
 
 
 def _watch(federation: Federation, dataset: Dataset, rho: float, num_targets: int) -> tuple[View, RoundTranscript]:
@@ -234,12 +247,13 @@ def _residual_noise_ratio(
     if variance is None:
         return None
     rows = torch.searchsorted(last.participants, view.targets)
-    update = clip_updates(last.local_models[rows] - last.broadcast, defense.clip_norm())
+    update = clip(last.local_models[rows] - last.broadcast, defense.clip_norm())
     message = update / setting.participants if defense.weighted else update
     return float((result.estimate - message).square().mean() / variance)
 
 
-def _common(federation: Federation, cell: Cell, seconds: float) -> dict[str, object]:
+def _common(federation: Federation, cell: Cell, seconds: float) -> dict[str, Any]:
+    """The findings that every kind of cell has."""
     defense, setting = federation.defense, federation.setting
     return {
         "privacy": Privacy(claimed=defense.claim(setting), composed=defense.composed(setting)),

@@ -32,7 +32,9 @@ class Plan:
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         given = [value for value in (self.epochs, self.steps) if value is not None]
-        require(len(given) == 1 and given[0] >= 1, "epochs, steps", (self.epochs, self.steps), "one of them, at least 1")
+        require(
+            len(given) == 1 and given[0] >= 1, "epochs, steps", (self.epochs, self.steps), "one of them, at least 1"
+        )
 
     def num_steps(self, shard_size: int) -> int:
         """SGD steps of one round on a shard of `shard_size` samples."""
@@ -49,10 +51,10 @@ class Plan:
 
 
 class Shards:
-    """The clients' data, one row a client; the first samples of a row stand again at its end, which closes the circle."""
+    """The clients' data, one row a client; a row's first samples stand again at its end, which closes the circle."""
 
     def __init__(self, x: Tensor, y: Tensor, indices: Tensor, num_classes: int, batch_size: int) -> None:
-        """x `(N, C, H, W)`, y `(N,)`, indices `(n, s)` from a partition; windows hold up to `batch_size` samples."""
+        """X `(N, C, H, W)`, y `(N,)`, indices `(n, s)` from a partition; windows hold up to `batch_size` samples."""
         self.indices = indices
         self.num_classes = num_classes
         self.sample_numel = x[0].numel()
@@ -83,7 +85,7 @@ class Shards:
 def chunks(
     model: Model, shards: Shards, clients: Tensor, batch_size: int, element_size: int
 ) -> Iterator[tuple[slice, slice | Tensor]]:
-    """(rows of the round, clients in the shards) of each chunk; whole runs of clients as slices, which cost no gather."""
+    """(rows of the round, clients in the shards) of each chunk; all clients in order are slices, without a gather."""
     bytes_per_client = element_size * (3 * model.dim + 2 * batch_size * shards.sample_numel)
     step = max(1, CHUNK_BYTES // bytes_per_client)
     everyone = len(clients) == shards.num_clients and bool((clients == torch.arange(len(clients))).all())
@@ -124,7 +126,7 @@ def rsa_step_(
     w_i <- w_i - lr * (grad L(w_i) + penalty * sign(w_i - w_0)), once a batch, the signs those of the model that the
     step starts from.
     """
-    for rows, members in chunks(model, shards, clients, windows[0][1], personal.element_size()):
+    for _, members in chunks(model, shards, clients, windows[0][1], personal.element_size()):
         models = personal[members]
         for start, size in windows:
             x, y = shards.window(members, start, size)

@@ -86,9 +86,8 @@ class Federation:
         server = ServerRound(index, self.setting, broadcast, arrived, self._generator("server"))
         self.global_model = self.defense.aggregate(delivered, server)
         if self.global_model.shape != broadcast.shape:
-            raise ValueError(
-                f"{self.defense.name}.aggregate returned shape {tuple(self.global_model.shape)}, not {tuple(broadcast.shape)}"
-            )
+            got, wanted = tuple(self.global_model.shape), tuple(broadcast.shape)
+            raise ValueError(f"{self.defense.name}.aggregate returned shape {got}, not {wanted}")
         transcript = RoundTranscript(index, broadcast, participants, messages, delivered, upload.peers, local_models)
         if self.kept is not None:
             self._step_kept(participants, broadcast)
@@ -124,7 +123,7 @@ class Federation:
     def _local_models(self, participants: Tensor) -> Tensor:
         """`(m, d)`: trained from the broadcast, or, under RSA, the kept models before this round's step."""
         if self.kept is not None:
-            return self.kept if len(participants) == len(self.kept) else self.kept[participants]
+            return self.kept[participants]  # a copy: the step at the round's end is in place
         windows = self.plan.windows(self.shards.size, self._generator("batches"))
         lr = self.setting.learning_rate(self.round)
         return local_sgd(self.model, self.global_model, self.shards, participants, windows, lr)
@@ -153,7 +152,9 @@ class Federation:
         )
         forged = self.attack.forge(view)
         if forged.shape != update.shape:
-            raise ValueError(f"{self.attack.name}.forge returned shape {tuple(forged.shape)}, not {tuple(update.shape)}")
+            raise ValueError(
+                f"{self.attack.name}.forge returned shape {tuple(forged.shape)}, not {tuple(update.shape)}"
+            )
         forged, rejected = sanitize(forged, self.defense.alphabet)
         self.rejected += rejected
         messages = messages.clone()

@@ -1,7 +1,7 @@
 """From a view to what a client revealed about its gradient: the part that all inversion attacks share.
 
-Learning rate, p_k, penalty and the previous model are public, so a linked real message gives the gradient itself; a sign
-message gives the sign of a known function of it.
+Learning rate, p_k, penalty and the previous model are public, so a linked real message gives the gradient itself; a
+sign message gives the sign of a known function of it.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.protocol import Alphabet
+from bench.errors import require
+from bench.protocol import Alphabet, clip
 from bench.threat import PublicFacts, RoundView, View
 
 SHARPNESS = 0.03
@@ -30,7 +31,7 @@ class Observation:
 
     params: Tensor
     target: Tensor
-    lr: float
+    lr: float  # times the local steps: what g is multiplied by in the update
     sign: bool = False
     offset: Tensor | None = None
 
@@ -38,6 +39,10 @@ class Observation:
 def observations(view: View, estimates: Sequence[Tensor]) -> list[Observation]:
     """What the rounds of a view say about the targets' gradients; `estimates` are their messages `(T, d)` by round."""
     facts, rounds = view.facts, view.rounds
+    if facts.keeps_models:
+        require(
+            len(rounds) >= 2, "rounds", len(rounds), "at least 2 where clients keep models: their first message is 0"
+        )
     if facts.alphabet is Alphabet.TERNARY:
         return _from_signs(facts, rounds, estimates)
     if facts.keeps_models:
@@ -48,16 +53,18 @@ def observations(view: View, estimates: Sequence[Tensor]) -> list[Observation]:
 def _from_update(facts: PublicFacts, seen: RoundView, estimate: Tensor) -> Observation:
     """Local SGD from the broadcast: update = -lr * (sum of the steps' gradients)."""
     update = estimate * facts.setting.participants if facts.weighted else estimate
-    lr = facts.setting.learning_rate(seen.index)
-    return Observation(seen.broadcast, -update / (lr * facts.local_steps), lr)
+    lr = facts.setting.learning_rate(seen.index) * facts.local_steps
+    return Observation(seen.broadcast, -update / lr, lr)
 
 
-def _from_kept_models(facts: PublicFacts, rounds: Sequence[RoundView], estimates: Sequence[Tensor]) -> list[Observation]:
+def _from_kept_models(
+    facts: PublicFacts, rounds: Sequence[RoundView], estimates: Sequence[Tensor]
+) -> list[Observation]:
     """RSA's real messages w_i - w_0 give each kept model, and two in a row the gradient between them (eq. 3)."""
     models = [seen.broadcast + estimate for seen, estimate in zip(rounds, estimates, strict=True)]
     found = []
     for seen, before, after in zip(rounds, models, models[1:], strict=False):
-        lr = facts.setting.learning_rate(seen.index)
+        lr = facts.setting.learning_rate(seen.index) * facts.local_steps
         gradient = (before - after) / lr + facts.penalty * torch.sign(seen.broadcast - before)
         found.append(Observation(before, gradient, lr))
     return found
@@ -66,20 +73,21 @@ def _from_kept_models(facts: PublicFacts, rounds: Sequence[RoundView], estimates
 def _from_signs(facts: PublicFacts, rounds: Sequence[RoundView], estimates: Sequence[Tensor]) -> list[Observation]:
     """sign(w_0 - w_i) after the first step, from the common start: w_0^1 - w^0 + lr * g (eq. 8, 9; D18).
 
-    Later signs depend on a model that nobody but the client knows.
+    Later signs depend on a model that nobody but the client knows; of several local steps g is the mean, which leaves
+    out the penalty's part after the first.
     """
     first, second = rounds[0], rounds[1]
     lr = facts.setting.learning_rate(first.index)
     offset = second.broadcast - first.broadcast
-    return [Observation(first.broadcast, estimates[1], lr, sign=True, offset=offset)]
+    return [Observation(first.broadcast, estimates[1], lr * facts.local_steps, sign=True, offset=offset)]
 
 
 def match_loss(gradient: Tensor, seen: Observation, rows: Tensor, facts: PublicFacts) -> Tensor:
     """How far dummy gradients `(k, d)` are from what targets `rows (k,)` revealed: `(k,)`.
 
     For a gradient, the squared distance (Zhu et al. 2019, eq. 4). For signs, the mean negative log-likelihood of the
-    message under the randomizer, P(x) = (1 - gamma) [x = sign(u)] + gamma / 3 (DPBFL paper, eq. 6), the bracket smoothed
-    by a sigmoid; an estimate between -1 and 1 weighs the two signs.
+    message under the randomizer, P(x) = (1 - gamma) [x = sign(u)] + gamma / 3 (DPBFL paper, eq. 6), the bracket
+    smoothed by a sigmoid; an estimate between -1 and 1 weighs the two signs.
     """
     target = seen.target[rows]
     if not seen.sign:
@@ -93,14 +101,6 @@ def match_loss(gradient: Tensor, seen: Observation, rows: Tensor, facts: PublicF
     return -((1 + target) / 2 * plus + (1 - target) / 2 * minus).mean(dim=1)
 
 
-def clip_updates(updates: Tensor, norm: float | None) -> Tensor:
-    """Updates `(k, d)` as a client that clips to L2 norm `norm` shows them; unchanged without one."""
-    if norm is None:
-        return updates
-    lengths = torch.linalg.vector_norm(updates, dim=1, keepdim=True)
-    return updates * (norm / lengths.clamp(min=norm))
-
-
 def _clipped(gradient: Tensor, facts: PublicFacts, lr: float) -> Tensor:
     """The gradient `(k, d)` that a clipped update shows."""
-    return clip_updates(gradient, None if facts.clip_norm is None else facts.clip_norm / (lr * facts.local_steps))
+    return clip(gradient, None if facts.clip_norm is None else facts.clip_norm / lr)

@@ -7,10 +7,19 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from bench import runner
+from bench.cells import Task
 from bench.errors import BadInputError
 from bench.names import unknown
 from bench.records import Record, Store, write_whole
@@ -63,7 +72,9 @@ class Report:
                 console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")
         for line in self.leaderboard.left_out:
             console.print(f"left out: {escape(line)}")
-        console.print(f"{self.ran} cells run, {self.present} were there; boards in {' and '.join(map(str, self.written))}")
+        console.print(
+            f"{self.ran} cells run, {self.present} were there; boards in {' and '.join(map(str, self.written))}"
+        )
 
 
 def run_suite(
@@ -106,7 +117,7 @@ def _run_with_progress(plan: runner.Plan, store: Store, workers: int, quiet: boo
     with Progress(*columns, console=console, disable=quiet, transient=True) as progress:
         bar = progress.add_task("starting", total=plan.total, completed=len(plan.present))
 
-        def announce(task: runner.Task) -> None:
+        def announce(task: Task) -> None:
             progress.update(bar, description=escape(f"{task.cell.label} x {task.cell.column}, seed {task.seed}"))
 
         for record in runner.run(plan.tasks, store, workers, announce):

@@ -57,8 +57,8 @@ def minimise(
 ) -> Minimum:
     """Minimise row by row from `start (B, n)`, with at most `evaluations` batched evaluations.
 
-    A row stops when its loss is below `tolerance`, when no step helps along the steepest descent, or when `patience`
-    evaluations lowered its loss by less than the share `progress`.
+    Losses must not be negative. A row stops when its loss is below `tolerance`, when its line search has come down to
+    no move at all, or when `patience` evaluations lowered its loss by less than the share `progress`.
     """
     size, width = start.shape
     best, losses = start.clone(), torch.full((size,), torch.inf, dtype=start.dtype)
@@ -74,7 +74,8 @@ def minimise(
     for evaluation in range(1, evaluations):
         _store(rows, best, losses)
         trace.append(losses.clone())
-        done = (rows.loss < tolerance) | ~torch.isfinite(rows.loss) | (rows.length < SMALLEST_STEP)
+        move = rows.length * rows.direction.abs().amax(dim=1)
+        done = (rows.loss < tolerance) | ~torch.isfinite(rows.loss) | (move < SMALLEST_STEP)
         if evaluation % patience == 0:
             done |= rows.loss > (1 - progress) * rows.reference
             rows.reference = rows.loss.clone()
@@ -83,8 +84,9 @@ def minimise(
         if not len(rows.names):
             break
         _advance(rows, objective)
-    _store(rows, best, losses)
-    trace.append(losses.clone())
+    else:
+        _store(rows, best, losses)
+        trace.append(losses.clone())
     return Minimum(best, losses, torch.stack(trace))
 
 
@@ -102,7 +104,7 @@ def _advance(rows: _Rows, objective: Objective) -> None:
     if not bool(accepted.any()):
         return
     step, change = trial - rows.x, gradient - rows.gradient
-    curved = accepted & ((step * change).sum(1) > 1e-10 * (change**2).sum(1))
+    curved = accepted & ((step * change).sum(1) > 1e-10 * step.norm(dim=1) * change.norm(dim=1))
     slots = rows.count % rows.steps.shape[1]
     at = curved.nonzero()[:, 0]
     rows.steps[at, slots[at]], rows.yields[at, slots[at]] = step[at], change[at]

@@ -27,11 +27,11 @@ def image_metrics(images: Tensor, truth: Tensor, dataset: Dataset) -> dict[str, 
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    guess = dataset.denormalise(images).clamp(0, 1).float()
-    pixels = dataset.denormalise(truth).float()
+    guess = dataset.denormalise(images).clamp(0, 1).double()  # float32 would cancel in SSIM's variances
+    pixels = dataset.denormalise(truth).double()
     mse = (guess - pixels).square().flatten(1).mean(dim=1)
     psnr = -10 * torch.log10(mse.clamp(min=1e-10))  # 100 dB stands for an exact copy
     ssim = structural_similarity_index_measure(
         guess, pixels, gaussian_kernel=False, kernel_size=7, reduction="none", data_range=1.0
     )
-    return {"mse": mse, "psnr": psnr, "ssim": ssim.reshape(-1)}  # type: ignore[union-attr]
+    return {"mse": mse, "psnr": psnr, "ssim": ssim.reshape(-1)}

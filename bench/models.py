@@ -38,7 +38,7 @@ class Model(ABC):
         return sum(math.prod(shape) for shape in self.shapes)
 
     def class_errors(self, gradients: Tensor) -> Tensor:
-        """`(T, classes)` proportional to p - y, from gradients `(T, d)` of one sample each: negative at the label alone.
+        """`(T, classes)` proportional to p - y, from one sample's gradients `(T, d)` each: negative at the label alone.
 
         The last layer's bias has the gradient p - y; its weights have (p - y) times features that a hidden layer leaves
         non-negative (ReLU, sigmoid), so their sum over the features says the same, with more votes.
@@ -178,18 +178,19 @@ class Convolution:
         """Images `(m, B, channels, positions)` to patches `(m, B, channels * kernel^2, positions)`."""
         images = x.flatten(0, 1).unflatten(-1, self.in_size)
         unfolded = F.unfold(images, self.kernel, padding=self.padding, stride=self.stride)
-        return unfolded.unflatten(0, x.shape[:2])
+        return cast(Tensor, unfolded.unflatten(0, x.shape[:2]))
 
     def fold(self, patches: Tensor) -> Tensor:
         """The transpose of `patches`: sums every patch entry back to its pixel."""
         images = F.fold(patches.flatten(0, 1), self.in_size, self.kernel, padding=self.padding, stride=self.stride)
-        return images.flatten(-2).unflatten(0, patches.shape[:2])
+        return cast(Tensor, images.flatten(-2).unflatten(0, patches.shape[:2]))
 
 
 class LeNet(Model):
-    """The sigmoid LeNet of DLG (Zhu et al. 2019): three 5x5 convolutions of 12 channels (strides 2, 2, 1), one dense layer.
+    """The sigmoid LeNet of DLG (Zhu et al. 2019): three 5x5 convolutions of 12 channels, and one dense layer.
 
-    Weights start uniform in [-0.5, 0.5], as in the authors' code; 85,036 parameters at 32 x 32 x 3 and 100 classes.
+    Strides are 2, 2 and 1. Weights start uniform in [-0.5, 0.5], as in the authors' code; d = 85,036 at 32 x 32 x 3 and
+    100 classes.
     """
 
     name = "lenet"
@@ -213,7 +214,7 @@ class LeNet(Model):
         return self._forward(self.split(params), x.unsqueeze(0))[2][0]
 
     def _forward(self, tensors: list[Tensor], x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """(patches of every convolution, their sigmoid outputs `(m, B, channels, positions)`, logits `(m, B, classes)`)."""
+        """(patches, sigmoid outputs `(m, B, channels, positions)`) of every convolution and logits `(m, B, classes)`."""
         patches, outputs, current = [], [], x.flatten(3)
         for index, layer in enumerate(self.convolutions):
             weight, bias = tensors[2 * index], tensors[2 * index + 1]
@@ -257,7 +258,7 @@ class ModuleModel(Model):
         """The module, its last parameter the bias of the last layer."""
 
     def initial(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
-        """torch's default for convolutions and dense layers: uniform within 1 / sqrt(fan in), biases too."""
+        """Torch's default for convolutions and dense layers: uniform within 1 / sqrt(fan in), biases too."""
         fans = [math.prod(shape[1:]) for shape in self.shapes]
         bounds = [(fans[max(0, i - 1)] if len(shape) == 1 else fans[i]) ** -0.5 for i, shape in enumerate(self.shapes)]
         return uniform_initial(self.shapes, bounds, generator, dtype)
@@ -306,9 +307,7 @@ class AlexNet(ModuleModel):
         return nn.Sequential(nn.Upsample(size=(64, 64), mode="nearest"), *channels, alexnet(num_classes=num_classes))
 
 
-MODELS: dict[str, Callable[[Shape, int], Model]] = {
-    model.name: model for model in (Softmax, MLP, CNN, LeNet, AlexNet)
-}
+MODELS: dict[str, Callable[[Shape, int], Model]] = {model.name: model for model in (Softmax, MLP, CNN, LeNet, AlexNet)}
 
 
 def build(name: str, input_shape: Shape, num_classes: int) -> Model:

@@ -2,9 +2,9 @@
 
     local training -> upload (client) -> forged rows (engine) -> deliver (channel) -> aggregate (server)
 
-Each step sees what its party sees and no more: the clients' side their models, the server's side the delivered messages.
-No step is told who is Byzantine. Messages are updates, local model minus broadcast: the broadcast is public, so the two
-say the same, and a forged message weighs the same under every defense.
+Each step sees what its party sees and no more: the clients' side their models, the server's side the delivered
+messages. No step is told who is Byzantine. Messages are updates, local model minus broadcast: the broadcast is public,
+so the two say the same, and a forged message weighs the same under every defense.
 """
 
 from abc import ABC, abstractmethod
@@ -85,7 +85,7 @@ class PeerMessages(Protocol):
     """What clients told each other before they uploaded (NISS: noise shares)."""
 
     def legs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """(messages `(m, d)`, receivers `(m,)`), leg by leg: row k is what the round's client k sent to `receivers[k]`."""
+        """(messages `(m, d)`, receivers `(m,)`), leg by leg: row k is what client k sent to `receivers[k]`."""
         ...
 
 
@@ -159,7 +159,7 @@ class Defense(BaseModel, ABC):
         return None
 
     def derived(self, setting: Setting) -> dict[str, float]:
-        """What the defense works out of its parameters and the setting (a noise level, a probability), for the record."""
+        """What the defense works out of its parameters and the setting (a noise level, a count), for the record."""
         return {}
 
     def noise_variance(self, setting: Setting) -> float | None:
@@ -171,7 +171,7 @@ class Defense(BaseModel, ABC):
         return None
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
-        """Whether the defense itself claims to work with this fraction of Byzantine clients; by default only with none."""
+        """Whether the defense itself claims to stand this fraction of Byzantine clients; by default only none."""
         return fraction == 0
 
     def upload_bytes(self, setting: Setting) -> int:
@@ -183,7 +183,17 @@ class Defense(BaseModel, ABC):
         return 0
 
 
+def clip(updates: Tensor, norm: float | None) -> Tensor:
+    """Each row of `(m, d)` scaled down to L2 norm `norm` where it is longer; as they are where `norm` is None."""
+    if norm is None:
+        return updates
+    lengths: Tensor = torch.linalg.vector_norm(updates, dim=1, keepdim=True)
+    return updates * (norm / lengths.clamp(min=norm))
+
+
 def check_messages(messages: Tensor) -> None:
     """Raise `ValueError` unless `messages` is a finite, non-empty matrix `(n, d)` with a message a row."""
-    require(messages.dim() == 2 and messages.numel() > 0, "messages", tuple(messages.shape), "a non-empty (n, d) tensor")
+    require(
+        messages.dim() == 2 and messages.numel() > 0, "messages", tuple(messages.shape), "a non-empty (n, d) tensor"
+    )
     require(bool(torch.isfinite(messages).all()), "messages", "not finite", "finite numbers")

@@ -29,7 +29,7 @@ STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Privacy(BaseModel):
-    """What the paper claims for one release, what that makes over a run, what an audit measured (None: no audit yet)."""
+    """What the paper claims for one release, what that makes over a run, and what an audit measured (None: not yet)."""
 
     model_config = STRICT
 
@@ -39,7 +39,7 @@ class Privacy(BaseModel):
 
 
 class Cost(BaseModel):
-    """Seconds a round (training, attack and aggregation, no evaluation), bytes a client sends a round, seconds in all."""
+    """Seconds a round (all but evaluation), bytes that one client sends a round, seconds of the whole cell."""
 
     model_config = STRICT
 
@@ -113,7 +113,7 @@ def setting_hash(suite: Suite, data_digest: str) -> str:
 
 
 def environment(device: str, threads: int) -> Environment:
-    """This machine and these versions."""
+    """The machine and the versions at hand."""
     return Environment(
         fedsiege=version("fedsiege"),
         python=platform.python_version(),
@@ -188,7 +188,9 @@ def read(path: Path) -> Record:
         raise BadInputError(f"{path} is not a record: invalid JSON in line {error.lineno}") from None
     written = found.get("schema_version") if isinstance(found, dict) else None
     if isinstance(written, int) and written > SCHEMA_VERSION:
-        raise BadInputError(f"{path} has schema version {written}; this fedsiege reads up to {SCHEMA_VERSION}: upgrade it")
+        raise BadInputError(
+            f"{path} has schema version {written}; this fedsiege reads up to {SCHEMA_VERSION}: upgrade it"
+        )
     try:
         return Record.model_validate(found)
     except ValidationError as error:

@@ -8,6 +8,7 @@ import ast
 import importlib
 import importlib.util
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal, TypeVar, cast
@@ -26,11 +27,13 @@ def register(kind: Kind, name: str) -> Callable[[Class], Class]:
     """Class decorator: make a defense or an attack known as `name`. A second class under one name is refused."""
 
     def decorate(cls: Class) -> Class:
-        other = _registered[kind].get(name)
-        if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise ValueError(
-                f"{kind} name {name!r} is taken by {other.__module__}.{other.__qualname__}: give {cls.__qualname__} another"
-            )
+        owner = f"{cls.__module__}.{cls.__qualname__}"
+        if name in _built_in(kind) and cls.__module__ != f"{PACKAGES[kind]}.{name}":
+            owner = f"{PACKAGES[kind]}.{name}"
+        elif (other := _registered[kind].get(name)) is not None:
+            owner = f"{other.__module__}.{other.__qualname__}"
+        if owner != f"{cls.__module__}.{cls.__qualname__}":
+            raise ValueError(f"{kind} name {name!r} is taken by {owner}: give {cls.__qualname__} another")
         cls.name = name  # type: ignore[attr-defined]
         _registered[kind][name] = cls
         return cls
@@ -56,14 +59,17 @@ def names(kind: Kind) -> list[str]:
 
 
 def summaries(kind: Kind) -> dict[str, str]:
-    """One line for each name: the first line of its file's docstring, or of its class's where it came from elsewhere."""
-    lines = {name: _first_line(ast.get_docstring(ast.parse(path.read_text()))) for name, path in _built_in(kind).items()}
+    """One line for each name: the first of its file's docstring, or of its class's where it came from elsewhere."""
+    lines = {
+        name: _first_line(ast.get_docstring(ast.parse(path.read_text()))) for name, path in _built_in(kind).items()
+    }
     for name in names(kind):
         if name not in lines:
             lines[name] = _first_line(get(kind, name).__doc__)
     return dict(sorted(lines.items()))
 
 
+@cache
 def _built_in(kind: Kind) -> dict[str, Path]:
     """The files of a package whose module registers a class under the file's own name."""
     spec = importlib.util.find_spec(PACKAGES[kind])

@@ -1,7 +1,7 @@
 """Every random draw of the suite comes from a generator made here: a hash of (seed, role, round, ...), no global state.
 
-Cells share streams on purpose. The partition, the initial model, the batches and the Byzantine clients of a seed are the
-same whatever defense and attack meet, so that two rows of a board differ by what was tested and by nothing else.
+Cells share streams on purpose. The partition, the initial model, the batches and the Byzantine clients of a seed are
+the same whatever defense and attack meet, so that two rows of a board differ by what was tested and by nothing else.
 """
 
 import hashlib

@@ -15,7 +15,9 @@ def print_record(record: Record, path: Path) -> None:
     """What met what, every setting, every number, the curve, and where the images lie."""
     console = Console()
     cell = record.cell
-    console.print(f"[bold]{escape(cell.label)}[/] x [bold]{escape(cell.column)}[/], seed {record.seed}: {record.status}")
+    console.print(
+        f"[bold]{escape(cell.label)}[/] x [bold]{escape(cell.column)}[/], seed {record.seed}: {record.status}"
+    )
     if record.error:
         console.print(f"[red]{escape(record.error)}[/]")
     console.print(_table("Settings", _settings(record)))
@@ -44,7 +46,9 @@ def _settings(record: Record) -> dict[str, str]:
     found = {"suite": record.suite, "defense": f"{cell.defense.name} {_parameters(cell.defense.parameters)}"}
     if cell.attack is not None:
         found["attack"] = f"{cell.attack.name} {_parameters(cell.attack.parameters)}"
-    found["Byzantine clients"] = f"{cell.byzantine:.0%}" + ("" if record.within_claim else ", beyond the defense's claim")
+    found["Byzantine clients"] = f"{cell.byzantine:.0%}" + (
+        "" if record.within_claim else ", beyond the defense's claim"
+    )
     if cell.is_privacy:
         found["targets"] = str(cell.targets)
     found |= {key: str(value) for key, value in cell.federation.model_dump().items() if value is not None}
@@ -61,7 +65,11 @@ def _claims(record: Record) -> dict[str, str]:
     for kind in ("claimed", "composed", "audited"):
         claim = getattr(record.privacy, kind)
         if claim is not None:
-            value = f"none: {claim.reason}" if claim.epsilon is None else f"epsilon {claim.epsilon:.4g} at delta {claim.delta:g}"
+            value = (
+                f"none: {claim.reason}"
+                if claim.epsilon is None
+                else f"epsilon {claim.epsilon:.4g} at delta {claim.delta:g}"
+            )
             found[kind] = f"{value}, {claim.unit} ({claim.source})"
     return found or {"claimed": "nothing"}
 

@@ -237,7 +237,8 @@ def _part(kind: Literal["defense", "attack"], name: str, parameters: Parameters)
         raise BadInputError(f"{kind} {name!r}: {explain(error)}") from None
     except ValueError as error:
         raise BadInputError(f"{kind} {name!r}: {error}") from None
-    return Part(name=name, version=cls.version, parameters=instance.model_dump(mode="json"))  # type: ignore[attr-defined]
+    version: int = cls.version  # type: ignore[attr-defined]
+    return Part(name=name, version=version, parameters=instance.model_dump(mode="json"))
 
 
 def explain(error: ValidationError) -> str:
@@ -263,9 +264,11 @@ def titles() -> dict[str, str]:
 
 
 def load(name_or_path: str, changes: Iterable[str] = ()) -> Suite:
-    """The suite of that name or in that TOML file, with `changes` (`key=value`) made; `BadInputError` for what is wrong.
+    """The suite of that name or in that TOML file, with `changes` (`key=value`) made.
 
-    A key is one of the federation's (`rounds=5`), or `privacy.KEY`, or `NAME.KEY` for a defense's or attack's parameter.
+    Raises `BadInputError`, in one line, for whatever is wrong with it.
+
+    A key is one of the federation's (`rounds=5`), `privacy.KEY`, or `NAME.KEY` for a defense's or attack's parameter.
     """
     path = Path(name_or_path)
     if path.suffix != ".toml":
@@ -301,7 +304,9 @@ def _apply(content: dict[str, Any], change: str) -> None:
             entry.get("federation", {}).pop(name, None)
     elif table in ("federation", "privacy", "ranking"):
         content.setdefault(table, {})[name] = value
-    elif entries := [entry for kind in ("defense", "attack") for entry in content.get(kind, []) if entry["name"] == table]:
+    elif entries := [
+        entry for kind in ("defense", "attack") for entry in content.get(kind, []) if entry["name"] == table
+    ]:
         for entry in entries:
             entry[name] = value
     else:

@@ -51,7 +51,7 @@ class RoundView:
     """What an attacker on the server knows of one round about its targets, T clients.
 
     estimate: the targets' messages `(T, d)` as far as the view determines them: exact where messages are linked, else
-    the mean of the rows among which each one is hidden. hidden_among `(T,)`: the number of those rows, 1 where it is exact.
+    the mean of the rows among which each one is hidden. hidden_among `(T,)`: the number of those rows, 1 where exact.
     shares_sent, shares_got: sum over the peer messages `(T, d)` that colluders got from, or sent to, each target.
     """
 
@@ -89,7 +89,7 @@ class Reconstruction:
 
 
 def choose_colluders(num_clients: int, targets: Tensor, rho: float, generator: torch.Generator) -> Tensor:
-    """`(T, n)` bool: round(rho (n - 1)) of the other clients collude against each target, the first of one random order."""
+    """`(T, n)` bool: round(rho (n - 1)) of the others collude against each target, the first of one random order."""
     rank = torch.randperm(num_clients, generator=generator)
     own = rank[targets].unsqueeze(1)
     among_others = rank - (rank > own).long()

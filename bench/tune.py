@@ -1,4 +1,4 @@
-"""`tune`: the suite's search grid for one defense, on the validation split of the clean run, one seed that no suite uses."""
+"""`tune`: the suite's search grid for one defense, on the clean run's validation split, with a seed of its own."""
 
 import itertools
 from collections.abc import Iterable

@@ -8,14 +8,8 @@ from torch import Tensor
 
 from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_gaussian, gaussian_sigma
-from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Setting, Upload
+from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Setting, Upload, clip
 from bench.registry import register
-
-
-def clip(updates: Tensor, zeta: float) -> Tensor:
-    """Each row of `(m, d)` scaled down to L2 norm `zeta` where it is longer (errata N12)."""
-    norms = torch.linalg.vector_norm(updates, dim=1, keepdim=True)
-    return updates * (zeta / norms.clamp(min=zeta))
 
 
 @register("defense", "dp_fedavg")
@@ -48,7 +42,7 @@ class DPFedAvg(Defense):
         return gaussian_sigma(self.epsilon, self.delta, self.sensitivity(setting), self.mechanism == "analytic")
 
     def upload(self, local: LocalRound) -> Upload:
-        update = clip(local.local_models - local.global_model, self.zeta)
+        update = clip(local.local_models - local.global_model, self.zeta)  # errata N12
         n = self.sigma(local.setting) * torch.randn(update.shape, generator=local.generator, dtype=update.dtype)
         return Upload(local.weights[:, None] * update + n)
 

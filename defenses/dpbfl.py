@@ -73,7 +73,9 @@ class DPBFL(RSA):
         releases = max(1, round(setting.dim * setting.participations))
         source, unit = f"{releases:,} ternary randomized responses", "per client and run"
         if self.gamma == 0:
-            return PrivacyClaim(epsilon=None, delta=setting.delta, unit=unit, source=source, reason="gamma is 0: no noise")
+            return PrivacyClaim(
+                epsilon=None, delta=setting.delta, unit=unit, source=source, reason="gamma is 0: no noise"
+            )
         epsilon = compose_local(self.gamma, releases, setting.delta)
         return PrivacyClaim(epsilon=epsilon, delta=setting.delta, unit=unit, source=source)
 

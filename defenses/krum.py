@@ -14,7 +14,9 @@ from bench.rules import RowRule, apply_weights, gram_matrix, mean_of, squared_di
 def krum_weights(gram: Tensor, num_byzantine: int, num_selected: int = 1) -> Tensor:
     """Weights `(n,)`: the mean over the rows with the smallest sums of squared distances to their nearest others."""
     n, f = len(gram), num_byzantine
-    require(f >= 0 and n >= 2 * f + 3, "num_byzantine", f, f"between 0 and {max(0, (n - 3) // 2)}: Krum needs n >= 2 f + 3")
+    require(
+        f >= 0 and n >= 2 * f + 3, "num_byzantine", f, f"between 0 and {max(0, (n - 3) // 2)}: Krum needs n >= 2 f + 3"
+    )
     require(1 <= num_selected <= n, "num_selected", num_selected, f"between 1 and {n}")
     scores = squared_distances(gram, diagonal=math.inf).topk(n - f - 2, largest=False).values.sum(dim=1)
     return mean_of(scores.topk(num_selected, largest=False).indices, n)

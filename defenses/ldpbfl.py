@@ -1,4 +1,4 @@
-"""LDPBFL (Ma et al., section 4.3): DPBFL without the shuffler; each message reaches the server under its sender's name."""
+"""LDPBFL (Ma et al., section 4.3): DPBFL without the shuffler; each message arrives under its sender's name."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
 """NISS (Yang et al., Algorithm 2): clients split their noise into shares and hand the negated shares to one another.
 
-The server's sum then loses most of the noise. Settled as the errata say: a share has variance sigma_k^2 / v (N1), v is an
-integer between 1 and m - 1 (N10), shares travel on a regular digraph without self edges (N8), and s is drawn for each
-coordinate unless `scale="share"` asks for the printed form (N2).
+The server's sum then loses most of the noise. Settled as the errata say: a share has variance sigma_k^2 / v (N1), v is
+an integer between 1 and m - 1 (N10), shares travel on a regular digraph without self edges (N8), and s is drawn for
+each coordinate unless `scale="share"` asks for the printed form (N2).
 """
 
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ from torch import Tensor
 from bench import rng
 from bench.errors import require
 from bench.privacy import PrivacyClaim
-from bench.protocol import Delivered, LocalRound, Setting, Upload
+from bench.protocol import Delivered, LocalRound, Setting, Upload, clip
 from bench.registry import register
-from defenses.dp_fedavg import DPFedAvg, clip
+from defenses.dp_fedavg import DPFedAvg
 
 Scale = Literal["coordinate", "share"]
 
@@ -145,7 +145,9 @@ class NISS(DPFedAvg):
     def start(self, setting: Setting) -> None:
         require(setting.participants >= 2, "participants", setting.participants, "at least 2 to share noise")
         v = self.v(setting)
-        require(v < setting.participants, "num_shares", v, f"at most {setting.participants - 1}, the other participants")
+        require(
+            v < setting.participants, "num_shares", v, f"at most {setting.participants - 1}, the other participants"
+        )
         if isinstance(self.tau_squared, tuple):
             given, wanted = len(self.tau_squared), f"one value or {setting.num_clients}, one a client"
             require(given == setting.num_clients, "tau_squared", f"{given} values", wanted)
@@ -173,7 +175,9 @@ class NISS(DPFedAvg):
 
     def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
         """All messages but those of the clients that dropped out after the exchange."""
-        arrived = torch.randperm(len(messages), generator=generator)[round(self.dropout * len(messages)) :].sort().values
+        arrived = (
+            torch.randperm(len(messages), generator=generator)[round(self.dropout * len(messages)) :].sort().values
+        )
         return Delivered(messages[arrived], senders=arrived) if self.dropout else super().deliver(messages, generator)
 
     def claim(self, setting: Setting) -> PrivacyClaim:
@@ -187,7 +191,9 @@ class NISS(DPFedAvg):
     def derived(self, setting: Setting) -> dict[str, float]:
         v, variance, m = self.v(setting), self.sigma(setting) ** 2, setting.participants
         d = round(self.dropout * m)
-        left = 2 * d * variance * (m - d) / (m - 1)  # N9 at tau^2 = 0: both ends of each edge, but those between dropouts
+        left = (
+            2 * d * variance * (m - d) / (m - 1)
+        )  # N9 at tau^2 = 0: both ends of each edge, but those between dropouts
         return {**super().derived(setting), "num_shares": v, "share_variance": variance / v, "dropout_variance": left}
 
     def peer_bytes(self, setting: Setting) -> int:

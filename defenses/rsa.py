@@ -1,7 +1,7 @@
 """RSA (Li et al. 2019; DPBFL paper, section 2.2): the server follows the signs of its distance to the workers' models.
 
-Each worker keeps a model of its own, pulled towards the global one by an l1 penalty (eq. 1); a Byzantine worker can move
-the sum of signs by one vote a coordinate and no more. The worker's step (eq. 3) is `bench.clients.rsa_step_`.
+Each worker keeps a model of its own, pulled towards the global one by an l1 penalty (eq. 1); a Byzantine worker can
+move the sum of signs by one vote a coordinate and no more. The worker's step (eq. 3) is `bench.clients.rsa_step_`.
 """
 
 import torch

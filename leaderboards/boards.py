@@ -97,7 +97,14 @@ def build(suite: str, title: str, seeds: int, selection: Selection) -> Leaderboa
         suite=suite,
         title=title,
         seeds=seeds,
-        boards=[overall, robustness, privacy, _noise(rows, _columns(private), private), utility, _claims(rows, selection)],
+        boards=[
+            overall,
+            robustness,
+            privacy,
+            _noise(rows, _columns(private), private),
+            utility,
+            _claims(rows, selection),
+        ],
         flags=_flags(rows, frame, accuracy, seeds),
         left_out=selection.left_out,
         records=len(frame),
@@ -138,7 +145,9 @@ def _robustness(rows: list[str], columns: list[str], accuracy: dict[tuple[str, s
         worst[row] = float(np.min(scores)) if scores else math.nan  # nan where a column is missing
         cells = {column: found[column].text() for column in columns}
         where = attacked[int(np.nanargmin(scores))] if scores and not all(map(math.isnan, scores)) else ""
-        text.append({"defense": row, **cells, "worst case": "–" if math.isnan(worst[row]) else f"{worst[row]:.1%} ({where})"})
+        text.append(
+            {"defense": row, **cells, "worst case": "–" if math.isnan(worst[row]) else f"{worst[row]:.1%} ({where})"}
+        )
     ranks = _ranks(pd.Series(worst), best_is_high=True)
     table = pd.DataFrame(text)
     table.insert(0, "rank", table["defense"].map(ranks))
@@ -349,7 +358,9 @@ def _overall(
         _scores(utility, "clean"),
     )
     ranks = {board.name: _scores(board, "rank") for board in (robustness, privacy, utility)}
-    front = pareto_front({row: (worst.get(row, math.nan), -leaked.get(row, math.nan), clean.get(row, math.nan)) for row in rows})
+    front = pareto_front(
+        {row: (worst.get(row, math.nan), -leaked.get(row, math.nan), clean.get(row, math.nan)) for row in rows}
+    )
     text = []
     for row in rows:
         text.append(
@@ -372,8 +383,8 @@ def _overall(
         caption=(
             "Pareto: no other defense is at least as good in worst-case accuracy, in worst-case share of images recovered and "
             "in clean accuracy, and better in one. An attack breaks a defense when it halves the accuracy of its clean run; "
-            "a defense leaks where one image in ten or more is recovered; its own noise breaks it when its clean run has less "
-            "than half of the best clean accuracy."
+            "a defense leaks where one image in ten or more is recovered; its clean accuracy is low where it is less "
+            "than half of the best."
         ),
         text=table,
         data=pd.DataFrame(data),
@@ -405,10 +416,10 @@ def _breaks(
     found = []
     best = max((value for value in clean.values() if not math.isnan(value)), default=math.nan)
     if clean.get(row, math.nan) < BROKEN_SHARE * best:
-        found.append("its own noise")
+        found.append("low clean accuracy")
     for (name, column), value in accuracy.items():
         lost = value.failed or value.mean < BROKEN_SHARE * clean.get(row, math.nan)
-        if name == row and column != "clean" and lost and "its own noise" not in found:
+        if name == row and column != "clean" and lost and "low clean accuracy" not in found:
             found.append(column)
     mine = private[private["defense"] == row]
     leaks = [column for column in _columns(mine) if mine[mine["column"] == column]["recovered"].mean() >= LEAKING_SHARE]

@@ -32,7 +32,7 @@ def csv(leaderboard: Leaderboard) -> str:
 
 
 def latex(leaderboard: Leaderboard) -> str:
-    """booktabs tables, one a board, to paste into a paper."""
+    """Booktabs tables, one a board, to paste into a paper."""
     parts = []
     for board in leaderboard.boards:
         if len(board.text):

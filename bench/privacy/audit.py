@@ -76,7 +76,8 @@ def _audit(
     choose, measure = slice(0, None, 2), slice(1, None, 2)
     best = (-math.inf, 0, 0.0)
     for side in (1, -1):
-        thresholds = np.unique(side * np.concatenate([without[choose], with_[choose]]))
+        seen = np.unique(side * np.concatenate([without[choose], with_[choose]]))
+        thresholds = np.append(seen[:-1] / 2 + seen[1:] / 2, seen[-1])  # mid-gap, lest the next run fall just beyond
         found = measured(side, choose, thresholds)
         best = max(best, (float(found.max()), side, float(thresholds[found.argmax()])))
     _, side, threshold = best
@@ -94,4 +95,4 @@ def _scores(name: str, scores: ArrayLike) -> _Array:
     found = f"an array of shape {array.shape}" if not np.isnan(array).any() else "an array with NaN"
     valid = array.ndim == 1 and len(array) >= 2 and not np.isnan(array).any()
     require(valid, name, found, "one-dimensional, with at least 2 scores and no NaN")
-    return array
+    return np.nan_to_num(array)  # infinite scores become the largest finite ones, so that midpoints exist

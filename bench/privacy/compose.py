@@ -56,7 +56,7 @@ def compose_gaussian(noise_multiplier: float, steps: int, delta: float, sampling
 def _loss_interval(noise_multiplier: float, steps: int, sampling_rate: float) -> float:
     """Grid width at which one release and 18 standard deviations of their sum both fit the grid.
 
-    That has 100,000 points, and more beyond 10^6 steps to keep five of them in one release's standard deviation.
+    That has 30,000 points, more beyond 10^5 steps, to keep at least five of them in one release's standard deviation.
     """
 
     def loss(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -68,7 +68,7 @@ def _loss_interval(noise_multiplier: float, steps: int, sampling_rate: float) ->
     probabilities = np.concatenate([(1 - sampling_rate) * weights, sampling_rate * weights]) / weights.sum()
     deviation = math.sqrt(probabilities @ (losses - probabilities @ losses) ** 2)
     one = float(np.ptp(loss(np.array([-9 * noise_multiplier, 9 * noise_multiplier + 1]))))
-    width = max(one, 18 * deviation * math.sqrt(steps)) / max(1e5, 100 * math.sqrt(steps))
+    width = max(one, 18 * deviation * math.sqrt(steps)) / max(3e4, 100 * math.sqrt(steps))
     return max(width, 1e-8)  # below it, the library's probabilities are rounding
 
 

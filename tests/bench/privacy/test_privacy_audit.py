@@ -64,7 +64,7 @@ def test_gaussian_audits_are_rarely_above_the_truth(rows: int) -> None:
     assert sum(audit_epsilon(*pair, delta) > truth for pair in pairs) <= TOO_HIGH
     fitted = [audit_gaussian_epsilon(*pair, delta) for pair in pairs]
     assert sum(epsilon > truth for epsilon in fitted) <= TOO_HIGH
-    assert np.median(fitted) > 0.3 * truth
+    assert rows < 400 or np.median(fitted) > 0.5 * truth
 
 
 @pytest.mark.parametrize("gamma", [0.3, 0.9])
@@ -86,6 +86,15 @@ def test_equal_worlds_show_nothing() -> None:
         assert sum(audit(*pair, 1e-5) > 0 for pair in zip(without, with_ - 1, strict=True)) <= TOO_HIGH
 
 
+def test_the_rows_that_measure_do_not_choose() -> None:
+    """Only the odd rows tell the worlds apart, and only at a threshold that the even rows do not suggest."""
+    without, with_ = [0, 100] * 50, [0, 101] * 50
+    for audit in (audit_epsilon, audit_gaussian_epsilon):
+        assert audit(without, with_, 1e-5) == 0
+        assert audit([100, 100] * 50, [101, 101] * 50, 1e-5) > 2
+        assert audit([100, 0] * 50, [101, 0] * 50, 1e-5) == 0
+
+
 def test_a_tenth_of_the_noise_is_found_out() -> None:
     claimed = 1.0
     sigma = gaussian_sigma(claimed, 1e-5, 1) / 10
@@ -95,20 +104,20 @@ def test_a_tenth_of_the_noise_is_found_out() -> None:
 
 
 @given(st.integers(0, 2**32), st.floats(0.1, 10), st.floats(-5, 5))
-def test_only_the_order_of_scores_counts(seed: int, scale: float, shift: float) -> None:
+def test_units_of_the_scores_do_not_count(seed: int, scale: float, shift: float) -> None:
     without, with_ = np.random.default_rng(seed).integers(0, 20, (2, 30)) + np.array([[0], [8]])
     for audit in (audit_epsilon, audit_gaussian_epsilon):
         found = audit(without, with_, 1e-3)
         assert audit(scale * without + shift, scale * with_ + shift, 1e-3) == found
-        assert audit(np.exp(without), np.exp(with_), 1e-3) == found
 
 
 @given(st.integers(0, 2**32))
 def test_scores_of_either_sign_and_worlds_in_either_order_tell_the_same(seed: int) -> None:
-    without, with_ = np.random.default_rng(seed).normal(0, 1, (2, 50)) + np.array([[0], [3]])
+    without, with_ = np.random.default_rng(seed).normal(0, 1, (2, 50)) + np.array([[0], [30]])
     for audit in (audit_epsilon, audit_gaussian_epsilon):
-        assert audit(-without, -with_, 1e-3) > 0.5
-        assert audit(with_, without, 1e-3) > 0.5
+        found = audit(without, with_, 1e-3)
+        assert found > 1
+        assert audit(-without, -with_, 1e-3) == audit(with_, without, 1e-3) == found
 
 
 def test_more_rows_and_less_confidence_show_more() -> None:
@@ -137,9 +146,9 @@ def test_scores_of_the_wrong_shape_are_named(bad: object) -> None:
 @pytest.mark.parametrize("bad", [-0.1, 1, math.nan])
 def test_levels_out_of_range_are_named(bad: float) -> None:
     for audit in (audit_epsilon, audit_gaussian_epsilon):
-        with pytest.raises(ValueError, match="^delta is"):
+        with pytest.raises(ValueError, match=r"^delta is"):
             audit([0, 1], [0, 1], bad)
-        with pytest.raises(ValueError, match="^confidence is"):
+        with pytest.raises(ValueError, match=r"^confidence is"):
             audit([0, 1], [0, 1], 1e-5, bad)
-    with pytest.raises(ValueError, match="^delta is"):
+    with pytest.raises(ValueError, match=r"^delta is"):
         audit_gaussian_epsilon([0, 1], [0, 1], 0)

@@ -44,7 +44,7 @@ def test_no_pair_of_inputs_exceeds_the_bound(gamma: float, delta: float, release
             assert np.maximum(p - math.exp(epsilon) * q, 0).sum() <= delta
 
 
-@pytest.mark.parametrize(("n", "gamma", "releases"), [(20, 0.5, 10), (60, 0.2, 300), (12, 0.9, 1000)])
+@pytest.mark.parametrize(("n", "gamma", "releases"), [(20, 0.5, 10), (30, 0.2, 300), (12, 0.9, 1000)])
 def test_it_is_the_renyi_bound_of_the_enumerated_blanket(n: int, gamma: float, releases: int) -> None:
     """Every count of random signs and every histogram of them; dp-accounting turns the divergences into epsilon."""
     p, q = [], []
@@ -59,8 +59,8 @@ def test_it_is_the_renyi_bound_of_the_enumerated_blanket(n: int, gamma: float, r
     first, second = np.array(p), np.array(q)
     assert first.sum() == pytest.approx(1)
     assert second.sum() == pytest.approx(1)
-    orders = 1 + np.geomspace(1e-3, 100, 2000)
-    divergences = [releases * math.log(first**order @ second ** (1 - order)) / (order - 1) for order in orders]
+    orders = 1 + np.geomspace(1e-2, 30, 1000)
+    divergences = [releases * math.log(first @ (first / second) ** (order - 1)) / (order - 1) for order in orders]
     reference, _ = compute_epsilon(orders, divergences, 1e-6)
     assert compose_shuffle(n, gamma, releases, 1e-6) == pytest.approx(reference, rel=1e-4)
 
@@ -79,8 +79,8 @@ def test_it_nears_the_gaussian_limit(n: int, gamma: float, releases: int) -> Non
     assert limit < compose_shuffle(n, gamma, releases, 1e-6) < 1.05 * limit
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 3000), st.floats(1e-3, 1 - 1e-3), st.integers(1, 10**6), st.floats(1e-9, 0.1))
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 300), st.floats(1e-3, 1 - 1e-3), st.integers(1, 10**6), st.floats(1e-9, 0.1))
 def test_it_is_never_above_the_local_bound_nor_corollary_1(n: int, gamma: float, releases: int, delta: float) -> None:
     found = compose_shuffle(n, gamma, releases, delta)
     assert 0 <= found <= compose_local(gamma, releases, delta)
@@ -106,11 +106,11 @@ def test_arguments_out_of_range_are_named() -> None:
         with pytest.raises(ValueError, match=r"^n is .*, but must be a whole number of clients of at least 1"):
             compose_shuffle(bad, 0.5, 1, 1e-6)
     for bad in (-0.1, 1, math.nan):
-        with pytest.raises(ValueError, match="^gamma is"):
+        with pytest.raises(ValueError, match=r"^gamma is"):
             compose_shuffle(10, bad, 1, 1e-6)
     for bad in (-1, 0.5, math.nan):
-        with pytest.raises(ValueError, match="^releases is"):
+        with pytest.raises(ValueError, match=r"^releases is"):
             compose_shuffle(10, 0.5, bad, 1e-6)
     for bad in (0, 1, math.nan):
-        with pytest.raises(ValueError, match="^delta is"):
+        with pytest.raises(ValueError, match=r"^delta is"):
             compose_shuffle(10, 0.5, 1, bad)

@@ -26,8 +26,12 @@ def test_exactly_one_of_epsilon_and_reason(fields: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("epsilon", -1), ("epsilon", math.inf), ("epsilon", math.nan), ("delta", 1), ("delta", -1), ("delta", math.nan)]
-    + [("unit", ""), ("source", ""), ("scope", "all")],
+    [
+        *(("epsilon", value) for value in (-1, math.inf, math.nan)),
+        *(("delta", value) for value in (-1, 1, math.nan)),
+        *((field, "") for field in ("unit", "source")),
+        ("scope", "all"),
+    ],
 )
 def test_fields_out_of_range_are_named(field: str, value: object) -> None:
     with pytest.raises(ValidationError, match=rf"(?m)^{field}$"):

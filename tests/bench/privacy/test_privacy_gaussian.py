@@ -80,14 +80,14 @@ def test_numbers_out_of_range_are_named(bad: float) -> None:
         with pytest.raises(ValueError, match=r"^delta is .* between 0 and 1"):
             gaussian_sigma(1, bad, 1, analytic)
     for sensitive in (gaussian_delta, gaussian_epsilon):
-        with pytest.raises(ValueError, match="^sensitivity is"):
+        with pytest.raises(ValueError, match=r"^sensitivity is"):
             sensitive(0.5, 0.5, bad)
-    with pytest.raises(ValueError, match="^delta is"):
+    with pytest.raises(ValueError, match=r"^delta is"):
         gaussian_epsilon(1, bad, 1)
     if bad != 0:
-        with pytest.raises(ValueError, match="^sigma is"):
+        with pytest.raises(ValueError, match=r"^sigma is"):
             gaussian_epsilon(bad, 1e-5, 1)
-        with pytest.raises(ValueError, match="^sigma is"):
+        with pytest.raises(ValueError, match=r"^sigma is"):
             gaussian_delta(1, bad, 1)
-        with pytest.raises(ValueError, match="^epsilon is"):
+        with pytest.raises(ValueError, match=r"^epsilon is"):
             gaussian_delta(bad, 1, 1)

@@ -130,14 +130,14 @@ def test_gammas_and_deltas_out_of_range_are_named(bad: float) -> None:
         with pytest.raises(ValueError, match=r"^delta is .*, but must be between 0 and 1"):
             call()
     if bad not in (0, 1):
-        with pytest.raises(ValueError, match="^gamma is"):
+        with pytest.raises(ValueError, match=r"^gamma is"):
             shuffle_claim_conditions(1000, bad, 1e-6)
     if bad != 0:
-        with pytest.raises(ValueError, match="^gamma is"):
+        with pytest.raises(ValueError, match=r"^gamma is"):
             robustness_bound(bad)
-        with pytest.raises(ValueError, match="^gamma is"):
+        with pytest.raises(ValueError, match=r"^gamma is"):
             analyzer_variance(10, 5, bad)
-        with pytest.raises(ValueError, match="^byzantine_fraction is"):
+        with pytest.raises(ValueError, match=r"^byzantine_fraction is"):
             minimum_shuffle_epsilon(1000, bad, 1e-6)
 
 
@@ -156,18 +156,18 @@ def test_too_few_clients_are_named(n: int) -> None:
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 def test_epsilons_out_of_range_are_named(bad: float) -> None:
-    with pytest.raises(ValueError, match="^epsilon is"):
+    with pytest.raises(ValueError, match=r"^epsilon is"):
         shuffle_gamma(1000, bad, 1e-6)
-    with pytest.raises(ValueError, match="^epsilon is"):
+    with pytest.raises(ValueError, match=r"^epsilon is"):
         theorem1_gamma(1000, bad, 1e-6)
 
 
 def test_other_arguments_out_of_range_are_named() -> None:
-    with pytest.raises(ValueError, match="^epsilon is 1, but must be between 0 and 1"):
+    with pytest.raises(ValueError, match=r"^epsilon is 1, but must be between 0 and 1"):
         theorem1_gamma(1000, 1, 1e-6)
-    with pytest.raises(ValueError, match="^byzantine_fraction is 0.5"):
+    with pytest.raises(ValueError, match=r"^byzantine_fraction is 0.5"):
         minimum_shuffle_epsilon(1000, 0.5, 1e-6)
-    with pytest.raises(ValueError, match="^nonzero is 11, but must be a count between 0 and n = 10"):
+    with pytest.raises(ValueError, match=r"^nonzero is 11, but must be a count between 0 and n = 10"):
         analyzer_variance(10, 11, 0.5)
-    with pytest.raises(ValueError, match="^n is -1"):
+    with pytest.raises(ValueError, match=r"^n is -1"):
         analyzer_variance(-1, 0, 0.5)

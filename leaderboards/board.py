@@ -1,0 +1,104 @@
+"""A board: a table for people and the same numbers for programs; a leaderboard: all boards of one suite."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+
+import pandas as pd
+
+from leaderboards.estimates import Estimates
+
+Line = dict[str, str]
+"""What stands in a row of a table, by column."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """One line of the long format: what a metric is for a defense, in a column where it has one."""
+
+    defense: str
+    metric: str
+    mean: float
+    column: str | None = None
+    half_width: float | None = None
+    seeds: int | None = None
+    failed: int | None = None
+    within_claim: bool | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What ranks the rows: a score each (nan for none), under the name `metric`, and the rank that follows from it."""
+
+    metric: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    ranks: Mapping[str, int] = field(default_factory=dict)
+
+    def numbers(self) -> list[Number]:
+        scores = [Number(row, self.metric, score) for row, score in self.scores.items()]
+        return scores + [Number(row, "rank", rank) for row, rank in self.ranks.items()]
+
+    def sort(self, lines: Iterable[Line]) -> list[Line]:
+        """The rows by rank, with the rank in front."""
+        ranked = [{"rank": str(self.ranks[line["defense"]]), **line} for line in lines]
+        return sorted(ranked, key=lambda line: int(line["rank"]))
+
+
+UNRANKED = Standing("none")
+
+
+@dataclass(frozen=True)
+class Board:
+    """A table for people (`text`, strings), the same numbers for programs (`data`, a row a number), and who leads."""
+
+    name: str
+    title: str
+    caption: str
+    text: pd.DataFrame
+    data: pd.DataFrame
+    standing: Standing = UNRANKED
+
+
+@dataclass
+class Leaderboard:
+    """All boards of one suite in one setting."""
+
+    suite: str
+    title: str
+    seeds: int
+    boards: list[Board]
+    flags: dict[str, list[str]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    records: int = 0
+    environments: list[str] = field(default_factory=list)
+
+
+LONG_FORMAT = ("board", *(part.name for part in fields(Number)))
+NULLABLE = {"mean": "float64", "half_width": "float64", "seeds": "Int64", "failed": "Int64", "within_claim": "boolean"}
+
+
+def make_board(
+    name: str, title: str, caption: str, lines: Iterable[Line], numbers: Iterable[Number], standing: Standing = UNRANKED
+) -> Board:
+    """A board from the rows of its table and its numbers; the standing's scores and ranks are numbers too."""
+    found = [{"board": name, **asdict(number)} for number in (*numbers, *standing.numbers())]
+    data = pd.DataFrame(found, columns=list(LONG_FORMAT)).astype(NULLABLE)
+    return Board(name, title, caption, pd.DataFrame(list(lines)), data, standing)
+
+
+def numbers(metric: str, found: Estimates) -> list[Number]:
+    """Estimates in the long format."""
+    return [
+        Number(row, metric, value.mean, column, value.half_width, value.seeds, value.failed, value.within_claim)
+        for (row, column), value in found.items()
+    ]
+
+
+def ranks(scores: Mapping[str, tuple[float, ...]]) -> dict[str, int]:
+    """1 for the highest score; equal ones share a rank, and one without a number comes last.
+
+    Scores are compared part by part, and count as equal where they only differ by rounding.
+    """
+    comparable = {row: tuple(-math.inf if math.isnan(part) else round(part, 6) for part in score)
+                  for row, score in scores.items()}
+    return {row: 1 + sum(other > score for other in comparable.values()) for row, score in comparable.items()}

@@ -1,0 +1,60 @@
+"""The board of privacy: what an attacker recovers of the targets' images, ranked by the worst column."""
+
+import math
+
+import pandas as pd
+
+from leaderboards.board import Board, Line, Number, Standing, make_board, numbers, ranks
+from leaderboards.estimates import MISSING, Estimates, estimates
+
+METRICS = ("recovered", "psnr", "ssim", "label_recovered")
+CONTROLS = {"control: no defense": "control_", "control: mean image, no view": "blind_"}
+"""The rows below the table, and how their metrics' names begin."""
+CAPTION = (
+    "Share of the targets' images recovered (PSNR of at least {recovered_psnr:g} dB) · mean PSNR · mean SSIM, over all "
+    "targets and seeds. dlg is the passive server alone; rho is the share of the other clients that collude with it. "
+    "Ranked by the worst column's share, then its PSNR: lower is better. The controls are the same attack on the same "
+    "targets with no defense, and the mean training image as a guess that needs no view. A PSNR below the second "
+    "control's is a failed reconstruction, not a better defense."
+)
+
+Leaks = dict[str, Estimates]
+"""The estimates of each metric."""
+
+
+def privacy_board(rows: list[str], columns: list[str], private: pd.DataFrame, recovered_psnr: float) -> Board:
+    """Every row's leak in every column, and below them the controls. Without a privacy attack there is nothing to show."""
+    leaks = {metric: estimates(private, metric) for metric in METRICS}
+    controls = _controls(private)
+    worst = {row: _highest(leaks["recovered"], row, columns) for row in rows} if columns else {}
+    keys = {row: (-share, -_whole_decibels(_highest(leaks["psnr"], row, columns))) for row, share in worst.items()}
+    standing = Standing("worst_recovered", worst, ranks(keys))
+    lines = [
+        {"defense": row, **_cells(leaks, row, columns), "worst case": "–" if math.isnan(share) else f"{share:.0%}"}
+        for row, share in worst.items()
+    ]
+    below = [{"rank": "", "defense": name, **_cells(controls, name, columns), "worst case": ""} for name in CONTROLS]
+    return make_board(
+        "privacy",
+        "Privacy: what an attacker recovers",
+        CAPTION.format(recovered_psnr=recovered_psnr),
+        standing.sort(lines) + (below if columns else []),
+        [number for metric in METRICS for number in numbers(metric, leaks[metric])] + _means(controls),
+        standing,
+    )
+
+
+def _highest(found: Estimates, row: str, columns: list[str]) -> float:
+    """The highest mean of a row; nan where a column is missing."""
+    means = [found.get((row, column), MISSING).mean for column in columns]
+    return math.nan if any(map(math.isnan, means)) else max(means)
+
+
+def _whole_decibels(psnr: float) -> float:
+    """Less than a decibel between two reconstructions breaks no tie."""
+    return psnr if math.isnan(psnr) else float(round(psnr))
+
+
+def _controls(private: pd.DataFrame) -> Leaks:
+    """The controls as rows of their own: each is a mean over all records of a column."""
+    ...
