@@ -155,8 +155,8 @@ class Federation:
             raise ValueError(
                 f"{self.attack.name}.forge returned shape {tuple(forged.shape)}, not {tuple(update.shape)}"
             )
-        forged, rejected = sanitize(forged, self.defense.alphabet)
+        forged, rejected = sanitize(forged if ternary else forged.to(messages.dtype), self.defense.alphabet)
         self.rejected += rejected
         messages = messages.clone()
-        messages[rows] = forged if ternary else forged.to(messages.dtype) * p_k[rows]
+        messages[rows] = forged if ternary else forged * p_k[rows]
         return messages

@@ -214,7 +214,7 @@ class LeNet(Model):
         return self._forward(self.split(params), x.unsqueeze(0))[2][0]
 
     def _forward(self, tensors: list[Tensor], x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """(patches, sigmoid outputs `(m, B, channels, positions)`) of every convolution and logits `(m, B, classes)`."""
+        """(patches, sigmoid outputs `(m, B, channels, positions)`) of every convolution; logits `(m, B, classes)`."""
         patches, outputs, current = [], [], x.flatten(3)
         for index, layer in enumerate(self.convolutions):
             weight, bias = tensors[2 * index], tensors[2 * index + 1]

@@ -191,9 +191,7 @@ def clip(updates: Tensor, norm: float | None) -> Tensor:
     return updates * (norm / lengths.clamp(min=norm))
 
 
-def check_messages(messages: Tensor) -> None:
+def check_messages(messages: Tensor, argument: str = "messages") -> None:
     """Raise `ValueError` unless `messages` is a finite, non-empty matrix `(n, d)` with a message a row."""
-    require(
-        messages.dim() == 2 and messages.numel() > 0, "messages", tuple(messages.shape), "a non-empty (n, d) tensor"
-    )
-    require(bool(torch.isfinite(messages).all()), "messages", "not finite", "finite numbers")
+    require(messages.dim() == 2 and messages.numel() > 0, argument, tuple(messages.shape), "a non-empty (n, d) tensor")
+    require(bool(torch.isfinite(messages).all()), argument, "not finite", "finite numbers")

@@ -28,10 +28,10 @@ def register(kind: Kind, name: str) -> Callable[[Class], Class]:
 
     def decorate(cls: Class) -> Class:
         owner = f"{cls.__module__}.{cls.__qualname__}"
-        if name in _built_in(kind) and cls.__module__ != f"{PACKAGES[kind]}.{name}":
-            owner = f"{PACKAGES[kind]}.{name}"
-        elif (other := _registered[kind].get(name)) is not None:
+        if (other := _registered[kind].get(name)) is not None:
             owner = f"{other.__module__}.{other.__qualname__}"
+        elif name in _built_in(kind) and cls.__module__ != f"{PACKAGES[kind]}.{name}":
+            owner = f"{PACKAGES[kind]}.{name}"
         if owner != f"{cls.__module__}.{cls.__qualname__}":
             raise ValueError(f"{kind} name {name!r} is taken by {owner}: give {cls.__qualname__} another")
         cls.name = name  # type: ignore[attr-defined]
@@ -47,7 +47,7 @@ def get(kind: Kind, name: str) -> type:
         if name in _built_in(kind):
             importlib.import_module(f"{PACKAGES[kind]}.{name}")
         elif name in (entries := _entry_points(kind)):
-            _registered[kind][name] = cast(type, entries[name].load())
+            _registered[kind][name] = register(kind, name)(cast(type, entries[name].load()))
         else:
             raise BadInputError(unknown(kind, name, names(kind)))
     return _registered[kind][name]

@@ -4,6 +4,7 @@ A row rule needs only inner products of the messages and answers with a weight a
 coordinate over all clients. A rule's own file holds nothing but its idea.
 """
 
+import math
 from abc import abstractmethod
 
 import numpy as np
@@ -30,26 +31,25 @@ class RowRule(Defense):
         """Weights `(n,)` from the Gram matrix `(n, n)` of the centred messages."""
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        check_messages(delivered.messages)
         weights = self.weights(gram_matrix(delivered.messages), server.setting.num_byzantine)
         return server.global_model + weights.to(delivered.messages.dtype) @ delivered.messages
 
 
 def gram_matrix(messages: Tensor) -> Tensor:
-    """Inner products `(n, n)`, float64, of the messages `(n, d)` minus their mean.
+    """Inner products `(n, n)`, float64, of the messages `(n, d)` minus a centre of theirs.
 
-    Products are taken in the messages' own precision; where two rows lie so close together, seen from the mean, that
-    their distance would be rounding error, all are taken again in float64.
+    Products are taken about the mean in the messages' own precision. Where two rows lie so close together, seen from
+    there, that their distance would be rounding error, or where a row is so long that its square overflows, all are
+    taken again in float64 about the coordinate-wise median, which no minority can move far from the rest.
     """
-    centred = messages - messages.mean(dim=0)
-    gram = _block_products(centred)
-    if messages.dtype != torch.float64:
-        norms = gram.diagonal()
-        scale = norms[:, None] + norms[None, :]
-        close = squared_distances(gram) < CANCELLATION * scale
-        close.fill_diagonal_(False)
-        if bool(close.any()):
-            gram = _block_products(centred.double())
-    return gram
+    gram = _block_products(messages - messages.mean(dim=0))
+    norms = gram.diagonal()
+    apart = squared_distances(gram, diagonal=math.inf) >= CANCELLATION * (norms[:, None] + norms[None, :])
+    if bool(apart.all()):
+        return gram
+    exact = messages.double()
+    return _block_products(exact - exact.median(dim=0).values)
 
 
 def _block_products(centred: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class CoordinateRule(Defense):
         result = np.empty(dim, dtype=values.dtype)
         step = max(1, COORDINATE_BLOCK_BYTES // (num_messages * values.itemsize))
         for start in range(0, dim, step):
-            block = np.ascontiguousarray(values[:, start : start + step].T)
+            block = np.array(values[:, start : start + step].T, order="C")  # a copy: it is sorted in place
             if ranks is None:
                 block.sort(axis=1)
             else:

@@ -51,7 +51,8 @@ class RoundView:
     """What an attacker on the server knows of one round about its targets, T clients.
 
     estimate: the targets' messages `(T, d)` as far as the view determines them: exact where messages are linked, else
-    the mean of the rows among which each one is hidden. hidden_among `(T,)`: the number of those rows, 1 where exact.
+    the mean of the rows among which each one is hidden. hidden_among `(T,)`: the number of those rows, 1 where exact,
+    0 where nothing of the target arrived.
     shares_sent, shares_got: sum over the peer messages `(T, d)` that colluders got from, or sent to, each target.
     """
 
@@ -111,7 +112,7 @@ def server_view(transcript: RoundTranscript, targets: Tensor, colluders: Tensor 
         at[delivered.senders] = torch.arange(len(delivered.senders))
         arrived = at[rows]
         estimate = torch.where((arrived >= 0).unsqueeze(1), delivered.messages[arrived], 0)
-        hidden = torch.ones(len(targets), dtype=torch.long)
+        hidden = (arrived >= 0).long()  # 0 where the message never arrived
     else:
         known = accomplice.double() @ messages.double()  # colluders know what they sent themselves
         hidden = len(names) - accomplice.sum(dim=1)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_local, robustness_bound, shuffle_claim_conditions, shuffle_epsilon
-from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting, Upload
+from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting, Upload, check_messages
 from bench.registry import register
 from defenses.rsa import RSA
 
@@ -18,7 +18,7 @@ def randomize(signs: Tensor, gamma: float, generator: torch.Generator) -> Tensor
     """
     _check_gamma(gamma)
     x = signs.to(torch.int8, copy=True)
-    require(bool((x == signs).all() and (x.abs() <= 1).all()), "signs", "other values", "in {-1, 0, 1}")
+    require(bool((x.clamp(-1, 1) == signs).all()), "signs", "other values", "in {-1, 0, 1}")
     if gamma == 0:
         return x
     u = torch.rand(signs.shape, generator=generator)
@@ -35,6 +35,7 @@ def shuffle(messages: Tensor, generator: torch.Generator) -> Tensor:
 def analyze(messages: Tensor, gamma: float) -> Tensor:
     """The analyzer A (eq. 7, 11): z = sum of the messages / (1 - gamma), `(d,)`, the unbiased sum."""
     _check_gamma(gamma)
+    check_messages(messages)
     return messages.sum(dim=0, dtype=torch.int64 if messages.dtype == torch.int8 else messages.dtype) / (1 - gamma)
 
 

@@ -15,8 +15,8 @@ def weighted_mean(messages: Tensor, weights: Tensor | None = None) -> Tensor:
     check_messages(messages)
     if weights is None:
         return messages.mean(dim=0)
-    fine = weights.shape == messages.shape[:1] and bool((weights >= 0).all()) and bool(weights.sum() > 0)
-    require(fine, "weights", weights.tolist(), f"{len(messages)} non-negative numbers that are not all zero")
+    fine = weights.shape == messages.shape[:1] and bool(((weights >= 0) & weights.isfinite()).all() and weights.any())
+    require(fine, "weights", weights.tolist(), f"{len(messages)} finite numbers, none negative, not all zero")
     return (weights / weights.sum()).to(messages.dtype) @ messages
 
 

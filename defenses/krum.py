@@ -47,4 +47,4 @@ class Krum(RowRule):
         return krum_weights(gram, num_byzantine, self.num_selected)
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return fraction * setting.participants <= setting.num_byzantine
+        return round(fraction * setting.participants) <= setting.num_byzantine

@@ -22,6 +22,8 @@ class LDPBFL(DPBFL):
     def _gamma_from_epsilon(cls, parameters: dict[str, Any]) -> dict[str, Any]:
         if "epsilon" in parameters:
             require("gamma" not in parameters, "epsilon and gamma", "both given", "one of the two: Theorem 4 ties them")
+            number = isinstance(parameters["epsilon"], int | float)
+            require(number, "epsilon", parameters["epsilon"], "a positive number")
             others = {key: value for key, value in parameters.items() if key != "epsilon"}
             return {**others, "gamma": gamma_for_local_epsilon(parameters["epsilon"])}
         return parameters

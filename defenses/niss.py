@@ -127,7 +127,10 @@ def exchange(
 
 
 def _column(argument: str, value: float | Tensor, num_clients: int, dtype: torch.dtype) -> Tensor:
-    column = torch.as_tensor(value, dtype=dtype).expand(num_clients).unsqueeze(1)
+    given = torch.as_tensor(value, dtype=dtype)
+    fits = given.dim() == 0 or given.shape == (num_clients,)
+    require(fits, argument, f"of shape {tuple(given.shape)}", f"one value, or {num_clients}, one a client")
+    column = given.expand(num_clients).unsqueeze(1)
     require(bool(torch.isfinite(column).all() and (column >= 0).all()), argument, value, "finite and not negative")
     return column
 
@@ -148,6 +151,10 @@ class NISS(DPFedAvg):
         require(
             v < setting.participants, "num_shares", v, f"at most {setting.participants - 1}, the other participants"
         )
+        dropped, m = round(self.dropout * setting.participants), setting.participants
+        require(dropped < m, "dropout", self.dropout, f"below {1 - 0.5 / m:g}, so that one of {m} participants is left")
+        values = self.tau_squared if isinstance(self.tau_squared, tuple) else (self.tau_squared,)
+        require(min(values) >= 0, "tau_squared", self.tau_squared, "not negative")
         if isinstance(self.tau_squared, tuple):
             given, wanted = len(self.tau_squared), f"one value or {setting.num_clients}, one a client"
             require(given == setting.num_clients, "tau_squared", f"{given} values", wanted)

@@ -8,12 +8,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.protocol import Defense, Delivered, ServerRound, Setting
+from bench.protocol import Defense, Delivered, ServerRound, Setting, check_messages
 from bench.registry import register
 
 
 def sign_sum(global_model: Tensor, local_models: Tensor) -> Tensor:
     """Sum over the workers of sign(w_0 - w_i): `(d,)` from `(d,)` and `(n, d)`."""
+    check_messages(local_models, "local_models")
     return torch.sign(global_model - local_models).sum(dim=0)
 
 

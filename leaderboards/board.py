@@ -99,6 +99,7 @@ def ranks(scores: Mapping[str, tuple[float, ...]]) -> dict[str, int]:
 
     Scores are compared part by part, and count as equal where they only differ by rounding.
     """
-    comparable = {row: tuple(-math.inf if math.isnan(part) else round(part, 6) for part in score)
-                  for row, score in scores.items()}
+    comparable = {
+        row: tuple(-math.inf if math.isnan(part) else round(part, 6) for part in score) for row, score in scores.items()
+    }
     return {row: 1 + sum(other > score for other in comparable.values()) for row, score in comparable.items()}

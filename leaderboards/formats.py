@@ -1,60 +1,43 @@
 """A leaderboard as Markdown, CSV, LaTeX or JSON; the numbers are the same in all."""
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from leaderboards.boards import Leaderboard
+from leaderboards.board import Board, Leaderboard
 
 
 def markdown(leaderboard: Leaderboard) -> str:
     """One page: every board with its caption, then flags, then where the numbers come from."""
-    parts = [f"# Leaderboard: {leaderboard.suite}", leaderboard.title[:1].upper() + leaderboard.title[1:] + "."]
-    for board in leaderboard.boards:
-        if len(board.text):
-            table = board.text.to_markdown(index=False, disable_numparse=True)
-            parts += [f"## {board.title}", table, f"*{board.caption}*"]
-    parts.append("## Flags")
-    lines = [f"- **{row}**: {note}" for row, notes in leaderboard.flags.items() for note in notes]
-    parts.append("\n".join(lines) if lines else "None.")
-    parts.append("## Where the numbers come from")
-    origin = [f"- {leaderboard.records} records, {leaderboard.seeds} seed(s) a cell asked for"]
-    origin += [f"- left out: {line}" for line in leaderboard.left_out]
-    origin += [f"- {line}" for line in leaderboard.environments]
-    parts.append("\n".join(origin))
+    title = leaderboard.title[:1].upper() + leaderboard.title[1:]
+    parts = [f"# Leaderboard: {leaderboard.suite}", _markdown_text(f"{title}.")]
+    for board in _shown(leaderboard):
+        table = board.text.map(_markdown_text).rename(columns=_markdown_text)
+        parts += [
+            f"## {board.title}",
+            table.to_markdown(index=False, disable_numparse=True),
+            f"*{_markdown_text(board.caption)}*",
+        ]
+    flags = [f"**{_markdown_text(row)}**: {_markdown_text(note)}" for row, note in _flags(leaderboard)]
+    parts += ["## Flags", _bullets(flags) if flags else "None."]
+    origin = [f"{leaderboard.records} records, {leaderboard.seeds} seed(s) a cell asked for"]
+    origin += [f"left out: {line}" for line in leaderboard.left_out]
+    origin += leaderboard.environments
+    parts += ["## Where the numbers come from", _bullets(map(_markdown_text, origin))]
     return "\n\n".join(parts) + "\n"
 
 
 def csv(leaderboard: Leaderboard) -> str:
     """One number a line: board, defense, column, metric, mean, half width, seeds, failed seeds, within its claim."""
-    return _numbers(leaderboard).to_csv(index=False, float_format="%.6g")
+    numbers = pd.concat([board.data for board in leaderboard.boards if len(board.data)], ignore_index=True)
+    return numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def latex(leaderboard: Leaderboard) -> str:
-    """Booktabs tables, one a board, to paste into a paper."""
-    parts = []
-    for board in leaderboard.boards:
-        if len(board.text):
-            columns = {name: _escape(str(name)) for name in board.text.columns}
-            text = board.text.astype(str).map(_escape).rename(columns=columns)
-            parts.append(
-                text.to_latex(
-                    index=False,
-                    caption=_escape(f"{board.title} ({leaderboard.suite}). {board.caption}"),
-                    label=f"tab:{leaderboard.suite}-{board.name}",
-                    position="t",
-                )
-            )
-    return "\n".join(parts)
-
-
-_LATEX = {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "±": r"$\pm$", "†": r"$\dagger$", "·": r"$\cdot$",
-          "ε": r"$\epsilon$", "δ": r"$\delta$", "–": "--", "✗": r"$\times$"}  # fmt: skip
-
-
-def _escape(text: str) -> str:
-    return "".join(_LATEX.get(char, char) for char in text)
+    """Tables, one a board, to paste into a paper that loads the packages booktabs and graphicx."""
+    return "\n".join(_latex_table(leaderboard.suite, board) for board in _shown(leaderboard))
 
 
 def as_json(leaderboard: Leaderboard) -> str:
@@ -72,10 +55,62 @@ def as_json(leaderboard: Leaderboard) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def _numbers(leaderboard: Leaderboard) -> pd.DataFrame:
-    columns = ["board", "defense", "column", "metric", "mean", "half_width", "seeds", "failed", "within_claim"]
-    filled = [board.data for board in leaderboard.boards if len(board.data)]
-    return pd.concat(filled, ignore_index=True).reindex(columns=columns)
-
-
 FORMATS: dict[str, Callable[[Leaderboard], str]] = {"md": markdown, "csv": csv, "latex": latex, "json": as_json}
+
+
+def _shown(leaderboard: Leaderboard) -> list[Board]:
+    """The boards that have a table."""
+    return [board for board in leaderboard.boards if len(board.text)]
+
+
+def _flags(leaderboard: Leaderboard) -> list[tuple[str, str]]:
+    return [(row, note) for row, notes in leaderboard.flags.items() for note in notes]
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+# A cell's border, emphasis (an underscore inside a word is none), code, and what would begin an HTML tag.
+MARKDOWN_SYNTAX = re.compile(r"[\\|*`]|<(?=[A-Za-z/!?])|(?<![^\W_])_|_(?![^\W_])")
+
+
+def _markdown_text(text: str) -> str:
+    """A text in one line, in which nothing is taken for Markdown."""
+    return MARKDOWN_SYNTAX.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+LATEX_SYMBOLS = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$",
+    "†": r"$\dagger$", "·": r"$\cdot$", "×": r"$\times$", "✗": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "–": "--",
+    "γ": r"$\gamma$", "δ": r"$\delta$", "ε": r"$\varepsilon$", "ρ": r"$\rho$", "σ": r"$\sigma$", "τ": r"$\tau$",
+}  # fmt: skip
+LATEX_FRAME = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" "\n"
+"""Shrinks a table to the width of the text, if it is wider."""
+LONG_TEXT = 40
+"""Characters from which a column of a LaTeX table breaks its lines."""
+
+
+def _latex_text(text: str) -> str:
+    """A text in which every character stands for itself, and a number's hyphen is a minus sign."""
+    escaped = "".join(LATEX_SYMBOLS.get(char, char) for char in text)
+    return re.sub(r"(?<!\w)-(?=\d)", "$-$", escaped)
+
+
+def _latex_table(suite: str, board: Board) -> str:
+    widths = board.text.map(len).max()
+    table = (
+        board.text.map(_latex_text)
+        .rename(columns=_latex_text)
+        .to_latex(
+            index=False,
+            caption=_latex_text(f"{board.title} ({suite}). {board.caption}"),
+            label=f"tab:{suite}-{board.name}",
+            position="t",
+            column_format="".join(r"p{0.4\linewidth}" if width > LONG_TEXT else "l" for width in widths),
+        )
+    )
+    return table.replace(r"\begin{tabular}", LATEX_FRAME + r"\begin{tabular}").replace(
+        r"\end{tabular}", r"\end{tabular}}"
+    )

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.records import Record
+from bench.suite import Cell
+
+CLEAN = "clean"
+"""The column without an attack."""
+Place = tuple[str | bool, ...]
 
 
 @dataclass(frozen=True)
@@ -51,26 +56,46 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def columns(frame: pd.DataFrame) -> list[str]:
+    """The frame's columns in reading order: clean first, then the server alone, then by attack and strength."""
+    found = frame[["attack", "byzantine", "rho", "column"]].drop_duplicates("column")
+    first = found["attack"].map({CLEAN: 0, "dlg": 1}).fillna(2)
+    ordered = found.assign(first=first).sort_values(["first", "attack", "byzantine", "rho"], na_position="first")
+    return list(ordered["column"])
+
+
 def select(records: Iterable[Record], setting: str | None = None) -> Selection:
     """The records of `setting`, by default that of the newest record; the others are counted, not mixed in.
 
-    Where a (row, column, seed) has several records of one setting (a defense's parameters were changed), the newest
-    counts.
+    A row is one defense and a column one attack, each with one choice of parameters: the newest. Where a suite's
+    parameters were changed, older records are counted and left out until their cells have run again.
     """
-    everything = sorted(records, key=lambda record: record.finished_at)
+    everything = sorted(records, key=lambda record: (record.finished_at, record.key))
     if not everything:
         return Selection(to_frame([]), [], [])
     chosen = setting or everything[-1].setting
-    newest: dict[tuple[str, str, int], Record] = {}
-    older = 0
-    for record in everything:
-        if record.setting == chosen:
-            place = (record.cell.label, record.cell.column, record.seed)
-            older += place in newest
-            newest[place] = record
     others = Counter(record.setting for record in everything if record.setting != chosen)
+    candidates = [record for record in everything if record.setting == chosen]
+    kept = _newest(candidates)
     left_out = [f"{count} records of another setting ({name})" for name, count in others.items()]
-    if older:
-        left_out.append(f"{older} records whose cell was run again with other parameters")
-    kept = list(newest.values())
+    if older := len(candidates) - len(kept):
+        left_out.append(f"{older} records whose cell was run again, or has other parameters by now")
     return Selection(to_frame(kept), kept, left_out)
+
+
+def _newest(records: list[Record]) -> list[Record]:
+    """Of records sorted by age, those with the newest parameters of their row and column, one a cell and seed."""
+    newest: dict[Place, object] = {}
+    for record in records:
+        newest.update(_parameters(record.cell))
+    current = [record for record in records if _parameters(record.cell).items() <= newest.items()]
+    return list({record.key: record for record in current}.values())
+
+
+def _parameters(cell: Cell) -> dict[Place, object]:
+    """What all cells of a row, all cells of one kind in a row, and all cells of a column have in common."""
+    return {
+        ("defense", cell.label): cell.defense,
+        ("federation", cell.label, cell.is_privacy): cell.federation,
+        ("attack", cell.column): cell.attack,
+    }

@@ -5,17 +5,18 @@ import math
 import pandas as pd
 
 from leaderboards.board import Board, Line, Number, Standing, make_board, numbers, ranks
-from leaderboards.estimates import MISSING, Estimates, estimates
+from leaderboards.estimates import MISSING, Estimate, Estimates, estimates
 
-METRICS = ("recovered", "psnr", "ssim", "label_recovered")
+SHOWN = ("recovered", "psnr", "ssim")
+METRICS = (*SHOWN, "label_recovered")
 CONTROLS = {"control: no defense": "control_", "control: mean image, no view": "blind_"}
 """The rows below the table, and how their metrics' names begin."""
 CAPTION = (
-    "Share of the targets' images recovered (PSNR of at least {recovered_psnr:g} dB) · mean PSNR · mean SSIM, over all "
-    "targets and seeds. dlg is the passive server alone; rho is the share of the other clients that collude with it. "
-    "Ranked by the worst column's share, then its PSNR: lower is better. The controls are the same attack on the same "
-    "targets with no defense, and the mean training image as a guess that needs no view. A PSNR below the second "
-    "control's is a failed reconstruction, not a better defense."
+    "Share of the targets' images recovered (PSNR of at least {recovered_psnr:g} dB) · mean PSNR · mean SSIM, over "
+    "all targets and seeds. dlg is the passive server alone; rho is the share of the other clients that collude "
+    "with it. Ranked by the worst column's share, then its PSNR: lower is better. The controls are the same attack "
+    "on the same targets with no defense, and the mean training image as a guess that needs no view. A PSNR below "
+    "the second control's is a failed reconstruction, not a better defense."
 )
 
 Leaks = dict[str, Estimates]
@@ -23,9 +24,8 @@ Leaks = dict[str, Estimates]
 
 
 def privacy_board(rows: list[str], columns: list[str], private: pd.DataFrame, recovered_psnr: float) -> Board:
-    """Every row's leak in every column, and below them the controls. Without a privacy attack there is nothing to show."""
-    leaks = {metric: estimates(private, metric) for metric in METRICS}
-    controls = _controls(private)
+    """Every row's leak in every column, and below them the controls; nothing to show without a privacy attack."""
+    leaks, controls = {metric: estimates(private, metric) for metric in METRICS}, _controls(private)
     worst = {row: _highest(leaks["recovered"], row, columns) for row in rows} if columns else {}
     keys = {row: (-share, -_whole_decibels(_highest(leaks["psnr"], row, columns))) for row, share in worst.items()}
     standing = Standing("worst_recovered", worst, ranks(keys))
@@ -39,7 +39,7 @@ def privacy_board(rows: list[str], columns: list[str], private: pd.DataFrame, re
         "Privacy: what an attacker recovers",
         CAPTION.format(recovered_psnr=recovered_psnr),
         standing.sort(lines) + (below if columns else []),
-        [number for metric in METRICS for number in numbers(metric, leaks[metric])] + _means(controls),
+        [*_numbers(leaks), *_means(controls)],
         standing,
     )
 
@@ -56,5 +56,30 @@ def _whole_decibels(psnr: float) -> float:
 
 
 def _controls(private: pd.DataFrame) -> Leaks:
-    """The controls as rows of their own: each is a mean over all records of a column."""
-    ...
+    """The controls as rows of their own, over all records of a column that finished."""
+    finished = private[private["status"] == "ok"]
+    return {
+        metric: {
+            place: value
+            for name, prefix in CONTROLS.items()
+            for place, value in estimates(finished.assign(defense=name), prefix + metric).items()
+        }
+        for metric in SHOWN
+    }
+
+
+def _numbers(leaks: Leaks) -> list[Number]:
+    return [number for metric, found in leaks.items() for number in numbers(metric, found)]
+
+
+def _means(controls: Leaks) -> list[Number]:
+    """The controls' numbers without an interval: all rows share them, so their records are not independent."""
+    return [Number(number.defense, number.metric, number.mean, number.column) for number in _numbers(controls)]
+
+
+def _cells(leaks: Leaks, row: str, columns: list[str]) -> Line:
+    return {column: _cell(*(leaks[metric].get((row, column), MISSING) for metric in SHOWN)) for column in columns}
+
+
+def _cell(share: Estimate, psnr: Estimate, ssim: Estimate) -> str:
+    return share.with_failures(f"{share.mean:.0%} · {psnr.mean:.1f} dB · {ssim.mean:z.2f}")

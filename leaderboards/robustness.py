@@ -7,15 +7,15 @@ from leaderboards.estimates import MISSING, Estimates
 from leaderboards.frame import CLEAN
 
 CAPTION = (
-    "Test accuracy of the last round's model in %, mean and 95 % t interval over the seeds; b is the Byzantine share of "
-    "the clients. Ranked by the worst attacked column, where a column with a failed seed counts as 0. † beyond what the "
-    "defense itself claims to stand."
+    "Test accuracy of the last round's model in %, mean and 95 % t interval over the seeds; b is the Byzantine "
+    "share of the clients. Ranked by the worst attacked column, where a column with a failed seed counts as 0. † "
+    "beyond what the defense itself claims to stand."
 )
 
 
 def robustness_board(rows: list[str], columns: list[str], accuracy: Estimates) -> Board:
     """Every row's accuracy in every column. Without an attacked column there is nothing to show."""
-    attacked = [column for column in columns if column != CLEAN] 
+    attacked = [column for column in columns if column != CLEAN]
     worst = {row: _worst_case(row, attacked, accuracy) for row in rows} if attacked else {}
     lines = [
         Line(

@@ -37,7 +37,7 @@ def compose_shuffle(n: int, gamma: float, releases: int, delta: float) -> float:
         divergence = releases * math.log1p(float(weight @ np.expm1(order * loss))) / order
         return divergence - (math.log(delta) + math.log1p(order)) / order - math.log1p(1 / order)
 
-    # The largest order keeps exp finite; it is beyond every minimum that is below the local bound.
+    # Every order gives a bound; the largest keeps exp finite.
     found = minimize_scalar(epsilon, bounds=(-40.0, math.log(600 / loss.max())), method="bounded")
     return max(0.0, min(local, float(found.fun)))
 
@@ -63,9 +63,9 @@ def _blanket_losses(n: int, gamma: float) -> tuple[_Array, _Array]:
 
 
 def _binomial_grid(trials: _Counts, probability: float, reach: int) -> tuple[_Counts, _Array]:
-    """Counts within `reach` standard deviations, and their log probabilities; every second deviation's half is enough.
+    """Counts within `reach` standard deviations of the mean at a stride of about half of one, and log probabilities.
 
-    Sums of smooth functions against a bell curve are exact to rounding at a stride of half its standard deviation.
+    Sums of smooth functions against a bell curve are exact to rounding at that stride.
     """
     deviation = np.sqrt(trials * probability * (1 - probability))
     stride = np.maximum(1, np.rint(deviation / 2)).astype(np.int64)

@@ -59,6 +59,13 @@ def test_one_sampled_release_is_tightly_above_the_closed_form(noise: float, rate
     assert subsampled_delta(found * 0.999, noise, rate) > 1e-5
 
 
+@pytest.mark.parametrize("steps", [2, 3, 7, 15])
+def test_a_few_sampled_releases_are_dp_accountings(steps: int) -> None:
+    event = dp_accounting.PoissonSampledDpEvent(0.3, dp_accounting.GaussianDpEvent(4.0))
+    reference = PLDAccountant().compose(event, steps).get_epsilon(1e-5)
+    assert compose_gaussian(4, steps, 1e-5, 0.3) == pytest.approx(reference, rel=1e-3)
+
+
 def test_dp_sgd_on_mnist() -> None:
     """60 epochs at batch 256, noise 1.1, against dp-accounting's finest grid and its Renyi bound."""
     found = compose_gaussian(1.1, 14062, 1e-5, 256 / 60000)

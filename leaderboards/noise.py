@@ -1,0 +1,31 @@
+"""The board of noise: how much of the noise that a claim rests on is left once colluders have taken out theirs."""
+
+import pandas as pd
+
+from leaderboards.board import Board, make_board, numbers
+from leaderboards.estimates import MISSING, Estimate, estimates
+
+HONEST_NOISE = 0.99
+"""A ratio of noise below this is a claim without its noise; above it, sampling error of the measured variance."""
+CAPTION = (
+    f"1 or more: the noise that the claim asks for is there, on average. ✗ below {HONEST_NOISE}: the claim does not "
+    "hold against these colluders. Real messages: variance of what the attacker cannot explain over sigma_k "
+    "squared. Shuffled signs: the share of the random messages that still surround the target's. Defenses that "
+    "claim nothing are left out."
+)
+
+
+def noise_board(rows: list[str], columns: list[str], private: pd.DataFrame) -> Board:
+    """The ratio of every row that has one, in every column."""
+    found = {place: value for place, value in estimates(private, "residual_noise_ratio").items() if value.seeds}
+    lines = [
+        {"defense": row, **{column: _ratio(found.get((row, column), MISSING)) for column in columns}}
+        for row in rows
+        if any((row, column) in found for column in columns)
+    ]
+    title = "Noise left on a target's message, over what its claim needs"
+    return make_board("noise", title, CAPTION, lines, numbers("residual_noise_ratio", found))
+
+
+def _ratio(value: Estimate) -> str:
+    return value.text(scale=1.0, digits=2) + (" ✗" if value.mean < HONEST_NOISE else "")

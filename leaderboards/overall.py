@@ -1,0 +1,96 @@
+"""The overall board: a rank in each of the others, who is on the Pareto front, and what breaks whom; no mixed score."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from leaderboards.board import Board, Line, Number, make_board
+from leaderboards.estimates import MISSING, Estimates
+from leaderboards.frame import CLEAN
+
+BROKEN_SHARE = 0.5
+"""An attack breaks a defense when it takes this share of the accuracy that the clean run had."""
+LEAKING_SHARE = 0.1
+"""A defense leaks where at least this share of the images is recovered."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A ranked board on the overall one: how its score is written, and whether a high one is good (1) or bad (-1)."""
+
+    form: str
+    sign: int = 1
+
+
+AXES = {
+    "robustness": Axis("worst {:.1%}"),
+    "privacy": Axis("worst {:.0%} recovered", sign=-1),
+    "utility": Axis("clean {:.1%}"),
+}
+CAPTION = (
+    "Pareto: no other defense is at least as good in worst-case accuracy, in worst-case share of images recovered "
+    "and in clean accuracy, and better in one; what no attack measured does not count. An attack breaks a defense "
+    "when it halves the accuracy of its clean run; a defense leaks where one image in ten or more is recovered; its"
+    " clean accuracy is low where it is less than half of the best."
+)
+
+
+def overall_board(
+    rows: list[str], columns: list[str], ranked: Iterable[Board], accuracy: Estimates, recovered: Estimates
+) -> Board:
+    """The ranks of the `ranked` boards side by side; the Pareto front first, then by robustness."""
+    boards = {board.name: board for board in ranked}
+    front = pareto_front(_points(rows, boards))
+    best_clean = max(filter(math.isfinite, boards["utility"].standing.scores.values()), default=math.nan)
+    broken = {row: _broken_by(row, columns, accuracy, best_clean) + _leaks(row, columns, recovered) for row in rows}
+    lines = [
+        Line({"defense": row})
+        | {name: _place(board, row) for name, board in boards.items()}
+        | {"Pareto": "yes" if row in front else ""}
+        | {"what breaks it": "; ".join(broken[row]) or "nothing here"}
+        for row in rows
+    ]
+    robustness = boards["robustness"].standing.ranks
+    lines.sort(key=lambda line: (line["defense"] not in front, robustness.get(line["defense"], 0)))
+    numbers = [Number(row, "pareto", float(row in front)) for row in rows]
+    return make_board("overall", "Overall: a rank in each, no mixed score", CAPTION, lines, numbers)
+
+
+def pareto_front(points: Mapping[str, tuple[float, ...]]) -> set[str]:
+    """The names whose point no other one dominates, higher being better; points with a nan are not on it."""
+    whole = {name: point for name, point in points.items() if not any(map(math.isnan, point))}
+    return {name for name, point in whole.items() if not any(_dominates(other, point) for other in whole.values())}
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(mine >= theirs for mine, theirs in zip(one, other, strict=True))
+
+
+def _points(rows: list[str], boards: Mapping[str, Board]) -> dict[str, tuple[float, ...]]:
+    """Each row's scores, higher being better, without the boards on which nobody has one."""
+    measured = [board for board in boards.values() if not all(map(math.isnan, board.standing.scores.values()))]
+    return {row: tuple(AXES[board.name].sign * board.standing.scores[row] for board in measured) for row in rows}
+
+
+def _place(board: Board, row: str) -> str:
+    """`2 (worst 54.1%)`."""
+    score = board.standing.scores.get(row, math.nan)
+    return "–" if math.isnan(score) else f"{board.standing.ranks[row]} ({AXES[board.name].form.format(score)})"
+
+
+def _broken_by(row: str, columns: list[str], accuracy: Estimates, best_clean: float) -> list[str]:
+    """What is wrong with the row's clean run, and the attacks that break it, where there is accuracy to break."""
+    clean = accuracy.get((row, CLEAN), MISSING)
+    found = ["clean run failed"] if clean.failed else []
+    if clean.mean < BROKEN_SHARE * best_clean:
+        return [*found, "low clean accuracy"]
+    attacked = {column: accuracy.get((row, column), MISSING) for column in columns if column != CLEAN}
+    return found + [
+        column for column, value in attacked.items() if value.failed or value.mean < BROKEN_SHARE * clean.mean
+    ]
+
+
+def _leaks(row: str, columns: list[str], recovered: Estimates) -> list[str]:
+    """One line with the columns in which the row leaks, or none."""
+    leaking = [column for column in columns if recovered.get((row, column), MISSING).mean >= LEAKING_SHARE]
+    return [f"leaks to {', '.join(leaking)}"] if leaking else []

@@ -1,0 +1,55 @@
+"""The board of utility: accuracy without an attack, and what it costs."""
+
+import math
+
+import pandas as pd
+
+from leaderboards.board import Board, Number, Standing, make_board, numbers, ranks
+from leaderboards.estimates import MISSING, Estimates
+from leaderboards.frame import CLEAN
+
+COSTS = ("round_seconds", "upload_bytes", "peer_bytes")
+CAPTION = (
+    "Accuracy of the clean run in %, ranked, where a run with a failed seed counts as 0; median time of a round on "
+    "one thread with all clients simulated in it (machines differ: compare within a board only); bytes that one "
+    "client sends."
+)
+
+
+def utility_board(rows: list[str], accuracy: Estimates, training: pd.DataFrame) -> Board:
+    """Every row's clean accuracy, time and bytes."""
+    clean = {row: accuracy.get((row, CLEAN), MISSING) for row in rows}
+    costs = {row: _median_costs(training, row) for row in rows}
+    scores = {row: value.score for row, value in clean.items()}
+    standing = Standing("clean", scores, ranks({row: (score,) for row, score in scores.items()}))
+    lines = [
+        {
+            "defense": row,
+            "clean accuracy": clean[row].text(),
+            "ms a round": _milliseconds(costs[row]["round_seconds"]),
+            "upload a client and round": _bytes(costs[row]["upload_bytes"]),
+            "to other clients": _bytes(costs[row]["peer_bytes"]),
+        }
+        for row in rows
+    ]
+    found = numbers("clean_accuracy", {(row, CLEAN): value for row, value in clean.items()})
+    found += [Number(row, metric, cost, CLEAN) for row in rows for metric, cost in costs[row].items()]
+    return make_board("utility", "Utility and cost: no attack", CAPTION, standing.sort(lines), found, standing)
+
+
+def _median_costs(training: pd.DataFrame, row: str) -> dict[str, float]:
+    """Over the clean runs that finished."""
+    is_clean = (training["defense"] == row) & (training["column"] == CLEAN) & (training["status"] == "ok")
+    return {metric: float(training.loc[is_clean, metric].astype(float).median()) for metric in COSTS}
+
+
+def _milliseconds(seconds: float) -> str:
+    return "–" if math.isnan(seconds) else f"{seconds * 1e3:.1f}"
+
+
+def _bytes(count: float) -> str:
+    if math.isnan(count):
+        return "–"
+    if count < 1e3:
+        return f"{count:.0f} B"
+    return f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:.2f} MB"
