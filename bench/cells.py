@@ -27,6 +27,7 @@ from bench.threat import (
 )
 
 DEVICE = "cpu"
+TRACE_POINTS = 30
 CONTROL = "fedavg"
 """The defense of the control: none."""
 
@@ -65,6 +66,7 @@ class Findings:
     error: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     curve: list[tuple[int, float]] = field(default_factory=list)
+    trace: list[float] = field(default_factory=list)
     privacy: Privacy = field(default_factory=Privacy)
     derived: dict[str, float] = field(default_factory=dict)
     within_claim: bool | None = None
@@ -85,6 +87,7 @@ def run_cell(task: Task) -> Outcome:
         suite=task.suite,
         setting=task.setting,
         protocol=protocol_hash(cell, dataset.digest),
+        data_digest=dataset.digest,
         cell=cell,
         seed=task.seed,
         status="ok",
@@ -181,7 +184,8 @@ def _privacy(task: Task, dataset: Dataset) -> Findings:
     if not all(torch.isfinite(torch.tensor(value)) for value in metrics.values()):
         raise DivergedError("the attack's result is not finite")
     images = {".png": picture([truth, control.images, result.images], dataset)}
-    return Findings(metrics=metrics, images=images, **_common(federation, cell, seconds))
+    trace = [float(f"{value:.4g}") for value in result.trace[:: max(1, len(result.trace) // TRACE_POINTS)]]
+    return Findings(metrics=metrics, images=images, trace=trace, **_common(federation, cell, seconds))
 
 
 def _watch(federation: Federation, dataset: Dataset, rho: float, num_targets: int) -> tuple[View, RoundTranscript]:

@@ -43,11 +43,20 @@ class Report:
 
     suite: Suite
     folder: Path
+    records: list[Record]  # of all cells asked for, those of this run last
     ran: int
-    present: int
-    unfinished: list[Record]  # failed or diverged, of this run or an earlier one
     leaderboard: Leaderboard
     written: list[Path] = field(default_factory=list)
+
+    @property
+    def present(self) -> int:
+        """Records that were there already."""
+        return len(self.records) - self.ran
+
+    @property
+    def unfinished(self) -> list[Record]:
+        """Failed or diverged, in this run or an earlier one."""
+        return [record for record in self.records if record.status != "ok"]
 
     def summary(self) -> dict[str, Any]:
         """The report for programs."""
@@ -103,8 +112,7 @@ def run_suite(
     for kind, name in FILES.items():
         written.append(store.folder / name)
         write_text(written[-1], FORMATS[kind](leaderboard))
-    unfinished = [record for record in [*plan.present, *records] if record.status != "ok"]
-    return Report(loaded, store.folder, len(records), len(plan.present), unfinished, leaderboard, written)
+    return Report(loaded, store.folder, [*plan.present, *records], len(records), leaderboard, written)
 
 
 def _run_with_progress(plan: runner.Plan, store: Store, workers: int, quiet: bool) -> list[Record]:

@@ -72,6 +72,7 @@ class Record(BaseModel):
     schema_version: int = SCHEMA_VERSION
     suite: str
     protocol: str  # hash over everything that can change the numbers
+    data_digest: str
     setting: str  # hash over the part of it that all cells of one board share
     cell: Cell
     seed: int
@@ -79,6 +80,7 @@ class Record(BaseModel):
     error: str | None = None
     metrics: dict[str, float] = {}
     curve: list[tuple[int, float]] = []  # (round, accuracy on the test split)
+    trace: list[float] = []  # a privacy attack's own loss, median over its targets, thinned out evenly
     privacy: Privacy = Privacy()
     derived: dict[str, float] = {}  # what the defense worked out: sigma_k, v, ...
     within_claim: bool | None = None  # whether the defense itself claims to stand this cell's Byzantine fraction

@@ -29,10 +29,15 @@ def print_record(record: Record, path: Path) -> None:
         first, last = record.curve[0], record.curve[-1]
         span = f"round {first[0]}: {first[1]:.1%} to round {last[0]}: {last[1]:.1%}"
         console.print(f"accuracy by round  {sparkline([value for _, value in record.curve])}  {span}")
+    if record.trace:
+        console.print(f"the attack's own loss: {record.trace[0]:.3g} at first, {min(record.trace):.3g} at best")
     for name in record.files.values():
         rows = "rows: the truth, the attack without a defense, the attack on this defense"
         console.print(f"images: {escape(str(path.parent / name))} ({rows})")
-    console.print(f"protocol {record.protocol}, made {record.finished_at:%Y-%m-%d %H:%M} UTC with {_versions(record)}")
+    console.print(
+        f"protocol {record.protocol}, data {record.data_digest}, "
+        f"made {record.finished_at:%Y-%m-%d %H:%M} UTC with {_versions(record)}"
+    )
 
 
 def sparkline(values: list[float], width: int = 60) -> str:

@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.errors import require
-from bench.privacy import PrivacyClaim, compose_local, robustness_bound, shuffle_claim_conditions, shuffle_epsilon
+from bench.privacy import PrivacyClaim, compose_shuffle, robustness_bound, shuffle_claim_conditions, shuffle_epsilon
 from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting, Upload, check_messages
 from bench.registry import register
 from defenses.rsa import RSA
@@ -39,6 +39,13 @@ def analyze(messages: Tensor, gamma: float) -> Tensor:
     return messages.sum(dim=0, dtype=torch.int64 if messages.dtype == torch.int8 else messages.dtype) / (1 - gamma)
 
 
+def composed_claim(epsilon: float | None, setting: Setting, source: str) -> PrivacyClaim:
+    """A claim over a client's whole run; without noise (`epsilon` None) the reason why there is none."""
+    reason = "gamma is 0: no noise" if epsilon is None else None
+    unit = "per client and run"
+    return PrivacyClaim(epsilon=epsilon, delta=setting.delta, unit=unit, source=source, reason=reason)
+
+
 def _check_gamma(gamma: float) -> None:
     require(0 <= gamma < 1, "gamma", gamma, "in [0, 1)")
 
@@ -70,15 +77,10 @@ class DPBFL(RSA):
         return PrivacyClaim(epsilon=epsilon, delta=setting.delta, unit=unit, source=source)
 
     def composed(self, setting: Setting) -> PrivacyClaim:
-        """All coordinates and rounds of one client (errata D6), as local releases: the shuffler only adds to that."""
-        releases = max(1, round(setting.dim * setting.participations))
-        source, unit = f"{releases:,} ternary randomized responses", "per client and run"
-        if self.gamma == 0:
-            return PrivacyClaim(
-                epsilon=None, delta=setting.delta, unit=unit, source=source, reason="gamma is 0: no noise"
-            )
-        epsilon = compose_local(self.gamma, releases, setting.delta)
-        return PrivacyClaim(epsilon=epsilon, delta=setting.delta, unit=unit, source=source)
+        """All coordinates and rounds of one client (errata D6), hidden by the random messages of n honest clients."""
+        n, releases = setting.participants, max(1, round(setting.dim * setting.participations))
+        epsilon = compose_shuffle(n, self.gamma, releases, setting.delta) if self.gamma else None
+        return composed_claim(epsilon, setting, f"privacy blanket of n = {n}, {releases:,} releases")
 
     def derived(self, setting: Setting) -> dict[str, float]:
         return {"gamma": self.gamma, "robustness_bound": robustness_bound(self.gamma)}

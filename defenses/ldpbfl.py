@@ -7,10 +7,10 @@ from pydantic import model_validator
 from torch import Tensor
 
 from bench.errors import require
-from bench.privacy import PrivacyClaim, gamma_for_local_epsilon, local_epsilon
+from bench.privacy import PrivacyClaim, compose_local, gamma_for_local_epsilon, local_epsilon
 from bench.protocol import Defense, Delivered, Setting
 from bench.registry import register
-from defenses.dpbfl import DPBFL
+from defenses.dpbfl import DPBFL, composed_claim
 
 
 @register("defense", "ldpbfl")
@@ -36,3 +36,9 @@ class LDPBFL(DPBFL):
         if self.gamma == 0:
             return PrivacyClaim(epsilon=None, delta=0.0, unit=unit, source=source, reason="gamma is 0: no noise")
         return PrivacyClaim(epsilon=local_epsilon(self.gamma), delta=0.0, unit=unit, source=source)
+
+    def composed(self, setting: Setting) -> PrivacyClaim:
+        """All coordinates and rounds of one client (errata D6): its own randomness alone."""
+        releases = max(1, round(setting.dim * setting.participations))
+        epsilon = compose_local(self.gamma, releases, setting.delta) if self.gamma else None
+        return composed_claim(epsilon, setting, f"{releases:,} ternary randomized responses")

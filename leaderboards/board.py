@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from typing import Self
 
 import pandas as pd
 
@@ -31,8 +32,13 @@ class Standing:
     """What ranks the rows: a score each (nan for none), under the name `metric`, and the rank that follows from it."""
 
     metric: str
-    scores: Mapping[str, float] = field(default_factory=dict)
-    ranks: Mapping[str, int] = field(default_factory=dict)
+    scores: Mapping[str, float]
+    ranks: Mapping[str, int]
+
+    @classmethod
+    def of(cls, metric: str, scores: Mapping[str, float]) -> Self:
+        """The highest score leads."""
+        return cls(metric, scores, ranks({row: (score,) for row, score in scores.items()}))
 
     def numbers(self) -> list[Number]:
         scores = [Number(row, self.metric, score) for row, score in self.scores.items()]
@@ -44,7 +50,7 @@ class Standing:
         return sorted(ranked, key=lambda line: int(line["rank"]))
 
 
-UNRANKED = Standing("none")
+UNRANKED = Standing("", scores={}, ranks={})
 
 
 @dataclass(frozen=True)

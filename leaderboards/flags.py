@@ -37,7 +37,7 @@ def _notes_on_cells(cells: pd.DataFrame, seeds: int) -> Iterator[str]:
     for status in ("failed", "diverged"):
         errors = cells.loc[cells["status"] == status, "error"]
         if len(errors):
-            yield f"{len(errors)} seed(s) {status}: {errors.iloc[0]}"
+            yield ": ".join([f"{len(errors)} seed(s) {status}", *errors.dropna().head(1)])
     if len(cells) < seeds:
         yield f"{len(cells)} of {seeds} seeds"
     if "control_recovered" in cells and (cells["control_recovered"] < CONTROL_SHARE).any():

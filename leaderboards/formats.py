@@ -36,7 +36,7 @@ def csv(leaderboard: Leaderboard) -> str:
 
 
 def latex(leaderboard: Leaderboard) -> str:
-    """Tables, one a board, to paste into a paper that loads the packages booktabs and graphicx."""
+    """Tables, one a board, to paste into a paper that loads the packages array, booktabs and graphicx."""
     return "\n".join(_latex_table(leaderboard.suite, board) for board in _shown(leaderboard))
 
 
@@ -86,10 +86,15 @@ LATEX_SYMBOLS = {
     "†": r"$\dagger$", "·": r"$\cdot$", "×": r"$\times$", "✗": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "–": "--",
     "γ": r"$\gamma$", "δ": r"$\delta$", "ε": r"$\varepsilon$", "ρ": r"$\rho$", "σ": r"$\sigma$", "τ": r"$\tau$",
 }  # fmt: skip
-LATEX_FRAME = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" "\n"
-"""Shrinks a table to the width of the text, if it is wider."""
+LATEX_FRAME = {
+    r"\begin{table}": r"\begin{table*}",  # over both columns of a paper that has two
+    r"\end{table}": r"\end{table*}",
+    r"\begin{tabular}": "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n\\begin{tabular}",
+    r"\end{tabular}": r"\end{tabular}}",  # shrunk to the width of the text, if it is wider
+}
 LONG_TEXT = 40
-"""Characters from which a column of a LaTeX table breaks its lines."""
+"""Characters beyond which a column of a LaTeX table breaks its lines."""
+PARAGRAPH = r">{\raggedright\arraybackslash}p{0.4\linewidth}"
 
 
 def _latex_text(text: str) -> str:
@@ -99,18 +104,15 @@ def _latex_text(text: str) -> str:
 
 
 def _latex_table(suite: str, board: Board) -> str:
-    widths = board.text.map(len).max()
-    table = (
-        board.text.map(_latex_text)
-        .rename(columns=_latex_text)
-        .to_latex(
-            index=False,
-            caption=_latex_text(f"{board.title} ({suite}). {board.caption}"),
-            label=f"tab:{suite}-{board.name}",
-            position="t",
-            column_format="".join(r"p{0.4\linewidth}" if width > LONG_TEXT else "l" for width in widths),
-        )
+    long = board.text.map(len).max() > LONG_TEXT
+    written = board.text.map(_latex_text).rename(columns=_latex_text)
+    table = written.to_latex(
+        index=False,
+        caption=_latex_text(f"{board.title} ({suite}). {board.caption}"),
+        label=f"tab:{suite}-{board.name}",
+        position="t",
+        column_format="".join(PARAGRAPH if breaks_lines else "l" for breaks_lines in long),
     )
-    return table.replace(r"\begin{tabular}", LATEX_FRAME + r"\begin{tabular}").replace(
-        r"\end{tabular}", r"\end{tabular}}"
-    )
+    for plain, framed in LATEX_FRAME.items():
+        table = table.replace(plain, framed)
+    return table

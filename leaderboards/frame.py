@@ -64,11 +64,11 @@ def columns(frame: pd.DataFrame) -> list[str]:
     return list(ordered["column"])
 
 
-def select(records: Iterable[Record], setting: str | None = None) -> Selection:
+def select(records: Iterable[Record], setting: str | None = None, cells: Iterable[Cell] = ()) -> Selection:
     """The records of `setting`, by default that of the newest record; the others are counted, not mixed in.
 
-    A row is one defense and a column one attack, each with one choice of parameters: the newest. Where a suite's
-    parameters were changed, older records are counted and left out until their cells have run again.
+    A row is one defense and a column one attack, each with one choice of parameters: that of the suite's `cells`, or
+    the newest where they do not name it. Records with other parameters are counted and left out, not mixed in.
     """
     everything = sorted(records, key=lambda record: (record.finished_at, record.key))
     if not everything:
@@ -76,20 +76,20 @@ def select(records: Iterable[Record], setting: str | None = None) -> Selection:
     chosen = setting or everything[-1].setting
     others = Counter(record.setting for record in everything if record.setting != chosen)
     candidates = [record for record in everything if record.setting == chosen]
-    kept = _newest(candidates)
+    kept = _alike(candidates, cells)
     left_out = [f"{count} records of another setting ({name})" for name, count in others.items()]
-    if older := len(candidates) - len(kept):
-        left_out.append(f"{older} records whose cell was run again, or has other parameters by now")
+    if unlike := len(candidates) - len(kept):
+        left_out.append(f"{unlike} records whose cell was run again or with other parameters")
     return Selection(to_frame(kept), kept, left_out)
 
 
-def _newest(records: list[Record]) -> list[Record]:
-    """Of records sorted by age, those with the newest parameters of their row and column, one a cell and seed."""
-    newest: dict[Place, object] = {}
-    for record in records:
-        newest.update(_parameters(record.cell))
-    current = [record for record in records if _parameters(record.cell).items() <= newest.items()]
-    return list({record.key: record for record in current}.values())
+def _alike(records: list[Record], cells: Iterable[Cell]) -> list[Record]:
+    """Of records sorted by age, those that may stand in one table, one a cell and seed."""
+    agreed: dict[Place, object] = {}
+    for cell in (*(record.cell for record in records), *cells):
+        agreed.update(_parameters(cell))
+    alike = [record for record in records if _parameters(record.cell).items() <= agreed.items()]
+    return list({record.key: record for record in alike}.values())
 
 
 def _parameters(cell: Cell) -> dict[Place, object]:

@@ -17,14 +17,15 @@ CAPTION = (
 
 def noise_board(rows: list[str], columns: list[str], private: pd.DataFrame) -> Board:
     """The ratio of every row that has one, in every column."""
-    found = {place: value for place, value in estimates(private, "residual_noise_ratio").items() if value.seeds}
+    found = estimates(private, "residual_noise_ratio")
+    measured = {place: value for place, value in found.items() if value.seeds}
     lines = [
         {"defense": row, **{column: _ratio(found.get((row, column), MISSING)) for column in columns}}
         for row in rows
-        if any((row, column) in found for column in columns)
+        if any((row, column) in measured for column in columns)
     ]
     title = "Noise left on a target's message, over what its claim needs"
-    return make_board("noise", title, CAPTION, lines, numbers("residual_noise_ratio", found))
+    return make_board("noise", title, CAPTION, lines, numbers("residual_noise_ratio", measured))
 
 
 def _ratio(value: Estimate) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from leaderboards.board import Board, Line, Number, make_board
+from leaderboards.board import Board, Number, make_board
 from leaderboards.estimates import MISSING, Estimates
 from leaderboards.frame import CLEAN
 
@@ -44,10 +44,12 @@ def overall_board(
     best_clean = max(filter(math.isfinite, boards["utility"].standing.scores.values()), default=math.nan)
     broken = {row: _broken_by(row, columns, accuracy, best_clean) + _leaks(row, columns, recovered) for row in rows}
     lines = [
-        Line({"defense": row})
-        | {name: _place(board, row) for name, board in boards.items()}
-        | {"Pareto": "yes" if row in front else ""}
-        | {"what breaks it": "; ".join(broken[row]) or "nothing here"}
+        {
+            "defense": row,
+            **{name: _place(board, row) for name, board in boards.items()},
+            "Pareto": "yes" if row in front else "",
+            "what breaks it": "; ".join(broken[row]) or "nothing here",
+        }
         for row in rows
     ]
     robustness = boards["robustness"].standing.ranks
@@ -69,7 +71,9 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 def _points(rows: list[str], boards: Mapping[str, Board]) -> dict[str, tuple[float, ...]]:
     """Each row's scores, higher being better, without the boards on which nobody has one."""
     measured = [board for board in boards.values() if not all(map(math.isnan, board.standing.scores.values()))]
-    return {row: tuple(AXES[board.name].sign * board.standing.scores[row] for board in measured) for row in rows}
+    return {
+        row: tuple(round(AXES[board.name].sign * board.standing.scores[row], 6) for board in measured) for row in rows
+    }
 
 
 def _place(board: Board, row: str) -> str:

@@ -14,7 +14,7 @@ CONTROLS = {"control: no defense": "control_", "control: mean image, no view": "
 CAPTION = (
     "Share of the targets' images recovered (PSNR of at least {recovered_psnr:g} dB) · mean PSNR · mean SSIM, over "
     "all targets and seeds. dlg is the passive server alone; rho is the share of the other clients that collude "
-    "with it. Ranked by the worst column's share, then its PSNR: lower is better. The controls are the same attack "
+    "with it. Ranked by the worst column's share, then the highest PSNR in whole dB: lower is better. The controls are the same attack "
     "on the same targets with no defense, and the mean training image as a guess that needs no view. A PSNR below "
     "the second control's is a failed reconstruction, not a better defense."
 )
@@ -27,8 +27,10 @@ def privacy_board(rows: list[str], columns: list[str], private: pd.DataFrame, re
     """Every row's leak in every column, and below them the controls; nothing to show without a privacy attack."""
     leaks, controls = {metric: estimates(private, metric) for metric in METRICS}, _controls(private)
     worst = {row: _highest(leaks["recovered"], row, columns) for row in rows} if columns else {}
-    keys = {row: (-share, -_whole_decibels(_highest(leaks["psnr"], row, columns))) for row, share in worst.items()}
-    standing = Standing("worst_recovered", worst, ranks(keys))
+    clearest = {row: _highest(leaks["psnr"], row, columns) for row in worst}
+    standing = Standing(
+        "worst_recovered", worst, ranks({row: (-worst[row], -round(clearest[row], 0)) for row in worst})
+    )
     lines = [
         {"defense": row, **_cells(leaks, row, columns), "worst case": "–" if math.isnan(share) else f"{share:.0%}"}
         for row, share in worst.items()
@@ -48,11 +50,6 @@ def _highest(found: Estimates, row: str, columns: list[str]) -> float:
     """The highest mean of a row; nan where a column is missing."""
     means = [found.get((row, column), MISSING).mean for column in columns]
     return math.nan if any(map(math.isnan, means)) else max(means)
-
-
-def _whole_decibels(psnr: float) -> float:
-    """Less than a decibel between two reconstructions breaks no tie."""
-    return psnr if math.isnan(psnr) else float(round(psnr))
 
 
 def _controls(private: pd.DataFrame) -> Leaks:

@@ -2,7 +2,7 @@
 
 import math
 
-from leaderboards.board import Board, Line, Standing, make_board, numbers, ranks
+from leaderboards.board import Board, Standing, make_board, numbers
 from leaderboards.estimates import MISSING, Estimates
 from leaderboards.frame import CLEAN
 
@@ -18,15 +18,14 @@ def robustness_board(rows: list[str], columns: list[str], accuracy: Estimates) -
     attacked = [column for column in columns if column != CLEAN]
     worst = {row: _worst_case(row, attacked, accuracy) for row in rows} if attacked else {}
     lines = [
-        Line(
-            {"defense": row}
-            | {column: accuracy.get((row, column), MISSING).text() for column in columns}
-            | {"worst case": "–" if math.isnan(score) else f"{score:.1%} ({where})"}
-        )
+        {
+            "defense": row,
+            **{column: accuracy.get((row, column), MISSING).text() for column in columns},
+            "worst case": "–" if math.isnan(score) else f"{score:.1%} ({where})",
+        }
         for row, (score, where) in worst.items()
     ]
-    scores = {row: score for row, (score, _) in worst.items()}
-    standing = Standing("worst_accuracy", scores, ranks({row: (score,) for row, score in scores.items()}))
+    standing = Standing.of("worst_accuracy", {row: score for row, (score, _) in worst.items()})
     title = "Robustness: accuracy under attack"
     return make_board("robustness", title, CAPTION, standing.sort(lines), numbers("accuracy", accuracy), standing)
 

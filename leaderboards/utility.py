@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from leaderboards.board import Board, Number, Standing, make_board, numbers, ranks
+from leaderboards.board import Board, Number, Standing, make_board, numbers
 from leaderboards.estimates import MISSING, Estimates
 from leaderboards.frame import CLEAN
 
@@ -20,8 +20,7 @@ def utility_board(rows: list[str], accuracy: Estimates, training: pd.DataFrame) 
     """Every row's clean accuracy, time and bytes."""
     clean = {row: accuracy.get((row, CLEAN), MISSING) for row in rows}
     costs = {row: _median_costs(training, row) for row in rows}
-    scores = {row: value.score for row, value in clean.items()}
-    standing = Standing("clean", scores, ranks({row: (score,) for row, score in scores.items()}))
+    standing = Standing.of("clean", {row: value.score for row, value in clean.items()})
     lines = [
         {
             "defense": row,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, chisquare
 from torch import Tensor
 
-from bench.privacy import analyzer_variance, compose_local
+from bench.privacy import analyzer_variance, compose_local, compose_shuffle
 from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting
 from defenses.dpbfl import DPBFL, analyze, randomize, shuffle
 
@@ -243,9 +243,10 @@ def test_the_claim_is_corollary_1_where_it_is_proved(make_setting: Callable[...,
 def test_every_coordinate_of_every_round_composes(make_setting: Callable[..., Setting]) -> None:
     setting = make_setting(dim=650, rounds=40, num_clients=100, participants=50)
     composed = DPBFL(gamma=0.6).composed(setting)
-    assert composed.epsilon == pytest.approx(compose_local(0.6, 650 * 20, 1e-6))
+    assert composed.epsilon == pytest.approx(compose_shuffle(50, 0.6, 650 * 20, 1e-6))
     assert composed.unit == "per client and run"
     assert composed.epsilon > 100 * DPBFL(gamma=0.6).claim(make_setting(participants=10_000)).epsilon  # errata D6
+    assert composed.epsilon < compose_local(0.6, 650 * 20, 1e-6)
     assert DPBFL(gamma=0.0).composed(setting).epsilon is None
 
 
