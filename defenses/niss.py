@@ -58,10 +58,11 @@ class NoiseExchange:
         receivers[self.order] = self.order.roll(-int(self.shifts[i]))
         return receivers
 
-    def noise(self, i: int) -> Tensor:
-        """n_i of every client `(m, d)`, from N(0, sigma_k^2 / v)."""
-        draw = torch.randn(self.own.shape, generator=rng.generator(self.seed, "share", i), dtype=self.own.dtype)
-        return draw.mul_(self.sigma / len(self.shifts) ** 0.5)
+    def noise(self, i: int, out: Tensor | None = None) -> Tensor:
+        """n_i of every client `(m, d)`, from N(0, sigma_k^2 / v); drawn into `out` where that is given."""
+        n = torch.empty_like(self.own) if out is None else out
+        n.normal_(generator=rng.generator(self.seed, "share", i))
+        return n.mul_(self.sigma / len(self.shifts) ** 0.5)
 
     def legs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """(negated shares `(m, d)`, receivers `(m,)`) for i = 1 .. v."""
@@ -112,17 +113,17 @@ def exchange(
         shifts=1 + torch.randperm(num_clients - 1, generator=tracker)[:num_shares],
         seed=seed,
     )
+    n, r = torch.empty_like(noise.own), torch.empty_like(noise.own)
+    z = torch.empty(num_clients, dim if scale == "coordinate" else 1, dtype=dtype)
     for i in range(num_shares):
-        n = noise.noise(i)
-        receivers = noise.receivers(i)
+        noise.noise(i, out=n)
         noise.own.add_(n)
-        r = torch.empty_like(n)
-        r[receivers] = -n
+        senders = noise.receivers(i).argsort()
+        torch.index_select(n, 0, senders, out=r)  # what reached each client, yet to be negated
         if bool(tau.any()):
-            size = (num_clients, dim if scale == "coordinate" else 1)
-            z = torch.randn(size, generator=rng.generator(seed, "scale", i), dtype=dtype)
-            r *= 1 + tau * z  # s_i ~ N(1, tau_k^2), the receiver's
-        noise.received.add_(r)
+            z.normal_(generator=rng.generator(seed, "scale", i))
+            r.mul_(z.mul_(tau).add_(1))  # s_i ~ N(1, tau_k^2), the receiver's
+        noise.received.sub_(r)
     return noise
 
 

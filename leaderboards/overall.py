@@ -30,8 +30,8 @@ AXES = {
 CAPTION = (
     "Pareto: no other defense is at least as good in worst-case accuracy, in worst-case share of images recovered "
     "and in clean accuracy, and better in one; what no attack measured does not count. An attack breaks a defense "
-    "when it halves the accuracy of its clean run; a defense leaks where one image in ten or more is recovered; its"
-    " clean accuracy is low where it is less than half of the best."
+    "when it halves the accuracy of its clean run; a defense leaks where one image in ten or more is recovered; its "
+    "clean accuracy is low where it is less than half of the best."
 )
 
 

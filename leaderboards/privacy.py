@@ -14,9 +14,9 @@ CONTROLS = {"control: no defense": "control_", "control: mean image, no view": "
 CAPTION = (
     "Share of the targets' images recovered (PSNR of at least {recovered_psnr:g} dB) · mean PSNR · mean SSIM, over "
     "all targets and seeds. dlg is the passive server alone; rho is the share of the other clients that collude "
-    "with it. Ranked by the worst column's share, then the highest PSNR in whole dB: lower is better. The controls are the same attack "
-    "on the same targets with no defense, and the mean training image as a guess that needs no view. A PSNR below "
-    "the second control's is a failed reconstruction, not a better defense."
+    "with it. Ranked by the worst column's share, then the highest PSNR in whole dB: lower is better. The controls "
+    "are the same attack on the same targets with no defense, and the mean training image as a guess that needs no "
+    "view. A PSNR below the second control's is a failed reconstruction, not a better defense."
 )
 
 Leaks = dict[str, Estimates]

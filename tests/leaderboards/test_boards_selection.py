@@ -1,0 +1,91 @@
+"""Which records stand side by side; and that their order does not matter."""
+
+from datetime import UTC, datetime
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leaderboards.formats import FORMATS
+from leaderboards.frame import select, to_frame
+
+
+def accuracies(selection):
+    return sorted(selection.frame["accuracy"])
+
+
+def test_nothing_to_select():
+    selection = select([])
+    assert (selection.records, selection.left_out, len(selection.frame)) == ([], [], 0)
+
+
+def test_only_the_newest_setting(make):
+    old = [make("a", accuracy=0.1, seed=seed, setting="old") for seed in range(2)]
+    new = [make("a", accuracy=0.9, setting="new"), make("b", accuracy=0.8, setting="new")]
+    selection = select([*new, *old])
+    assert accuracies(selection) == [0.8, 0.9]
+    assert selection.left_out == ["2 records of another setting (old)"]
+    assert accuracies(select([*old, *new], setting="old")) == [0.1, 0.1]
+
+
+def test_a_record_that_was_run_again_is_replaced(make):
+    selection = select([make("a", accuracy=0.1), make("a", accuracy=0.2, seed=1), make("a", accuracy=0.9)])
+    assert accuracies(selection) == [0.2, 0.9]
+    assert selection.left_out == ["1 records whose cell was run again or with other parameters"]
+
+
+def test_a_defense_with_other_parameters_replaces_the_whole_row(make, make_leak):
+    old = [
+        make("a", attack, accuracy=0.1, seed=seed, defense={"f": 1}) for attack in (None, "noise") for seed in (0, 1)
+    ]
+    selection = select([*old, make("b", accuracy=0.5), make("a", accuracy=0.9, defense={"f": 2})])
+    assert accuracies(selection) == [0.5, 0.9]  # the mean over seeds never mixes two defenses
+    assert selection.left_out == ["4 records whose cell was run again or with other parameters"]
+
+
+def test_a_column_is_one_attack(make):
+    old = [make(row, "sign_flip", accuracy=0.1, strength={"c": 2.0}) for row in ("a", "b")]
+    selection = select([*old, make("b", "sign_flip", accuracy=0.9, strength={"c": 3.0}), make("a", accuracy=0.5)])
+    assert accuracies(selection) == [0.5, 0.9]
+
+
+def test_training_and_privacy_cells_may_differ_in_their_federation(make, make_leak):
+    records = [make("a"), make_leak("a"), make("a", "sign_flip"), make("b", federation={"batch_size": 64})]
+    assert len(select(records).records) == 4
+
+
+def test_the_suites_cells_count_more_than_the_newest(make):
+    wanted = make("a", accuracy=0.9, defense={"f": 1})
+    tried = make("a", accuracy=0.1, defense={"f": 2})
+    assert accuracies(select([wanted, tried])) == [0.1]
+    assert accuracies(select([wanted, tried], cells=[wanted.cell])) == [0.9]
+
+
+def test_to_frame_has_a_row_a_record(make, make_leak):
+    frame = to_frame([make("a", "sign_flip", 0.4, accuracy=0.7, seed=3), make_leak("a", "collusion", 0.6)])
+    first, second = frame.to_dict(orient="records")
+    assert (first["column"], first["seed"], first["accuracy"], first["privacy_cell"]) == (
+        "sign_flip b=0.4",
+        3,
+        0.7,
+        False,
+    )
+    assert (second["column"], second["rho"], second["privacy_cell"]) == ("collusion rho=0.6", 0.6, True)
+
+
+def everything(leaderboard):
+    return {name: write(leaderboard) for name, write in FORMATS.items()}
+
+
+@settings(max_examples=6)
+@given(data=st.data())
+def test_the_order_of_the_records_changes_nothing(whole_matrix, make_boards, data):
+    shuffled = data.draw(st.permutations(whole_matrix))
+    assert everything(make_boards(shuffled, seeds=3)) == everything(make_boards(whole_matrix, seeds=3))
+
+
+@settings(max_examples=6)
+@given(data=st.data())
+def test_nor_where_all_are_equally_old(whole_matrix, make_boards, data):
+    records = [record.model_copy(update={"finished_at": datetime(2026, 1, 1, tzinfo=UTC)}) for record in whole_matrix]
+    shuffled = data.draw(st.permutations(records))
+    assert everything(make_boards(shuffled, seeds=3)) == everything(make_boards(records, seeds=3))
