@@ -12,6 +12,7 @@ from torch import Tensor
 from bench import registry, rng
 from bench.data import Dataset, load
 from bench.federation import Federation
+from bench.memory import keep_freed_memory
 from bench.metrics import accuracy_and_loss, image_metrics
 from bench.protocol import Alphabet, Defense, clip
 from bench.records import Cost, Privacy, Record, Status, environment, now, protocol_hash, record_key, write_whole
@@ -81,6 +82,7 @@ class DivergedError(Exception):
 def run_cell(task: Task) -> Outcome:
     """Play the cell; whatever a defense or an attack raises becomes a record with status `failed`."""
     torch.set_num_threads(task.threads)
+    keep_freed_memory()
     cell, started = task.cell, time.perf_counter()
     dataset = load(cell.federation.dataset, task.data_root)
     bare = Record(
@@ -146,6 +148,7 @@ def _training(task: Task, dataset: Dataset) -> Findings:
 
 def validation_accuracy(cell: Cell, seed: int, dataset: Dataset) -> float:
     """The clean run's accuracy on the validation split, for `tune`; 0 where training diverges."""
+    keep_freed_memory()
     federation = Federation(cell.federation, build_defense(cell), dataset, seed)
     for _ in federation.rounds():
         if not bool(torch.isfinite(federation.global_model).all()):

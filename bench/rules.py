@@ -39,17 +39,22 @@ class RowRule(Defense):
 def gram_matrix(messages: Tensor) -> Tensor:
     """Inner products `(n, n)`, float64, of the messages `(n, d)` minus a centre of theirs.
 
-    Products are taken about the mean in the messages' own precision. Where two rows lie so close together, seen from
-    there, that their distance would be rounding error, or where a row is so long that its square overflows, all are
-    taken again in float64 about the coordinate-wise median, which no minority can move far from the rest.
+    Products are taken about the mean in the messages' own precision. A few pairs of rows that lie so close together,
+    seen from there, that their distance would be rounding error are measured again in float64. Where many do (all are
+    close, seen from a mean that one long row has carried off) or a square overflows, everything is taken again in
+    float64 about the coordinate-wise median, which no minority can move far from the rest.
     """
     gram = _block_products(messages - messages.mean(dim=0))
     norms = gram.diagonal()
     apart = squared_distances(gram, diagonal=math.inf) >= CANCELLATION * (norms[:, None] + norms[None, :])
-    if bool(apart.all()):
-        return gram
-    exact = messages.double()
-    return _block_products(exact - exact.median(dim=0).values)
+    close = (~apart).triu(1).nonzero()
+    if len(close) > len(messages) // 2 or not bool(torch.isfinite(gram).all()):
+        exact = messages.double()
+        return _block_products(exact - exact.median(dim=0).values)
+    i, j = close.unbind(dim=1)
+    distances = (messages[i].double() - messages[j].double()).square().sum(dim=1)
+    gram[i, j] = gram[j, i] = (norms[i] + norms[j] - distances) / 2
+    return gram
 
 
 def _block_products(centred: Tensor) -> Tensor:

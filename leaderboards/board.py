@@ -15,12 +15,12 @@ Line = dict[str, str]
 
 @dataclass(frozen=True)
 class Number:
-    """One line of the long format: what a metric is for a defense, in a column where it has one."""
+    """One line of the long format: what a metric is for a defense, in a column where the metric has one."""
 
     defense: str
+    column: str | None
     metric: str
     mean: float
-    column: str | None = None
     half_width: float | None = None
     seeds: int | None = None
     failed: int | None = None
@@ -41,8 +41,8 @@ class Standing:
         return cls(metric, scores, ranks({row: (score,) for row, score in scores.items()}))
 
     def numbers(self) -> list[Number]:
-        scores = [Number(row, self.metric, score) for row, score in self.scores.items()]
-        return scores + [Number(row, "rank", rank) for row, rank in self.ranks.items()]
+        scores = [Number(row, None, self.metric, score) for row, score in self.scores.items()]
+        return scores + [Number(row, None, "rank", rank) for row, rank in self.ranks.items()]
 
     def sort(self, lines: Iterable[Line]) -> list[Line]:
         """The rows by rank, with the rank in front."""
@@ -95,7 +95,7 @@ def make_board(
 def numbers(metric: str, found: Estimates) -> list[Number]:
     """Estimates in the long format."""
     return [
-        Number(row, metric, value.mean, column, value.half_width, value.seeds, value.failed, value.within_claim)
+        Number(row, column, metric, value.mean, value.half_width, value.seeds, value.failed, value.within_claim)
         for (row, column), value in found.items()
     ]
 

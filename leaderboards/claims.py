@@ -18,7 +18,7 @@ def claims_board(rows: list[str], records: list[Record]) -> Board:
     stated = {row: privacy for row in rows if (privacy := _privacy(row, records))}
     lines = [{"defense": row, **_cells(privacy)} for row, privacy in stated.items()]
     numbers = [
-        Number(row, f"epsilon_{kind}", claim.epsilon)
+        Number(row, None, f"epsilon_{kind}", claim.epsilon)
         for row, privacy in stated.items()
         for kind in KINDS
         if (claim := getattr(privacy, kind)) and claim.epsilon is not None

@@ -36,8 +36,9 @@ def csv(leaderboard: Leaderboard) -> str:
 
 
 def latex(leaderboard: Leaderboard) -> str:
-    """Tables, one a board, to paste into a paper that loads the packages array, booktabs and graphicx."""
-    return "\n".join(_latex_table(leaderboard.suite, board) for board in _shown(leaderboard))
+    """Tables, one a board, to paste into a paper."""
+    packages = "% needs \\usepackage{array,booktabs,graphicx}\n"
+    return "\n".join([packages, *(_latex_table(leaderboard.suite, board) for board in _shown(leaderboard))])
 
 
 def as_json(leaderboard: Leaderboard) -> str:

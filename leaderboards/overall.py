@@ -54,7 +54,7 @@ def overall_board(
     ]
     robustness = boards["robustness"].standing.ranks
     lines.sort(key=lambda line: (line["defense"] not in front, robustness.get(line["defense"], 0)))
-    numbers = [Number(row, "pareto", float(row in front)) for row in rows]
+    numbers = [Number(row, None, "pareto", float(row in front)) for row in rows]
     return make_board("overall", "Overall: a rank in each, no mixed score", CAPTION, lines, numbers)
 
 

@@ -71,7 +71,7 @@ def _numbers(leaks: Leaks) -> list[Number]:
 
 def _means(controls: Leaks) -> list[Number]:
     """The controls' numbers without an interval: all rows share them, so their records are not independent."""
-    return [Number(number.defense, number.metric, number.mean, number.column) for number in _numbers(controls)]
+    return [Number(number.defense, number.column, number.metric, number.mean) for number in _numbers(controls)]
 
 
 def _cells(leaks: Leaks, row: str, columns: list[str]) -> Line:

@@ -32,14 +32,15 @@ def utility_board(rows: list[str], accuracy: Estimates, training: pd.DataFrame) 
         for row in rows
     ]
     found = numbers("clean_accuracy", {(row, CLEAN): value for row, value in clean.items()})
-    found += [Number(row, metric, cost, CLEAN) for row in rows for metric, cost in costs[row].items()]
+    found += [Number(row, CLEAN, metric, cost) for row in rows for metric, cost in costs[row].items()]
     return make_board("utility", "Utility and cost: no attack", CAPTION, standing.sort(lines), found, standing)
 
 
 def _median_costs(training: pd.DataFrame, row: str) -> dict[str, float]:
     """Over the clean runs that finished."""
     is_clean = (training["defense"] == row) & (training["column"] == CLEAN) & (training["status"] == "ok")
-    return {metric: float(training.loc[is_clean, metric].astype(float).median()) for metric in COSTS}
+    known = {metric: training.loc[is_clean, metric].dropna() for metric in COSTS}
+    return {metric: float(values.median()) if len(values) else math.nan for metric, values in known.items()}
 
 
 def _milliseconds(seconds: float) -> str:

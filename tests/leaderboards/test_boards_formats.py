@@ -2,34 +2,81 @@
 
 import io
 import json
-import math
 import re
 
 import pandas as pd
 import pytest
 
 from bench.records import Cost, Privacy
+from leaderboards.boards import Leaderboard
 from leaderboards.formats import FORMATS
 
-GOLDEN = """\
+WITHOUT_CAPTIONS = """\
 # Leaderboard: tiny
 
 Two defenses.
 
 ## Overall: a rank in each, no mixed score
 
-| defense   | robustness      | privacy                  | utility         | Pareto   | what breaks it                 |
-|:----------|:----------------|:-------------------------|:----------------|:---------|:-------------------------------|
-| median    | 1 (worst 60.0%) | –                        | 2 (clean 80.0%) |          | nothing here                   |
-| mean      | 2 (worst 10.0%) | 1 (worst 100% recovered) | 1 (clean 90.0%) | yes      | sign_flip b=0.4; leaks to dlg  |
+| defense   | robustness      | privacy                  | utility         | Pareto   | what breaks it                |
+|:----------|:----------------|:-------------------------|:----------------|:---------|:------------------------------|
+| mean      | 1 (worst 10.0%) | 2 (worst 100% recovered) | 1 (clean 90.0%) | yes      | sign_flip b=0.4; leaks to dlg |
+| noisy     | 2 (worst 0.0%)  | 1 (worst 0% recovered)   | 2 (clean 80.0%) | yes      | sign_flip b=0.4               |
+
+## Robustness: accuracy under attack
+
+| rank   | defense   | clean       | sign_flip b=0.4       | worst case              |
+|:-------|:----------|:------------|:----------------------|:------------------------|
+| 1      | mean      | 90.0 ± 12.4 | 10.0 ± 0.0 †          | 10.0% (sign_flip b=0.4) |
+| 2      | noisy     | 80.0 ± 0.0  | 60.0 ± 0.0 (1 failed) | 0.0% (sign_flip b=0.4)  |
+
+## Privacy: what an attacker recovers
+
+| rank   | defense                      | dlg                   | worst case   |
+|:-------|:-----------------------------|:----------------------|:-------------|
+| 1      | noisy                        | 0% · 8.0 dB · 0.00    | 0%           |
+| 2      | mean                         | 100% · 31.2 dB · 0.88 | 100%         |
+|        | control: no defense          | 100% · 40.0 dB · 1.00 |              |
+|        | control: mean image, no view | 0% · 11.0 dB · 0.50   |              |
+
+## Noise left on a target's message, over what its claim needs
+
+| defense   | dlg           |
+|:----------|:--------------|
+| noisy     | 0.75 ± 0.62 ✗ |
+
+## Utility and cost: no attack
+
+| rank   | defense   | clean accuracy   | ms a round   | upload a client and round   | to other clients   |
+|:-------|:----------|:-----------------|:-------------|:----------------------------|:-------------------|
+| 1      | mean      | 90.0 ± 12.4      | 4.2          | 163 B                       | 26.0 kB            |
+| 2      | noisy     | 80.0 ± 0.0       | –            | –                           | –                  |
+
+## Privacy claims: what is promised, and what that makes over a run
+
+| defense   | claimed                                           | composed       | audited   |
+|:----------|:--------------------------------------------------|:---------------|:----------|
+| mean      | nothing                                           | –              | not yet   |
+| noisy     | ε = 10, δ = 1e-06 per upload (a paper, Theorem 1) | none: not here | not yet   |
+
+## Flags
+
+- **noisy**: sign_flip b=0.4: 1 seed(s) diverged: not finite after round 3
+
+## Where the numbers come from
+
+- 18 records, 3 seed(s) a cell asked for
+- left out: 1 records of another setting (old)
+- fedsiege 0.1.0 (no commit), torch 2.4.0, Python 3.11.7, x86_64, cpu, 1 thread(s) a cell
 """
 
 
 @pytest.fixture
-def golden_leaderboard(make, make_leak, make_boards, make_claim):
+def leaderboard(make, make_leak, make_boards, make_claim):
     cost = Cost(round_seconds=0.0042, upload_bytes=163, peer_bytes=26_000)
     claims = Privacy(claimed=make_claim(10.0), composed=make_claim(None, "not here"))
-    records = [make("mean", accuracy=value, seed=seed, cost=cost) for seed, value in enumerate((0.85, 0.9, 0.95))]
+    records = [make("mean", accuracy=0.0, setting="old")]
+    records += [make("mean", accuracy=value, seed=seed, cost=cost) for seed, value in enumerate((0.85, 0.9, 0.95))]
     records += [make("mean", "sign_flip", 0.4, 0.1, seed, within_claim=False) for seed in range(3)]
     records += [make_leak("mean", recovered=1.0, psnr=31.25, ssim=0.875, seed=seed) for seed in range(3)]
     records += [make("noisy", accuracy=0.8, seed=seed, privacy=claims) for seed in range(3)]
@@ -38,5 +85,106 @@ def golden_leaderboard(make, make_leak, make_boards, make_claim):
     records += [make_leak("noisy", ssim=-0.001, noise=0.5 + seed / 4, seed=seed) for seed in range(3)]
     return make_boards(records, seeds=3)
 
-def test_p(golden_leaderboard):
-    for f in FORMATS.values(): print(f(golden_leaderboard))
+
+@pytest.fixture
+def awkward(make, make_boards, make_claim) -> Leaderboard:
+    """Names and messages with every character that means something to Markdown or LaTeX."""
+    void = Privacy(claimed=make_claim(None, r"needs γ < 1 & n > 2 | 50% of $x_1^2$, \a{b} ~ #1"))
+    failed = {"accuracy": None, "status": "failed", "error": "TypeError: A.__init__() got <b>|*x*|`y`\nline"}
+    return make_boards([make("a|b (c_d=1)", privacy=void), make("a|b (c_d=1)", "sign_flip", **failed)])
+
+
+def test_golden_markdown(leaderboard):
+    paragraphs = FORMATS["md"](leaderboard).split("\n\n")
+    assert "\n\n".join(part for part in paragraphs if not part.startswith("*")) == WITHOUT_CAPTIONS
+
+
+def test_every_markdown_table_has_its_caption(leaderboard):
+    text = FORMATS["md"](leaderboard)
+    for board in leaderboard.boards:
+        assert text.count(f"*{board.caption}*") == 1
+
+
+def borders(line: str) -> int:
+    return len(re.findall(r"(?<!\\)\|", line))
+
+
+def test_markdown_of_awkward_names(awkward):
+    text = FORMATS["md"](awkward)
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert len(tables) == 4
+    for lines in tables:
+        assert len({borders(line) for line in lines}) == 1
+    assert r"| a\|b (c_d=1) " in text
+    assert r"TypeError: A.\_\_init\_\_() got \<b>\|\*x\*\|\`y\` line" in text
+    assert r"needs γ < 1 & n > 2 \| 50%" in text
+
+
+def test_csv_has_every_number(leaderboard):
+    read = pd.read_csv(io.StringIO(FORMATS["csv"](leaderboard)))
+    assert list(read.columns) == [
+        "board", "defense", "column", "metric", "mean", "half_width", "seeds", "failed", "within_claim",
+    ]  # fmt: skip
+    data = pd.concat([board.data for board in leaderboard.boards])
+    assert len(read) == len(data)
+    assert list(read["mean"]) == pytest.approx(list(data["mean"]), rel=1e-5, nan_ok=True)
+    line = read[(read["defense"] == "mean") & (read["metric"] == "accuracy") & (read["column"] == "clean")].iloc[0]
+    assert (line["mean"], line["half_width"], line["seeds"], line["failed"]) == (0.9, 0.124207, 3, 0)
+    assert bool(line["within_claim"]) is True
+
+
+def test_json_has_every_number(leaderboard):
+    read = json.loads(FORMATS["json"](leaderboard), parse_constant=pytest.fail)
+    assert (read["suite"], read["seeds"], read["records"]) == ("tiny", 3, 18)
+    assert read["flags"] == leaderboard.flags
+    assert read["left_out"] == ["1 records of another setting (old)"]
+    assert list(read["boards"]) == [board.name for board in leaderboard.boards]
+    for board in leaderboard.boards:
+        means = [number["mean"] for number in read["boards"][board.name]]
+        assert means == pytest.approx([None if mean != mean else mean for mean in board.data["mean"]])
+    (found,) = (number for number in read["boards"]["robustness"] if number["failed"] == 1)
+    assert found == {
+        "board": "robustness", "defense": "noisy", "column": "sign_flip b=0.4", "metric": "accuracy", "mean": 0.6,
+        "half_width": 0.0, "seeds": 2, "failed": 1, "within_claim": True,
+    }  # fmt: skip
+
+
+def test_tables_and_numbers_agree(leaderboard, table):
+    robustness, overall = table(leaderboard, "robustness"), table(leaderboard, "overall")
+    for row in ("mean", "noisy"):
+        for column in ("clean", "sign_flip b=0.4"):
+            mean = robustness.number(row, "accuracy", column)
+            assert robustness.cell(row, column).split()[0] == f"{100 * mean:.1f}"
+        rank, worst = robustness.number(row, "rank"), robustness.number(row, "worst_accuracy")
+        assert robustness.cell(row, "rank") == f"{rank:.0f}"
+        assert overall.cell(row, "robustness") == f"{rank:.0f} (worst {worst:.1%})"
+
+
+def test_latex_is_balanced_and_plain_ascii(leaderboard, awkward):
+    for board in (leaderboard, awkward):
+        text = FORMATS["latex"](board)
+        assert text.isascii()
+        assert text.replace(r"\{", "").count("{") == text.replace(r"\}", "").count("}")
+        assert text.count(r"\begin{table*}") == text.count(r"\end{table*}") == len(re.findall(r"\\label{", text))
+        assert text.replace(r"\$", "").count("$") % 2 == 0
+        for line in text.splitlines():
+            if line.endswith(r"\\"):
+                assert (
+                    re.search(
+                        r"(?<!\\)[%#^~|<>]|(?<![\\])_", line.replace("$<$", "").replace("$>$", "").replace("$|$", "")
+                    )
+                    is None
+                )
+
+
+def test_latex_escapes(awkward):
+    text = FORMATS["latex"](awkward)
+    assert r"a$|$b (c\_d=1)" in text
+    assert r"needs $\gamma$ $<$ 1 \& n $>$ 2 $|$ 50\% of \$x\_1\textasciicircum{}2\$" in text
+    assert r"\textbackslash{}a\{b\} \textasciitilde{} \#1" in text
+
+
+def test_latex_writes_minus_signs_but_keeps_hyphens(make, make_leak, make_boards):
+    text = FORMATS["latex"](make_boards([make("fed-avg-2"), make_leak("fed-avg-2", ssim=-0.25)]))
+    assert r"dB $\cdot$ $-$0.25" in text
+    assert "fed-avg-2" in text
