@@ -198,7 +198,7 @@ def test_nothing_is_under_the_name_before_all_of_it_is_on_disk(tmp_path: Path, m
     assert seen == [(False, 5)]
 
 
-# ----------------------------------------------------------------------------------------------------- what is no record
+# ---------------------------------------------------------------------------------------------------- what is no record
 
 
 def as_json(**changes: Any) -> bytes:

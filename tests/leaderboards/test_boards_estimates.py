@@ -77,3 +77,8 @@ def test_groups_and_an_unknown_metric(make):
     records = [make("krum"), make("krum", "sign_flip"), make("median")]
     assert set(of(records)) == {("krum", "clean"), ("krum", "sign_flip b=0.2"), ("median", "clean")}
     assert estimates(to_frame(records), "psnr")["krum", "clean"].text() == "–"
+
+
+def test_one_seed_beyond_the_claim_is_enough_for_a_dagger(make):
+    records = [make("krum", accuracy=0.5, seed=seed, within_claim=within) for seed, within in enumerate((True, False))]
+    assert not of(records)["krum", "clean"].within_claim

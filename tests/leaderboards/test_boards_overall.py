@@ -116,3 +116,15 @@ def test_a_failed_run_states_no_claim(make, make_boards, make_claim, table):
     assert (
         board.cell("a", "claimed") == board.cell("b", "claimed") == "ε = 2, δ = 1e-06 per upload (a paper, Theorem 1)"
     )
+
+
+@pytest.mark.parametrize(("recovered", "breaks"), [(0.1, "leaks to dlg"), (0.0625, "nothing here")])
+def test_a_leak_is_one_image_in_ten(make, make_leak, make_boards, table, recovered, breaks):
+    board = table(make_boards([make("a"), make_leak("a", recovered=recovered)]), "overall")
+    assert board.cell("a", "what breaks it") == breaks
+
+
+@pytest.mark.parametrize(("attacked", "breaks"), [(0.39, "sign_flip b=0.2"), (0.4, "nothing here")])
+def test_an_attack_breaks_what_it_more_than_halves(make, make_boards, table, attacked, breaks):
+    board = table(make_boards([make("a", accuracy=0.8), make("a", "sign_flip", accuracy=attacked)]), "overall")
+    assert board.cell("a", "what breaks it") == breaks

@@ -1,0 +1,283 @@
+"""The runner: what is missing runs and nothing else; the same records whatever runs beside them, in whatever order."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench import data, records, registry, runner
+from bench.cells import Task
+from bench.data import DatasetSpec, Source
+from bench.errors import BadInputError
+from bench.protocol import Delivered, ServerRound
+from bench.records import Record, Store
+from bench.suite import Suite
+from defenses.fedavg import FedAvg
+
+
+def suite(**changes: Any) -> Suite:
+    """Two defenses against a forging and a curious attack, two seeds: 12 cells."""
+    federation = {
+        "dataset": "digits",
+        "clients": 8,
+        "samples_per_client": 20,
+        "rounds": 2,
+        "local_steps": 1,
+        "batch_size": 10,
+        "lr": 0.5,
+        "assumed_byzantine": 0.25,
+    }
+    privacy = {"targets": 2, "model": "lenet", "samples_per_client": 1, "batch_size": 1, "lr": 0.1, "dtype": "float64"}
+    given: dict[str, Any] = {
+        "name": "tiny",
+        "title": "t",
+        "seeds": [0, 1],
+        "federation": federation,
+        "privacy": privacy,
+        "defense": [{"name": "dp_fedavg"}, {"name": "krum", "federation": {"lr": 1.0}}],
+        "attack": [
+            {"name": "sign_flip", "byzantine": [0.0, 0.25]},
+            {"name": "collusion", "rho": 1.0, "starts": 1, "evaluations": 20},
+        ],
+    }
+    return Suite(**{**given, **changes})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results", "tiny")
+
+
+def plan(store: Store, fresh: bool = False, **changes: Any) -> runner.Plan:
+    asked = suite(**changes)
+    return runner.plan(asked, asked.cells(), store, None, fresh)
+
+
+def run(tasks: list[Task], store: Store, workers: int = 1) -> list[Record]:
+    return list(runner.run(tasks, store, workers))
+
+
+def place(task: Task) -> tuple[str, str, int]:
+    return task.cell.label, task.cell.column, task.seed
+
+
+def pure(record: Record) -> dict[str, Any]:
+    """All of a record but its times."""
+    content = record.model_dump(exclude={"finished_at"})
+    content["cost"] = {name: value for name, value in content["cost"].items() if not name.endswith("seconds")}
+    return content
+
+
+def contents(store: Store) -> dict[str, Any]:
+    """What a store holds by file name: records without their times, and the pictures beside them."""
+    found: dict[str, Any] = {record.key: pure(record) for record in store.records([])}
+    return found | {path.name: path.read_bytes() for path in store.folder.rglob("*.png")}
+
+
+def files(folder: Path) -> dict[Path, int]:
+    """When each file below a folder was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The tiny suite, run in one process."""
+    store = Store(tmp_path_factory.mktemp("serial"), "tiny")
+    assert len(run(plan(store).tasks, store)) == 12
+    return store
+
+
+# --------------------------------------------------------------------------------------------------------------- plan
+
+
+def test_without_records_everything_is_missing(store: Store) -> None:
+    found = plan(store)
+    assert (len(found.tasks), found.present, found.total) == (12, [], 12)
+    columns = ("clean", "sign_flip b=0.25", "collusion rho=1")
+    assert {place(task) for task in found.tasks} == set(itertools.product(("dp_fedavg", "krum"), columns, (0, 1)))
+    assert not store.folder.exists()
+
+
+def test_a_task_carries_what_its_record_needs(store: Store) -> None:
+    (task, *_) = plan(store, ranking={"recovered_psnr": 15.0}, threads=2, seeds=[9]).tasks
+    assert (task.suite, task.seed, task.threads, task.recovered_psnr) == ("tiny", 9, 2, 15.0)
+    assert task.setting == records.setting_hash(suite(), data.load("digits").digest)
+
+
+def test_with_all_records_nothing_is_missing(finished: Store) -> None:
+    found = plan(finished)
+    assert found.tasks == []
+    assert {record.key for record in found.present} == {record.key for record in finished.records([])}
+    assert found.total == len(found.present) == 12
+
+
+def test_fresh_runs_everything_again(finished: Store) -> None:
+    found = plan(finished, fresh=True)
+    assert (len(found.tasks), found.present) == (12, [])
+
+
+def test_only_the_record_that_is_gone_or_damaged_is_missing(finished: Store, tmp_path: Path) -> None:
+    store = Store(tmp_path, "tiny")
+    for record in finished.records([]):
+        store.write(record)
+    gone, damaged, *_ = sorted(store.folder.rglob("*.json"))
+    gone.unlink()
+    (task,) = plan(store).tasks
+    assert store.path(task.cell, task.seed) == gone
+    damaged.write_text("{")
+    assert {store.path(task.cell, task.seed) for task in plan(store).tasks} == {gone, damaged}
+
+
+def test_what_is_missing_is_what_runs(finished: Store, tmp_path: Path) -> None:
+    store = Store(tmp_path, "tiny")
+    for record in finished.records([]):
+        store.write(record)
+    gone = next(path for path in sorted(store.folder.rglob("*.json")) if "krum/clean" in str(path))
+    gone.unlink()
+    before = files(store.folder)
+    (record,) = run(plan(store).tasks, store)
+    assert store.path(record.cell, record.seed) == gone
+    after = files(store.folder)
+    assert {path: when for path, when in after.items() if path != gone} == before
+    assert contents(store)[record.key] == contents(finished)[record.key]
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"seeds": [0, 1, 2]}, 6),
+        ({"title": "another title"}, 0),
+        ({"defense": [{"name": "dp_fedavg"}, {"name": "krum", "federation": {"lr": 1.5}}]}, 4),
+        ({"defense": [{"name": "dp_fedavg", "zeta": 1.0}, {"name": "krum", "federation": {"lr": 1.0}}]}, 6),
+    ],
+    ids=["a seed more", "a title", "a tuned value", "a parameter"],
+)
+def test_what_changed_in_the_suite_is_missing(finished: Store, changes: dict[str, Any], missing: int) -> None:
+    assert len(plan(finished, **changes).tasks) == missing
+
+
+def test_another_score_of_a_recovered_image_needs_its_own_records(finished: Store) -> None:
+    """`recovered` is a number of the record, and the score decides it."""
+    tasks = plan(finished, ranking={"recovered_psnr": 5.0}).tasks
+    assert {task.cell.attack_name for task in tasks} == {"collusion"}
+    assert len(tasks) == 4
+
+
+def test_another_version_of_the_protocol_needs_its_own_records(
+    finished: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "PROTOCOL_VERSION", records.PROTOCOL_VERSION + 1)
+    assert len(plan(finished).tasks) == 12
+
+
+def test_privacy_cells_on_a_data_set_of_their_own_are_found_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fewer(root: Path, download: bool) -> Source:
+        pixels = torch.arange(64 * 30).remainder(17).to(torch.uint8).view(30, 1, 8, 8)
+        rows = torch.arange(30)
+        return Source(pixels, rows % 3, (rows[:20], rows[20:25], rows[25:]), ("a", "b", "c"), white=16)
+
+    monkeypatch.setitem(data.SPECS, "stripes", DatasetSpec("stripes", fewer))
+    asked = {"seeds": [0], "privacy": {**suite().privacy.model_dump(), "dataset": "stripes"}}
+    assert {record.status for record in run(plan(store, **asked).tasks, store)} == {"ok"}
+    assert plan(store, **asked).tasks == []
+
+
+# ---------------------------------------------------------------------------------------------------------------- run
+
+
+def test_the_order_of_the_cells_changes_no_record(finished: Store, store: Store) -> None:
+    run(plan(store).tasks[::-1], store)
+    assert contents(store) == contents(finished)
+
+
+def test_two_workers_give_the_records_of_one(finished: Store, store: Store) -> None:
+    announced: list[Task] = []
+    tasks = plan(store).tasks
+    made = list(runner.run(tasks, store, 2, announced.append))
+    assert contents(store) == contents(finished)
+    assert {record.key for record in made} == {record.key for record in finished.records([])}
+    assert announced == tasks
+
+
+def test_a_record_is_written_before_the_next_cell_starts(store: Store) -> None:
+    tasks, log = plan(store).tasks[:3], []
+    for record in runner.run(tasks, store, 1, lambda task: log.append(("starts", place(task)))):
+        found = store.find(record.cell, record.seed, record.protocol)
+        log.append(("is there" if found == record else "is not there", (record.cell.label, record.cell.column, 0)))
+    expected = [(step, place(task)) for task in tasks for step in ("starts", "is there")]
+    assert log == expected
+
+
+def test_a_run_that_is_stopped_goes_on_where_it_was(finished: Store, store: Store) -> None:
+    running = runner.run(plan(store).tasks, store, 1)
+    for _ in range(5):
+        next(running)
+    running.close()  # type: ignore[attr-defined]
+    rest = plan(store)
+    assert (len(rest.tasks), len(rest.present)) == (7, 5)
+    run(rest.tasks, store)
+    assert contents(store) == contents(finished)
+
+
+def test_pictures_lie_beside_their_records(finished: Store) -> None:
+    named = {finished.path(r.cell, r.seed).parent / name for r in finished.records([]) for name in r.files.values()}
+    assert len(named) == 4
+    assert named == set(finished.folder.rglob("*.png"))
+
+
+def test_nothing_to_do_is_nothing_done(store: Store) -> None:
+    assert run([], store, workers=2) == []
+    assert not store.folder.exists()
+
+
+def test_results_that_cannot_be_written_are_told_in_one_line(tmp_path: Path) -> None:
+    taken = tmp_path / "results"
+    taken.write_text("a file, not a folder")
+    store = Store(taken, "tiny")
+    with pytest.raises(BadInputError, match=rf"^cannot write under {store.folder}: \w[^\n]*$"):
+        run(plan(store).tasks[:2], store)
+    assert taken.read_text() == "a file, not a folder"
+
+
+# ------------------------------------------------------------------------------------------------------- failing cells
+
+
+@pytest.fixture
+def _broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defense `broken` that raises in its first round; forgotten after the test."""
+    for name in registry.names("defense"):
+        registry.get("defense", name)  # a module registers once: its class must be there before the copy is made
+    kept = {**registry._registered, "defense": dict(registry._registered["defense"])}
+    monkeypatch.setattr(registry, "_registered", kept)
+
+    @registry.register("defense", "broken")
+    class Broken(FedAvg):
+        def aggregate(self, delivered: Delivered, server: ServerRound) -> torch.Tensor:
+            raise RuntimeError("cannot aggregate")
+
+
+@pytest.mark.usefixtures("_broken")
+def test_a_failing_cell_is_recorded_and_the_others_go_on(store: Store) -> None:
+    defenses = [{"name": "broken"}, {"name": "fedavg"}]
+    made = run(plan(store, defense=defenses).tasks, store)
+    assert [record.status for record in made if record.cell.label == "fedavg"] == ["ok"] * 6
+    broken = [record for record in made if record.cell.label == "broken"]
+    assert [(record.status, record.error) for record in broken] == [("failed", "RuntimeError: cannot aggregate")] * 6
+    again = plan(store, defense=defenses)
+    assert (again.tasks, len(again.present)) == ([], 12)  # a failed record is there: only `fresh` runs it again
+
+
+# ------------------------------------------------------------------------------------------------------- small things
+
+
+def test_there_is_a_worker_for_a_core_at_least() -> None:
+    assert runner.default_workers() >= 1
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "results"), (Path("elsewhere"), "elsewhere")])
+def test_records_go_to_results_unless_told_otherwise(given: Path | None, expected: str) -> None:
+    assert runner.results_folder(given) == Path(expected)
