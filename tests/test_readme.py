@@ -37,3 +37,11 @@ def test_ci_runs_the_readme_s_test_command() -> None:
     assert commands[1] == "pip install -e '.[dev]' && pytest"
     ci = (ROOT / ".ci" / "run").read_text()
     assert "pip install --quiet -e '.[dev]' && pytest" in ci
+
+
+def test_every_row_of_the_readme_s_boards_stands_in_the_published_leaderboard() -> None:
+    published = (ROOT / "results" / "digits" / "leaderboard.md").read_text().splitlines()
+    boards = README.split("<!-- boards -->")[1].split("<!-- end of boards -->")[0]
+    rows = [line for line in boards.splitlines() if line.startswith("|")]
+    assert len(rows) > 30
+    assert [row for row in rows if row not in published] == []
