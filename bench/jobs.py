@@ -22,7 +22,7 @@ from bench import runner
 from bench.cells import Task
 from bench.errors import BadInputError
 from bench.names import unknown
-from bench.records import Record, Store, write_whole
+from bench.records import Record, Store, setting_hash, write_whole
 from bench.suite import Suite
 from bench.suite import load as load_suite
 from leaderboards.boards import Board, Leaderboard, build
@@ -159,15 +159,24 @@ def parse_seeds(text: str | None) -> tuple[int, ...] | None:
 
 
 def make_leaderboard(suite: Suite, store: Store) -> Leaderboard:
-    """The boards of a suite's records in their newest setting."""
+    """The boards of a suite's records: those of its present setting, or of the newest one where it has none."""
     damaged: list[str] = []
-    selection = select(store.records(damaged))
-    if not selection.records:
+    records = list(store.records(damaged))
+    if not records:
         raise BadInputError(f"no records in {store.folder}: run `python -m bench run --suite {suite.name}` first")
-    leaderboard = build(suite.name, suite.title, len(suite.seeds), selection)
+    present = {record.setting for record in records}
+    settings = {setting_hash(suite, digest) for digest in {record.data_digest for record in records}} & present
+    cells = suite.cells()
+    selection = select(records, min(settings, default=None), cells)
+    leaderboard = build(
+        suite.name,
+        suite.title,
+        len(suite.seeds),
+        selection,
+        recovered_psnr=suite.ranking.recovered_psnr,
+        rows=dict.fromkeys(cell.label for cell in cells),
+    )
     leaderboard.left_out += damaged
-    order = {row: place for place, row in enumerate(dict.fromkeys(cell.label for cell in suite.cells()))}
-    leaderboard.flags = dict(sorted(leaderboard.flags.items(), key=lambda item: order.get(item[0], len(order))))
     return leaderboard
 
 

@@ -106,7 +106,7 @@ def digest(*content: object) -> str:
 
 def protocol_hash(cell: Cell, data_digest: str) -> str:
     """Over everything that can change a cell's numbers: the cell, the data, the code version of the protocol."""
-    return digest(cell.model_dump(mode="json"), data_digest, PROTOCOL_VERSION)
+    return digest(cell.content, data_digest, PROTOCOL_VERSION)
 
 
 def setting_hash(suite: Suite, data_digest: str) -> str:

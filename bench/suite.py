@@ -45,6 +45,7 @@ class Cell(BaseModel):
     byzantine: float = Field(default=0.0, ge=0, le=1)
     rho: float | None = Field(default=None, ge=0, le=1)
     targets: int = Field(default=0, ge=0)  # clients that a privacy attack is after; 0 in a training cell
+    sweep: str = ""  # what tells the attack from the suite's others of its name, such as "s=2"; a label, not content
 
     @property
     def is_privacy(self) -> bool:
@@ -58,13 +59,17 @@ class Cell(BaseModel):
     def column(self) -> str:
         """The board's column: the attack, its strength and what else tells it from the suite's others."""
         strength = f" b={self.byzantine:g}" if self.byzantine else f" rho={self.rho:g}" if self.rho else ""
-        return f"{self.attack_name}{strength}"
+        return f"{self.attack_name}{' ' * bool(self.sweep)}{self.sweep}{strength}"
 
     @property
     def hash(self) -> str:
         """Equal for equal cells, whatever order their parameters were given in."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def content(self) -> Parameters:
+        """All that can change the cell's numbers."""
+        return self.model_dump(mode="json", exclude={"sweep"})
 
 
 class DefenseEntry(BaseModel):
@@ -191,13 +196,16 @@ class Suite(BaseModel):
             raise BadInputError(f"suite {self.name!r}: attack {entry.name!r} needs byzantine, the fractions of clients")
         if not by_forging and entry.byzantine:
             raise BadInputError(f"suite {self.name!r}: attack {entry.name!r} forges nothing and takes no byzantine")
-        for point, _ in _sweep(entry.parameters):
+        for point, swept in _sweep(entry.parameters):
             attack = _part("attack", entry.name, point)
+            sweep = ", ".join(f"{key}={point[key]}" for key in swept if key != "rho")
             if by_forging:
                 for b in entry.byzantine:
                     if b > 0:  # at b = 0 every such attack is the clean run
                         settings = self._federation(overrides)
-                        yield Cell(label=label, defense=defense, attack=attack, federation=settings, byzantine=b)
+                        yield Cell(
+                            label=label, defense=defense, attack=attack, federation=settings, byzantine=b, sweep=sweep
+                        )
             else:
                 yield Cell(
                     label=label,
@@ -206,6 +214,7 @@ class Suite(BaseModel):
                     federation=self._federation({**overrides, **self.privacy.federation}),
                     rho=attack.parameters.get("rho"),
                     targets=self.privacy.targets,
+                    sweep=sweep,
                 )
 
     def _federation(self, overrides: Parameters) -> FederationSettings:

@@ -39,7 +39,7 @@ def record(cell_changes: dict[str, Any] | None = None, **changes: Any) -> Record
         "seed": 7,
         "status": "ok",
         "metrics": {"accuracy": 0.87654321, "loss": 0.5},
-        "curve": [(1, 0.25), (3, 0.8765)],
+        "curve": [(1, 0.25), (3, 0.877)],
         "derived": {"sigma_k": 0.0625},
         "within_claim": True,
         "cost": Cost(round_seconds=0.001, upload_bytes=2600, peer_bytes=0, total_seconds=1.5),

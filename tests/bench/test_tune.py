@@ -73,7 +73,8 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Cell, int]]:
 
 def test_every_point_of_the_grid_is_tried_once_and_the_best_comes_first(tiny: str) -> None:
     trials = tune.search(tiny, "krum", None)
-    assert sorted(str(trial.values) for trial in trials) == sorted(map(str, POINTS))
+    assert len(trials) == len(POINTS)
+    assert all([trial.values for trial in trials].count(point) == 1 for point in POINTS)
     accuracies = [trial.accuracy for trial in trials]
     assert accuracies == sorted(accuracies, reverse=True)
     assert all(0 <= accuracy <= 1 for accuracy in accuracies)

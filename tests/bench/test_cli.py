@@ -1,0 +1,462 @@
+"""The command line: what each command prints and writes, its exit codes, and one line for whatever cannot be."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench import cli, jobs, registry, tune
+from bench.protocol import Delivered, ServerRound
+from bench.records import read
+from bench.tune import Trial
+from defenses.fedavg import FedAvg
+
+ROOT = Path(__file__).parents[2]
+TINY = """
+name = "tiny"
+title = "a tiny suite"
+seeds = [0]
+
+[federation]
+dataset = "digits"
+clients = 6
+samples_per_client = 20
+rounds = 2
+local_steps = 1
+batch_size = 10
+lr = 0.5
+assumed_byzantine = 0.16
+
+[privacy]
+targets = 2
+model = "lenet"
+samples_per_client = 1
+batch_size = 1
+lr = 0.1
+dtype = "float64"
+
+[[defense]]
+name = "median"
+
+[[defense]]
+name = "dp_fedavg"
+
+[[attack]]
+name = "sign_flip"
+byzantine = [0.0, 0.16]
+
+[[attack]]
+name = "dlg"
+starts = 1
+evaluations = 20
+
+[tune.median]
+lr = [0.1, 0.5]
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`python -m bench ...` in this process, in an empty folder with `tiny.toml`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FEDSIEGE_DATA", raising=False)
+    (tmp_path / "tiny.toml").write_text(TINY)
+
+    def call(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["fedsiege", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, told.out, told.err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with the tiny suite's six records."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.toml").write_text(TINY)
+    jobs.run_suite(str(folder / "tiny.toml"), results=folder / "results", workers=1, quiet=True)
+    return folder / "results"
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+RUN = ("run", "--suite", "tiny.toml", "--workers", "1")
+
+
+# ----------------------------------------------------------------------------------------------------------------- list
+
+
+def test_list_names_everything(bench: Command) -> None:
+    done = bench("list")
+    assert (done.code, done.err) == (0, "")
+    for line in (
+        "defenses:",
+        "attacks:",
+        "datasets:",
+        "models:",
+        "suites:",
+        "  krum ",
+        "  dlg ",
+        "  digits ",
+        "  mlp ",
+    ):
+        assert line in done.out
+
+
+def test_list_of_one_kind(bench: Command) -> None:
+    done = bench("list", "attacks")
+    assert done.code == 0
+    assert done.out.startswith("attacks:\n")
+    assert "sign_flip" in done.out
+    assert "krum" not in done.out
+
+
+@pytest.mark.parametrize("kind", ["defenses", "attacks", "datasets", "models", "suites", None])
+def test_list_for_programs(bench: Command, kind: str | None) -> None:
+    done = bench("list", *([kind] if kind else []), "--json")
+    found = json.loads(done.out)
+    assert kind is None or list(found) == [kind]
+    assert all(isinstance(line, str) for entries in found.values() for line in entries.values())
+    assert "krum" in found.get("defenses", {"krum": ""})
+
+
+def test_list_does_not_import_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['fedsiege', 'list']\n"
+        "from bench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as ended: print('ended', ended.code)\n"
+        "print('slow:', sorted({'torch', 'pandas', 'numpy', 'sklearn', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("ended 0\nslow: []\n")
+    assert "  krum " in done.stdout
+
+
+def test_the_module_and_the_console_script_are_one_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "list", "suites"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "  digits " in done.stdout
+    (script,) = entry_points(group="console_scripts", name="fedsiege")
+    assert script.value == "bench.cli:main"
+
+
+def test_help_names_the_commands(bench: Command) -> None:
+    done = bench("--help")
+    assert done.code == 0
+    assert all(command in done.out for command in ("run", "list", "leaderboard", "show", "tune"))
+
+
+# ------------------------------------------------------------------------------------------------------------------ run
+
+
+def test_a_run_prints_and_writes_its_boards_and_a_second_one_has_nothing_to_do(bench: Command, tmp_path: Path) -> None:
+    done = bench(*RUN, "--attack", "sign_flip")
+    assert done.code == 0
+    for text in ("Overall", "Robustness", "median", "dp_fedavg", "4 cells run, 0 were there"):
+        assert text in done.out
+    folder = tmp_path / "results" / "tiny"
+    assert "| median" in (folder / "leaderboard.md").read_text()
+    assert next(csv.reader(io.StringIO((folder / "leaderboard.csv").read_text())))[:2] == ["board", "defense"]
+    records = set(folder.glob("*/*/*.json"))
+    assert len(records) == 4
+    again = bench(*RUN, "--attack", "sign_flip")
+    assert again.code == 0
+    assert "0 cells run, 4 were there" in again.out
+    assert set(folder.glob("*/*/*.json")) == records
+
+
+def test_a_run_for_programs_prints_json_alone(bench: Command) -> None:
+    done = bench(*RUN, "--defense", "median", "--attack", "sign_flip", "--results", "out", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out) == {
+        "suite": "tiny",
+        "ran": 2,
+        "already_there": 0,
+        "failed_or_diverged": [],
+        "written": ["out/tiny/leaderboard.md", "out/tiny/leaderboard.csv"],
+    }
+
+
+def test_a_quiet_run_says_nothing(bench: Command) -> None:
+    done = bench(*RUN, "--defense", "median", "--attack", "sign_flip", "--quiet")
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+def test_every_option_of_a_run_arrives(bench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def spy(suite: str, **given: Any) -> None:
+        seen.update(given, suite=suite)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "run_suite", spy)
+    bench(
+        *("run", "--suite", "mnist", "--defense", "krum", "--defense", "rsa", "--attack", "dlg", "--seeds", "3,4"),
+        *("--set", "rounds=5", "--set", "krum.num_selected=2", "--workers", "7", "--results", "out", "--fresh"),
+        *("--data", "somewhere", "--device", "cpu", "--quiet"),
+    )
+    assert seen == {
+        "suite": "mnist",
+        "defenses": ["krum", "rsa"],
+        "attacks": ["dlg"],
+        "seeds": (3, 4),
+        "changes": ["rounds=5", "krum.num_selected=2"],
+        "workers": 7,
+        "results": Path("out"),
+        "fresh": True,
+        "data_root": "somewhere",
+        "device": "cpu",
+        "quiet": True,
+    }
+
+
+def test_without_a_command_the_whole_digits_suite_runs(bench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def spy(suite: str, **given: Any) -> None:
+        seen.update(given, suite=suite)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "run_suite", spy)
+    bench("--workers", "3", "--results", "out", "--quiet")
+    everything = {"suite": "digits", "defenses": (), "attacks": (), "seeds": None, "changes": (), "fresh": False}
+    assert seen.items() >= {**everything, "workers": 3, "results": Path("out"), "quiet": True}.items()
+
+
+def test_a_run_that_is_stopped_says_how_to_go_on(bench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: Any, **given: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "run_suite", stop)
+    done = bench(*RUN)
+    assert done.code == 130
+    assert done.err.splitlines() == [
+        "fedsiege: stopped; what was finished is recorded, the same command goes on from there"
+    ]
+
+
+def test_a_failed_cell_is_exit_code_one_now_and_the_next_time(
+    bench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in registry.names("defense"):
+        registry.get("defense", name)  # a module registers once: its class must be there before the copy is made
+    kept = {**registry._registered, "defense": dict(registry._registered["defense"])}
+    monkeypatch.setattr(registry, "_registered", kept)
+
+    @registry.register("defense", "broken")
+    class Broken(FedAvg):
+        def aggregate(self, delivered: Delivered, server: ServerRound) -> torch.Tensor:
+            raise RuntimeError("cannot aggregate")
+
+    (tmp_path / "tiny.toml").write_text(TINY.replace("dp_fedavg", "broken"))
+    done = bench(*RUN, "--attack", "sign_flip", "--set", "median.label=plain")
+    assert done.code == 1
+    assert "RuntimeError: cannot aggregate" in done.out
+    assert "Traceback" not in done.out + done.err
+    recorded = [read(path) for path in (tmp_path / "results").rglob("*.json")]
+    assert sorted((record.cell.label, record.status) for record in recorded) == [
+        ("broken", "failed"),
+        ("broken", "failed"),
+        ("plain", "ok"),
+        ("plain", "ok"),
+    ]
+    again = bench(*RUN, "--attack", "sign_flip", "--set", "median.label=plain", "--quiet")
+    assert again.code == 1
+    assert bench(*RUN, "--defense", "median", "--attack", "sign_flip", "--quiet").code == 0
+
+
+# ---------------------------------------------------------------------------------------------------------- leaderboard
+
+
+def leaderboard(bench: Command, finished: Path, *arguments: str) -> Done:
+    return bench("leaderboard", "--suite", "tiny.toml", "--results", str(finished), *arguments)
+
+
+def test_the_boards_in_markdown_are_those_that_the_run_wrote(bench: Command, finished: Path) -> None:
+    done = leaderboard(bench, finished)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (finished / "tiny" / "leaderboard.md").read_text()
+    assert done.out.startswith("# Leaderboard: tiny\n")
+
+
+def test_the_boards_in_csv(bench: Command, finished: Path) -> None:
+    done = leaderboard(bench, finished, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert {row["defense"] for row in rows} >= {"median", "dp_fedavg"}
+    assert all(float(row["mean"] or 0) == float(row["mean"] or 0) for row in rows)
+
+
+def test_the_boards_in_latex(bench: Command, finished: Path) -> None:
+    done = leaderboard(bench, finished, "--format", "latex")
+    assert done.out.count(r"\begin{table*}") == done.out.count(r"\end{table*}") >= 3
+    assert r"dp\_fedavg" in done.out
+
+
+def test_the_boards_in_json(bench: Command, finished: Path) -> None:
+    found = json.loads(leaderboard(bench, finished, "--format", "json").out)
+    assert (found["suite"], found["records"], found["seeds"]) == ("tiny", 6, 1)
+    assert {"overall", "robustness", "privacy", "utility"} <= set(found["boards"])
+
+
+@pytest.mark.parametrize("output_format", ["md", "csv", "latex", "json"])
+def test_the_boards_go_into_a_file(bench: Command, finished: Path, tmp_path: Path, output_format: str) -> None:
+    printed = leaderboard(bench, finished, "--format", output_format).out
+    done = leaderboard(bench, finished, "--format", output_format, "--output", "deep/board.txt")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert (tmp_path / "deep" / "board.txt").read_text() == printed
+
+
+# ----------------------------------------------------------------------------------------------------------------- show
+
+
+def test_a_record_is_shown_to_a_person_and_to_a_program(bench: Command, finished: Path) -> None:
+    for path in finished.rglob("*.json"):
+        record = read(path)
+        done = bench("show", str(path))
+        assert (done.code, done.err) == (0, "")
+        assert done.out.startswith(f"{record.cell.label} x {record.cell.column}, seed 0: ok\n")
+        dumped = bench("show", str(path), "--json")
+        assert json.loads(dumped.out) == json.loads(path.read_text())
+
+
+# ----------------------------------------------------------------------------------------------------------------- tune
+
+
+def test_a_search_prints_its_trials(bench: Command) -> None:
+    done = bench("tune", "--defense", "median", "--suite", "tiny.toml")
+    assert (done.code, done.err) == (0, "")
+    assert "2 trials" in done.out
+    found = json.loads(bench("tune", "--defense", "median", "--suite", "tiny.toml", "--json").out)
+    assert sorted(trial["lr"] for trial in found) == [0.1, 0.5]
+    assert found[0]["validation_accuracy"] >= found[1]["validation_accuracy"]
+
+
+def test_every_option_of_a_search_arrives(bench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def spy(*arguments: Any) -> list[Trial]:
+        seen.extend(arguments)
+        return [Trial({"lr": 1.0}, 0.5)]
+
+    monkeypatch.setattr(tune, "search", spy)
+    done = bench("tune", "--defense", "krum", "--suite", "mnist", "--set", "rounds=5", "--data", "there")
+    assert done.code == 0
+    assert seen == ["mnist", "krum", "there", ["rounds=5"]]
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+BAD: dict[str, tuple[tuple[str, ...], str]] = {
+    "no such command": (("rum",), r"No such command 'rum'"),
+    "no such option": ((*RUN, "--speed", "9"), r"No such option: --speed"),
+    "an option without its value": (("run", "--suite"), r"--suite.*requires an argument"),
+    "an argument too many": (("list", "attacks", "models"), r"unexpected extra argument.*models"),
+    "no such kind": (("list", "defences"), r"'defences': did you mean defenses\?"),
+    "no such suite": (("run", "--suite", "digit"), r"no suite named 'digit': did you mean digits\?"),
+    "a suite that is not there": (("run", "--suite", "none.toml"), r"cannot read suite none\.toml: No such file"),
+    "a folder as a suite": (("run", "--suite", "folder.toml"), r"cannot read suite folder\.toml: Is a directory"),
+    "a suite that is no TOML": (("run", "--suite", "broken.toml"), r"broken\.toml is not valid TOML.*line 1, column 6"),
+    "a suite without anything": (("run", "--suite", "empty.toml"), r"empty\.toml: name: Field required"),
+    "no such defense": ((*RUN, "--defense", "medain"), r"no defense in suite 'tiny' named 'medain'.*median"),
+    "no such attack": ((*RUN, "--attack", "dgl"), r"no attack in suite 'tiny' named 'dgl'.*dlg"),
+    "seeds that are none": ((*RUN, "--seeds", "x"), r"--seeds 'x' is not a list of whole numbers"),
+    "no seeds": ((*RUN, "--seeds", ""), r"--seeds '' is not a list of whole numbers"),
+    "a seed twice": ((*RUN, "--seeds", "0,0"), r"--seeds '0,0' names a seed twice"),
+    "no such key": ((*RUN, "--set", "roundz=5"), r"no key to --set named 'roundz': did you mean rounds"),
+    "no key": ((*RUN, "--set", "rounds"), r"--set 'rounds' is not of the form key=value"),
+    "a setting out of range": (
+        (*RUN, "--set", "rounds=0"),
+        r"federation\.rounds: .*greater than or equal to 1.*given 0",
+    ),
+    "a setting of privacy out of range": ((*RUN, "--set", "privacy.rounds=0"), r"rounds: .*equal to 1.*given 0"),
+    "no such setting of privacy": ((*RUN, "--set", "privacy.subjects=9"), r"subjects.*given 9"),
+    "no such parameter": ((*RUN, "--set", "dlg.begins=2"), r"attack 'dlg': begins.*given 2"),
+    "no such data set": ((*RUN, "--set", "dataset=mnst"), r"no data set named 'mnst': did you mean mnist\?"),
+    "no such model": ((*RUN, "--set", "model=sofmax"), r"no model named 'sofmax': did you mean softmax\?"),
+    "no such data root": ((*RUN, "--set", "dataset=mnist", "--data", "nowhere"), r"data root \S+nowhere is not a dir"),
+    "no workers": (("run", "--workers", "0"), r"--workers.*greater than or equal to 1"),
+    "a word for a number": (("run", "--workers", "many"), r"--workers.*many|--workers.*integer"),
+    "a device that is not there": ((*RUN, "--device", "cuda"), r"--device cuda is not there yet"),
+    "no such device": ((*RUN, "--device", "tpu"), r"no device named 'tpu': did you mean cpu\?"),
+    "boards of nothing": (("leaderboard",), r"no records in results/digits: run `python -m bench run --suite digits`"),
+    "no such format": (("leaderboard", "--format", "mark"), r"no format named 'mark': .*md"),
+    "a record that is not there": (("show", "none.json"), r"cannot read record none\.json"),
+    "a record that is none": (("show", "tiny.toml"), r"tiny\.toml is not a record: invalid JSON in line"),
+    "a record with something else": (("show", "other.json"), r"other\.json is not a record: .*Field required"),
+    "a newer record": (("show", "newer.json"), r"newer\.json has schema version 99.*reads up to 1: upgrade"),
+    "a folder as a record": (("show", "folder.toml"), r"cannot read record folder\.toml"),
+    "no record": (("show",), r"Missing argument"),
+    "a search for nothing": (("tune",), r"Missing option '--defense'"),
+    "no such search": (
+        ("tune", "--defense", "krum", "--suite", "tiny.toml"),
+        r"no search grid in suite 'tiny'.*'krum'",
+    ),
+    "results in a file": ((*RUN, "--results", "newer.json"), r"cannot write under newer\.json/tiny: "),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_input_is_one_line_and_exit_code_two(bench: Command, tmp_path: Path, fault: str) -> None:
+    arguments, told = BAD[fault]
+    (tmp_path / "folder.toml").mkdir()
+    for name, text in (("broken.toml", "name ="), ("empty.toml", ""), ("other.json", "{}")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "newer.json").write_text('{"schema_version": 99}')
+    before = files(tmp_path)
+    done = bench(*arguments)
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    assert line.startswith("fedsiege: ")
+    assert re.search(told, line), line
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert files(tmp_path) == before
+
+
+def test_boards_that_cannot_be_written_are_told_in_one_line(bench: Command, finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    done = leaderboard(bench, finished, "--output", "taken")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines() == ["fedsiege: cannot write taken: Is a directory"]
+    assert list((tmp_path / "taken").iterdir()) == []
+
+
+def test_a_fault_in_a_process_of_its_own_is_the_same_line() -> None:
+    """Nothing that a test process sets up hides a traceback."""
+    command = [sys.executable, "-m", "bench", "list", "nothing"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "fedsiege: no kind of thing to list named 'nothing': known are attacks, datasets, defenses, models, suites"
+    ]
