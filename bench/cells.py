@@ -147,13 +147,20 @@ def _training(task: Task, dataset: Dataset) -> Findings:
 
 
 def validation_accuracy(cell: Cell, seed: int, dataset: Dataset) -> float:
-    """The clean run's accuracy on the validation split, for `tune`; 0 where training diverges."""
+    """The clean run's accuracy on the validation split, for `tune`; 0 where training diverges.
+
+    It is the mean over the last fifth of the rounds, so that a step too long to settle does not win by a lucky last one.
+    """
     keep_freed_memory()
     federation = Federation(cell.federation, build_defense(cell), dataset, seed)
-    for _ in federation.rounds():
+    last = -(-cell.federation.rounds // 5)
+    accuracies = []
+    for index, _ in enumerate(federation.rounds()):
         if not bool(torch.isfinite(federation.global_model).all()):
             return 0.0
-    return accuracy_and_loss(federation.model, federation.global_model, dataset.validation)[0]
+        if index >= cell.federation.rounds - last:
+            accuracies.append(accuracy_and_loss(federation.model, federation.global_model, dataset.validation)[0])
+    return sum(accuracies) / len(accuracies)
 
 
 def _privacy(task: Task, dataset: Dataset) -> Findings:

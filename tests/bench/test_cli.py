@@ -386,7 +386,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "no such suite": (("run", "--suite", "digit"), r"no suite named 'digit': did you mean digits\?"),
     "a suite that is not there": (("run", "--suite", "none.toml"), r"cannot read suite none\.toml: No such file"),
     "a folder as a suite": (("run", "--suite", "folder.toml"), r"cannot read suite folder\.toml: Is a directory"),
-    "a suite that is no TOML": (("run", "--suite", "broken.toml"), r"broken\.toml is not valid TOML.*line 1, column 6"),
+    "a suite that is no TOML": (("run", "--suite", "broken.toml"), r"broken\.toml is not valid TOML.*line 1, column 8"),
     "a suite without anything": (("run", "--suite", "empty.toml"), r"empty\.toml: name: Field required"),
     "no such defense": ((*RUN, "--defense", "medain"), r"no defense in suite 'tiny' named 'medain'.*median"),
     "no such attack": ((*RUN, "--attack", "dgl"), r"no attack in suite 'tiny' named 'dgl'.*dlg"),
@@ -430,7 +430,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
 def test_bad_input_is_one_line_and_exit_code_two(bench: Command, tmp_path: Path, fault: str) -> None:
     arguments, told = BAD[fault]
     (tmp_path / "folder.toml").mkdir()
-    for name, text in (("broken.toml", "name ="), ("empty.toml", ""), ("other.json", "{}")):
+    for name, text in (("broken.toml", "name = = 1"), ("empty.toml", ""), ("other.json", "{}")):
         (tmp_path / name).write_text(text)
     (tmp_path / "newer.json").write_text('{"schema_version": 99}')
     before = files(tmp_path)

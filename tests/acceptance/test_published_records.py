@@ -1,0 +1,141 @@
+"""The published records: complete, of today's suites, and showing what we say that they show."""
+
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from bench import data, suite
+from bench.jobs import FILES, make_leaderboard
+from bench.privacy import robustness_bound
+from bench.records import Record, Store, protocol_hash, read, record_key, setting_hash
+from leaderboards.formats import FORMATS
+
+RESULTS = Path(__file__).parents[2] / "results"
+PUBLISHED = ("digits", "mnist", "mnist-bounds")
+every_suite = pytest.mark.parametrize("name", PUBLISHED)
+
+
+def folder(name: str) -> Path:
+    """Where a suite's records are published; a skip where they are not yet."""
+    if not any((RESULTS / name).glob("*/*/*.json")):
+        pytest.skip(f"no records in results/{name}: run `python -m bench run --suite {name}` first")
+    return RESULTS / name
+
+
+@cache
+def load(path: Path) -> tuple[Record, ...]:
+    return tuple(read(file) for file in sorted(path.rglob("*.json")))
+
+
+def published(name: str) -> tuple[Record, ...]:
+    return load(folder(name))
+
+
+def values(name: str, metric: str, column: str, row: str | None = None) -> list[float]:
+    """A metric in all records of a column, of one row or of all; none of them may have failed."""
+    chosen = [record for record in published(name) if record.cell.column == column]
+    chosen = [record for record in chosen if row in (None, record.cell.label)]
+    assert chosen
+    assert {record.status for record in chosen} == {"ok"}
+    assert all(count == 3 for count in Counter(record.cell.label for record in chosen).values())
+    return [record.metrics[metric] for record in chosen]
+
+
+# -------------------------------------------------------------------------------------------------------- the records
+
+
+@every_suite
+def test_every_cell_and_seed_has_exactly_one_record(name: str) -> None:
+    loaded = suite.load(name)
+    wanted = {record_key(cell, seed) for cell in loaded.cells() for seed in loaded.seeds}
+    found = Counter(record.key for record in published(name))
+    assert set(found) - wanted == set(), "records of cells that the suite does not hold"
+    assert wanted - set(found) == set(), "cells without a record"
+    assert set(found.values()) == {1}
+
+
+@every_suite
+def test_every_record_is_small_and_lies_where_it_belongs(name: str) -> None:
+    store = Store(RESULTS, name)
+    for path in folder(name).rglob("*.json"):
+        record = read(path)
+        assert store.path(record.cell, record.seed) == path
+        assert path.stat().st_size < 10_000
+        assert all((path.parent / file).read_bytes().startswith(b"\x89PNG") for file in record.files.values())
+
+
+@every_suite
+def test_every_picture_is_named_in_a_record(name: str) -> None:
+    named = {file for record in published(name) for file in record.files.values()}
+    assert {path.name for path in folder(name).rglob("*.png")} == named
+
+
+@every_suite
+def test_every_record_is_of_todays_protocol_and_one_setting(name: str) -> None:
+    loaded = suite.load(name)
+    for record in published(name):
+        assert record.protocol == protocol_hash(record.cell, record.data_digest), record.key
+        assert record.setting == setting_hash(loaded, record.data_digest), record.key
+
+
+def test_the_digits_are_todays_digits() -> None:
+    assert {record.data_digest for record in published("digits")} == {data.load("digits").digest}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["mnist", "mnist-bounds"])
+def test_mnist_is_the_mnist_at_hand(name: str, data_root: Path) -> None:
+    assert {record.data_digest for record in published(name)} == {data.load("mnist", data_root).digest}
+
+
+@every_suite
+@pytest.mark.parametrize("output_format", FILES)
+def test_the_published_boards_are_made_of_the_published_records(name: str, output_format: str) -> None:
+    board = folder(name) / FILES[output_format]
+    leaderboard = make_leaderboard(suite.load(name), Store(RESULTS, name))
+    assert leaderboard.left_out == []
+    assert board.read_text() == FORMATS[output_format](leaderboard)
+
+
+@every_suite
+def test_no_record_was_made_of_code_that_is_in_no_commit(name: str) -> None:
+    commits = {record.environment.commit for record in published(name)}
+    assert not any(commit is None or commit.endswith("-dirty") for commit in commits), commits
+
+
+# ------------------------------------------------------------------------------------------------------ what they show
+
+
+def test_clean_fedavg_learns_mnist_within_a_hundred_rounds() -> None:
+    assert suite.load("mnist").federation.rounds <= 100
+    assert suite.load("mnist").federation.model == "softmax"
+    assert mean(values("mnist", "accuracy", "clean", "fedavg")) >= 0.88
+
+
+def test_rsa_stands_the_sign_flip_under_which_the_mean_is_lost() -> None:
+    assert mean(values("mnist", "accuracy", "sign_flip b=0.4", "rsa")) > 0.8
+    assert mean(values("mnist", "accuracy", "sign_flip b=0.4", "fedavg")) < 0.3
+
+
+def test_dlg_recovers_most_images_of_the_undefended_control() -> None:
+    assert min(values("mnist", "control_recovered", "dlg")) >= 0.5
+    assert min(values("mnist", "control_psnr", "dlg")) > 20
+    assert max(values("mnist", "blind_recovered", "dlg")) == 0
+
+
+def test_dlg_recovers_no_image_under_dp_fedavg() -> None:
+    assert values("mnist", "recovered", "dlg", "dp_fedavg") == [0, 0, 0]
+
+
+@pytest.mark.parametrize("gamma", [0.283, 0.483])
+def test_dpbfl_holds_below_its_bound_and_breaks_beyond_it(gamma: float) -> None:
+    """It breaks where it has lost half of the accuracy of its clean run, as on the overall board."""
+    row = f"dpbfl (gamma={gamma})"
+    clean = mean(values("mnist-bounds", "accuracy", "clean", row))
+    kept = {b: mean(values("mnist-bounds", "accuracy", f"sign_flip b={b}", row)) / clean for b in (0.3, 0.4, 0.45, 0.5)}
+    assert clean > 0.8
+    assert kept[0.3] >= 0.5
+    assert all(share < 0.5 for b, share in kept.items() if b >= robustness_bound(gamma)), kept
