@@ -1,5 +1,6 @@
 """One cell played out: `run_cell(cell, seed) -> Record`. The only place that holds both the attacks and the truth."""
 
+import math
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from bench import registry, rng
@@ -16,7 +18,7 @@ from bench.memory import keep_freed_memory
 from bench.metrics import accuracy_and_loss, image_metrics
 from bench.protocol import Alphabet, Defense, clip
 from bench.records import Cost, Privacy, Record, Status, environment, now, protocol_hash, record_key, write_whole
-from bench.suite import Cell, Part
+from bench.suite import Cell, Part, explain
 from bench.threat import (
     ByzantineAttack,
     PrivacyAttack,
@@ -88,7 +90,7 @@ def run_cell(task: Task) -> Outcome:
     bare = Record(
         suite=task.suite,
         setting=task.setting,
-        protocol=protocol_hash(cell, dataset.digest),
+        protocol=protocol_hash(cell, dataset.digest, task.recovered_psnr),
         data_digest=dataset.digest,
         cell=cell,
         seed=task.seed,
@@ -107,7 +109,12 @@ def run_cell(task: Task) -> Outcome:
     update = {name: value for name, value in vars(found).items() if name != "images"}
     update["cost"] = found.cost.model_copy(update={"total_seconds": round(time.perf_counter() - started, 3)})
     update["files"] = {ending.strip("."): f"{key}{ending}" for ending in found.images}
-    return Outcome(bare.model_copy(update={**update, "finished_at": now()}), found.images)
+    try:
+        record = Record.model_validate({**dict(bare), **update, "finished_at": now()})
+    except ValidationError as error:
+        failed = {"status": "failed", "error": f"the record cannot hold {explain(error)}"[:500]}
+        return Outcome(bare.model_copy(update={**failed, "cost": update["cost"], "finished_at": now()}), {})
+    return Outcome(record, found.images)
 
 
 def build_defense(cell: Cell) -> Defense:
@@ -140,6 +147,8 @@ def _training(task: Task, dataset: Dataset) -> Findings:
         if (index + 1) % cell.federation.eval_every == 0 or index + 1 == cell.federation.rounds:
             accuracy, loss = accuracy_and_loss(federation.model, federation.global_model, dataset.test)
             curve.append((index + 1, round(accuracy, 4)))
+    if not math.isfinite(loss):
+        raise DivergedError(f"the loss is not finite after round {cell.federation.rounds}")
     metrics = {"accuracy": accuracy, "loss": loss}
     if federation.rejected:
         metrics["rejected_entries"] = float(federation.rejected)
@@ -149,7 +158,7 @@ def _training(task: Task, dataset: Dataset) -> Findings:
 def validation_accuracy(cell: Cell, seed: int, dataset: Dataset) -> float:
     """The clean run's accuracy on the validation split, for `tune`; 0 where training diverges.
 
-    It is the mean over the last fifth of the rounds, so that a step too long to settle does not win by a lucky last one.
+    It is the mean over the last fifth of the rounds: a step too long to settle must not win by a lucky last one.
     """
     keep_freed_memory()
     federation = Federation(cell.federation, build_defense(cell), dataset, seed)

@@ -22,6 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+STOPPED = 130
+"""The exit code after Ctrl-C, as shells have it."""
+
 SuiteOption = Annotated[str, typer.Option("--suite", help="A shipped suite's name, or a TOML file.")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
 DataOption = Annotated[str | None, typer.Option("--data", envvar="FEDSIEGE_DATA", help="torchvision root of the data.")]
@@ -158,13 +161,15 @@ def main() -> None:
     """The program: exit code 0 done, 1 some cells failed, 2 bad input, told in one line."""
     try:
         code = app(standalone_mode=False)
+        if code == STOPPED:  # typer makes this of Ctrl-C
+            raise KeyboardInterrupt
     except BadInputError as error:
         code = _refuse(str(error))
     except TyperException as error:
         code = _refuse(error.format_message() if hasattr(error, "format_message") else str(error))
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("fedsiege: stopped; what was finished is recorded, the same command goes on from there", err=True)
-        code = 130
+        code = STOPPED
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -122,7 +122,7 @@ def _run_with_progress(plan: runner.Plan, store: Store, workers: int, quiet: boo
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     records: list[Record] = []
-    with Progress(*columns, console=console, disable=quiet, transient=True) as progress:
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("starting", total=plan.total, completed=len(plan.present))
 
         def announce(task: Task) -> None:
@@ -158,12 +158,14 @@ def parse_seeds(text: str | None) -> tuple[int, ...] | None:
     return seeds
 
 
-def make_leaderboard(suite: Suite, store: Store) -> Leaderboard:
+def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None) -> Leaderboard:
     """The boards of a suite's records: those of its present setting, or of the newest one where it has none."""
     damaged: list[str] = []
     records = list(store.records(damaged))
     if not records:
-        raise BadInputError(f"no records in {store.folder}: run `python -m bench run --suite {suite.name}` first")
+        raise BadInputError(
+            f"no records in {store.folder}: run `python -m bench run --suite {asked_for or suite.name}` first"
+        )
     present = {record.setting for record in records}
     settings = {setting_hash(suite, digest) for digest in {record.data_digest for record in records}} & present
     cells = suite.cells()
@@ -185,7 +187,7 @@ def leaderboard_text(suite: str, results: Path, output_format: str) -> str:
     if output_format not in FORMATS:
         raise BadInputError(unknown("format", output_format, FORMATS))
     loaded = load_suite(suite)
-    return FORMATS[output_format](make_leaderboard(loaded, Store(results, loaded.name)))
+    return FORMATS[output_format](make_leaderboard(loaded, Store(results, loaded.name), suite))
 
 
 def write_text(path: Path, text: str) -> None:

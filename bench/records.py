@@ -17,12 +17,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import BadInputError
 from bench.privacy import PrivacyClaim
-from bench.suite import Cell, Suite, explain
+from bench.suite import RECOVERED_PSNR, Cell, Suite, explain
 
 SCHEMA_VERSION = 1
 
 PROTOCOL_VERSION = 1
 """The code version of the protocol: raised whenever the engine would give another number for the same cell."""
+
+LONGEST_SLUG = 60
+"""Characters of a row's folder; the key tells its records from those of a row with the same beginning."""
 
 Status = Literal["ok", "diverged", "failed"]
 STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -104,9 +107,13 @@ def digest(*content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def protocol_hash(cell: Cell, data_digest: str) -> str:
-    """Over everything that can change a cell's numbers: the cell, the data, the code version of the protocol."""
-    return digest(cell.content, data_digest, PROTOCOL_VERSION)
+def protocol_hash(cell: Cell, data_digest: str, recovered_psnr: float = RECOVERED_PSNR) -> str:
+    """Over everything that can change a cell's numbers: the cell, the data, the code version of the protocol.
+
+    In a privacy cell also the score from which an image counts as recovered, where it is not the usual one.
+    """
+    scored = [recovered_psnr] if cell.is_privacy and recovered_psnr != RECOVERED_PSNR else []
+    return digest(cell.content, data_digest, PROTOCOL_VERSION, *scored)
 
 
 def setting_hash(suite: Suite, data_digest: str) -> str:
@@ -188,6 +195,8 @@ def read(path: Path) -> Record:
         found = json.loads(text)
     except json.JSONDecodeError as error:
         raise BadInputError(f"{path} is not a record: invalid JSON in line {error.lineno}") from None
+    except (ValueError, RecursionError):
+        raise BadInputError(f"{path} is not a record: its JSON has a number too long or is nested too deeply") from None
     written = found.get("schema_version") if isinstance(found, dict) else None
     if isinstance(written, int) and written > SCHEMA_VERSION:
         raise BadInputError(
@@ -218,4 +227,4 @@ def write_whole(path: Path, content: bytes) -> None:
 def _slug(label: str) -> str:
     """A folder name from a row's label."""
     kept = "".join(char if char.isalnum() or char in "._-=" else "-" for char in label)
-    return "-".join(part for part in kept.split("-") if part)
+    return "-".join(part for part in kept.split("-") if part.strip("."))[:LONGEST_SLUG] or "row"

@@ -2,14 +2,16 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bench.cells import Outcome, Task, run_cell
 from bench.data import load
 from bench.errors import BadInputError
+from bench.models import MODELS
+from bench.names import unknown
 from bench.records import Record, Store, protocol_hash, setting_hash
 from bench.suite import Cell, Suite
 
@@ -33,12 +35,20 @@ def plan(suite: Suite, cells: list[Cell], store: Store, data_root: str | None, f
 
     A failed or diverged record counts as present: only `fresh` runs it again.
     """
-    digest = load(suite.federation.dataset, data_root).digest
-    setting = setting_hash(suite, digest)
+    for model in {cell.federation.model for cell in cells} - set(MODELS):
+        raise BadInputError(unknown("model", model, MODELS))
+    digests = {name: load(name, data_root).digest for name in {cell.federation.dataset for cell in cells}}
+    setting = setting_hash(suite, load(suite.federation.dataset, data_root).digest)
     found = Plan(tasks=[])
     for seed in suite.seeds:
         for cell in cells:
-            record = None if fresh else store.find(cell, seed, protocol_hash(cell, digest))
+            record = (
+                None
+                if fresh
+                else store.find(
+                    cell, seed, protocol_hash(cell, digests[cell.federation.dataset], suite.ranking.recovered_psnr)
+                )
+            )
             if record is not None:
                 found.present.append(record)
                 continue
@@ -72,7 +82,7 @@ def _parallel(tasks: list[Task], workers: int, announce: Announce) -> Iterator[O
     context.set_forkserver_preload(["bench.cells", "sklearn.datasets", "torchmetrics.functional.image"])
     waiting = iter(tasks)
     running: set[Future[Outcome]] = set()
-    with ProcessPoolExecutor(min(workers, len(tasks)), context) as pool:
+    with ProcessPoolExecutor(min(workers, len(tasks)), context, initializer=_end_with_the_driver) as pool:
         try:
             while True:
                 while len(running) < workers and (task := next(waiting, None)) is not None:
@@ -88,11 +98,18 @@ def _parallel(tasks: list[Task], workers: int, announce: Announce) -> Iterator[O
             raise
 
 
+def _end_with_the_driver() -> None:
+    """End this worker as soon as the driver has ended; the fork server, its parent, waits for its workers."""
+    driver = multiprocessing.parent_process()
+    assert driver is not None
+
+    def watch() -> None:
+        driver.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def default_workers() -> int:
     """One for every core that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def results_folder(results: Path | None) -> Path:
-    """Where records go: what the user said, or `results/` in the working directory."""
-    return results or Path("results")

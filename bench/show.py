@@ -33,7 +33,7 @@ def print_record(record: Record, path: Path) -> None:
         console.print(f"the attack's own loss: {record.trace[0]:.3g} at first, {min(record.trace):.3g} at best")
     for name in record.files.values():
         rows = "rows: the truth, the attack without a defense, the attack on this defense"
-        console.print(f"images: {escape(str(path.parent / name))} ({rows})")
+        console.print(f"images: {escape(str(path.parent / name))} ({rows})", soft_wrap=True)
     console.print(
         f"protocol {record.protocol}, data {record.data_digest}, "
         f"made {record.finished_at:%Y-%m-%d %H:%M} UTC with {_versions(record)}"
@@ -52,7 +52,7 @@ def _settings(record: Record) -> dict[str, str]:
     if cell.attack is not None:
         found["attack"] = f"{cell.attack.name} {_parameters(cell.attack.parameters)}"
     found["Byzantine clients"] = f"{cell.byzantine:.0%}" + (
-        "" if record.within_claim else ", beyond the defense's claim"
+        ", beyond the defense's claim" if record.within_claim is False else ""
     )
     if cell.is_privacy:
         found["targets"] = str(cell.targets)
@@ -73,7 +73,7 @@ def _claims(record: Record) -> dict[str, str]:
             value = (
                 f"none: {claim.reason}"
                 if claim.epsilon is None
-                else f"epsilon {claim.epsilon:.4g} at delta {claim.delta:g}"
+                else f"epsilon {claim.epsilon:.4g}" + ("" if claim.delta is None else f" at delta {claim.delta:g}")
             )
             found[kind] = f"{value}, {claim.unit} ({claim.source})"
     return found or {"claimed": "nothing"}

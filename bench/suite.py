@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,9 @@ from bench.names import unknown
 from bench.settings import FederationSettings
 
 Parameters = dict[str, Any]
+LENGTHS = {"local_epochs": "local_steps", "local_steps": "local_epochs"}
+"""How long a client trains in a round: each of the two takes the place of the other."""
+RECOVERED_PSNR = 20.0
 STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -129,7 +133,7 @@ class Ranking(BaseModel):
 
     model_config = STRICT
 
-    recovered_psnr: float = 20.0  # dB from which a reconstructed image counts as recovered
+    recovered_psnr: float = RECOVERED_PSNR  # dB from which a reconstructed image counts as recovered
 
 
 class Suite(BaseModel):
@@ -174,18 +178,29 @@ class Suite(BaseModel):
                     found += self._meetings(label, part, overrides, entry)
             for cell in found:
                 cells.setdefault(cell.hash, cell)
+        self._check_places(cells.values())
         return list(cells.values())
+
+    def _check_places(self, cells: Iterable[Cell]) -> None:
+        """Refuse two different cells in one place of a board."""
+        for place, count in Counter((cell.label, cell.column) for cell in cells).items():
+            if count > 1:
+                row, column = place
+                raise BadInputError(
+                    f"suite {self.name!r}: row {row!r} x {column!r} stands there twice: give a defense another label, "
+                    "or make an attack's parameter a list"
+                )
 
     def _rows(self, entry: DefenseEntry) -> Iterator[tuple[str, Part, Parameters]]:
         """(label, defense, federation overrides): one row, or one for every value of its sweeps."""
-        for point, swept in _sweep(entry.parameters):
+        for point, swept in _sweep(f"defense {entry.name!r}", entry.parameters):
             label = entry.label or entry.name
             if swept:
                 label += f" ({', '.join(f'{key}={point[key]}' for key in swept)})"
-            yield label, _part("defense", entry.name, point), entry.federation
+            yield label, make_part("defense", entry.name, point), entry.federation
 
     def _clean(self, label: str, defense: Part, overrides: Parameters) -> Cell:
-        return Cell(label=label, defense=defense, attack=None, federation=self._federation(overrides))
+        return Cell(label=label, defense=defense, attack=None, federation=self._federation(label, overrides))
 
     def _meetings(self, label: str, defense: Part, overrides: Parameters, entry: AttackEntry) -> Iterator[Cell]:
         from bench import registry
@@ -196,13 +211,13 @@ class Suite(BaseModel):
             raise BadInputError(f"suite {self.name!r}: attack {entry.name!r} needs byzantine, the fractions of clients")
         if not by_forging and entry.byzantine:
             raise BadInputError(f"suite {self.name!r}: attack {entry.name!r} forges nothing and takes no byzantine")
-        for point, swept in _sweep(entry.parameters):
-            attack = _part("attack", entry.name, point)
+        for point, swept in _sweep(f"attack {entry.name!r}", entry.parameters):
+            attack = make_part("attack", entry.name, point)
             sweep = ", ".join(f"{key}={point[key]}" for key in swept if key != "rho")
             if by_forging:
                 for b in entry.byzantine:
                     if b > 0:  # at b = 0 every such attack is the clean run
-                        settings = self._federation(overrides)
+                        settings = self._federation(label, overrides)
                         yield Cell(
                             label=label, defense=defense, attack=attack, federation=settings, byzantine=b, sweep=sweep
                         )
@@ -211,32 +226,43 @@ class Suite(BaseModel):
                     label=label,
                     defense=defense,
                     attack=attack,
-                    federation=self._federation({**overrides, **self.privacy.federation}),
+                    federation=self._federation(f"privacy of {label}", {**overrides, **self.privacy.federation}),
                     rho=attack.parameters.get("rho"),
                     targets=self.privacy.targets,
                     sweep=sweep,
                 )
 
-    def _federation(self, overrides: Parameters) -> FederationSettings:
+    def _federation(self, where: str, overrides: Parameters) -> FederationSettings:
         base = self.federation.model_dump()
-        for one, other in (("local_epochs", "local_steps"), ("local_steps", "local_epochs")):
+        for one, other in LENGTHS.items():
             if overrides.get(one) is not None:
                 base[other] = None
-        return FederationSettings(**{**base, **overrides})
+        try:
+            return FederationSettings(**{**base, **overrides})
+        except ValidationError as error:
+            raise BadInputError(f"suite {self.name!r}, {where}: {explain(error)}") from None
 
     def setting_content(self) -> Parameters:
         """What all cells of a board share: the federation and its privacy variant."""
-        return {"federation": self.federation.model_dump(mode="json"), "privacy": self.privacy.model_dump(mode="json")}
+        ranking = self.ranking.model_dump(exclude_defaults=True)
+        return {
+            "federation": self.federation.model_dump(mode="json"),
+            "privacy": self.privacy.model_dump(mode="json"),
+            **({"ranking": ranking} if ranking else {}),
+        }
 
 
-def _sweep(parameters: Parameters) -> Iterator[tuple[Parameters, list[str]]]:
+def _sweep(what: str, parameters: Parameters) -> Iterator[tuple[Parameters, list[str]]]:
     """Every point of the product of the lists among the parameters, and the names of those lists."""
     swept = [key for key, value in parameters.items() if isinstance(value, list)]
+    if empty := [key for key in swept if not parameters[key]]:
+        raise BadInputError(f"{what}: {empty[0]} is an empty list, a sweep over nothing")
     for values in itertools.product(*(parameters[key] for key in swept)):
         yield {**parameters, **dict(zip(swept, values, strict=True))}, swept
 
 
-def _part(kind: Literal["defense", "attack"], name: str, parameters: Parameters) -> Part:
+def make_part(kind: Literal["defense", "attack"], name: str, parameters: Parameters) -> Part:
+    """The part with all its parameters; `BadInputError` where they are not what its class takes."""
     from bench import registry
 
     cls = registry.get(kind, name)
@@ -290,8 +316,14 @@ def load(name_or_path: str, changes: Iterable[str] = ()) -> Suite:
         raise BadInputError(f"cannot read suite {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInputError(f"suite {path} is not valid TOML: {error}") from None
+    suite = _validated(content, path)
     for change in changes:
         _apply(content, change)
+        suite = _validated(content, path)
+    return suite
+
+
+def _validated(content: dict[str, Any], path: Path) -> Suite:
     try:
         return Suite(**content)
     except ValidationError as error:
@@ -308,9 +340,12 @@ def _apply(content: dict[str, Any], change: str) -> None:
         value = text
     table, dot, name = key.strip().rpartition(".")
     if not dot and name in FederationSettings.model_fields:
-        content.setdefault("federation", {})[name] = value
-        for entry in content.get("defense", []):
-            entry.get("federation", {}).pop(name, None)
+        federation = content["federation"]
+        if name in LENGTHS:
+            federation.pop(LENGTHS[name], None)
+        federation[name] = value
+        for entry, overruled in itertools.product(content["defense"], (name, LENGTHS.get(name, name))):
+            entry.get("federation", {}).pop(overruled, None)
     elif table in ("federation", "privacy", "ranking"):
         content.setdefault(table, {})[name] = value
     elif entries := [
@@ -318,5 +353,8 @@ def _apply(content: dict[str, Any], change: str) -> None:
     ]:
         for entry in entries:
             entry[name] = value
+    elif dot:
+        names = {entry["name"] for kind in ("defense", "attack") for entry in content[kind]}
+        raise BadInputError(unknown("defense, attack or table", table, {*names, "federation", "privacy", "ranking"}))
     else:
-        raise BadInputError(unknown("key to --set", key, FederationSettings.model_fields))
+        raise BadInputError(unknown("key to --set", key.strip(), FederationSettings.model_fields))

@@ -4,12 +4,14 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from bench.errors import BadInputError
 from bench.names import unknown
 from bench.settings import FederationSettings
+from bench.suite import explain, make_part
 from bench.suite import load as load_suite
 
 SEED = 1_000_003
@@ -38,6 +40,8 @@ def search(suite: str, defense: str, data_root: str | None, changes: Iterable[st
     grid = loaded.tune.get(defense)
     if grid is None:
         raise BadInputError(unknown(f"search grid in suite {loaded.name!r}", defense, loaded.tune))
+    if empty := [key for key, values in grid.items() if not values]:
+        raise BadInputError(f"search grid for {defense!r}: {empty[0]} is an empty list")
     torch.set_num_threads(loaded.threads)
     dataset = load(loaded.federation.dataset, data_root)
     clean = next(cell for cell in loaded.cells([defense]) if cell.attack is None)
@@ -46,13 +50,15 @@ def search(suite: str, defense: str, data_root: str | None, changes: Iterable[st
         point = dict(zip(grid, values, strict=True))
         settings = {key: value for key, value in point.items() if key in FederationSettings.model_fields}
         parameters = {key: value for key, value in point.items() if key not in settings}
-        cell = clean.model_copy(
-            update={
-                "federation": clean.federation.model_copy(update=settings),
-                "defense": clean.defense.model_copy(update={"parameters": clean.defense.parameters | parameters}),
-            }
-        )
-        trials.append(Trial(point, validation_accuracy(cell, SEED, dataset)))
+        try:
+            federation = FederationSettings(**clean.federation.model_dump() | settings)
+            part = make_part("defense", clean.defense.name, clean.defense.parameters | parameters)
+            cell = clean.model_copy(update={"federation": federation, "defense": part})
+            trials.append(Trial(point, validation_accuracy(cell, SEED, dataset)))
+        except ValidationError as error:
+            raise BadInputError(f"search grid for {defense!r}: {explain(error)}") from None
+        except ValueError as error:
+            raise BadInputError(f"search grid for {defense!r}: {error}") from None
     return sorted(trials, key=lambda trial: -trial.accuracy)
 
 

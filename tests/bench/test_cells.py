@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bench import cells, metrics, registry
+from attacks.sign_flip import SignFlip
+from bench import cells, metrics, registry, threat
 from bench.cells import Outcome, Task, run_cell
 from bench.data import Split, load
 from bench.federation import Federation
@@ -112,7 +113,7 @@ def test_the_curve_ends_with_the_last_round_whose_accuracy_is_the_records(eval_e
 
 def test_the_numbers_are_those_of_the_last_model_on_the_test_split() -> None:
     cell, dataset = make_cell({"name": "fedavg"}, SIGN_FLIP), load("digits")
-    federation = Federation(cell.federation, FedAvg(), dataset, 5, cells.build_attack(cell.attack), cell.byzantine)
+    federation = Federation(cell.federation, FedAvg(), dataset, 5, SignFlip(), cell.byzantine)
     for _ in federation.rounds():
         pass
     accuracy, loss = metrics.accuracy_and_loss(federation.model, federation.global_model, dataset.test)
@@ -161,7 +162,7 @@ def test_a_record_says_what_it_is() -> None:
     assert record.privacy.claimed.epsilon == 10.0
     assert record.privacy.composed is not None
     assert (record.cost.upload_bytes, record.cost.peer_bytes) == (650 * 4, 3 * 650 * 4)
-    assert record.cost.total_seconds >= record.cost.round_seconds * ROUNDS > 0
+    assert (record.cost.total_seconds or 0) >= (record.cost.round_seconds or 0) * ROUNDS > 0
 
 
 @pytest.mark.parametrize(("defense", "within"), [("fedavg", False), ("krum", True), ("median", True), ("rsa", True)])
@@ -449,10 +450,10 @@ def test_a_cell_gives_the_same_record_again(defense: str, attack: dict[str, Any]
 
 @pytest.fixture
 def _global_generators() -> Iterator[None]:
-    before = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state())  # noqa: NPY002
+    before = (random.getstate(), str(np.random.get_state()), torch.get_rng_state())  # noqa: NPY002
     yield
     assert random.getstate() == before[0]
-    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
+    assert str(np.random.get_state()) == before[1]  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), before[2])
 
 
@@ -476,7 +477,7 @@ def test_targets_colluders_and_data_do_not_depend_on_the_defense() -> None:
 
 def test_the_colluders_of_a_seed_are_the_same_under_every_defense(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[Tensor] = []
-    choose = cells.choose_colluders
+    choose = threat.choose_colluders
 
     def spy(num_clients: int, targets: Tensor, rho: float, generator: torch.Generator) -> Tensor:
         chosen.append(choose(num_clients, targets, rho, generator))
@@ -511,13 +512,17 @@ def test_the_byzantine_clients_of_a_seed_are_the_same_under_every_defense(monkey
 # ----------------------------------------------------------------------------------------------------------- validation
 
 
-def test_tuning_measures_the_last_model_on_the_validation_split() -> None:
-    cell, dataset = make_cell({"name": "fedavg"}, None), load("digits")
+@pytest.mark.parametrize(("rounds", "measured"), [(1, 1), (5, 1), (6, 2), (10, 2)])
+def test_tuning_measures_the_last_fifth_of_the_rounds_on_the_validation_split(rounds: int, measured: int) -> None:
+    cell, dataset = make_cell({"name": "fedavg"}, None, rounds=rounds, lr=0.01), load("digits")
     federation = Federation(cell.federation, FedAvg(), dataset, 2)
-    for _ in federation.rounds():
-        pass
-    expected = metrics.accuracy_and_loss(federation.model, federation.global_model, dataset.validation)[0]
-    assert cells.validation_accuracy(cell, 2, dataset) == expected
+    accuracies = [
+        metrics.accuracy_and_loss(federation.model, federation.global_model, dataset.validation)[0]
+        for _ in federation.rounds()
+    ]
+    expected = sum(accuracies[-measured:]) / measured
+    assert len(set(accuracies)) > 1 or rounds == 1
+    assert cells.validation_accuracy(cell, 2, dataset) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.usefixtures("_faulty")

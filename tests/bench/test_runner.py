@@ -1,6 +1,13 @@
 """The runner: what is missing runs and nothing else; the same records whatever runs beside them, in whatever order."""
 
+import contextlib
 import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +108,10 @@ def test_without_records_everything_is_missing(store: Store) -> None:
 
 
 def test_a_task_carries_what_its_record_needs(store: Store) -> None:
-    (task, *_) = plan(store, ranking={"recovered_psnr": 15.0}, threads=2, seeds=[9]).tasks
+    given: dict[str, Any] = {"ranking": {"recovered_psnr": 15.0}, "threads": 2, "seeds": [9]}
+    (task, *_) = plan(store, **given).tasks
     assert (task.suite, task.seed, task.threads, task.recovered_psnr) == ("tiny", 9, 2, 15.0)
-    assert task.setting == records.setting_hash(suite(), data.load("digits").digest)
+    assert task.setting == records.setting_hash(suite(**given), data.load("digits").digest)
 
 
 def test_with_all_records_nothing_is_missing(finished: Store) -> None:
@@ -181,7 +189,7 @@ def test_privacy_cells_on_a_data_set_of_their_own_are_found_again(
         return Source(pixels, rows % 3, (rows[:20], rows[20:25], rows[25:]), ("a", "b", "c"), white=16)
 
     monkeypatch.setitem(data.SPECS, "stripes", DatasetSpec("stripes", fewer))
-    asked = {"seeds": [0], "privacy": {**suite().privacy.model_dump(), "dataset": "stripes"}}
+    asked: dict[str, Any] = {"seeds": [0], "privacy": {**suite().privacy.model_dump(), "dataset": "stripes"}}
     assert {record.status for record in run(plan(store, **asked).tasks, store)} == {"ok"}
     assert plan(store, **asked).tasks == []
 
@@ -271,13 +279,73 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(store: Store) -> None:
     assert (again.tasks, len(again.present)) == ([], 12)  # a failed record is there: only `fresh` runs it again
 
 
+# ----------------------------------------------------------------------------------------------------------- processes
+
+ENDLESS = """
+name = "endless"
+title = "cells that never end"
+seeds = [0, 1]
+[federation]
+dataset = "digits"
+clients = 2
+rounds = 1000000000
+eval_every = 1000000000
+local_steps = 1
+lr = 0.1
+[[defense]]
+name = "fedavg"
+[[attack]]
+name = "dlg"
+"""
+
+
+def children(parent: int) -> list[int]:
+    """The processes that a process started and that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it may end while we look
+            state, of = path.read_text().rpartition(")")[2].split()[:2]
+            if int(of) == parent and state != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
+def is_running(process: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def comes_true(condition: Callable[[], bool], seconds: float = 40) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_workers_end_with_the_run_that_started_them(tmp_path: Path) -> None:
+    """However it ended: else they keep their cores and their memory, and nobody takes what they compute."""
+    (tmp_path / "endless.toml").write_text(ENDLESS)
+    command = [sys.executable, "-m", "bench", "run", "--suite", "endless.toml", "--workers", "2", "--quiet"]
+    main = subprocess.Popen(command, cwd=tmp_path)
+    workers: list[int] = []
+    try:
+        assert comes_true(lambda: sum(len(children(child)) for child in children(main.pid)) == 2)
+        workers = [worker for child in children(main.pid) for worker in children(child)]
+        main.kill()
+        main.wait()
+        assert comes_true(lambda: not any(map(is_running, workers)), seconds=15)
+    finally:
+        main.kill()
+        for worker in filter(is_running, workers):
+            os.kill(worker, signal.SIGKILL)
+
+
 # ------------------------------------------------------------------------------------------------------- small things
 
 
 def test_there_is_a_worker_for_a_core_at_least() -> None:
     assert runner.default_workers() >= 1
-
-
-@pytest.mark.parametrize(("given", "expected"), [(None, "results"), (Path("elsewhere"), "elsewhere")])
-def test_records_go_to_results_unless_told_otherwise(given: Path | None, expected: str) -> None:
-    assert runner.results_folder(given) == Path(expected)

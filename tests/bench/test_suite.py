@@ -279,6 +279,12 @@ def test_a_suite_that_counts_steps_can_be_set_to_epochs(small: Path) -> None:
     assert (settings.local_epochs, settings.local_steps) == (2, None)
 
 
+def test_steps_that_are_set_go_over_the_epochs_of_a_defense(small: Path) -> None:
+    small.write_text(SMALL.replace("batch_size = 9", "local_epochs = 4"))
+    settings = found(suite.load(str(small), ["local_steps=3"]).cells(), "krum", "clean").federation
+    assert (settings.local_epochs, settings.local_steps) == (None, 3)
+
+
 def test_the_score_of_a_recovered_image_can_be_set(small: Path) -> None:
     assert suite.load(str(small), ["ranking.recovered_psnr=15"]).ranking.recovered_psnr == 15
 
@@ -446,6 +452,7 @@ FAULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "a word where a table goes": ("[defense.federation]\nlr = 0.3", 'federation = "fast"', ("federation", "'fast'")),
     "no such ranking": ("[privacy]", "[ranking]\nspeed = 1\n[privacy]", ("ranking.speed", "1")),
     "a sweep over nothing": ("num_selected = 2", "num_selected = []", ("krum", "num_selected")),
+    "a column twice": ('name = "dlg"', 'name = "dlg"\n[[attack]]\nname = "dlg"\nstarts = 9', ("dlg", "twice|list")),
     "a row twice": ('name = "fedavg"', 'name = "krum"', ("krum", "twice|label")),
 }
 

@@ -176,7 +176,8 @@ def test_all_defenses_of_a_full_suite_have_the_same_budget(name: str) -> None:
     loaded = suite.load(name)
     assert set(loaded.tune) == {entry.name for entry in loaded.defense}
     sizes = {defense: math.prod(map(len, grid.values())) for defense, grid in loaded.tune.items()}
-    assert set(sizes.values()) == {12}
+    assert len(set(sizes.values())) == 1
+    assert min(sizes.values()) >= 6
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist"])
