@@ -96,5 +96,8 @@ def _broken_by(row: str, columns: list[str], accuracy: Estimates, best_clean: fl
 
 def _leaks(row: str, columns: list[str], recovered: Estimates) -> list[str]:
     """One line with the columns in which the row leaks, or none."""
-    leaking = [column for column in columns if recovered.get((row, column), MISSING).mean >= LEAKING_SHARE]
+    tried = [column for column in columns if (row, column) in recovered]
+    leaking = [column for column in tried if recovered[row, column].mean >= LEAKING_SHARE]
+    if len(leaking) > 1 and leaking == tried:
+        return ["leaks to every privacy attack"]
     return [f"leaks to {', '.join(leaking)}"] if leaking else []

@@ -124,6 +124,13 @@ def test_a_leak_is_one_image_in_ten(make, make_leak, make_boards, table, recover
     assert board.cell("a", "what breaks it") == breaks
 
 
+@pytest.mark.parametrize(("second", "breaks"), [(1.0, "leaks to every privacy attack"), (0.0, "leaks to dlg")])
+def test_a_row_that_leaks_everywhere_says_so_in_a_word(make, make_leak, make_boards, table, second, breaks):
+    leaks = [make_leak("a", recovered=1.0), make_leak("a", "collusion", recovered=second, rho=1.0)]
+    board = table(make_boards([make("a"), *leaks]), "overall")
+    assert board.cell("a", "what breaks it") == breaks
+
+
 @pytest.mark.parametrize(("attacked", "breaks"), [(0.39, "sign_flip b=0.2"), (0.4, "nothing here")])
 def test_an_attack_breaks_what_it_more_than_halves(make, make_boards, table, attacked, breaks):
     board = table(make_boards([make("a", accuracy=0.8), make("a", "sign_flip", accuracy=attacked)]), "overall")
