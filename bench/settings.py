@@ -6,7 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class FederationSettings(BaseModel):
-    """Data, model, clients and local training; a defense's tuned values override single entries."""
+    """Data, model, clients and local training; a defense's tuned values override single entries.
+
+    `alpha` is the concentration of Hsu et al. 2019, Dir(alpha * class frequencies); public code that draws from
+    Dir(a, a, ...) over C classes has alpha = a * C.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
