@@ -1,0 +1,78 @@
+"""What a model is to the engine: a function of a flat parameter vector, and its clients' gradients."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+class Model(ABC):
+    """A classifier of images of `input_shape` (C, H, W) into `num_classes`, its parameters one flat vector `(d,)`."""
+
+    name: ClassVar[str]
+
+    def __init__(self, input_shape: Shape, num_classes: int) -> None:
+        self.input_shape = input_shape
+        self.num_classes = num_classes
+        self.shapes: list[Shape] = []
+
+    @property
+    def dim(self) -> int:
+        """d, the number of parameters."""
+        return sum(math.prod(shape) for shape in self.shapes)
+
+    def class_errors(self, gradients: Tensor) -> Tensor:
+        """`(T, classes)` proportional to p - y, from one sample's gradients `(T, d)` each: negative at the label alone.
+
+        The last layer's bias has the gradient p - y; its weights have (p - y) times features that a hidden layer leaves
+        non-negative (ReLU, sigmoid), so their sum over the features says the same, with more votes.
+        """
+        *_, weight, bias = self.split(gradients)
+        return bias if len(self.shapes) == 2 else weight.sum(dim=-1) + bias
+
+    def split(self, params: Tensor) -> list[Tensor]:
+        """Views of the flat parameters `(..., d)`, one a layer tensor: `(..., *shape)`."""
+        sizes = [math.prod(shape) for shape in self.shapes]
+        parts = params.split(sizes, dim=-1)
+        return [part.unflatten(-1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    @abstractmethod
+    def initial(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Initial parameters `(d,)`."""
+
+    @abstractmethod
+    def logits(self, params: Tensor, x: Tensor) -> Tensor:
+        """Logits `(B, classes)` of images `(B, C, H, W)` under one model `(d,)`."""
+
+    @abstractmethod
+    def gradients(self, params: Tensor, x: Tensor, targets: Tensor) -> Tensor:
+        """Gradients `(m, d)` of each client's mean cross-entropy.
+
+        params `(d,)` or `(m, d)`; x `(m, B, C, H, W)`; targets `(m, B, classes)`, probabilities (one-hot or soft).
+        """
+
+    def descend_(self, params: Tensor, x: Tensor, targets: Tensor, lr: float) -> None:
+        """One SGD step of every client, in place: `params (m, d) -= lr * gradients`."""
+        params.sub_(self.gradients(params, x, targets), alpha=lr)
+
+
+def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
+    """Targets `(..., classes)` from labels `(...)`."""
+    return F.one_hot(labels, num_classes).to(dtype)
+
+
+def uniform_initial(
+    shapes: Sequence[Shape], bounds: Sequence[float], generator: torch.Generator, dtype: torch.dtype
+) -> Tensor:
+    """One flat vector, each tensor uniform in [-bound, bound]."""
+    parts = [
+        (2 * torch.rand(math.prod(shape), generator=generator, device=generator.device, dtype=dtype) - 1) * bound
+        for shape, bound in zip(shapes, bounds, strict=True)
+    ]
+    return torch.cat(parts)
