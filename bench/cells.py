@@ -140,7 +140,7 @@ def _training(task: Task, dataset: Dataset) -> Findings:
     accuracy, loss = 0.0, 0.0
     for index in range(cell.federation.rounds):
         before = time.perf_counter()
-        federation.play()
+        federation.advance()
         seconds += time.perf_counter() - before
         if not bool(torch.isfinite(federation.global_model).all()):
             raise DivergedError(f"the global model is not finite after round {index + 1}")
@@ -164,7 +164,8 @@ def validation_accuracy(cell: Cell, seed: int, dataset: Dataset) -> float:
     federation = Federation(cell.federation, build_defense(cell), dataset, seed)
     last = -(-cell.federation.rounds // 5)
     accuracies = []
-    for index, _ in enumerate(federation.rounds()):
+    for index in range(cell.federation.rounds):
+        federation.advance()
         if not bool(torch.isfinite(federation.global_model).all()):
             return 0.0
         if index >= cell.federation.rounds - last:
@@ -270,7 +271,7 @@ def _residual_noise_ratio(
     if variance is None:
         return None
     rows = torch.searchsorted(last.participants, view.targets)
-    update = clip(last.local_models[rows] - last.broadcast, defense.clip_norm())
+    update = clip(last.updates[rows], defense.clip_norm())
     message = update / setting.participants if defense.weighted else update
     return float((result.estimate - message).square().mean() / variance)
 

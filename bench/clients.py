@@ -1,4 +1,4 @@
-"""Local training: all clients of a round as one batched computation, in chunks that stay in cache and under a bound.
+"""Local training: all clients of a round as one batched computation, in blocks that stay in cache and under a bound.
 
 A client's shard lies in random order, drawn once with the partition. A round's batches are windows over that order,
 which is taken as a circle, from a random start that all clients of the round share: every sample is equally likely, an
@@ -14,8 +14,8 @@ from torch import Tensor
 from bench.errors import require
 from bench.models import Model, one_hot
 
-CHUNK_BYTES = 8 * 2**20
-"""What a chunk of clients may take for its models, gradients and batch together: about a core's share of the cache."""
+BLOCK_BYTES = 16 * 2**20
+"""What the models, gradients and batch of a block of clients may take: it should stay in the last-level cache."""
 
 RESIDENT_BYTES = 2 * 2**30
 """Shards larger than this are gathered batch by batch from the data set instead of being held client by client."""
@@ -59,10 +59,10 @@ class Shards:
         self.num_classes = num_classes
         self.sample_numel = x[0].numel()
         self._rows = torch.cat([indices, indices[:, : min(batch_size, indices.shape[1]) - 1]], dim=1)
-        self._x, self._y = x, y
+        self._x, self._targets = x, one_hot(y, num_classes, x.dtype)
         self._resident = self._rows.numel() * self.sample_numel * x.element_size() <= RESIDENT_BYTES
         if self._resident:
-            self._x, self._y = x[self._rows], y[self._rows]
+            self._x, self._targets = x[self._rows], self._targets[self._rows]
 
     @property
     def num_clients(self) -> int:
@@ -74,44 +74,53 @@ class Shards:
         return self.indices.shape[1]
 
     def window(self, clients: slice | Tensor, start: int, size: int) -> tuple[Tensor, Tensor]:
-        """Inputs `(m, size, C, H, W)` and labels `(m, size)` of a batch of these clients, `start` on their circle."""
+        """Inputs `(m, size, C, H, W)` and one-hot targets `(m, size, classes)` of a batch, `start` on their circle."""
         at = slice(start, start + size)
         if self._resident:
-            return self._x[clients, at], self._y[clients, at]
+            return self._x[clients, at], self._targets[clients, at]
         rows = self._rows[clients, at]
-        return self._x[rows], self._y[rows]
+        return self._x[rows], self._targets[rows]
 
 
-def chunks(
+def blocks_of(
     model: Model, shards: Shards, clients: Tensor, batch_size: int, element_size: int
 ) -> Iterator[tuple[slice, slice | Tensor]]:
-    """(rows of the round, clients in the shards) of each chunk; all clients in order are slices, without a gather."""
+    """(rows of the round, clients in the shards) of each block; all clients in order are slices, without a gather."""
     bytes_per_client = element_size * (3 * model.dim + 2 * batch_size * shards.sample_numel)
-    step = max(1, CHUNK_BYTES // bytes_per_client)
+    step = max(1, BLOCK_BYTES // bytes_per_client)
     everyone = len(clients) == shards.num_clients and bool((clients == torch.arange(len(clients))).all())
     for start in range(0, len(clients), step):
         rows = slice(start, min(start + step, len(clients)))
         yield rows, rows if everyone else clients[rows]
 
 
-def local_sgd(
+def sgd_blocks(
     model: Model,
     global_model: Tensor,
     shards: Shards,
     clients: Tensor,
     windows: Sequence[tuple[int, int]],
     lr: float,
-) -> Tensor:
-    """Plain local SGD from the global model `(d,)`: the clients' models `(m, d)` after the batches of `windows`."""
-    models = global_model.repeat(len(clients), 1)
-    for rows, members in chunks(model, shards, clients, windows[0][1], models.element_size()):
-        for start, size in windows:
-            x, y = shards.window(members, start, size)
-            model.descend_(models[rows], x, one_hot(y, shards.num_classes, models.dtype), lr)
-    return models
+    out: Tensor | None = None,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Plain local SGD from the global model `(d,)`, block by block: rows of the round, their updates `(c, d)`.
+
+    The updates stand in `out (m, d)` where it is given; else the next block overwrites them.
+    """
+    scratch = _Scratch(global_model)
+    for rows, members in blocks_of(model, shards, clients, windows[0][1], global_model.element_size()):
+        updates = scratch.rows(rows.stop - rows.start) if out is None else out[rows]
+        (start, size), *rest = windows
+        model.update(global_model, *shards.window(members, start, size), lr, out=updates)
+        if rest:
+            models = updates.add_(global_model)
+            for start, size in rest:
+                model.descend_(models, *shards.window(members, start, size), lr)
+            models.sub_(global_model)
+        yield rows, updates
 
 
-def rsa_step_(
+def rsa_blocks(
     model: Model,
     personal: Tensor,
     global_model: Tensor,
@@ -120,18 +129,36 @@ def rsa_step_(
     windows: Sequence[tuple[int, int]],
     lr: float,
     penalty: float,
-) -> None:
-    """RSA's step on the models `(n, d)` that the clients keep, in place (DPBFL paper, eq. 3; eq. 9 is the same step).
+    out: Tensor | None = None,
+) -> Iterator[tuple[slice, Tensor]]:
+    """RSA on the models `(n, d)` that the clients keep: what each is away from the global one, and then its step.
 
-    w_i <- w_i - lr * (grad L(w_i) + penalty * sign(w_i - w_0)), once a batch, the signs those of the model that the
-    step starts from.
+    Yields rows of the round and their w_i - w_0 `(c, d)`, as `sgd_blocks` does. When the consumer asks for the next
+    block, the step of this one is taken in place (DPBFL paper, eq. 3; eq. 9 is the same step):
+    w_i <- w_i - lr * (grad L(w_i) + penalty * sign(w_i - w_0)), once a batch, from the signs that it starts with.
     """
-    for _, members in chunks(model, shards, clients, windows[0][1], personal.element_size()):
-        models = personal[members]
-        for start, size in windows:
-            x, y = shards.window(members, start, size)
-            pull = torch.sign(models - global_model).mul_(lr * penalty)
-            model.descend_(models, x, one_hot(y, shards.num_classes, models.dtype), lr)
-            models -= pull
+    scratch = _Scratch(global_model)
+    for rows, members in blocks_of(model, shards, clients, windows[0][1], personal.element_size()):
+        models, away = personal[members], scratch.rows(rows.stop - rows.start)
+        torch.sub(models, global_model, out=away)
+        yield rows, away if out is None else out[rows].copy_(away)
+        for step, at in enumerate(windows):
+            if step:
+                torch.sub(models, global_model, out=away)
+            model.descend_(models, *shards.window(members, *at), lr)
+            models.sub_(away.sign_(), alpha=lr * penalty)
         if not isinstance(members, slice):
             personal[members] = models
+
+
+class _Scratch:
+    """One block's worth of rows `(c, d)` like a model, allocated once: fresh pages cost more than the arithmetic."""
+
+    def __init__(self, like: Tensor) -> None:
+        self._like = like
+        self._rows = like.new_empty(0, len(like))
+
+    def rows(self, count: int) -> Tensor:
+        if len(self._rows) < count:
+            self._rows = self._like.new_empty(count, len(self._like))
+        return self._rows[:count]

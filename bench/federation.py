@@ -1,16 +1,18 @@
 """One round, and the loop over rounds: broadcast, local training, upload, forging, channel, aggregation."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from bench import models, rng
-from bench.clients import Plan, Shards, local_sgd, rsa_step_
+from bench.clients import Plan, Shards, rsa_blocks, sgd_blocks
 from bench.data import Dataset
 from bench.partition import partition
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, Setting
 from bench.settings import FederationSettings
+from bench.sums import SumDefense, plays_in_sums
 from bench.threat import ByzantineAttack, ByzantineView, PublicFacts, RoundTranscript, sanitize
 
 
@@ -62,6 +64,11 @@ class Federation:
         defense.start(self.setting)
         self.global_model = self.model.initial(rng.generator(seed, "initial"), self.dtype)
         self.kept = self.global_model.repeat(settings.clients, 1) if defense.keeps_models else None
+        self.velocity = torch.zeros(settings.clients, self.model.dim, dtype=self.dtype) if settings.momentum else None
+        if defense.keeps_models and settings.momentum:
+            raise ValueError(
+                f"momentum is {settings.momentum:g}, but must be 0 under {defense.name}: its clients keep models"
+            )
         self.round = 0
         self.rejected = 0  # forged entries that the alphabet or finiteness did not allow
 
@@ -72,27 +79,60 @@ class Federation:
 
     def play(self) -> RoundTranscript:
         """Play one round and return all that happened in it."""
-        index, broadcast = self.round, self.global_model
+        return self._play_messages(self._choose_participants(), keep=True)
+
+    def advance(self) -> None:
+        """Play one round for its model alone, in sums of messages where those suffice."""
         participants = self._choose_participants()
-        weights = torch.full((len(participants),), 1 / len(participants), dtype=self.dtype)  # equal shards: p_k = 1 / m
-        local_models = self._local_models(participants)
-        local = LocalRound(
-            index, participants, self.setting, broadcast, local_models, weights, self._generator("noise")
-        )
+        omniscient = self.attack is not None and self.attack.omniscient
+        if self.settings.messages == "always" or omniscient or not plays_in_sums(self.defense, self.setting):
+            self._play_messages(participants, keep=False)
+        else:
+            self._play_sums(participants)
+
+    def _play_messages(self, participants: Tensor, keep: bool) -> RoundTranscript:
+        """Every message is there: `keep` says whether the transcript's updates must stay as they were trained."""
+        updates = torch.empty(len(participants), self.model.dim, dtype=self.dtype)
+        for _ in self._train(participants, updates):
+            pass
+        local = self._local_round(participants, updates, self._weights(len(participants)), self._generator("noise"))
         upload = self.defense.upload(local)
-        messages = self._forge(upload.messages, local)
+        kept = keep and self.attack is not None  # messages may be the updates themselves
+        messages = self._forge(upload.messages.clone() if kept else upload.messages, local)
         delivered = self.defense.deliver(messages, self._generator("channel"))
-        arrived = weights if delivered.senders is None else weights[delivered.senders]
-        server = ServerRound(index, self.setting, broadcast, arrived, self._generator("server"))
-        self.global_model = self.defense.aggregate(delivered, server)
-        if self.global_model.shape != broadcast.shape:
-            got, wanted = tuple(self.global_model.shape), tuple(broadcast.shape)
+        arrived = local.weights if delivered.senders is None else local.weights[delivered.senders]
+        broadcast = self.global_model
+        self._finish(self.defense.aggregate(delivered, self._server_round(arrived)))
+        return RoundTranscript(self.round - 1, broadcast, participants, messages, delivered, upload.peers, updates)
+
+    def _play_sums(self, participants: Tensor) -> None:
+        """Blocks of clients are trained and summed; Byzantine ones forge together at the end."""
+        defense = self.defense
+        assert isinstance(defense, SumDefense)
+        forging = self._is_forging(participants)
+        weights, noise = self._weights(len(participants)), self._generator("noise")
+        parts, own = [], []
+        for rows, updates in self._train(participants):
+            local = self._local_round(participants[rows], updates, weights[rows], noise)
+            forgers = forging[rows].nonzero()[:, 0]
+            if len(forgers):
+                own.append(self._own_message(updates.index_select(0, forgers)))
+                local = _only(local, (~forging[rows]).nonzero()[:, 0])
+            parts.append(defense.summary(local))
+        honest = len(participants) - int(forging.sum())
+        total = defense.drawn_sum(torch.stack(parts).sum(dim=0), honest, self.setting, noise)
+        if own:
+            forged = self._forged(torch.cat(own), weights[forging], None)
+            total = total + defense.add_up(forged, weights[forging])
+        self._finish(defense.step(total, self._server_round(weights)))
+
+    def _finish(self, model: Tensor) -> None:
+        """The next round starts from this model `(d,)`."""
+        if model.shape != self.global_model.shape:
+            got, wanted = tuple(model.shape), tuple(self.global_model.shape)
             raise ValueError(f"{self.defense.name}.aggregate returned shape {got}, not {wanted}")
-        transcript = RoundTranscript(index, broadcast, participants, messages, delivered, upload.peers, local_models)
-        if self.kept is not None:
-            self._step_kept(participants, broadcast)
+        self.global_model = model
         self.round += 1
-        return transcript
 
     def facts(self, mean: Tensor, std: Tensor) -> PublicFacts:
         """What everybody knows of this federation; `mean` and `std` are those of the images."""
@@ -120,43 +160,82 @@ class Federation:
             return torch.arange(n)
         return torch.randperm(n, generator=self._generator("participants"))[:m].sort().values
 
-    def _local_models(self, participants: Tensor) -> Tensor:
-        """`(m, d)`: trained from the broadcast, or, under RSA, the kept models before this round's step."""
-        if self.kept is not None:
-            return self.kept[participants]  # a copy: the step at the round's end is in place
-        windows = self.plan.windows(self.shards.size, self._generator("batches"))
-        lr = self.setting.learning_rate(self.round)
-        return local_sgd(self.model, self.global_model, self.shards, participants, windows, lr)
+    def _train(self, participants: Tensor, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Rows and updates `(c, d)` of the round, block by block, in `out (m, d)` where it is given.
 
-    def _step_kept(self, participants: Tensor, broadcast: Tensor) -> None:
-        assert self.kept is not None
+        Under RSA an update is what the kept model is away from the broadcast before this round's step.
+        """
         windows = self.plan.windows(self.shards.size, self._generator("batches"))
         lr = self.setting.learning_rate(self.round)
-        penalty: float = getattr(self.defense, "penalty")  # noqa: B009  every defense that keeps models has one
-        rsa_step_(self.model, self.kept, broadcast, self.shards, participants, windows, lr, penalty)
+        where = (self.global_model, self.shards, participants, windows, lr)
+        if self.kept is not None:
+            penalty: float = getattr(self.defense, "penalty")  # noqa: B009  every defense that keeps models has one
+            yield from rsa_blocks(self.model, self.kept, *where, penalty, out)
+            return
+        for rows, updates in sgd_blocks(self.model, *where, out):
+            if self.velocity is not None:
+                self._gather_speed(participants[rows], updates)
+            yield rows, updates
+
+    def _gather_speed(self, clients: Tensor, updates: Tensor) -> None:
+        """Client momentum (Karimireddy et al. 2021, algorithm 2): v <- beta v + (1 - beta) update, which is sent."""
+        assert self.velocity is not None
+        beta = self.settings.momentum
+        velocity = self.velocity[clients].mul_(beta).add_(updates, alpha=1 - beta)
+        self.velocity[clients] = velocity
+        updates.copy_(velocity)
+
+    def _weights(self, num_participants: int) -> Tensor:
+        """p_k `(m,)`: shards are equally large, so each is 1 / m."""
+        return torch.full((num_participants,), 1 / num_participants, dtype=self.dtype)
+
+    def _local_round(self, clients: Tensor, updates: Tensor, weights: Tensor, noise: torch.Generator) -> LocalRound:
+        return LocalRound(self.round, clients, self.setting, self.global_model, updates, weights, noise)
+
+    def _server_round(self, weights: Tensor) -> ServerRound:
+        return ServerRound(self.round, self.setting, self.global_model, weights, self._generator("server"))
+
+    def _is_forging(self, participants: Tensor) -> Tensor:
+        """`(m,)` bool: who of the round sends what the attack makes."""
+        forging = self.is_byzantine[participants]
+        return forging if self.attack is not None else torch.zeros_like(forging)
+
+    def _own_message(self, updates: Tensor) -> Tensor:
+        """What Byzantine clients would send of these updates without noise: the update, or its signs."""
+        ternary = self.defense.alphabet is Alphabet.TERNARY
+        return torch.sign(-updates).to(torch.int8) if ternary else updates
 
     def _forge(self, messages: Tensor, local: LocalRound) -> Tensor:
-        """The messages with the Byzantine rows replaced by what the attack makes of what it may see."""
-        rows = self.is_byzantine[local.clients]
-        if self.attack is None or not bool(rows.any()):
+        """The messages with the Byzantine rows replaced, in place, by what the attack makes of what it may see."""
+        rows = self._is_forging(local.clients)
+        if not bool(rows.any()):
             return messages
-        update = local.local_models[rows] - local.global_model
-        ternary = self.defense.alphabet is Alphabet.TERNARY
-        p_k = local.weights.unsqueeze(1) if self.defense.weighted else torch.ones_like(local.weights).unsqueeze(1)
-        view = ByzantineView(
-            own=torch.sign(-update).to(torch.int8) if ternary else update,
-            honest=messages[~rows] / p_k[~rows] if self.attack.omniscient else None,
-            broadcast=local.global_model,
-            alphabet=self.defense.alphabet,
-            generator=self._generator("forge"),
-        )
-        forged = self.attack.forge(view)
-        if forged.shape != update.shape:
-            raise ValueError(
-                f"{self.attack.name}.forge returned shape {tuple(forged.shape)}, not {tuple(update.shape)}"
-            )
-        forged, rejected = sanitize(forged if ternary else forged.to(messages.dtype), self.defense.alphabet)
-        self.rejected += rejected
-        messages = messages.clone()
-        messages[rows] = forged if ternary else forged * p_k[rows]
+        assert self.attack is not None
+        own = self._own_message(local.updates[rows])
+        honest = None
+        if self.attack.omniscient:
+            honest = messages[~rows] / self._shares(local.weights[~rows])
+        messages[rows] = self._forged(own, local.weights[rows], honest)
         return messages
+
+    def _forged(self, own: Tensor, weights: Tensor, honest: Tensor | None) -> Tensor:
+        """The Byzantine clients' messages `(f, d)`, made sendable; p_k is the engine's to apply."""
+        assert self.attack is not None
+        ternary = self.defense.alphabet is Alphabet.TERNARY
+        view = ByzantineView(own, honest, self.global_model, self.defense.alphabet, self._generator("forge"))
+        forged = self.attack.forge(view)
+        if forged.shape != own.shape:
+            raise ValueError(f"{self.attack.name}.forge returned shape {tuple(forged.shape)}, not {tuple(own.shape)}")
+        forged, rejected = sanitize(forged if ternary else forged.to(self.dtype), self.defense.alphabet)
+        self.rejected += rejected
+        return forged * self._shares(weights) if self.defense.weighted else forged
+
+    def _shares(self, weights: Tensor) -> Tensor:
+        """`(k, 1)`: what a message of these clients carries of p_k."""
+        return (weights if self.defense.weighted else torch.ones_like(weights)).unsqueeze(1)
+
+
+def _only(local: LocalRound, rows: Tensor) -> LocalRound:
+    """The clients at the places `rows (k,)` of a block alone."""
+    updates = local.updates.index_select(0, rows)
+    return replace(local, clients=local.clients[rows], updates=updates, weights=local.weights[rows])

@@ -59,13 +59,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class LocalRound:
-    """The clients' side of a round: their names `(m,)`, broadcast `(d,)`, local models `(m, d)`, weights p_k `(m,)`."""
+    """The clients' side of a round: names `(m,)`, broadcast `(d,)`, updates w_k - w_t `(m, d)`, weights p_k `(m,)`."""
 
     index: int
     clients: Tensor
     setting: Setting
     global_model: Tensor
-    local_models: Tensor
+    updates: Tensor
     weights: Tensor
     generator: torch.Generator
 
@@ -114,12 +114,6 @@ class Delivered:
         """`(k, d)` as the server sees them; a shuffler's permutation is drawn when somebody looks."""
         return self.rows if self.mix is None else self.mix(self.rows)
 
-    def total(self) -> Tensor:
-        """The sum over the rows `(d,)`, which no permutation of them changes; exact for ternary messages."""
-        if self.rows.dtype == torch.int8:
-            return self.rows.sum(dim=0, dtype=torch.int32)
-        return self.rows.sum(dim=0)
-
 
 class Defense(BaseModel, ABC):
     """Base of all defenses; fields are the parameters, with the paper's defaults where it gives them.
@@ -140,7 +134,7 @@ class Defense(BaseModel, ABC):
 
     def upload(self, local: LocalRound) -> Upload:
         """The messages `(m, d)`; by default the plain updates."""
-        return Upload(local.local_models - local.global_model)
+        return Upload(local.updates)
 
     def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
         """What reaches the server of `messages (m, d)`; by default all, each linked to its sender."""
@@ -194,4 +188,9 @@ def clip(updates: Tensor, norm: float | None) -> Tensor:
 def check_messages(messages: Tensor, argument: str = "messages") -> None:
     """Raise `ValueError` unless `messages` is a finite, non-empty matrix `(n, d)` with a message a row."""
     require(messages.dim() == 2 and messages.numel() > 0, argument, tuple(messages.shape), "a non-empty (n, d) tensor")
-    require(bool(torch.isfinite(messages).all()), argument, "not finite", "finite numbers")
+    require(all_finite(messages), argument, "not finite", "finite numbers")
+
+
+def all_finite(values: Tensor) -> bool:
+    """Whether no entry is infinite or not a number; one pass, since such an entry makes any sum with it one too."""
+    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())

@@ -6,6 +6,8 @@ coordinate over all clients. A rule's own file holds nothing but its idea.
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -15,6 +17,9 @@ from bench.protocol import Defense, Delivered, ServerRound, check_messages
 
 GRAM_BLOCK = 4096
 """Coordinates whose products are added up in float32 before the sum goes on in float64."""
+
+GRAM_ROWS = 128
+"""Rows whose products are taken at a time, with themselves and the rows before them: the other half is the mirror."""
 
 CANCELLATION = 1e-3
 """Below this share of the norms, a squared distance from float32 products is not trusted."""
@@ -44,24 +49,29 @@ def gram_matrix(messages: Tensor) -> Tensor:
     close, seen from a mean that one long row has carried off) or a square overflows, everything is taken again in
     float64 about the coordinate-wise median, which no minority can move far from the rest.
     """
-    gram = _block_products(messages - messages.mean(dim=0))
+    gram = _block_products(messages, messages.mean(dim=0))
     norms = gram.diagonal()
     apart = squared_distances(gram, diagonal=math.inf) >= CANCELLATION * (norms[:, None] + norms[None, :])
     close = (~apart).triu(1).nonzero()
     if len(close) > len(messages) // 2 or not bool(torch.isfinite(gram).all()):
         exact = messages.double()
-        return _block_products(exact - exact.median(dim=0).values)
+        return _block_products(exact, exact.median(dim=0).values)
     i, j = close.unbind(dim=1)
     distances = (messages[i].double() - messages[j].double()).square().sum(dim=1)
     gram[i, j] = gram[j, i] = (norms[i] + norms[j] - distances) / 2
     return gram
 
 
-def _block_products(centred: Tensor) -> Tensor:
-    gram = torch.zeros(len(centred), len(centred), dtype=torch.float64, device=centred.device)
-    for block in centred.split(GRAM_BLOCK, dim=1):
-        gram += block @ block.mT
-    return gram
+def _block_products(messages: Tensor, centre: Tensor) -> Tensor:
+    n, d = messages.shape
+    gram = torch.zeros(n, n, dtype=torch.float64, device=messages.device)
+    for start in range(0, d, GRAM_BLOCK):
+        columns = slice(start, start + GRAM_BLOCK)
+        block = messages[:, columns] - centre[columns]
+        for row in range(0, n, GRAM_ROWS):
+            upto = min(row + GRAM_ROWS, n)
+            gram[row:upto, :upto] += block[row:upto] @ block[:upto].mT
+    return gram.tril() + gram.tril(-1).mT
 
 
 def squared_distances(gram: Tensor, diagonal: float = 0.0) -> Tensor:
@@ -69,6 +79,14 @@ def squared_distances(gram: Tensor, diagonal: float = 0.0) -> Tensor:
     norms = gram.diagonal()
     distances = (norms[:, None] + norms[None, :] - 2 * gram).clamp_(min=0)
     return distances.fill_diagonal_(diagonal)
+
+
+def sum_of_smallest(values: Tensor, count: int) -> Tensor:
+    """The sum `(n,)` of the `count` smallest values in each row of `(n, k)`; infinite ones count last."""
+    if count == 0:
+        return values.new_zeros(len(values))
+    ordered = np.partition(values.cpu().numpy(), count - 1, axis=1)
+    return torch.from_numpy(ordered[:, :count].sum(axis=1)).to(values.device)
 
 
 def mean_of(rows: Tensor, num_rows: int) -> Tensor:
@@ -105,11 +123,40 @@ class CoordinateRule(Defense):
         ranks = self.ranks(num_messages)
         result = np.empty(dim, dtype=values.dtype)
         step = max(1, COORDINATE_BLOCK_BYTES // (num_messages * values.itemsize))
-        for start in range(0, dim, step):
+
+        def reduce_block(start: int) -> None:
             block = np.array(values[:, start : start + step].T, order="C")  # a copy: it is sorted in place
             if ranks is None:
                 block.sort(axis=1)
             else:
-                block.partition(ranks, axis=1)
+                _place(block, ranks)
             result[start : start + step] = self.reduce(block, num_byzantine)
+
+        _on_all_threads(reduce_block, range(0, dim, step))
         return torch.from_numpy(result).to(messages.device)
+
+
+def _place(block: np.ndarray, ranks: Iterable[int]) -> None:
+    """Put the order statistics of `ranks` at their sorted places in each row of `block (b, n)`.
+
+    From the highest down, one at a time: numpy's fast selection takes a single rank.
+    """
+    end = block.shape[1]
+    for rank in sorted(set(ranks), reverse=True):
+        if rank == end - 1 and end < block.shape[1]:
+            block[:, rank] = block[:, :end].max(axis=1)  # what was there is smaller, and nobody reads it
+        else:
+            block[:, :end].partition(rank, axis=1)
+        end = rank
+
+
+def _on_all_threads(work: Callable[[int], None], items: Iterable[int]) -> None:
+    """Do the work on as many threads as torch may use; numpy lets go of the interpreter's lock while it sorts."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        for item in items:
+            work(item)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, items):
+            pass

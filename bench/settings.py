@@ -28,11 +28,13 @@ class FederationSettings(BaseModel):
     batch_size: int = Field(default=32, ge=1)
     lr: float = Field(gt=0)
     lr_decay: float | None = Field(default=None, gt=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)  # of each client: it sends the running mean of its updates
     assumed_byzantine: float = Field(default=0.4, ge=0, lt=1)
     oracle_f: bool = False
     delta: float = Field(default=1e-6, gt=0, lt=1)
     eval_every: int = Field(default=1, ge=1)
     dtype: Literal["float32", "float64"] = "float32"
+    messages: Literal["as_needed", "always"] = "as_needed"  # whether a training cell draws every client's message
 
     @model_validator(mode="after")
     def _one_length_of_training(self) -> "FederationSettings":

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from bench.models import Model
-from bench.protocol import Alphabet, Delivered, PeerMessages, Setting
+from bench.protocol import Alphabet, Delivered, PeerMessages, Setting, all_finite
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class RoundTranscript:
     messages: Tensor  # (m, d) as they were sent
     delivered: Delivered
     peers: PeerMessages | None
-    local_models: Tensor  # (m, d) the truth that a privacy metric may need
+    updates: Tensor  # (m, d) of the honest training: the truth that a privacy metric may need
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,8 @@ def sanitize(forged: Tensor, alphabet: Alphabet) -> tuple[Tensor, int]:
     alphabet, what is not a number to 0.
     """
     if alphabet is Alphabet.REAL:
+        if all_finite(forged):
+            return forged, 0
         bad = ~torch.isfinite(forged).all(dim=1)
         return torch.where(bad.unsqueeze(1), torch.zeros_like(forged), forged), int(bad.sum()) * forged.shape[1]
     rounded = forged if forged.dtype == torch.int8 else torch.nan_to_num(forged, nan=0.0).round()

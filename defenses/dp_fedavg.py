@@ -1,5 +1,6 @@
 """DP-FedAvg (NISS paper, Algorithm 1): clients clip their update and add Gaussian noise before they upload it."""
 
+import math
 from typing import Literal
 
 import torch
@@ -8,12 +9,14 @@ from torch import Tensor
 
 from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_gaussian, gaussian_sigma
-from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Setting, Upload, clip
+from bench.protocol import LocalRound, ServerRound, Setting, Upload, clip
 from bench.registry import register
+from bench.sums import SumDefense
+from defenses.fedavg import weighted_sum
 
 
 @register("defense", "dp_fedavg")
-class DPFedAvg(Defense):
+class DPFedAvg(SumDefense):
     """Each client k uploads p_k w + n, n ~ N(0, sigma_k^2 I), and the server adds the uploads up (eq. 2)."""
 
     weighted = True
@@ -42,12 +45,23 @@ class DPFedAvg(Defense):
         return gaussian_sigma(self.epsilon, self.delta, self.sensitivity(setting), self.mechanism == "analytic")
 
     def upload(self, local: LocalRound) -> Upload:
-        update = clip(local.local_models - local.global_model, self.zeta)  # errata N12
+        update = clip(local.updates, self.zeta)  # errata N12
         n = self.sigma(local.setting) * torch.randn(update.shape, generator=local.generator, dtype=update.dtype)
         return Upload(local.weights[:, None] * update + n)
 
-    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
-        return server.global_model + delivered.total() / server.weights.sum()  # eq. 2; the weights add up to 1
+    def step(self, total: Tensor, server: ServerRound) -> Tensor:
+        return server.global_model + total / server.weights.sum()  # eq. 2; the weights add up to 1
+
+    def sums_suffice(self, setting: Setting) -> bool:
+        return True
+
+    def summary(self, local: LocalRound) -> Tensor:
+        return weighted_sum(clip(local.updates, self.zeta), local.weights).unsqueeze(0)
+
+    def drawn_sum(self, summary: Tensor, num_clients: int, setting: Setting, generator: torch.Generator) -> Tensor:
+        """A sum of independent n ~ N(0, sigma_k^2 I) is one draw from N(0, num_clients * sigma_k^2 I)."""
+        sigma = self.sigma(setting) * math.sqrt(num_clients)
+        return summary[0] + sigma * torch.randn(summary[0].shape, generator=generator, dtype=summary.dtype)
 
     def claim(self, setting: Setting) -> PrivacyClaim:
         source = "NISS paper, Corollary 1"

@@ -26,6 +26,22 @@ def randomize(signs: Tensor, gamma: float, generator: torch.Generator) -> Tensor
     return torch.where(u < gamma, noise, x)  # g = 1 with probability gamma
 
 
+def randomized_sum(counts: Tensor, num_clients: int, gamma: float, generator: torch.Generator) -> Tensor:
+    """The sum `(d,)` of R(x) over clients, drawn from `counts (2, d)`, how many x are 1 and how many are -1.
+
+    Of the clients with x = 1, -1 and 0, binomially many are randomized, and a third of those, binomially, goes to each
+    value: exactly the distribution of `randomize(x).sum(0)`, without a draw for every client.
+    """
+    _check_gamma(gamma)
+    votes = torch.cat([counts, num_clients - counts.sum(dim=0, keepdim=True)])
+    random = torch.binomial(votes, torch.full_like(votes, gamma), generator=generator)
+    total = random.sum(dim=0)
+    plus = torch.binomial(total, torch.full_like(total, 1 / 3), generator=generator)
+    minus = torch.binomial(total - plus, torch.full_like(total, 1 / 2), generator=generator)
+    kept = votes - random
+    return kept[0] - kept[1] + plus - minus
+
+
 def shuffle(messages: Tensor, generator: torch.Generator) -> Tensor:
     """The shuffler S: each coordinate of `(n, d)` permuted over the clients on its own (errata D7)."""
     keys = torch.rand(messages.shape, generator=generator)
@@ -59,15 +75,30 @@ class DPBFL(RSA):
     gamma: float = Field(default=0.283, ge=0, lt=1)
 
     def upload(self, local: LocalRound) -> Upload:
-        x = torch.sign(local.global_model - local.local_models)  # eq. 8
+        x = torch.sign(-local.updates)  # eq. 8: sign(w_0 - w_i)
         return Upload(randomize(x, self.gamma, local.generator))  # eq. 10
 
     def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
         return Delivered(messages, senders=None, mix=lambda rows: shuffle(rows, generator))
 
-    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
-        z = analyze(delivered.total().unsqueeze(0), self.gamma)  # eq. 11; no permutation changes the total
-        return self.server_step(server, z.to(server.global_model.dtype))  # eq. 12
+    def add_up(self, messages: Tensor, weights: Tensor) -> Tensor:
+        return messages.sum(dim=0, dtype=torch.int64).to(weights.dtype)
+
+    def step(self, total: Tensor, server: ServerRound) -> Tensor:
+        z = analyze(total.unsqueeze(0), self.gamma)  # eq. 11
+        return self.server_step(server, z)  # eq. 12
+
+    def sums_suffice(self, setting: Setting) -> bool:
+        return True
+
+    def summary(self, local: LocalRound) -> Tensor:
+        """How many x are 1, and how many are -1."""
+        x = torch.sign(-local.updates)
+        surplus, moved = x.sum(dim=0), x.abs_().sum(dim=0)
+        return torch.stack([moved + surplus, moved - surplus]) / 2
+
+    def drawn_sum(self, summary: Tensor, num_clients: int, setting: Setting, generator: torch.Generator) -> Tensor:
+        return randomized_sum(summary, num_clients, self.gamma, generator)
 
     def claim(self, setting: Setting) -> PrivacyClaim:
         n, unit, source = setting.participants, "per coordinate and round", "DPBFL paper, Corollary 1"

@@ -3,8 +3,9 @@
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Defense, Delivered, ServerRound, check_messages
+from bench.protocol import ServerRound, check_messages
 from bench.registry import register
+from bench.sums import SumDefense
 
 
 def weighted_mean(messages: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -17,12 +18,20 @@ def weighted_mean(messages: Tensor, weights: Tensor | None = None) -> Tensor:
         return messages.mean(dim=0)
     fine = weights.shape == messages.shape[:1] and bool(((weights >= 0) & weights.isfinite()).all() and weights.any())
     require(fine, "weights", weights.tolist(), f"{len(messages)} finite numbers, none negative, not all zero")
-    return (weights / weights.sum()).to(messages.dtype) @ messages
+    return weighted_sum(messages, weights) / weights.sum()
+
+
+def weighted_sum(messages: Tensor, weights: Tensor) -> Tensor:
+    """Sum of p_k w_k: `(d,)` from `(n, d)` and `(n,)`."""
+    return weights.to(messages.dtype) @ messages
 
 
 @register("defense", "fedavg")
-class FedAvg(Defense):
+class FedAvg(SumDefense):
     """w_{t+1} = sum of p_k w_k, p_k = d_k / sum of d_i: no noise, no robustness."""
 
-    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
-        return server.global_model + weighted_mean(delivered.messages, server.weights)
+    def add_up(self, messages: Tensor, weights: Tensor) -> Tensor:
+        return weighted_sum(messages, weights)
+
+    def step(self, total: Tensor, server: ServerRound) -> Tensor:
+        return server.global_model + total / server.weights.sum()

@@ -8,7 +8,7 @@ from torch import Tensor
 from bench.errors import require
 from bench.protocol import Setting, check_messages
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, gram_matrix, mean_of, squared_distances
+from bench.rules import RowRule, apply_weights, gram_matrix, mean_of, squared_distances, sum_of_smallest
 
 
 def krum_weights(gram: Tensor, num_byzantine: int, num_selected: int = 1) -> Tensor:
@@ -18,7 +18,7 @@ def krum_weights(gram: Tensor, num_byzantine: int, num_selected: int = 1) -> Ten
         f >= 0 and n >= 2 * f + 3, "num_byzantine", f, f"between 0 and {max(0, (n - 3) // 2)}: Krum needs n >= 2 f + 3"
     )
     require(1 <= num_selected <= n, "num_selected", num_selected, f"between 1 and {n}")
-    scores = squared_distances(gram, diagonal=math.inf).topk(n - f - 2, largest=False).values.sum(dim=1)
+    scores = sum_of_smallest(squared_distances(gram, diagonal=math.inf), n - f - 2)
     return mean_of(scores.topk(num_selected, largest=False).indices, n)
 
 

@@ -31,6 +31,9 @@ class LDPBFL(DPBFL):
     def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
         return Defense.deliver(self, messages, generator)
 
+    def sums_suffice(self, setting: Setting) -> bool:
+        return True
+
     def claim(self, setting: Setting) -> PrivacyClaim:
         unit, source = "per coordinate and round", "DPBFL paper, Theorem 4"
         if self.gamma == 0:

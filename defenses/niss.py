@@ -16,11 +16,15 @@ from torch import Tensor
 from bench import rng
 from bench.errors import require
 from bench.privacy import PrivacyClaim
+from bench.privacy.drawn_noise import niss_drawn_noise
 from bench.protocol import Delivered, LocalRound, Setting, Upload, clip
 from bench.registry import register
 from defenses.dp_fedavg import DPFedAvg
 
 Scale = Literal["coordinate", "share"]
+
+BLOCK_NUMBERS = 2**18
+"""Noise of so many clients times coordinates is drawn at a time: a core's cache holds it."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,21 @@ class NoiseExchange:
         receivers[self.order] = self.order.roll(-int(self.shifts[i]))
         return receivers
 
-    def noise(self, i: int, out: Tensor | None = None) -> Tensor:
-        """n_i of every client `(m, d)`, from N(0, sigma_k^2 / v); drawn into `out` where that is given."""
-        n = torch.empty_like(self.own) if out is None else out
-        n.normal_(generator=rng.generator(self.seed, "share", i))
+    def noise(self, i: int) -> Tensor:
+        """n_i of every client `(m, d)`, from N(0, sigma_k^2 / v)."""
+        return torch.cat([self.noise_at(i, columns) for columns in self.blocks()], dim=1)
+
+    def noise_at(self, i: int, columns: slice) -> Tensor:
+        """Those of some coordinates, which `blocks` gives."""
+        n = self.own.new_empty(len(self.own), columns.stop - columns.start)
+        n.normal_(generator=rng.generator(self.seed, "share", i, columns.start))
         return n.mul_(self.sigma / len(self.shifts) ** 0.5)
+
+    def blocks(self) -> Iterator[slice]:
+        """Coordinates whose noise, for all clients, stays in a core's cache."""
+        m, d = self.own.shape
+        step = max(1, BLOCK_NUMBERS // m)
+        return (slice(start, min(start + step, d)) for start in range(0, d, step))
 
     def legs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """(negated shares `(m, d)`, receivers `(m,)`) for i = 1 .. v."""
@@ -115,15 +129,23 @@ def exchange(
     )
     n, r = torch.empty_like(noise.own), torch.empty_like(noise.own)
     z = torch.empty(num_clients, dim if scale == "coordinate" else 1, dtype=dtype)
-    for i in range(num_shares):
-        noise.noise(i, out=n)
-        noise.own.add_(n)
-        senders = noise.receivers(i).argsort()
-        torch.index_select(n, 0, senders, out=r)  # what reached each client, yet to be negated
-        if bool(tau.any()):
-            z.normal_(generator=rng.generator(seed, "scale", i))
-            r.mul_(z.mul_(tau).add_(1))  # s_i ~ N(1, tau_k^2), the receiver's
-        noise.received.sub_(r)
+    senders = [noise.receivers(i).argsort() for i in range(num_shares)]
+    s = torch.ones(num_shares, num_clients, 1, dtype=dtype)
+    if scale == "share":
+        s += tau * torch.randn(s.shape, generator=rng.generator(seed, "scale"), dtype=dtype)
+    for columns in noise.blocks():
+        own, received = noise.own[:, columns], noise.received[:, columns]
+        squares = torch.zeros_like(own)
+        for i in range(num_shares):
+            n = noise.noise_at(i, columns)
+            own.add_(n)
+            r = n[senders[i]]  # what reached each client, yet to be negated
+            received.addcmul_(s[i], r, value=-1)
+            squares.addcmul_(r, r)
+        if scale == "coordinate" and bool(tau.any()):
+            # s_i ~ N(1, tau_k^2), the receiver's: given the r_i, the sum of (s_i - 1) r_i is N(0, tau_k^2 sum of r_i^2)
+            z = torch.randn(own.shape, generator=rng.generator(seed, "scale", columns.start), dtype=dtype)
+            received.addcmul_(tau * z, squares.sqrt_())
     return noise
 
 
@@ -167,7 +189,7 @@ class NISS(DPFedAvg):
         return min(max(round(self.sigma(setting) ** 2 / self.unit_variance), 1), setting.participants - 1)
 
     def upload(self, local: LocalRound) -> Upload:
-        update = clip(local.local_models - local.global_model, self.zeta)
+        update = clip(local.updates, self.zeta)
         tau_squared = torch.as_tensor(self.tau_squared)
         noise = exchange(
             num_clients=len(update),
@@ -180,6 +202,23 @@ class NISS(DPFedAvg):
             dtype=update.dtype,
         )
         return Upload(local.weights[:, None] * update + noise.upload, peers=noise)
+
+    def sums_suffice(self, setting: Setting) -> bool:
+        return self.dropout == 0 and not isinstance(self.tau_squared, tuple)
+
+    def drawn_sum(self, summary: Tensor, num_clients: int, setting: Setting, generator: torch.Generator) -> Tensor:
+        assert not isinstance(self.tau_squared, tuple)
+        noise = niss_drawn_noise(
+            dim=setting.dim,
+            num_honest=num_clients,
+            num_clients=setting.participants,
+            share_variance=self.sigma(setting) ** 2 / self.v(setting),
+            num_shares=self.v(setting),
+            tau_squared=self.tau_squared,
+            per_share=self.scale == "share",
+            generator=generator,
+        )
+        return summary[0] + noise.to(summary.dtype)
 
     def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
         """All messages but those of the clients that dropped out after the exchange."""

@@ -57,6 +57,10 @@ class Model(ABC):
         params `(d,)` or `(m, d)`; x `(m, B, C, H, W)`; targets `(m, B, classes)`, probabilities (one-hot or soft).
         """
 
+    def update(self, params: Tensor, x: Tensor, targets: Tensor, lr: float, out: Tensor) -> None:
+        """What one SGD step from the shared model `(d,)` adds to it: `out (m, d) = -lr * gradients`."""
+        torch.mul(self.gradients(params, x, targets), -lr, out=out)
+
     def descend_(self, params: Tensor, x: Tensor, targets: Tensor, lr: float) -> None:
         """One SGD step of every client, in place: `params (m, d) -= lr * gradients`."""
         params.sub_(self.gradients(params, x, targets), alpha=lr)

@@ -26,40 +26,47 @@ class DenseModel(Model):
         return uniform_initial(self.shapes, bounds, generator, dtype)
 
     def logits(self, params: Tensor, x: Tensor) -> Tensor:
-        return self._forward(self.split(params), x.flatten(1))[-1]
+        return self._forward(self.split(params), x.flatten(1).mT)[-1].mT
 
     def _forward(self, tensors: list[Tensor], x: Tensor) -> list[Tensor]:
-        """The input of every layer and, last, the logits: `([m,] B, width)` each."""
+        """The input of every layer and, last, the logits, a column a sample: `([m,] width, B)` each."""
         activations = [x]
         for layer in range(0, len(tensors), 2):
-            weight, bias = tensors[layer], tensors[layer + 1]
-            z = (weight @ activations[-1].mT).mT + bias.unsqueeze(-2)  # this order streams both through the cache
+            z = tensors[layer] @ activations[-1] + tensors[layer + 1].unsqueeze(-1)
             activations.append(z.relu() if layer + 2 < len(tensors) else z)
         return activations
 
     def _backward(self, tensors: list[Tensor], x: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """(input `(m, B, in)`, error `(m, B, out)`) of every layer; a layer's gradient is their product."""
-        activations = self._forward(tensors, x.flatten(2))
-        error = (activations[-1].softmax(-1) - targets) / x.shape[1]
+        """(error `(m, out, B)`, input `(m, in, B)`) of every layer; a layer's gradient is their product."""
+        activations = self._forward(tensors, x.flatten(2).mT)
+        error = (activations[-1].softmax(-2) - targets.mT) / x.shape[1]
         pairs: list[tuple[Tensor, Tensor]] = []
         for layer in range(len(tensors) - 2, -1, -2):
             inputs = activations[layer // 2]
-            pairs.append((inputs, error))
+            pairs.append((error, inputs))
             if layer:
-                error = (error @ tensors[layer]) * (inputs > 0)
+                error = (tensors[layer].mT @ error) * (inputs > 0)
         return pairs[::-1]
 
     def gradients(self, params: Tensor, x: Tensor, targets: Tensor) -> Tensor:
         parts = []
-        for inputs, error in self._backward(self.split(params), x, targets):
-            parts += [(error.mT @ inputs).flatten(1), error.sum(1)]
+        for error, inputs in self._backward(self.split(params), x, targets):
+            parts += [(error @ inputs.mT).flatten(1), error.sum(-1)]
         return torch.cat(parts, dim=1)
+
+    # A product straight into the rows of a larger matrix would run client by client: so it is made, then added.
+
+    def update(self, params: Tensor, x: Tensor, targets: Tensor, lr: float, out: Tensor) -> None:
+        parts = self.split(out)
+        for layer, (error, inputs) in enumerate(self._backward(self.split(params), x, targets)):
+            torch.mul(error @ inputs.mT, -lr, out=parts[2 * layer])
+            torch.mul(error.sum(-1), -lr, out=parts[2 * layer + 1])
 
     def descend_(self, params: Tensor, x: Tensor, targets: Tensor, lr: float) -> None:
         tensors = self.split(params)
-        for index, (inputs, error) in enumerate(self._backward(tensors, x, targets)):
-            tensors[2 * index].baddbmm_(error.mT, inputs, alpha=-lr)
-            tensors[2 * index + 1].sub_(error.sum(1), alpha=lr)
+        for layer, (error, inputs) in enumerate(self._backward(tensors, x, targets)):
+            tensors[2 * layer].sub_(error @ inputs.mT, alpha=lr)
+            tensors[2 * layer + 1].sub_(error.sum(-1), alpha=lr)
 
 
 class Softmax(DenseModel):

@@ -68,6 +68,6 @@ def invert(digits: Dataset) -> Callable[..., Inversion]:
         found = attack.infer(view, rng.generator(seed, "attack"))
         x, y = federation.shards.window(targets, 0, 1)
         psnr = image_metrics(found.images, x[:, 0], digits)["psnr"]
-        return Inversion(found, psnr, found.labels == y[:, 0])
+        return Inversion(found, psnr, found.labels == y[:, 0].argmax(dim=-1))
 
     return run

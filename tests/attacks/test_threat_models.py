@@ -73,7 +73,7 @@ class TwoLegs(PeerMessages):
 
 
 def transcript(delivered: Delivered, messages: Tensor = MESSAGES, peers: PeerMessages | None = None) -> RoundTranscript:
-    return RoundTranscript(4, torch.zeros(2), NAMES, messages, delivered, peers, local_models=messages)
+    return RoundTranscript(4, torch.zeros(2), NAMES, messages, delivered, peers, updates=messages)
 
 
 def against(*accomplices: list[int]) -> Tensor:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bench import clients, models
-from bench.clients import Plan, Shards, chunks, local_sgd, rsa_step_
-from bench.models import Model
+from bench.clients import Plan, Shards, blocks_of, rsa_blocks, sgd_blocks
+from bench.models import Model, one_hot
 from bench.rng import generator
 
 SHAPE, CLASSES = (1, 6, 8), 4
@@ -42,6 +42,34 @@ def shards_of(x: Tensor, y: Tensor, indices: Tensor) -> Shards:
 def start_model(name: str, dtype: torch.dtype = torch.float64) -> tuple[Model, Tensor]:
     model = models.build(name, SHAPE, CLASSES)
     return model, 0.2 * torch.randn(model.dim, generator=generator(6), dtype=dtype)
+
+
+def local_sgd(
+    model: Model, w: Tensor, shards: Shards, group: Tensor, windows: list[tuple[int, int]], lr: float
+) -> Tensor:
+    """The group's models after training: the updates of all blocks, on the model that they start from."""
+    updates = [block.clone() for _, block in sgd_blocks(model, w, shards, group, windows, lr)]
+    into = torch.empty(len(group), model.dim, dtype=w.dtype)
+    for rows, block in sgd_blocks(model, w, shards, group, windows, lr, out=into):
+        assert block.data_ptr() == into[rows].data_ptr()
+    assert torch.equal(torch.cat(updates), into)
+    return w + into
+
+
+def rsa_step_(
+    model: Model,
+    personal: Tensor,
+    w_0: Tensor,
+    shards: Shards,
+    group: Tensor,
+    windows: list[tuple[int, int]],
+    lr: float,
+    penalty: float,
+) -> None:
+    """One round of RSA, in place; every block must tell where its models stood before."""
+    before = personal[group] - w_0
+    for rows, away in rsa_blocks(model, personal, w_0, shards, group, windows, lr, penalty):
+        assert torch.equal(away, before[rows])
 
 
 def plain(name: str) -> nn.Module:
@@ -177,7 +205,7 @@ def test_a_window_holds_the_clients_samples(monkeypatch: pytest.MonkeyPatch, res
                 rows = indices[members][:, positions(start, size, SHARD)]
                 found_x, found_y = shards.window(members, start, size)
                 assert torch.equal(found_x, x[rows])
-                assert torch.equal(found_y, y[rows])
+                assert torch.equal(found_y, one_hot(y[rows], CLASSES, x.dtype))
 
 
 @pytest.mark.parametrize("name", ["softmax", "mlp", "lenet"])
@@ -205,11 +233,11 @@ def test_local_sgd_over_several_epochs_and_whole_shards() -> None:
 
 
 @both_groups
-def test_chunks_cover_the_round_once(monkeypatch: pytest.MonkeyPatch, group: Tensor) -> None:
+def test_blocks_cover_the_round_once(monkeypatch: pytest.MonkeyPatch, group: Tensor) -> None:
     shards, (model, _) = shards_of(*draw()), start_model("softmax")
     for limit, expected in ((1, len(group)), (2**40, 1)):
-        monkeypatch.setattr(clients, "CHUNK_BYTES", limit)
-        found = list(chunks(model, shards, group, 3, 8))
+        monkeypatch.setattr(clients, "BLOCK_BYTES", limit)
+        found = list(blocks_of(model, shards, group, 3, 8))
         assert len(found) == expected
         assert torch.equal(torch.cat([group[rows] for rows, _ in found]), group)
         assert torch.equal(torch.cat([EVERYONE[members] for _, members in found]), group)
@@ -217,7 +245,7 @@ def test_chunks_cover_the_round_once(monkeypatch: pytest.MonkeyPatch, group: Ten
 
 @pytest.mark.parametrize("resident", [True, False])
 @both_groups
-def test_neither_chunks_nor_residence_change_the_result(
+def test_neither_blocks_nor_residence_change_the_result(
     monkeypatch: pytest.MonkeyPatch, group: Tensor, resident: bool
 ) -> None:
     model, w = start_model("mlp")
@@ -227,8 +255,8 @@ def test_neither_chunks_nor_residence_change_the_result(
     if not resident:
         monkeypatch.setattr(clients, "RESIDENT_BYTES", 0)
     shards = shards_of(*draw())
-    for limit in (1, 3 * 2 * model.dim * 8 + 10_000, 2**40):  # one, two, all clients a chunk
-        monkeypatch.setattr(clients, "CHUNK_BYTES", limit)
+    for limit in (1, 3 * 2 * model.dim * 8 + 10_000, 2**40):  # one, two, all clients a block
+        monkeypatch.setattr(clients, "BLOCK_BYTES", limit)
         found, personal = local_sgd(model, w, shards, group, WINDOWS, 0.1), kept_models(w)
         rsa_step_(model, personal, w, shards, group, WINDOWS, 0.1, 0.02)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)

@@ -142,7 +142,7 @@ def test_fedavg_is_the_mean_of_the_clients_descents(epochs: int) -> None:
             for _ in range(epochs):
                 own = own - 0.1 / (1 + k) ** 0.5 * full_batch_gradient(found, client, own)
             models.append(own)
-        torch.testing.assert_close(transcript.local_models, torch.stack(models), rtol=0, atol=1e-12)
+        torch.testing.assert_close(transcript.updates, torch.stack(models) - w, rtol=0, atol=1e-12)
         torch.testing.assert_close(transcript.messages, torch.stack(models) - w, rtol=0, atol=1e-12)
         w = torch.stack(models).mean(dim=0)
     torch.testing.assert_close(found.global_model, w, rtol=0, atol=1e-12)
@@ -181,7 +181,7 @@ def test_a_transcript_holds_the_models_that_its_messages_were_made_of(name: str,
     defense = LDPBFL(gamma=0.0) if name == "ldpbfl" else name
     _, transcripts = played(defense, participation=participation)
     for transcript in transcripts:
-        update = transcript.local_models - transcript.broadcast
+        update = transcript.updates
         expected = torch.sign(-update).to(torch.int8) if name == "ldpbfl" else update
         assert torch.equal(transcript.messages, expected)
 
@@ -249,13 +249,13 @@ def test_the_defense_changes_none_of_what_a_seed_draws(name: str) -> None:
     for mine, other in zip(start[0].rounds(), start[1].rounds(), strict=True):
         assert torch.equal(mine.participants, other.participants)
         if mine.index == 0 and start[1].kept is None:  # the same batches, too
-            assert torch.equal(mine.local_models, other.local_models)
+            assert torch.equal(mine.updates, other.updates)
 
 
 def test_the_attack_changes_none_of_what_a_seed_draws() -> None:
     clean, attacked = federation(), federation(attack=Constant(), byzantine=0.3)
     assert torch.equal(clean.shards.indices, attacked.shards.indices)
-    assert torch.equal(clean.play().local_models, attacked.play().local_models)
+    assert torch.equal(clean.play().updates, attacked.play().updates)
 
 
 @profile(max_examples=30)
@@ -280,7 +280,7 @@ def test_participants_are_a_fresh_sorted_subset_each_round(participation: float,
         assert len(names) == expected
         assert names == sorted(set(names))
         assert set(names) <= set(range(10))
-        assert transcript.messages.shape == transcript.local_models.shape == (expected, DIM)
+        assert transcript.messages.shape == transcript.updates.shape == (expected, DIM)
     assert (len({tuple(names) for names in drawn}) > 1) == (expected < 10)
 
 
@@ -346,7 +346,7 @@ def test_a_forged_update_weighs_p_k_where_messages_carry_it() -> None:
     torch.testing.assert_close(attacked.messages[rows], torch.full((int(rows.sum()), DIM), 7 / 8))
     (view,) = attack.seen
     torch.testing.assert_close(view.honest, clean.messages[~rows] * 8)
-    torch.testing.assert_close(view.own, clean.local_models[rows] - clean.broadcast)  # neither clipped nor noised
+    torch.testing.assert_close(view.own, clean.updates[rows])  # neither clipped nor noised
     torch.testing.assert_close(found.global_model, clean.broadcast + attacked.messages.sum(dim=0))
 
 

@@ -367,6 +367,8 @@ OTHER_SETTINGS: dict[str, Any] = {
     "batch_size": 7,
     "lr": 0.2,
     "lr_decay": 9.0,
+    "momentum": 0.5,
+    "messages": "always",
     "assumed_byzantine": 0.1,
     "oracle_f": True,
     "delta": 1e-5,

@@ -26,7 +26,7 @@ def local_round(setting: Setting, updates: Tensor, seed: int = 0) -> LocalRound:
     broadcast = torch.linspace(-1, 1, updates.shape[1], dtype=updates.dtype)
     weights = torch.full((len(updates),), 1 / len(updates), dtype=updates.dtype)
     generator = torch.Generator().manual_seed(seed)
-    return LocalRound(0, clients, setting, broadcast, broadcast + updates, weights, generator)
+    return LocalRound(0, clients, setting, broadcast, updates, weights, generator)
 
 
 # ------------------------------------------------------------------------------------------------------------ clipping

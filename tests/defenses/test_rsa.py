@@ -40,7 +40,9 @@ def test_the_step_of_equation_4(make_setting: Callable[..., Setting], server_rou
 
 def test_clients_upload_their_distance_to_the_broadcast(make_setting: Callable[..., Setting]) -> None:
     broadcast, models = torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 2.0], [0.0, 5.0]])
-    local = LocalRound(0, torch.arange(2), make_setting(), broadcast, models, torch.ones(2) / 2, torch.Generator())
+    local = LocalRound(
+        0, torch.arange(2), make_setting(), broadcast, models - broadcast, torch.ones(2) / 2, torch.Generator()
+    )
     upload = RSA().upload(local)
     assert upload.messages.tolist() == [[2.0, 0.0], [-1.0, 3.0]]
     assert upload.peers is None

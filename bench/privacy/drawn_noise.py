@@ -1,0 +1,52 @@
+"""NISS: the noise that is left in the server's sum, drawn there. Apart from its package's rest: it needs torch."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def niss_drawn_noise(
+    *,
+    dim: int,
+    num_honest: int,
+    num_clients: int,
+    share_variance: float,
+    num_shares: int,
+    tau_squared: float,
+    per_share: bool,
+    generator: torch.Generator,
+) -> Tensor:
+    """The noise `(dim,)` in the sum of the honest clients' uploads, float64, without drawing their shares.
+
+    Shares travel on NISS's random circle; `num_clients - num_honest` clients exchange like the rest and then forge
+    their upload, so that the honest ends of their shares stay in the sum. Over the edges k -> l with noise n the honest
+    upload n at k and -(1 + tau z) n at l, z ~ N(0, 1), for each coordinate or, with `per_share`, once.
+    """
+    crossing = _crossing_edges(num_honest, num_clients, num_shares, generator)
+    received = num_honest * num_shares  # edges into honest clients; `crossing` of them come from the others
+    g, kept, z = torch.randn(3, dim, generator=generator, dtype=torch.float64)
+    kept *= (crossing * share_variance) ** 0.5  # n of honest clients whose receiver's upload is forged
+    if per_share:
+        factors = tau_squared**0.5 * torch.randn(received, generator=generator, dtype=torch.float64)
+        inside, across = factors[crossing:].square().sum(), (1 + factors[:crossing]).square().sum()
+        noise: Tensor = kept + (share_variance * (inside + across)).sqrt() * z
+        return noise
+    g *= (crossing * share_variance) ** 0.5  # the sum of the n that came from the others
+    rest = _chi_squared(received - (crossing > 0), dim, generator) * share_variance
+    squares = rest + g.square() / max(crossing, 1)  # the sum of n^2 into honest clients (Cochran's theorem)
+    total: Tensor = kept - g + (tau_squared * squares).sqrt() * z
+    return total
+
+
+def _crossing_edges(num_honest: int, num_clients: int, num_shares: int, generator: torch.Generator) -> int:
+    """How many shares go from honest clients to the others on a random circle; as many come back."""
+    honest = torch.randperm(num_clients, generator=generator) < num_honest
+    shifts = 1 + torch.randperm(num_clients - 1, generator=generator)[:num_shares]
+    return sum(int((honest & ~honest.roll(-int(shift))).sum()) for shift in shifts)
+
+
+def _chi_squared(degrees: int, dim: int, generator: torch.Generator) -> Tensor:
+    """`(dim,)` draws of the chi-squared distribution; torch's own sampler for it takes no generator."""
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    draws = np.random.default_rng(seed).chisquare(degrees, dim) if degrees else np.zeros(dim)
+    return torch.from_numpy(draws)
