@@ -79,7 +79,8 @@ class Shards:
         if self._resident:
             return self._x[clients, at], self._targets[clients, at]
         rows = self._rows[clients, at]
-        return self._x[rows], self._targets[rows]
+        x = self._x.index_select(0, rows.flatten())
+        return x.unflatten(0, rows.shape), self._targets[rows]
 
 
 def blocks_of(

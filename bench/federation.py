@@ -111,18 +111,20 @@ class Federation:
         assert isinstance(defense, SumDefense)
         forging = self._is_forging(participants)
         weights, noise = self._weights(len(participants)), self._generator("noise")
-        parts, own = [], []
+        ternary = defense.alphabet is Alphabet.TERNARY
+        own = torch.empty(int(forging.sum()), self.model.dim, dtype=torch.int8 if ternary else self.dtype)
+        parts, filled = [], 0
         for rows, updates in self._train(participants):
             local = self._local_round(participants[rows], updates, weights[rows], noise)
             forgers = forging[rows].nonzero()[:, 0]
             if len(forgers):
-                own.append(self._own_message(updates.index_select(0, forgers)))
+                own[filled : filled + len(forgers)] = self._own_message(updates.index_select(0, forgers))
+                filled += len(forgers)
                 local = _only(local, (~forging[rows]).nonzero()[:, 0])
             parts.append(defense.summary(local))
-        honest = len(participants) - int(forging.sum())
-        total = defense.drawn_sum(torch.stack(parts).sum(dim=0), honest, self.setting, noise)
-        if own:
-            forged = self._forged(torch.cat(own), weights[forging], None)
+        total = defense.drawn_sum(torch.stack(parts).sum(dim=0), len(participants) - len(own), self.setting, noise)
+        if len(own):
+            forged = self._forged(own, weights[forging], None)
             total = total + defense.add_up(forged, weights[forging])
         self._finish(defense.step(total, self._server_round(weights)))
 

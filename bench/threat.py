@@ -186,6 +186,8 @@ def sanitize(forged: Tensor, alphabet: Alphabet) -> tuple[Tensor, int]:
             return forged, 0
         bad = ~torch.isfinite(forged).all(dim=1)
         return torch.where(bad.unsqueeze(1), torch.zeros_like(forged), forged), int(bad.sum()) * forged.shape[1]
+    if forged.dtype == torch.int8 and bool(forged.amin() >= -1) and bool(forged.amax() <= 1):
+        return forged, 0
     rounded = forged if forged.dtype == torch.int8 else torch.nan_to_num(forged, nan=0.0).round()
     clean = rounded.clamp(-1, 1)
     return clean.to(torch.int8), int((clean != forged).sum())

@@ -48,11 +48,18 @@ def shuffle(messages: Tensor, generator: torch.Generator) -> Tensor:
     return messages.gather(0, keys.argsort(dim=0))
 
 
+def exact_sum(messages: Tensor) -> Tensor:
+    """The exact sum `(d,)` of signs `(n, d)`; by blocks, because torch would first copy all int8 entries to int32."""
+    if messages.dtype != torch.int8:
+        return messages.sum(dim=0)
+    return torch.stack([block.sum(dim=0, dtype=torch.int32) for block in messages.split(1024)]).sum(dim=0)
+
+
 def analyze(messages: Tensor, gamma: float) -> Tensor:
     """The analyzer A (eq. 7, 11): z = sum of the messages / (1 - gamma), `(d,)`, the unbiased sum."""
     _check_gamma(gamma)
     check_messages(messages)
-    return messages.sum(dim=0, dtype=torch.int64 if messages.dtype == torch.int8 else messages.dtype) / (1 - gamma)
+    return exact_sum(messages) / (1 - gamma)
 
 
 def composed_claim(epsilon: float | None, setting: Setting, source: str) -> PrivacyClaim:
@@ -82,7 +89,7 @@ class DPBFL(RSA):
         return Delivered(messages, senders=None, mix=lambda rows: shuffle(rows, generator))
 
     def add_up(self, messages: Tensor, weights: Tensor) -> Tensor:
-        return messages.sum(dim=0, dtype=torch.int64).to(weights.dtype)
+        return exact_sum(messages).to(weights.dtype)
 
     def step(self, total: Tensor, server: ServerRound) -> Tensor:
         z = analyze(total.unsqueeze(0), self.gamma)  # eq. 11
