@@ -21,7 +21,7 @@ from bench.suite import RECOVERED_PSNR, Cell, Suite, explain
 
 SCHEMA_VERSION = 1
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """The code version of the protocol: raised whenever the engine would give another number for the same cell."""
 
 LONGEST_SLUG = 60
@@ -65,6 +65,7 @@ class Environment(BaseModel):
     device: str
     threads: int
     commit: str | None
+    cpu: str = ""  # model and instruction set; with the versions of torch and numpy the class of the machine
 
 
 class Record(BaseModel):
@@ -132,7 +133,27 @@ def environment(device: str, threads: int) -> Environment:
         device=device,
         threads=threads,
         commit=_git_commit(),
+        cpu=_cpu(),
     )
+
+
+@cache
+def _cpu() -> str:
+    """The CPU's model, as far as the system names it, and the widest instructions that torch uses on it."""
+    import torch  # here, because reading records needs none of it
+
+    return f"{_cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _cpu_model() -> str:
+    """Name, family, model and stepping: a virtual machine's name alone may stand for several generations."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    numbers = "-".join(facts[key] for key in ("cpu family", "model", "stepping") if key in facts)
+    return " ".join(part for part in (facts.get("model name", platform.machine()), numbers) if part)
 
 
 @cache

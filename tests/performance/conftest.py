@@ -1,0 +1,52 @@
+"""What the benchmarks share: two threads, random messages, and `tracked`, through which each of them is timed.
+
+`pytest -m performance` runs them all, `pytest -m "performance and quick"` the quick ones, and
+`python -m bench perf` runs them several times over, normalises and compares.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench import rng
+from bench.memory import keep_freed_memory
+from bench.perf.measure import THREADS
+from bench.perf.tracker import Tracker
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "quick: a benchmark of the quick set, seconds for all of them")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _two_threads(_one_thread: None) -> Iterator[None]:
+    """Two threads, and memory that stays in the process, as in a cell's run."""
+    keep_freed_memory()
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tracked(benchmark: Any) -> Tracker:
+    """Times a function with the calibration kernels around every round: `tracked(lambda: krum(messages, 300))`."""
+    return Tracker(benchmark)
+
+
+@pytest.fixture(scope="session")
+def normal_messages() -> Callable[[int, int], Tensor]:
+    """Messages `(n, d)` from N(0, 1), float32; the same ones every time."""
+
+    def make(num_messages: int, dim: int) -> Tensor:
+        return torch.randn(num_messages, dim, generator=rng.generator(0, "benchmark", num_messages, dim))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def messages(normal_messages: Callable[[int, int], Tensor]) -> Tensor:
+    """1000 clients' softmax regressions on MNIST, `(1000, 7850)`."""
+    return normal_messages(1000, 7850)
