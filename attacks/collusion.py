@@ -32,5 +32,8 @@ class Collusion(DLG):
     def collusion(self) -> float:
         return self.rho
 
+    def alone(self) -> DLG:
+        return DLG(**self.model_dump(exclude={"rho"}))
+
     def estimates(self, view: View) -> list[Tensor]:
         return [strip(seen) for seen in view.rounds]

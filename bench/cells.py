@@ -18,6 +18,7 @@ from bench.memory import keep_freed_memory
 from bench.metrics import accuracy_and_loss, image_metrics
 from bench.protocol import Alphabet, Defense, clip
 from bench.records import Cost, Privacy, Record, Status, environment, now, protocol_hash, record_key, write_whole
+from bench.settings import FederationSettings
 from bench.suite import Cell, Part, explain
 from bench.threat import (
     ByzantineAttack,
@@ -183,10 +184,11 @@ def _privacy(task: Task, dataset: Dataset) -> Findings:
     before = time.perf_counter()
     view, last = _watch(federation, dataset, attack.collusion(), cell.targets)
     seconds = time.perf_counter() - before
-    result = attack.infer(view, rng.generator(task.seed, "attack"))
+    control = _control(cell, attack, task.seed, task.data_root)
+    is_control = cell.defense.name == CONTROL and attack.alone() == attack
+    result = control if is_control else attack.infer(view, rng.generator(task.seed, "attack"))
     truth, labels = _truth(federation, dataset, view.targets)
     measured = image_metrics(result.images, truth, dataset)
-    control = _control(cell, task.seed, task.data_root)
     unprotected = image_metrics(control.images, truth, dataset)
     blind = image_metrics(view.mean_image.expand_as(truth), truth, dataset)
     metrics = {
@@ -233,24 +235,24 @@ def _truth(federation: Federation, dataset: Dataset, targets: Tensor) -> tuple[T
 
 
 @lru_cache(maxsize=16)
-def _control_of(settings: str, attack: str, targets: int, seed: int, data_root: str | None) -> Reconstruction:
-    from bench.settings import FederationSettings
-
-    dataset = load(FederationSettings.model_validate_json(settings).dataset, data_root)
-    defense: Defense = registry.get("defense", CONTROL)()
-    federation = Federation(FederationSettings.model_validate_json(settings), defense, dataset, seed)
-    inversion = build_attack(Part.model_validate_json(attack))
-    assert isinstance(inversion, PrivacyAttack)
+def _control_of(
+    settings: FederationSettings,
+    kind: type[PrivacyAttack],
+    parameters: str,
+    targets: int,
+    seed: int,
+    data_root: str | None,
+) -> Reconstruction:
+    dataset = load(settings.dataset, data_root)
+    federation = Federation(settings, registry.get("defense", CONTROL)(), dataset, seed)
     view, _ = _watch(federation, dataset, 0.0, targets)
-    return inversion.infer(view, rng.generator(seed, "attack"))
+    return kind.model_validate_json(parameters).infer(view, rng.generator(seed, "attack"))
 
 
-def _control(cell: Cell, seed: int, data_root: str | None) -> Reconstruction:
-    """The same attack, on the same targets, with no defense. Colluders know nothing there, so rho does not matter."""
-    assert cell.attack is not None
-    parameters = {key: value for key, value in cell.attack.parameters.items() if key != "rho"}
-    attack = cell.attack.model_copy(update={"parameters": parameters})
-    return _control_of(cell.federation.model_dump_json(), attack.model_dump_json(), cell.targets, seed, data_root)
+def _control(cell: Cell, attack: PrivacyAttack, seed: int, data_root: str | None) -> Reconstruction:
+    """The same attack, on the same targets, with no defense: colluders know nothing there."""
+    alone = attack.alone()
+    return _control_of(cell.federation, type(alone), alone.model_dump_json(), cell.targets, seed, data_root)
 
 
 def _residual_noise_ratio(

@@ -182,10 +182,8 @@ class Federation:
     def _gather_speed(self, clients: Tensor, updates: Tensor) -> None:
         """Client momentum (Karimireddy et al. 2021, algorithm 2): v <- beta v + (1 - beta) update, which is sent."""
         assert self.velocity is not None
-        beta = self.settings.momentum
-        velocity = self.velocity[clients].mul_(beta).add_(updates, alpha=1 - beta)
-        self.velocity[clients] = velocity
-        updates.copy_(velocity)
+        updates.lerp_(self.velocity[clients], self.settings.momentum)
+        self.velocity[clients] = updates
 
     def _weights(self, num_participants: int) -> Tensor:
         """p_k `(m,)`: shards are equally large, so each is 1 / m."""

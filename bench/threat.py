@@ -170,6 +170,10 @@ class PrivacyAttack(Attack):
         """rho, the fraction of the other clients that collude with the server."""
         return 0.0
 
+    def alone(self) -> "PrivacyAttack":
+        """The same attack by the server alone: what it is without a defense, where colluders know nothing more."""
+        return self
+
     @abstractmethod
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
         """A reconstruction of each target's training images from the view alone."""

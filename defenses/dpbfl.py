@@ -44,8 +44,9 @@ def randomized_sum(counts: Tensor, num_clients: int, gamma: float, generator: to
 
 def shuffle(messages: Tensor, generator: torch.Generator) -> Tensor:
     """The shuffler S: each coordinate of `(n, d)` permuted over the clients on its own (errata D7)."""
-    keys = torch.rand(messages.shape, generator=generator)
-    return messages.gather(0, keys.argsort(dim=0))
+    rows = messages.mT.contiguous()  # a coordinate's messages side by side, to be sorted in cache
+    keys = torch.rand(rows.shape, generator=generator)
+    return rows.gather(1, keys.argsort(dim=1)).mT.contiguous()
 
 
 def exact_sum(messages: Tensor) -> Tensor:
@@ -100,9 +101,9 @@ class DPBFL(RSA):
 
     def summary(self, local: LocalRound) -> Tensor:
         """How many x are 1, and how many are -1."""
-        x = torch.sign(-local.updates)
-        surplus, moved = x.sum(dim=0), x.abs_().sum(dim=0)
-        return torch.stack([moved + surplus, moved - surplus]) / 2
+        away = torch.sign(local.updates)  # -x
+        minus_plus, moved = away.sum(dim=0), away.abs_().sum(dim=0)
+        return torch.stack([moved - minus_plus, moved + minus_plus]) / 2
 
     def drawn_sum(self, summary: Tensor, num_clients: int, setting: Setting, generator: torch.Generator) -> Tensor:
         return randomized_sum(summary, num_clients, self.gamma, generator)
