@@ -16,6 +16,7 @@ MODELS = {
     "softmax": "softmax regression (DPBFL paper, section 5.2)",
     "mlp": "two hidden layers of 200 ReLU units (NISS paper, section VI-A)",
     "cnn": "two 5x5 convolutions and 512 dense units (NISS paper, section VI-A)",
+    "cnn_small": "ByzFL's CNN for MNIST: two 5x5 convolutions without padding and 500 dense units",
     "lenet": "the sigmoid LeNet of DLG (Zhu et al. 2019)",
     "alexnet": "torchvision's AlexNet on images resized to 64 x 64 (DPBFL paper, figure 11)",
 }

@@ -1,4 +1,4 @@
-"""Models that are a `torch.nn.Module` under `torch.func`: the NISS paper's CNN and torchvision's AlexNet."""
+"""Models that are a `torch.nn.Module` under `torch.func`: torchvision's AlexNet."""
 
 import math
 from abc import abstractmethod
@@ -41,23 +41,6 @@ class ModuleModel(Model):
 
         gradient = torch.func.vmap(torch.func.grad(loss), in_dims=(None if params.dim() == 1 else 0, 0, 0))
         return cast(Tensor, gradient(params, x, targets))
-
-
-class CNN(ModuleModel):
-    """The NISS paper's CNN (section VI-A), with the channels of McMahan et al. 2017, which it follows.
-
-    Two 5x5 convolutions of 32 and 64 channels, each with ReLU and 2x2 max pooling, and a dense layer of 512 ReLU units.
-    """
-
-    name = "cnn"
-
-    def build(self, input_shape: Shape, num_classes: int) -> nn.Module:
-        channels, height, width = input_shape
-        return nn.Sequential(
-            nn.Conv2d(channels, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(64 * (height // 4) * (width // 4), 512), nn.ReLU(), nn.Linear(512, num_classes),
-        )  # fmt: skip
 
 
 class AlexNet(ModuleModel):
