@@ -4,13 +4,15 @@ Learning rate, p_k, penalty and the previous model are public, so a linked real 
 sign message gives the sign of a known function of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from bench.errors import require
+from bench.models import Model
 from bench.protocol import Alphabet, clip
 from bench.threat import PublicFacts, RoundView, View
 
@@ -19,6 +21,26 @@ SHARPNESS = 0.03
 
 LEAST_FLIP = 0.05
 """The randomness that a sign is granted at least, so that one wrong bit does not cost everything."""
+
+Derivatives = tuple[Tensor, Tensor]
+"""By images `(k, 1, C, H, W)` and by targets `(k, 1, classes)`."""
+
+Pullback = Callable[[Tensor, Tensor], tuple[Tensor, Callable[[Tensor], Derivatives]]]
+"""(images, targets) -> (gradients `(k, d)`, what takes derivatives by them `(k, d)` back to images and targets)."""
+
+Matcher = Callable[[Tensor, Tensor], tuple[Tensor, Derivatives]]
+"""(images, targets) -> (matching losses `(k,)`, their derivatives)."""
+
+
+@runtime_checkable
+class FastInversion(Protocol):
+    """A model that has its second derivatives written out, for one image a client."""
+
+    def pullback(self, params: Tensor) -> Pullback:
+        """Of `gradients`, at parameters `(d,)` or `(k, d)`."""
+
+    def distance(self, params: Tensor, wanted: Tensor) -> Matcher:
+        """The squared distance of `gradients` from `wanted (k, d)`."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +102,75 @@ def _from_signs(facts: PublicFacts, rounds: Sequence[RoundView], estimates: Sequ
     lr = facts.setting.learning_rate(first.index)
     offset = second.broadcast - first.broadcast
     return [Observation(first.broadcast, estimates[1], lr * facts.local_steps, sign=True, offset=offset)]
+
+
+def matcher(model: Model, seen: Observation, rows: Tensor, facts: PublicFacts) -> Matcher:
+    """`match_loss` of the targets `rows (k,)` as a function of dummy images and targets, with its derivatives."""
+    params = (seen.params if seen.params.dim() == 1 else seen.params[rows]).double()
+    target = seen.target[rows].double()
+    if isinstance(model, FastInversion) and not seen.sign and facts.clip_norm is None:
+        return model.distance(params, target)
+    forth = model.pullback(params) if isinstance(model, FastInversion) else _by_autograd(model, params)
+    slope = _sign_slope(seen, target, facts) if seen.sign else _distance_slope(seen, target, facts)
+
+    def evaluate(x: Tensor, y: Tensor) -> tuple[Tensor, Derivatives]:
+        gradient, back = forth(x, y)
+        loss, by_gradient = slope(gradient)
+        return loss, back(by_gradient)
+
+    return evaluate
+
+
+def _by_autograd(model: Model, params: Tensor) -> Pullback:
+    def forth(x: Tensor, y: Tensor) -> tuple[Tensor, Callable[[Tensor], Derivatives]]:
+        x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
+        gradient = model.gradients(params, x, y)
+
+        def back(cotangent: Tensor) -> Derivatives:
+            by_x, by_y = torch.autograd.grad(gradient, (x, y), cotangent)
+            return by_x, by_y
+
+        return gradient.detach(), back
+
+    return forth
+
+
+Slope = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Gradients `(k, d)` -> (`match_loss (k,)`, its derivative by them `(k, d)`)."""
+
+
+def _distance_slope(seen: Observation, target: Tensor, facts: PublicFacts) -> Slope:
+    def slope(gradient: Tensor) -> tuple[Tensor, Tensor]:
+        if facts.clip_norm is None:
+            away = gradient - target
+            return away.square().sum(dim=1), 2 * away
+        limit, length = facts.clip_norm / seen.lr, torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+        scale = limit / length.clamp(min=limit)
+        away = scale * gradient - target
+        along = torch.where(scale < 1, (away * gradient).sum(dim=1, keepdim=True) / length.square(), 0)
+        return away.square().sum(dim=1), 2 * scale * (away - along * gradient)
+
+    return slope
+
+
+def _sign_slope(seen: Observation, target: Tensor, facts: PublicFacts) -> Slope:
+    gamma = max(facts.gamma, LEAST_FLIP)
+    positive, negative = (1 + target) / 2, (1 - target) / 2
+
+    def slope(gradient: Tensor) -> tuple[Tensor, Tensor]:
+        assert seen.offset is not None
+        u = seen.offset + seen.lr * gradient
+        width = SHARPNESS * u.abs().mean(dim=1, keepdim=True)
+        v = u / width
+        s = torch.sigmoid(v)
+        plus = (1 - gamma) * s + gamma / 3
+        minus = 1 - gamma / 3 - plus
+        loss = -(positive * plus.log() + negative * minus.log()).mean(dim=1)
+        by_v = (gamma - 1) / u.shape[1] * s * (1 - s) * (positive / plus - negative / minus)
+        through_width = SHARPNESS / u.shape[1] * (by_v * v).sum(dim=1, keepdim=True)
+        return loss, seen.lr / width * (by_v - through_width * u.sign())
+
+    return slope
 
 
 def match_loss(gradient: Tensor, seen: Observation, rows: Tensor, facts: PublicFacts) -> Tensor:

@@ -1,5 +1,10 @@
-"""The LeNet that gradient inversion is measured on, its backward pass written out by hand and differentiable."""
+"""The LeNet that gradient inversion is measured on, its backward pass written out by hand and differentiable.
 
+`gradients` is the plain pass, for any number of images a client. `pullback` and `distance` are for inversion: one
+image a client, its second derivatives by hand as well, every step a matrix product over the windows of all images.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
@@ -8,6 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.models.base import Model, Shape, uniform_initial
+
+Derivatives = tuple[Tensor, Tensor]
+"""By images `(k, 1, C, H, W)` and by targets `(k, 1, classes)`."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,18 @@ class Convolution:
         """The transpose of `patches`: sums every patch entry back to its pixel."""
         images = F.fold(patches.flatten(0, 1), self.in_size, self.kernel, padding=self.padding, stride=self.stride)
         return cast(Tensor, images.flatten(-2).unflatten(0, patches.shape[:2]))
+
+    def windows(self, x: Tensor) -> Tensor:
+        """`patches` with channels last: `(k, H, W, channels)` to `(k, positions, kernel^2 * channels)`."""
+        around = (0, 0, self.padding, self.padding, self.padding, self.padding)
+        views = F.pad(x, around).unfold(1, self.kernel, self.stride).unfold(2, self.kernel, self.stride)
+        return views.permute(0, 1, 2, 4, 5, 3).flatten(3).flatten(1, 2)
+
+    def spread(self, errors: Tensor, kernels: Tensor) -> Tensor:
+        """The transpose of `windows`, of errors `(k, positions, out)` @ kernels: `(k, H * W, channels)`."""
+        patches = _channels_first(kernels).mT @ errors.mT
+        images = F.fold(patches, self.in_size, self.kernel, padding=self.padding, stride=self.stride)
+        return images.flatten(2).mT.contiguous()
 
 
 class LeNet(Model):
@@ -88,6 +108,158 @@ class LeNet(Model):
             if index:
                 error = self.convolutions[index].fold(_per_image(tensors[2 * index]).mT @ error)
         return torch.cat(parts[::-1], dim=1)
+
+    def pullback(self, params: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, Callable[[Tensor], Derivatives]]]:
+        """For one image a client: `gradients`, and what takes a derivative by them back to images and targets.
+
+        The result is a function of x `(k, 1, C, H, W)` and targets `(k, 1, classes)`; with v `(k, d)`, the second thing
+        that it returns maps v to the derivatives of (v * gradients).sum() by x and by targets.
+        """
+        tensors = _Tensors.of(self, params)
+
+        def forth(x: Tensor, targets: Tensor) -> tuple[Tensor, Callable[[Tensor], Derivatives]]:
+            done = _Pass(self, tensors, x, targets)
+
+            def back(cotangent: Tensor) -> Derivatives:
+                v = _Tensors.of(self, cotangent)
+                by_head = _rows(done.features, v.head.mT) + v.head_bias, _rows(done.error, v.head)
+                return done.back(v.kernels, v.biases, *by_head)
+
+            return done.gradients(), back
+
+        return forth
+
+    def distance(self, params: Tensor, wanted: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, Derivatives]]:
+        """For one image a client: the squared distance `(k,)` of `gradients` from `wanted (k, d)`; and its derivatives.
+
+        The dense layer's gradient is e a^T; its part, |e|^2 |a|^2 - 2 e^T W a + |W|^2, does not need this product.
+        """
+        tensors, goal = _Tensors.of(self, params), _Tensors.of(self, wanted)
+        constant = goal.head.square().sum((1, 2))
+
+        def evaluate(x: Tensor, targets: Tensor) -> tuple[Tensor, Derivatives]:
+            done = _Pass(self, tensors, x, targets)
+            kernels = [found - want for found, want in zip(done.by_kernels(), goal.kernels, strict=True)]
+            biases = [error.sum(1) - want for error, want in zip(done.errors, goal.biases, strict=True)]
+            error, features, bias = done.error, done.features, done.error - goal.head_bias
+            product = _rows(features, goal.head.mT)
+            size, length = error.square().sum(1, keepdim=True), features.square().sum(1, keepdim=True)
+            head = (size * length).squeeze(1) - 2 * (error * product).sum(1) + constant
+            parts = [part.square().flatten(1).sum(1) for part in (*kernels, *biases, bias)]
+            derivatives = done.back(
+                [2 * kernel for kernel in kernels],
+                [2 * bias for bias in biases],
+                2 * (error * length - product + bias),
+                2 * (features * size - _rows(error, goal.head)),
+            )
+            return head.clamp(min=0) + torch.stack(parts).sum(0), derivatives
+
+        return evaluate
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    """A parameter vector `([k,] d)` by layer, the kernels with channels last: `([k,] out, 25 * channels)`."""
+
+    kernels: list[Tensor]
+    biases: list[Tensor]
+    head: Tensor  # ([k,] classes, features)
+    head_bias: Tensor
+
+    @classmethod
+    def of(cls, model: LeNet, params: Tensor) -> "_Tensors":
+        *convolutions, head, head_bias = model.split(params)
+        kernels = [_channels_last(kernel) for kernel in convolutions[::2]]
+        return cls(kernels, convolutions[1::2], head, head_bias)
+
+
+class _Pass:
+    """LeNet's forward and backward pass over one image a client, and the way back through both of them.
+
+    Every list has an entry a convolution. With z = windows @ kernel^T + bias and a = sigmoid(z): `incoming` is the
+    derivative of the cross-entropy by a, `errors` by z, both `(k, positions, 12)`.
+    """
+
+    def __init__(self, model: LeNet, tensors: _Tensors, x: Tensor, targets: Tensor) -> None:
+        self.layers, self.channels, self.tensors = model.convolutions, model.channels, tensors
+        self.windows: list[Tensor] = []
+        self.outputs: list[Tensor] = []
+        images = x.squeeze(1).movedim(1, -1)
+        for layer, kernel, bias in zip(self.layers, tensors.kernels, tensors.biases, strict=True):
+            self.windows.append(layer.windows(images))
+            self.outputs.append(_apply(self.windows[-1], kernel, bias).sigmoid_())
+            images = self.outputs[-1].unflatten(1, layer.out_size)
+        self.features = self.outputs[-1].mT.flatten(1)
+        self.probabilities = (_rows(self.features, tensors.head.mT) + tensors.head_bias).softmax(-1)
+        self.error = self.probabilities - targets.squeeze(1)
+
+        self.slopes = [output * (1 - output) for output in self.outputs]
+        self.incoming = [self._positions_first(_rows(self.error, tensors.head))]
+        self.errors = [self.incoming[0] * self.slopes[-1]]
+        for index in range(len(self.layers) - 1, 0, -1):
+            self.incoming.insert(0, self.layers[index].spread(self.errors[0], tensors.kernels[index]))
+            self.errors.insert(0, self.incoming[0] * self.slopes[index - 1])
+
+    def by_kernels(self) -> list[Tensor]:
+        """The gradients of the kernels, channels last."""
+        return [error.mT @ windows for error, windows in zip(self.errors, self.windows, strict=True)]
+
+    def gradients(self) -> Tensor:
+        """All of them `(k, d)`, in the order of the parameters."""
+        parts = []
+        for by_kernel, error in zip(self.by_kernels(), self.errors, strict=True):
+            parts += [_channels_first(by_kernel).flatten(1), error.sum(1)]
+        parts += [(self.error.unsqueeze(2) * self.features.unsqueeze(1)).flatten(1), self.error]
+        return torch.cat(parts, dim=1)
+
+    def back(self, kernels: list[Tensor], biases: list[Tensor], by_error: Tensor, by_features: Tensor) -> Derivatives:
+        """From derivatives by the convolutions' gradients, and by the dense layer's error and input, to the inputs."""
+        by_outputs: list[Tensor] = []
+        upward = None
+        for index, layer in enumerate(self.layers):
+            by_errors = _apply(self.windows[index], kernels[index], biases[index])
+            if upward is not None:
+                by_errors += layer.windows(upward) @ self.tensors.kernels[index].mT
+            by_outputs.append(by_errors * self.incoming[index] * (1 - 2 * self.outputs[index]))
+            upward = (by_errors * self.slopes[index]).unflatten(1, layer.out_size)
+        assert upward is not None
+        head, p = self.tensors.head, self.probabilities
+        by_error = by_error + _rows(upward.flatten(1, 2).mT.flatten(1), head.mT)
+        by_logits = p * (by_error - (p * by_error).sum(-1, keepdim=True))
+        downward = self._positions_first(by_features + _rows(by_logits, head))
+        for index in range(len(self.layers) - 1, -1, -1):
+            inputs = (downward + by_outputs[index]) * self.slopes[index]
+            own = self.tensors.kernels[index].expand_as(kernels[index])
+            both = torch.cat([self.errors[index], inputs], dim=2), torch.cat([kernels[index], own], dim=1)
+            downward = self.layers[index].spread(*both)
+        images = downward.unflatten(1, self.layers[0].in_size).movedim(-1, 1)
+        return images.unsqueeze(1), -by_error.unsqueeze(1)
+
+    def _positions_first(self, features: Tensor) -> Tensor:
+        """Features `(k, 12 * positions)` as `(k, positions, 12)`."""
+        return cast(Tensor, features.unflatten(1, (self.channels, -1)).mT)
+
+
+def _channels_last(kernels: Tensor) -> Tensor:
+    """Kernels `(..., channels * 25)`, as the parameters have them, to `(..., 25 * channels)`, as windows have them."""
+    return cast(Tensor, kernels.unflatten(-1, (-1, 25)).mT.flatten(-2))
+
+
+def _channels_first(kernels: Tensor) -> Tensor:
+    """The inverse of `_channels_last`."""
+    return cast(Tensor, kernels.unflatten(-1, (25, -1)).mT.flatten(-2))
+
+
+def _apply(inputs: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
+    """A layer: inputs `(k, positions, in)`, kernels `([k,] out, in)`, bias `([k,] out)` to `(k, positions, out)`."""
+    if kernels.dim() == 2:
+        return F.linear(inputs, kernels, bias)
+    return torch.baddbmm(bias.unsqueeze(1), inputs, kernels.mT)
+
+
+def _rows(rows: Tensor, matrix: Tensor) -> Tensor:
+    """Rows `(k, in)` times one matrix `(in, out)`, or each times its own `(k, in, out)`."""
+    return rows @ matrix if matrix.dim() == 2 else (rows.unsqueeze(1) @ matrix).squeeze(1)
 
 
 def _per_image(tensor: Tensor) -> Tensor:

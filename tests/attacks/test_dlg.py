@@ -76,3 +76,20 @@ def test_no_target_is_left_behind(invert: Invert) -> None:
     """Every loss falls to a small share of the first guess's median: no row stops because another one has."""
     result = invert(FedAvg(), DLG(), "lenet")
     assert float(result.found.loss.max()) < 1e-4 * result.found.trace[0]
+
+
+def test_starts_that_agree_are_the_last_ones(invert: Invert) -> None:
+    """Under noise every start ends at the noise's floor; a third one is run only where two must be exactly alike."""
+    two, many, exact = (
+        invert(DPFedAvg(), DLG(starts=starts, agreement=agreement, evaluations=40), "lenet").found
+        for starts, agreement in ((2, 0.01), (5, 0.01), (5, 0.0))
+    )
+    assert two.trace == many.trace
+    assert torch.equal(two.images, many.images)
+    assert len(exact.trace) > len(many.trace)
+
+
+def test_one_start_is_never_taken_for_two(invert: Invert) -> None:
+    """However wide the agreement, what has not matched is started a second time."""
+    one, more = (invert(FedAvg(), DLG(starts=s, agreement=1e9, evaluations=5), "lenet").found for s in (1, 2))
+    assert len(more.trace) > len(one.trace)

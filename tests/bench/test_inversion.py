@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from bench.data import load
 from bench.federation import Federation
-from bench.inversion import LEAST_FLIP, SHARPNESS, Observation, match_loss, observations
+from bench.inversion import LEAST_FLIP, SHARPNESS, FastInversion, Observation, match_loss, matcher, observations
+from bench.models import LeNet, build
 from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Upload
 from bench.rng import generator
 from bench.settings import FederationSettings
@@ -31,7 +32,7 @@ class Clipping(FedAvg):
     zeta: float
 
     def upload(self, local: LocalRound) -> Upload:
-        update = local.local_models - local.global_model
+        update = local.updates
         return Upload(torch.stack([row * min(1.0, self.zeta / float(row.norm())) for row in update]))
 
     def clip_norm(self) -> float:
@@ -45,10 +46,10 @@ class Weighted(FedAvg):
     weighted: ClassVar[bool] = True
 
     def upload(self, local: LocalRound) -> Upload:
-        return Upload((local.local_models - local.global_model) * local.weights.unsqueeze(1))
+        return Upload(local.updates * local.weights.unsqueeze(1))
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
-        return server.global_model + delivered.total()
+        return server.global_model + delivered.rows.sum(dim=0)
 
 
 def play(defense: Defense, **changes: Any) -> tuple[Federation, list[RoundTranscript], View]:
@@ -285,3 +286,68 @@ def test_the_losses_can_be_differentiated() -> None:
             return match_loss(gradient, short, torch.tensor([0]), facts)
 
         assert torch.autograd.gradcheck(loss, (start.requires_grad_(),))
+
+
+@pytest.mark.parametrize("scale", [1.0, 8.0], ids=["random", "saturated"])
+@pytest.mark.parametrize("shared", [True, False], ids=["one model", "a model each"])
+@pytest.mark.parametrize(("shape", "classes"), [((1, 8, 8), 10), ((3, 32, 32), 100), ((2, 9, 13), 7)])
+def test_lenets_second_derivatives_are_those_of_autograd(
+    shape: tuple[int, int, int], classes: int, shared: bool, scale: float
+) -> None:
+    source, model = generator(8), LeNet(shape, classes)
+    assert isinstance(model, FastInversion)
+    models = scale * torch.stack([model.initial(source, torch.float64) for _ in range(3)])
+    params = models[0] if shared else models
+    x = torch.randn(3, 1, *shape, generator=source, dtype=torch.float64).requires_grad_()
+    y = torch.randn(3, 1, classes, generator=source, dtype=torch.float64).softmax(-1).requires_grad_()
+    v = torch.randn(3, model.dim, generator=source, dtype=torch.float64)
+    plain = model.gradients(params, x, y)
+
+    gradient, back = model.pullback(params)(x.detach(), y.detach())
+    same(gradient, plain.detach())
+    for found, expected in zip(back(v), torch.autograd.grad(plain, (x, y), v, retain_graph=True), strict=True):
+        same(found, expected)
+
+    distance, derivatives = model.distance(params, v)(x.detach(), y.detach())
+    loss = (plain - v).square().sum(dim=1)
+    same(distance, loss.detach())
+    for found, expected in zip(derivatives, torch.autograd.grad(loss.sum(), (x, y)), strict=True):
+        same(found, expected)
+
+
+def same(found: Tensor, expected: Tensor) -> None:
+    """Equal to 1e-10 of the largest entry."""
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10 * float(expected.abs().max()))
+
+
+def test_the_distance_from_the_true_gradient_is_zero_up_to_rounding() -> None:
+    """The dense layer's part is a difference of large numbers; it must stay below the tolerance of `minimise`."""
+    source, model = generator(9), LeNet((3, 32, 32), 100)
+    params = model.initial(source, torch.float64)
+    x = torch.randn(4, 1, 3, 32, 32, generator=source, dtype=torch.float64)
+    y = nn.functional.one_hot(torch.arange(4), 100).double().unsqueeze(1)
+    distance, _ = model.distance(params, model.gradients(params, x, y))(x, y)
+    assert bool((distance >= 0).all())
+    assert float(distance.max()) < 1e-12
+
+
+@pytest.mark.parametrize("model", ["lenet", "softmax"])
+@pytest.mark.parametrize("scale", [1.0, 100.0], ids=["random", "saturated"])
+@pytest.mark.parametrize(
+    "defense",
+    [FedAvg(), Weighted(), Clipping(zeta=0.02), Clipping(zeta=1e3), RSA(), LDPBFL(gamma=0.2), DPBFL(gamma=0.0)],
+    ids=["plain", "weighted", "clipped", "not clipped", "a model each", "signs", "mean signs"],
+)
+def test_a_matcher_is_the_matching_loss_with_its_derivatives(defense: Defense, scale: float, model: str) -> None:
+    _, _, view = play(defense, model=model)
+    source, rows = generator(10), torch.tensor([2, 0])
+    x = (scale * torch.randn(2, 1, 1, 8, 8, generator=source, dtype=torch.float64)).requires_grad_()
+    y = torch.randn(2, 1, 10, generator=source, dtype=torch.float64).softmax(-1).requires_grad_()
+    for seen in observations(view, estimates(view)):
+        params = seen.params if seen.params.dim() == 1 else seen.params[rows]
+        loss = match_loss(build(model, (1, 8, 8), 10).gradients(params, x, y), seen, rows, view.facts)
+        expected = torch.autograd.grad(loss.sum(), (x, y))
+        found, derivatives = matcher(view.facts.model, seen, rows, view.facts)(x.detach(), y.detach())
+        same(found, loss.detach())
+        for by, plain in zip(derivatives, expected, strict=True):
+            same(by, plain)

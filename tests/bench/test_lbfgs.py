@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
-from bench.lbfgs import Minimum, Objective, minimise
+from bench.lbfgs import Minimum, Objective, _History, minimise
 from bench.rng import generator
 
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -255,3 +255,43 @@ def test_a_long_direction_is_halved_until_the_move_is_short_not_until_the_factor
 
     found = minimise(objective(function), torch.zeros(1, 1, dtype=torch.float64), 300, patience=100)
     assert 1.04 < float(found.x) < 1.05
+
+
+def two_loops(gradient: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """-H g of one row (Nocedal and Wright, algorithm 7.4), from its pairs, oldest first."""
+    q, alphas = gradient.clone(), []
+    for s, y in reversed(pairs):
+        alphas.append(s @ q / (s @ y))
+        q = q - alphas[-1] * y
+    if pairs:
+        q = q * (pairs[-1][0] @ pairs[-1][1]) / pairs[-1][1].square().sum()
+    for (s, y), alpha in zip(pairs, reversed(alphas), strict=True):
+        q = q + (alpha - y @ q / (s @ y)) * s
+    return -q
+
+
+@pytest.mark.parametrize("history", [1, 4, 30])
+def test_the_compact_form_is_the_two_loop_recursion(history: int) -> None:
+    """Rows that store a pair every time, every second time, and never; rings that go round, and that do not."""
+    source, width = generator(5), 7
+    kept = _History.empty(torch.zeros(3, width, dtype=torch.float64), history, torch.float64)
+    plain: list[list[tuple[Tensor, Tensor]]] = [[], [], []]
+    for turn in range(13):
+        step, gradient = torch.randn(2, 3, width, generator=source, dtype=torch.float64)
+        change = step * torch.linspace(1, 50, width, dtype=torch.float64)
+        fresh = torch.tensor([True, turn % 2 == 1, False])
+        for row in fresh.nonzero()[:, 0].tolist():
+            plain[row] = [*plain[row], (step[row], change[row])][-history:]
+        kept.store(step, change, fresh)
+        found = kept.direction(gradient, change, fresh)
+        expected = torch.stack([two_loops(g, pairs) for g, pairs in zip(gradient, plain, strict=True)])
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    assert torch.equal(found[2], -gradient[2])
+
+
+def test_a_history_in_single_precision_still_reaches_the_minima_in_double() -> None:
+    function, centres = quadratics([1.0, 30.0, 1e3])
+    found = minimise(objective(function), torch.zeros_like(centres), evaluations=500, precision=torch.float32)
+    check(found, function)
+    assert found.x.dtype == torch.float64
+    assert float(found.loss.max()) < 1e-12
