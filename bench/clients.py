@@ -14,9 +14,6 @@ from torch import Tensor
 from bench.errors import require
 from bench.models import Model, one_hot
 
-BLOCK_BYTES = 16 * 2**20
-"""What the models, gradients and batch of a block of clients may take: it should stay in the last-level cache."""
-
 RESIDENT_BYTES = 2 * 2**30
 """Shards larger than this are gathered batch by batch from the data set instead of being held client by client."""
 
@@ -51,14 +48,24 @@ class Plan:
 
 
 class Shards:
-    """The clients' data, one row a client; a row's first samples stand again at its end, which closes the circle."""
+    """The clients' data, one row a client; a row's first samples stand again at its end, which closes the circle.
 
-    def __init__(self, x: Tensor, y: Tensor, indices: Tensor, num_classes: int, batch_size: int) -> None:
-        """X `(N, C, H, W)`, y `(N,)`, indices `(n, s)` from a partition; windows hold up to `batch_size` samples."""
+    Clients that are trained together lie side by side: `place (n,)` says where a client's row is.
+    """
+
+    def __init__(
+        self, x: Tensor, y: Tensor, indices: Tensor, num_classes: int, batch_size: int, order: Tensor | None = None
+    ) -> None:
+        """X `(N, C, H, W)`, y `(N,)`, indices `(n, s)` from a partition; windows hold up to `batch_size` samples.
+
+        `order (n,)` names the clients as they shall lie; by default in the order of their names.
+        """
         self.indices = indices
         self.num_classes = num_classes
         self.sample_numel = x[0].numel()
-        self._rows = torch.cat([indices, indices[:, : min(batch_size, indices.shape[1]) - 1]], dim=1)
+        self.place = torch.arange(len(indices)) if order is None else order.argsort()
+        placed = indices if order is None else indices[order]
+        self._rows = torch.cat([placed, placed[:, : min(batch_size, placed.shape[1]) - 1]], dim=1)
         self._x, self._targets = x, one_hot(y, num_classes, x.dtype)
         self._resident = self._rows.numel() * self.sample_numel * x.element_size() <= RESIDENT_BYTES
         if self._resident:
@@ -73,12 +80,12 @@ class Shards:
         """s, the samples of each client."""
         return self.indices.shape[1]
 
-    def window(self, clients: slice | Tensor, start: int, size: int) -> tuple[Tensor, Tensor]:
+    def window(self, places: slice | Tensor, start: int, size: int) -> tuple[Tensor, Tensor]:
         """Inputs `(m, size, C, H, W)` and one-hot targets `(m, size, classes)` of a batch, `start` on their circle."""
         at = slice(start, start + size)
         if self._resident:
-            return self._x[clients, at], self._targets[clients, at]
-        rows = self._rows[clients, at]
+            return self._x[places, at], self._targets[places, at]
+        rows = self._rows[places, at]
         x = self._x.index_select(0, rows.flatten())
         return x.unflatten(0, rows.shape), self._targets[rows]
 
@@ -86,13 +93,30 @@ class Shards:
 def blocks_of(
     model: Model, shards: Shards, clients: Tensor, batch_size: int, element_size: int
 ) -> Iterator[tuple[slice, slice | Tensor]]:
-    """(rows of the round, clients in the shards) of each block; all clients in order are slices, without a gather."""
+    """(rows of the round, places) of each block of clients; those side by side are slices, without a gather."""
     bytes_per_client = element_size * (3 * model.dim + 2 * batch_size * shards.sample_numel)
-    step = max(1, BLOCK_BYTES // bytes_per_client)
-    everyone = len(clients) == shards.num_clients and bool((clients == torch.arange(len(clients))).all())
+    step = max(1, model.block_bytes // bytes_per_client)
+    places = shards.place[clients]
+    side_by_side = bool((places.diff() == 1).all())
     for start in range(0, len(clients), step):
         rows = slice(start, min(start + step, len(clients)))
-        yield rows, rows if everyone else clients[rows]
+        first = int(places[start])
+        yield rows, slice(first, first + rows.stop - rows.start) if side_by_side else places[rows]
+
+
+class Momentum:
+    """Client momentum (Karimireddy et al. 2021, algorithm 2): v <- beta v + (1 - beta) update, and v is sent."""
+
+    def __init__(self, beta: float, num_clients: int, like: Tensor) -> None:
+        self.beta = beta
+        self.velocity = like.new_zeros(num_clients, len(like))  # each client's at its place
+
+    def apply_(self, updates: Tensor, places: slice | Tensor) -> None:
+        """Turn the updates `(c, d)` of the clients at these places into what they send."""
+        velocity = self.velocity[places].lerp_(updates, 1 - self.beta)
+        if not isinstance(places, slice):
+            self.velocity[places] = velocity
+        updates.copy_(velocity)
 
 
 def sgd_blocks(
@@ -103,21 +127,24 @@ def sgd_blocks(
     windows: Sequence[tuple[int, int]],
     lr: float,
     out: Tensor | None = None,
+    momentum: Momentum | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Plain local SGD from the global model `(d,)`, block by block: rows of the round, their updates `(c, d)`.
 
     The updates stand in `out (m, d)` where it is given; else the next block overwrites them.
     """
     scratch = _Scratch(global_model)
-    for rows, members in blocks_of(model, shards, clients, windows[0][1], global_model.element_size()):
+    for rows, places in blocks_of(model, shards, clients, windows[0][1], global_model.element_size()):
         updates = scratch.rows(rows.stop - rows.start) if out is None else out[rows]
         (start, size), *rest = windows
-        model.update(global_model, *shards.window(members, start, size), lr, out=updates)
+        model.update(global_model, *shards.window(places, start, size), lr, out=updates)
         if rest:
             models = updates.add_(global_model)
             for start, size in rest:
-                model.descend_(models, *shards.window(members, start, size), lr)
+                model.descend_(models, *shards.window(places, start, size), lr)
             models.sub_(global_model)
+        if momentum is not None:
+            momentum.apply_(updates, places)
         yield rows, updates
 
 
@@ -132,24 +159,24 @@ def rsa_blocks(
     penalty: float,
     out: Tensor | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """RSA on the models `(n, d)` that the clients keep: what each is away from the global one, and then its step.
+    """RSA on the models `(n, d)` that clients keep, each at its place: what it is away from the global one; its step.
 
     Yields rows of the round and their w_i - w_0 `(c, d)`, as `sgd_blocks` does. When the consumer asks for the next
     block, the step of this one is taken in place (DPBFL paper, eq. 3; eq. 9 is the same step):
     w_i <- w_i - lr * (grad L(w_i) + penalty * sign(w_i - w_0)), once a batch, from the signs that it starts with.
     """
     scratch = _Scratch(global_model)
-    for rows, members in blocks_of(model, shards, clients, windows[0][1], personal.element_size()):
-        models, away = personal[members], scratch.rows(rows.stop - rows.start)
+    for rows, places in blocks_of(model, shards, clients, windows[0][1], personal.element_size()):
+        models, away = personal[places], scratch.rows(rows.stop - rows.start)
         torch.sub(models, global_model, out=away)
         yield rows, away if out is None else out[rows].copy_(away)
         for step, at in enumerate(windows):
             if step:
                 torch.sub(models, global_model, out=away)
-            model.descend_(models, *shards.window(members, *at), lr)
+            model.descend_(models, *shards.window(places, *at), lr)
             models.sub_(away.sign_(), alpha=lr * penalty)
-        if not isinstance(members, slice):
-            personal[members] = models
+        if not isinstance(places, slice):
+            personal[places] = models
 
 
 class _Scratch:

@@ -1,13 +1,12 @@
 """One round, and the loop over rounds: broadcast, local training, upload, forging, channel, aggregation."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from bench import models, rng
-from bench.clients import Plan, Shards, rsa_blocks, sgd_blocks
+from bench.clients import Momentum, Plan, Shards, rsa_blocks, sgd_blocks
 from bench.data import Dataset
 from bench.partition import partition
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, Setting
@@ -43,13 +42,14 @@ class Federation:
             shards_per_client=settings.shards_per_client,
             alpha=settings.alpha,
         )
-        self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
-        inputs = dataset.train.x.to(self.dtype)
-        self.shards = Shards(inputs, dataset.train.y, indices, dataset.num_classes, settings.batch_size)
         num_byzantine = round(byzantine * settings.clients)
         chosen = torch.randperm(settings.clients, generator=rng.generator(seed, "byzantine"))[:num_byzantine]
         self.is_byzantine = torch.zeros(settings.clients, dtype=torch.bool)
         self.is_byzantine[chosen] = True
+        self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
+        inputs = dataset.train.x.to(self.dtype)
+        honest_first = None if attack is None else self.is_byzantine.long().argsort(stable=True)
+        self.shards = Shards(inputs, dataset.train.y, indices, dataset.num_classes, settings.batch_size, honest_first)
         assumed = num_byzantine / settings.clients if settings.oracle_f else settings.assumed_byzantine
         self.setting = Setting(
             num_clients=settings.clients,
@@ -63,14 +63,19 @@ class Federation:
         )
         defense.start(self.setting)
         self.global_model = self.model.initial(rng.generator(seed, "initial"), self.dtype)
-        self.kept = self.global_model.repeat(settings.clients, 1) if defense.keeps_models else None
-        self.velocity = torch.zeros(settings.clients, self.model.dim, dtype=self.dtype) if settings.momentum else None
+        self._placed = self.global_model.repeat(settings.clients, 1) if defense.keeps_models else None
+        self._momentum = Momentum(settings.momentum, settings.clients, self.global_model) if settings.momentum else None
         if defense.keeps_models and settings.momentum:
             raise ValueError(
                 f"momentum is {settings.momentum:g}, but must be 0 under {defense.name}: its clients keep models"
             )
         self.round = 0
         self.rejected = 0  # forged entries that the alphabet or finiteness did not allow
+
+    @property
+    def kept(self) -> Tensor | None:
+        """The models `(n, d)` that the clients keep, in the order of their names; None where they keep none."""
+        return None if self._placed is None else self._placed[self.shards.place]
 
     def rounds(self) -> Iterator[RoundTranscript]:
         """Play all rounds, one after the other."""
@@ -93,8 +98,9 @@ class Federation:
     def _play_messages(self, participants: Tensor, keep: bool) -> RoundTranscript:
         """Every message is there: `keep` says whether the transcript's updates must stay as they were trained."""
         updates = torch.empty(len(participants), self.model.dim, dtype=self.dtype)
-        for _ in self._train(participants, updates):
-            pass
+        placed = self.shards.place[participants].argsort()  # those that lie side by side train together
+        for rows, block in self._train(participants[placed]):
+            updates.index_copy_(0, placed[rows], block)
         local = self._local_round(participants, updates, self._weights(len(participants)), self._generator("noise"))
         upload = self.defense.upload(local)
         kept = keep and self.attack is not None  # messages may be the updates themselves
@@ -106,27 +112,35 @@ class Federation:
         return RoundTranscript(self.round - 1, broadcast, participants, messages, delivered, upload.peers, updates)
 
     def _play_sums(self, participants: Tensor) -> None:
-        """Blocks of clients are trained and summed; Byzantine ones forge together at the end."""
+        """Blocks of honest clients are trained and summed; the Byzantine ones are trained, and forge together."""
         defense = self.defense
         assert isinstance(defense, SumDefense)
         forging = self._is_forging(participants)
+        honest, forgers = participants[~forging], participants[forging]
         weights, noise = self._weights(len(participants)), self._generator("noise")
-        ternary = defense.alphabet is Alphabet.TERNARY
-        own = torch.empty(int(forging.sum()), self.model.dim, dtype=torch.int8 if ternary else self.dtype)
-        parts, filled = [], 0
-        for rows, updates in self._train(participants):
-            local = self._local_round(participants[rows], updates, weights[rows], noise)
-            forgers = forging[rows].nonzero()[:, 0]
-            if len(forgers):
-                own[filled : filled + len(forgers)] = self._own_message(updates.index_select(0, forgers))
-                filled += len(forgers)
-                local = _only(local, (~forging[rows]).nonzero()[:, 0])
-            parts.append(defense.summary(local))
-        total = defense.drawn_sum(torch.stack(parts).sum(dim=0), len(participants) - len(own), self.setting, noise)
-        if len(own):
-            forged = self._forged(own, weights[forging], None)
-            total = total + defense.add_up(forged, weights[forging])
+        blocks = self._train(honest) if len(honest) else [(slice(0), self.global_model.new_empty(0, self.model.dim))]
+        parts = [
+            defense.summary(self._local_round(honest[rows], updates, weights[: len(updates)], noise))
+            for rows, updates in blocks
+        ]
+        summary = torch.stack(parts).sum(dim=0)
+        total = defense.drawn_sum(summary, len(honest), self.setting, noise)
+        if len(forgers):
+            forged = self._forged(self._own_messages(forgers), weights[: len(forgers)], None)
+            total = total + defense.add_up(forged, weights[: len(forgers)])
         self._finish(defense.step(total, self._server_round(weights)))
+
+    def _own_messages(self, clients: Tensor) -> Tensor:
+        """What these clients would send honestly and without noise `(f, d)`."""
+        if self.defense.alphabet is Alphabet.REAL:
+            own = torch.empty(len(clients), self.model.dim, dtype=self.dtype)
+            for _ in self._train(clients, own):
+                pass
+            return own
+        own = torch.empty(len(clients), self.model.dim, dtype=torch.int8)
+        for rows, updates in self._train(clients):
+            own[rows] = self._own_message(updates)
+        return own
 
     def _finish(self, model: Tensor) -> None:
         """The next round starts from this model `(d,)`."""
@@ -148,6 +162,7 @@ class Federation:
             gamma=getattr(self.defense, "gamma", 0.0),
             clip_norm=self.defense.clip_norm(),
             local_steps=self.plan.num_steps(self.shards.size),
+            momentum=self.settings.momentum,
             mean=mean,
             std=std,
         )
@@ -162,28 +177,18 @@ class Federation:
             return torch.arange(n)
         return torch.randperm(n, generator=self._generator("participants"))[:m].sort().values
 
-    def _train(self, participants: Tensor, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
-        """Rows and updates `(c, d)` of the round, block by block, in `out (m, d)` where it is given.
+    def _train(self, clients: Tensor, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Rows of `clients (m,)` and their updates `(c, d)`, block by block, in `out (m, d)` where it is given.
 
         Under RSA an update is what the kept model is away from the broadcast before this round's step.
         """
         windows = self.plan.windows(self.shards.size, self._generator("batches"))
         lr = self.setting.learning_rate(self.round)
-        where = (self.global_model, self.shards, participants, windows, lr)
-        if self.kept is not None:
-            penalty: float = getattr(self.defense, "penalty")  # noqa: B009  every defense that keeps models has one
-            yield from rsa_blocks(self.model, self.kept, *where, penalty, out)
-            return
-        for rows, updates in sgd_blocks(self.model, *where, out):
-            if self.velocity is not None:
-                self._gather_speed(participants[rows], updates)
-            yield rows, updates
-
-    def _gather_speed(self, clients: Tensor, updates: Tensor) -> None:
-        """Client momentum (Karimireddy et al. 2021, algorithm 2): v <- beta v + (1 - beta) update, which is sent."""
-        assert self.velocity is not None
-        updates.lerp_(self.velocity[clients], self.settings.momentum)
-        self.velocity[clients] = updates
+        where = (self.global_model, self.shards, clients, windows, lr)
+        if self._placed is None:
+            return sgd_blocks(self.model, *where, out, self._momentum)
+        penalty: float = getattr(self.defense, "penalty")  # noqa: B009  every defense that keeps models has one
+        return rsa_blocks(self.model, self._placed, *where, penalty, out)
 
     def _weights(self, num_participants: int) -> Tensor:
         """p_k `(m,)`: shards are equally large, so each is 1 / m."""
@@ -233,9 +238,3 @@ class Federation:
     def _shares(self, weights: Tensor) -> Tensor:
         """`(k, 1)`: what a message of these clients carries of p_k."""
         return (weights if self.defense.weighted else torch.ones_like(weights)).unsqueeze(1)
-
-
-def _only(local: LocalRound, rows: Tensor) -> LocalRound:
-    """The clients at the places `rows (k,)` of a block alone."""
-    updates = local.updates.index_select(0, rows)
-    return replace(local, clients=local.clients[rows], updates=updates, weights=local.weights[rows])

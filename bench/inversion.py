@@ -69,13 +69,20 @@ def observations(view: View, estimates: Sequence[Tensor]) -> list[Observation]:
         return _from_signs(facts, rounds, estimates)
     if facts.keeps_models:
         return _from_kept_models(facts, rounds, estimates)
-    return [_from_update(facts, seen, estimate) for seen, estimate in zip(rounds, estimates, strict=True)]
+    shown = _without_momentum(estimates, facts.momentum)
+    return [_from_update(facts, seen, estimate) for seen, estimate in zip(rounds, shown, strict=True)]
+
+
+def _without_momentum(estimates: Sequence[Tensor], beta: float) -> list[Tensor]:
+    """What each round added to the running mean that is sent, (1 - beta) update; exact where nothing is clipped."""
+    before = [torch.zeros_like(estimates[0]), *estimates]
+    return [sent - beta * last for sent, last in zip(estimates, before, strict=False)] if beta else list(estimates)
 
 
 def _from_update(facts: PublicFacts, seen: RoundView, estimate: Tensor) -> Observation:
-    """Local SGD from the broadcast: update = -lr * (sum of the steps' gradients)."""
+    """Local SGD from the broadcast: update = -lr * (sum of the steps' gradients), of which 1 - beta is new."""
     update = estimate * facts.setting.participants if facts.weighted else estimate
-    lr = facts.setting.learning_rate(seen.index) * facts.local_steps
+    lr = facts.setting.learning_rate(seen.index) * facts.local_steps * (1 - facts.momentum)
     return Observation(seen.broadcast, -update / lr, lr)
 
 

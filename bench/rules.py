@@ -4,7 +4,6 @@ A row rule needs only inner products of the messages and answers with a weight a
 coordinate over all clients. A rule's own file holds nothing but its idea.
 """
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.protocol import Defense, Delivered, ServerRound, check_messages
+from bench.protocol import Defense, Delivered, ServerRound, all_finite, check_messages
 
 GRAM_BLOCK = 4096
 """Coordinates whose products are added up in float32 before the sum goes on in float64."""
+
+GRAM_NUMBERS = 2**22
+"""Entries of messages whose blocks are multiplied at a time."""
 
 GRAM_ROWS = 128
 """Rows whose products are taken at a time, with themselves and the rows before them: the other half is the mirror."""
@@ -24,7 +26,7 @@ GRAM_ROWS = 128
 CANCELLATION = 1e-3
 """Below this share of the norms, a squared distance from float32 products is not trusted."""
 
-COORDINATE_BLOCK_BYTES = 2**20
+COORDINATE_BLOCK_BYTES = 2**21
 """A transposed block of coordinates that stays in a core's cache."""
 
 
@@ -51,9 +53,9 @@ def gram_matrix(messages: Tensor) -> Tensor:
     """
     gram = _block_products(messages, messages.mean(dim=0))
     norms = gram.diagonal()
-    apart = squared_distances(gram, diagonal=math.inf) >= CANCELLATION * (norms[:, None] + norms[None, :])
-    close = (~apart).triu(1).nonzero()
-    if len(close) > len(messages) // 2 or not bool(torch.isfinite(gram).all()):
+    sums = norms[:, None] + norms[None, :]
+    close = (torch.sub(sums, gram, alpha=2) < CANCELLATION * sums).triu(1).nonzero()
+    if len(close) > len(messages) // 2 or not all_finite(gram):
         exact = messages.double()
         return _block_products(exact, exact.median(dim=0).values)
     i, j = close.unbind(dim=1)
@@ -65,12 +67,17 @@ def gram_matrix(messages: Tensor) -> Tensor:
 def _block_products(messages: Tensor, centre: Tensor) -> Tensor:
     n, d = messages.shape
     gram = torch.zeros(n, n, dtype=torch.float64, device=messages.device)
-    for start in range(0, d, GRAM_BLOCK):
-        columns = slice(start, start + GRAM_BLOCK)
-        block = messages[:, columns] - centre[columns]
+    whole = d // GRAM_BLOCK * GRAM_BLOCK
+    step = max(1, GRAM_NUMBERS // (n * GRAM_BLOCK)) * GRAM_BLOCK
+    starts = [*range(0, whole, step), whole]
+    for start, end in zip(starts, [*starts[1:], d], strict=True):
+        if start == end:
+            continue
+        centred = messages[:, start:end] - centre[start:end]
+        blocks = centred.unflatten(1, (-1, min(GRAM_BLOCK, end - start))).transpose(0, 1)  # (blocks, n, GRAM_BLOCK)
         for row in range(0, n, GRAM_ROWS):
             upto = min(row + GRAM_ROWS, n)
-            gram[row:upto, :upto] += block[row:upto] @ block[:upto].mT
+            gram[row:upto, :upto] += (blocks[:, row:upto] @ blocks[:, :upto].mT).sum(dim=0, dtype=torch.float64)
     return gram.tril() + gram.tril(-1).mT
 
 

@@ -42,6 +42,7 @@ class PublicFacts:
     gamma: float  # the probability that a ternary message is random
     clip_norm: float | None
     local_steps: int
+    momentum: float  # beta of the clients' running mean of updates
     mean: Tensor  # (C,) and (C,): how images are normalised
     std: Tensor
 

@@ -17,6 +17,9 @@ class Model(ABC):
 
     name: ClassVar[str]
 
+    block_bytes: ClassVar[int] = 32 * 2**20
+    """What the models, updates and batches of clients that train together may take: a share of the last-level cache."""
+
     def __init__(self, input_shape: Shape, num_classes: int) -> None:
         self.input_shape = input_shape
         self.num_classes = num_classes

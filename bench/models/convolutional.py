@@ -95,6 +95,8 @@ class ConvolutionalModel(Model):
     Tensors in the order of torch.nn: (out, in, 5, 5) and (out,) a convolution, (out, in) and (out,) a dense layer.
     """
 
+    block_bytes: ClassVar[int] = 256 * 2**20  # a pass over many images pays; `CHUNK_BYTES` bounds what it takes
+
     channels: ClassVar[tuple[int, ...]]
     padding: ClassVar[int]
     hidden: ClassVar[int]

@@ -236,7 +236,7 @@ def test_local_sgd_over_several_epochs_and_whole_shards() -> None:
 def test_blocks_cover_the_round_once(monkeypatch: pytest.MonkeyPatch, group: Tensor) -> None:
     shards, (model, _) = shards_of(*draw()), start_model("softmax")
     for limit, expected in ((1, len(group)), (2**40, 1)):
-        monkeypatch.setattr(clients, "BLOCK_BYTES", limit)
+        monkeypatch.setattr(Model, "block_bytes", limit)
         found = list(blocks_of(model, shards, group, 3, 8))
         assert len(found) == expected
         assert torch.equal(torch.cat([group[rows] for rows, _ in found]), group)
@@ -256,7 +256,7 @@ def test_neither_blocks_nor_residence_change_the_result(
         monkeypatch.setattr(clients, "RESIDENT_BYTES", 0)
     shards = shards_of(*draw())
     for limit in (1, 3 * 2 * model.dim * 8 + 10_000, 2**40):  # one, two, all clients a block
-        monkeypatch.setattr(clients, "BLOCK_BYTES", limit)
+        monkeypatch.setattr(Model, "block_bytes", limit)
         found, personal = local_sgd(model, w, shards, group, WINDOWS, 0.1), kept_models(w)
         rsa_step_(model, personal, w, shards, group, WINDOWS, 0.1, 0.02)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)

@@ -125,6 +125,14 @@ def test_an_update_gives_the_gradient_itself(defense: Defense) -> None:
     assert not torch.equal(found[0].params, found[1].params)
 
 
+def test_momentum_hides_no_gradient() -> None:
+    """v_1 = (1 - beta) u_1 and v_2 - beta v_1 = (1 - beta) u_2: two messages in a row give both gradients."""
+    federation, transcripts, view = play(FedAvg(), momentum=0.9)
+    for seen, transcript in zip(observations(view, estimates(view)), transcripts, strict=True):
+        expected = true_gradients(federation, transcript.broadcast)
+        torch.testing.assert_close(seen.target, expected, rtol=0, atol=1e-8)
+
+
 def test_an_update_of_part_of_the_clients_gives_the_gradient_too() -> None:
     """p_k is 1 over the participants, not over the clients."""
     federation, _, _ = play(Weighted())

@@ -8,9 +8,10 @@ from pydantic import Field
 from torch import Tensor
 
 from attacks.sign_flip import SignFlip
-from bench import clients, registry
+from bench import registry
 from bench.data import load
 from bench.federation import Federation
+from bench.models import Model
 from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Setting, Upload
 from bench.settings import FederationSettings
 from bench.sums import plays_in_sums
@@ -127,14 +128,14 @@ def test_without_noise_both_ways_give_the_same_models(
 @pytest.mark.parametrize("name", list(WITHOUT_NOISE))
 def test_the_size_of_a_block_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = models(federation(WITHOUT_NOISE[name], SignFlip()), in_sums=True)
-    monkeypatch.setattr(clients, "BLOCK_BYTES", 1)  # a client a block
+    monkeypatch.setattr(Model, "block_bytes", 1)  # a client a block
     single = models(federation(WITHOUT_NOISE[name], SignFlip()), in_sums=True)
     for mine, other in zip(single, whole, strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-12)
 
 
 def test_byzantine_clients_forge_together_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(Model, "block_bytes", 1)
     attack = Seeing()
     found = federation(FedAvg(), attack)
     played = federation(FedAvg()).play()
