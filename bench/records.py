@@ -24,6 +24,9 @@ SCHEMA_VERSION = 1
 PROTOCOL_VERSION = 2
 """The code version of the protocol: raised whenever the engine would give another number for the same cell."""
 
+CODE = ("bench", "attacks", "defenses", "pyproject.toml")
+"""What of a checkout can change a record's numbers: a board or a record that is made anew is no change of them."""
+
 LONGEST_SLUG = 60
 """Characters of a row's folder; the key tells its records from those of a row with the same beginning."""
 
@@ -162,9 +165,13 @@ def _git_commit() -> str | None:
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+
+    commit = git("rev-parse", "--short=12", "HEAD").stdout.strip()
+    changed = git("diff", "--quiet", "HEAD", "--", *CODE).returncode != 0
+    return f"{commit}{'-dirty' if changed else ''}" if commit else None
 
 
 def now() -> datetime:
