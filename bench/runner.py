@@ -40,8 +40,9 @@ def plan(suite: Suite, cells: list[Cell], store: Store, data_root: str | None, f
     digests = {name: load(name, data_root).digest for name in {cell.federation.dataset for cell in cells}}
     setting = setting_hash(suite, load(suite.federation.dataset, data_root).digest)
     found = Plan(tasks=[])
+    long_first = sorted(cells, key=lambda cell: not cell.is_privacy)  # so that workers end together
     for seed in suite.seeds:
-        for cell in cells:
+        for cell in long_first:
             record = (
                 None
                 if fresh
