@@ -25,7 +25,7 @@ def rows_of(run: dict[str, Any], peers: dict[str, Any]) -> list[Row]:
         ratios = [theirs / ours for theirs, ours in zip(case["peer"], case["ours"], strict=True)]
         wanted = case["case"]["target"]
         measured = (
-            f"{median(ratios):.1f} times ({1e3 * median(case['peer']):.0f} / {1e3 * median(case['ours']):.1f} ms)"
+            f"{median(ratios):.3g} times ({1e3 * median(case['peer']):.0f} / {1e3 * median(case['ours']):.1f} ms)"
         )
         rows.append((f"ByzFL, {name}", f"{wanted:g} times", measured, median(ratios) >= wanted))
     for defense in ("rsa", "dpbfl"):
