@@ -1,10 +1,11 @@
-"""DLG (Zhu et al. 2019): find the image whose gradient matches the one that a client revealed, with L-BFGS.
+"""DLG (Zhu et al. 2019): find the images whose gradient matches the one that a client revealed, with L-BFGS.
 
-A dummy image and a dummy label are optimised until the gradient that they give matches the target's. With
-`label="inferred"` the label is read off the last layer instead (Zhao et al. 2020: iDLG): one sample's gradient there is
-p - y, negative at the true class alone. All targets run as one batch, in float64; those that do not match are started
-again (a single start fails on many images: errata, last part), and the start with the smallest loss counts. Where two
-starts end at the same loss, it is the noise that is left, or the best there is, and a third would end there too.
+Dummy images, each with a dummy label, are optimised until the gradient that they give matches the target's. With
+`label="inferred"` the labels are read off the last layer instead: one sample's gradient there is p - y, negative at the
+true class alone (Zhao et al. 2020: iDLG), and a batch's tells how often each class occurs (`inferred_labels`). All
+targets run as one batch, in float64; those that do not match are started again (a single start fails on many images:
+errata, last part), and the start with the smallest loss counts. Where two starts end at the same loss, it is the noise
+that is left, or the best there is, and a third would end there too.
 """
 
 from typing import Literal
@@ -14,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench import rng
-from bench.inversion import Observation, matcher, observations
+from bench.inversion import Observation, inferred_labels, matcher, observations
 from bench.lbfgs import minimise
 from bench.models import one_hot
 from bench.registry import register
@@ -23,7 +24,7 @@ from bench.threat import PrivacyAttack, Reconstruction, View
 
 @register("attack", "dlg")
 class DLG(PrivacyAttack):
-    """The passive server, against one sample a target."""
+    """The passive server, against the B samples that each target trains on."""
 
     label: Literal["joint", "inferred"] = "inferred"
     starts: int = Field(default=3, ge=1)
@@ -39,9 +40,10 @@ class DLG(PrivacyAttack):
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
         estimates = self.estimates(view)
         seen = observations(view, estimates)
-        labels = view.facts.model.class_errors(seen[-1].target).argmin(dim=1)
-        num_targets, pixels, joint = len(labels), view.mean_image.numel(), self.label == "joint"
-        width = pixels + view.facts.model.num_classes * joint
+        labels, joint = inferred_labels(view, seen[-1]), self.label == "joint"
+        num_targets, batch = labels.shape
+        pixels = batch * view.mean_image.numel()
+        width = pixels + batch * view.facts.model.num_classes * joint
 
         best = torch.zeros(num_targets, width, dtype=torch.float64)
         losses = torch.full((num_targets,), torch.inf, dtype=torch.float64)
@@ -63,16 +65,20 @@ class DLG(PrivacyAttack):
             settled |= losses <= self.matched * first
             trace += found.trace.median(dim=1).values.tolist()
         if joint:
-            labels = best[:, pixels:].argmax(dim=1)
-        images = best[:, :pixels].unflatten(1, view.image_shape)
+            labels = best[:, pixels:].unflatten(1, (batch, -1)).argmax(dim=2)
+        images = best[:, :pixels].unflatten(1, (batch, *view.image_shape))
         return Reconstruction(images, labels, losses, trace, estimates[-1])
 
 
 class Matching:
-    """The matching loss and its gradient, for `minimise`: dummies `(k, pixels [+ classes])` of the targets `rows`."""
+    """The matching loss and its gradient, for `minimise`: dummies `(k, B pixels [+ B classes])` of the targets `rows`.
+
+    The known `labels` are `(T, B)`.
+    """
 
     def __init__(self, view: View, seen: list[Observation], labels: Tensor, rows: Tensor, joint: bool) -> None:
-        self.facts, self.shape, self.pixels = view.facts, view.image_shape, view.mean_image.numel()
+        self.facts, self.shape = view.facts, (labels.shape[1], *view.image_shape)
+        self.pixels = labels.shape[1] * view.mean_image.numel()
         self.seen, self.labels, self.rows, self.joint = seen, labels, rows, joint
         self._prepare(torch.arange(len(rows)))
 
@@ -80,13 +86,13 @@ class Matching:
         """What stays the same as long as no row leaves the batch."""
         self.names, rows, model = names, self.rows[names], self.facts.model
         self.matchers = [matcher(model, seen, rows, self.facts) for seen in self.seen]
-        self.known = one_hot(self.labels[rows], model.num_classes, torch.float64).unsqueeze(1)
+        self.known = one_hot(self.labels[rows], model.num_classes, torch.float64)
 
     def __call__(self, dummies: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
         if not torch.equal(names, self.names):
             self._prepare(names)
-        x = dummies[:, : self.pixels].unflatten(1, (1, *self.shape))
-        y = dummies[:, self.pixels :].softmax(dim=1).unsqueeze(1) if self.joint else self.known
+        x = dummies[:, : self.pixels].unflatten(1, self.shape)
+        y = dummies[:, self.pixels :].unflatten(1, self.known.shape[1:]).softmax(dim=2) if self.joint else self.known
         loss, by_x, by_y = dummies.new_zeros(len(names)), torch.zeros_like(x), torch.zeros_like(y)
         for match in self.matchers:
             part, derivatives = match(x, y)

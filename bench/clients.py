@@ -71,6 +71,23 @@ class Shards:
         if self._resident:
             self._x, self._targets = x[self._rows], self._targets[self._rows]
 
+    def hold(self, clients: Tensor, x: Tensor, y: Tensor) -> None:
+        """From now on these clients hold B samples, x `(k, B, C, H, W)` and y `(k, B)`, over and over in this order.
+
+        Any window of B samples then has each of them once. Raises `ValueError` unless B divides the shards' size.
+        """
+        kept = y.shape[1]
+        require(self.size % kept == 0, "samples_per_client", self.size, f"a multiple of the {kept} images of a batch")
+        again = torch.arange(self._rows.shape[1]) % kept
+        targets, places = one_hot(y, self.num_classes, self._targets.dtype), self.place[clients]
+        if self._resident:
+            self._x[places], self._targets[places] = x[:, again], targets[:, again]
+            return
+        own = len(self._x) + torch.arange(y.numel()).view_as(y)
+        self._x = torch.cat([self._x, x.flatten(0, 1)])
+        self._targets = torch.cat([self._targets, targets.flatten(0, 1)])
+        self._rows[places] = own[:, again]
+
     @property
     def num_clients(self) -> int:
         return self.indices.shape[0]

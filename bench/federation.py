@@ -1,18 +1,39 @@
 """One round, and the loop over rounds: broadcast, local training, upload, forging, channel, aggregation."""
 
 from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from bench import models, rng
 from bench.clients import Momentum, Plan, Shards, rsa_blocks, sgd_blocks
+from bench.contract import check_delivered, check_shape, check_upload, untouched
 from bench.data import Dataset
+from bench.errors import DivergedError
 from bench.partition import partition
-from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, Setting
+from bench.poisoning import DataFacts, DataPoisoning, poison_shards
+from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, Setting, all_finite
+from bench.root import Root
 from bench.settings import FederationSettings
 from bench.sums import SumDefense, plays_in_sums
-from bench.threat import ByzantineAttack, ByzantineView, PublicFacts, RoundTranscript, sanitize
+from bench.threat import ByzantineAttack, ByzantineView, PublicFacts, RoundTranscript, Saboteurs, sanitize
+
+
+def setting_of(settings: FederationSettings, dim: int, assumed_byzantine: float) -> Setting:
+    """The public facts of a federation with these settings, whose model has `dim` parameters."""
+    return Setting(
+        num_clients=settings.clients,
+        participants=settings.participants,
+        dim=dim,
+        rounds=settings.rounds,
+        lr=settings.lr,
+        lr_decay=settings.lr_decay,
+        assumed_byzantine=assumed_byzantine,
+        delta=settings.delta,
+    )
 
 
 class Federation:
@@ -47,20 +68,14 @@ class Federation:
         self.is_byzantine = torch.zeros(settings.clients, dtype=torch.bool)
         self.is_byzantine[chosen] = True
         self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
-        inputs = dataset.train.x.to(self.dtype)
+        inputs, labels = dataset.train.x.to(self.dtype), dataset.train.y
+        if isinstance(attack, DataPoisoning) and num_byzantine:
+            data, generator = DataFacts.of(dataset), rng.generator(seed, "poison")
+            inputs, labels, indices = poison_shards(attack, inputs, labels, indices, self.is_byzantine, data, generator)
         honest_first = None if attack is None else self.is_byzantine.long().argsort(stable=True)
-        self.shards = Shards(inputs, dataset.train.y, indices, dataset.num_classes, settings.batch_size, honest_first)
+        self.shards = Shards(inputs, labels, indices, dataset.num_classes, settings.batch_size, honest_first)
         assumed = num_byzantine / settings.clients if settings.oracle_f else settings.assumed_byzantine
-        self.setting = Setting(
-            num_clients=settings.clients,
-            participants=settings.participants,
-            dim=self.model.dim,
-            rounds=settings.rounds,
-            lr=settings.lr,
-            lr_decay=settings.lr_decay,
-            assumed_byzantine=assumed,
-            delta=settings.delta,
-        )
+        self.setting = setting_of(settings, self.model.dim, assumed)
         defense.start(self.setting)
         self.global_model = self.model.initial(rng.generator(seed, "initial"), self.dtype)
         self._placed = self.global_model.repeat(settings.clients, 1) if defense.keeps_models else None
@@ -69,7 +84,11 @@ class Federation:
             raise ValueError(
                 f"momentum is {settings.momentum:g}, but must be 0 under {defense.name}: its clients keep models"
             )
+        count = defense.num_root_samples()
+        self._root = Root(dataset, count, self.model, self.plan, seed, self.dtype) if count else None
+        self.saboteurs: Saboteurs | None = None
         self.round = 0
+        self._memory: dict[str, Tensor] = {}  # what the Byzantine clients keep from round to round
         self.rejected = 0  # forged entries that the alphabet or finiteness did not allow
 
     @property
@@ -102,14 +121,33 @@ class Federation:
         for rows, block in self._train(participants[placed]):
             updates.index_copy_(0, placed[rows], block)
         local = self._local_round(participants, updates, self._weights(len(participants)), self._generator("noise"))
-        upload = self.defense.upload(local)
+        try:
+            return self._exchange(local, keep)
+        except Exception:
+            if all_finite(updates):
+                raise
+            raise DivergedError(f"the clients' updates are not finite in round {self.round + 1}") from None
+
+    def _exchange(self, local: LocalRound, keep: bool) -> RoundTranscript:
+        """Upload, forging, channel and aggregation, each step held to what it may do."""
+        name, broadcast, updates = self.defense.name, self.global_model, local.updates
+        watch = partial(untouched, closely=self.round == 0, broadcast=broadcast)
+        with watch(f"{name}.upload", updates=updates):
+            upload = self.defense.upload(local)
+        check_upload(upload, f"{name}.upload", updates.shape, self.defense.alphabet)
         kept = keep and self.attack is not None  # messages may be the updates themselves
         messages = self._forge(upload.messages.clone() if kept else upload.messages, local)
-        delivered = self.defense.deliver(messages, self._generator("channel"))
+        with watch(f"{name}.deliver", messages=messages):
+            delivered = self.defense.deliver(messages, self._generator("channel"))
+        check_delivered(delivered, f"{name}.deliver", self.model.dim)
         arrived = local.weights if delivered.senders is None else local.weights[delivered.senders]
-        broadcast = self.global_model
-        self._finish(self.defense.aggregate(delivered, self._server_round(arrived)))
-        return RoundTranscript(self.round - 1, broadcast, participants, messages, delivered, upload.peers, updates)
+        server = self._server_round(arrived)
+        with watch(f"{name}.aggregate", messages=messages, rows=delivered.rows):
+            model = self.defense.aggregate(delivered, server)
+        self._finish(model)
+        return RoundTranscript(
+            self.round - 1, broadcast, local.clients, messages, delivered, upload.peers, updates, local.mute
+        )
 
     def _play_sums(self, participants: Tensor) -> None:
         """Blocks of honest clients are trained and summed; the Byzantine ones are trained, and forge together."""
@@ -119,16 +157,19 @@ class Federation:
         honest, forgers = participants[~forging], participants[forging]
         weights, noise = self._weights(len(participants)), self._generator("noise")
         blocks = self._train(honest) if len(honest) else [(slice(0), self.global_model.new_empty(0, self.model.dim))]
-        parts = [
-            defense.summary(self._local_round(honest[rows], updates, weights[: len(updates)], noise))
-            for rows, updates in blocks
-        ]
+        parts = []
+        for rows, updates in blocks:
+            local = self._local_round(honest[rows], updates, weights[: len(updates)], noise)
+            with untouched(f"{defense.name}.upload", broadcast=self.global_model, updates=updates):
+                parts.append(defense.summary(local))
         summary = torch.stack(parts).sum(dim=0)
         total = defense.drawn_sum(summary, len(honest), self.setting, noise)
         if len(forgers):
-            forged = self._forged(self._own_messages(forgers), weights[: len(forgers)], None)
+            forged = self._forged(self._view(self._own_messages(forgers)), weights[: len(forgers)])
             total = total + defense.add_up(forged, weights[: len(forgers)])
-        self._finish(defense.step(total, self._server_round(weights)))
+        with untouched(f"{defense.name}.aggregate", broadcast=self.global_model):
+            model = defense.step(total, self._server_round(weights))
+        self._finish(model)
 
     def _own_messages(self, clients: Tensor) -> Tensor:
         """What these clients would send honestly and without noise `(f, d)`."""
@@ -144,9 +185,10 @@ class Federation:
 
     def _finish(self, model: Tensor) -> None:
         """The next round starts from this model `(d,)`."""
-        if model.shape != self.global_model.shape:
-            got, wanted = tuple(model.shape), tuple(self.global_model.shape)
-            raise ValueError(f"{self.defense.name}.aggregate returned shape {got}, not {wanted}")
+        step, wanted = f"{self.defense.name}.aggregate", self.global_model
+        check_shape(model, step, wanted.shape)
+        if model.dtype != wanted.dtype:
+            raise ValueError(f"{step} returned {model.dtype}, not {wanted.dtype}")
         self.global_model = model
         self.round += 1
 
@@ -165,6 +207,8 @@ class Federation:
             momentum=self.settings.momentum,
             mean=mean,
             std=std,
+            batch_size=min(self.settings.batch_size, self.shards.size),
+            parameters={**self.defense.model_dump(), **self.defense.derived(self.setting)},
         )
 
     def _generator(self, role: str) -> torch.Generator:
@@ -195,10 +239,13 @@ class Federation:
         return torch.full((num_participants,), 1 / num_participants, dtype=self.dtype)
 
     def _local_round(self, clients: Tensor, updates: Tensor, weights: Tensor, noise: torch.Generator) -> LocalRound:
-        return LocalRound(self.round, clients, self.setting, self.global_model, updates, weights, noise)
+        mute = None if self.saboteurs is None else self.saboteurs.mute(clients)
+        return LocalRound(self.round, clients, self.setting, self.global_model, updates, weights, noise, mute)
 
     def _server_round(self, weights: Tensor) -> ServerRound:
-        return ServerRound(self.round, self.setting, self.global_model, weights, self._generator("server"))
+        w, lr = self.global_model, self.setting.learning_rate(self.round)
+        root = None if self._root is None else self._root.update(self.round, w, lr)
+        return ServerRound(self.round, self.setting, w, weights, self._generator("server"), root)
 
     def _is_forging(self, participants: Tensor) -> Tensor:
         """`(m,)` bool: who of the round sends what the attack makes."""
@@ -217,20 +264,44 @@ class Federation:
             return messages
         assert self.attack is not None
         own = self._own_message(local.updates[rows])
-        honest = None
+        view = self._view(own)
         if self.attack.omniscient:
             honest = messages[~rows] / self._shares(local.weights[~rows])
-        messages[rows] = self._forged(own, local.weights[rows], honest)
+            aggregate = partial(self._imagined, rows, local.weights)
+            view = replace(view, honest=honest, names=local.clients[~rows], aggregate=aggregate)
+        messages[rows] = self._forged(view, local.weights[rows])
         return messages
 
-    def _forged(self, own: Tensor, weights: Tensor, honest: Tensor | None) -> Tensor:
+    def _view(self, own: Tensor) -> ByzantineView:
+        """What oblivious Byzantine clients know."""
+        generator = self._generator("forge")
+        return ByzantineView(own, None, self.global_model, self.defense.alphabet, generator, self.setting, self._memory)
+
+    def _imagined(self, forging: Tensor, weights: Tensor, messages: Tensor) -> Tensor:
+        """The change `(d,)` of the model that the server would make of `messages (m, d)`, those not `forging` first.
+
+        Nothing real happens: a copy of the defense, which may keep state, works with randomness of its own.
+        """
+        ternary, rows = self.defense.alphabet is Alphabet.TERNARY, (~forging).nonzero()[:, 0]
+        sendable, _ = sanitize(messages if ternary else messages.to(self.dtype), self.defense.alphabet)
+        placed = torch.empty_like(sendable)
+        placed[torch.cat([rows, forging.nonzero()[:, 0]])] = sendable
+        if self.defense.weighted:
+            placed *= self._shares(weights)
+        defense = deepcopy(self.defense)
+        delivered = defense.deliver(placed, self._generator("imagined channel"))
+        arrived = weights if delivered.senders is None else weights[delivered.senders]
+        server = replace(self._server_round(arrived), generator=self._generator("imagined server"))
+        return defense.aggregate(delivered, server) - self.global_model
+
+    def _forged(self, view: ByzantineView, weights: Tensor) -> Tensor:
         """The Byzantine clients' messages `(f, d)`, made sendable; p_k is the engine's to apply."""
         assert self.attack is not None
         ternary = self.defense.alphabet is Alphabet.TERNARY
-        view = ByzantineView(own, honest, self.global_model, self.defense.alphabet, self._generator("forge"))
-        forged = self.attack.forge(view)
-        if forged.shape != own.shape:
-            raise ValueError(f"{self.attack.name}.forge returned shape {tuple(forged.shape)}, not {tuple(own.shape)}")
+        step = f"{self.attack.name}.forge"
+        with untouched(step, broadcast=view.broadcast):
+            forged = self.attack.forge(view)
+        check_shape(forged, step, view.own.shape)
         forged, rejected = sanitize(forged if ternary else forged.to(self.dtype), self.defense.alphabet)
         self.rejected += rejected
         return forged * self._shares(weights) if self.defense.weighted else forged

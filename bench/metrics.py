@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from bench.data import Dataset, Split
@@ -35,3 +36,24 @@ def image_metrics(images: Tensor, truth: Tensor, dataset: Dataset) -> dict[str, 
         guess, pixels, gaussian_kernel=False, kernel_size=7, reduction="none", data_range=1.0
     )
     return {"mse": mse, "psnr": psnr, "ssim": ssim.reshape(-1)}
+
+
+def matched(images: Tensor, truth: Tensor, dataset: Dataset) -> Tensor:
+    """Reconstructions `(T, B, C, H, W)` in the order of the true images that they are nearest to, target by target.
+
+    The order within a batch cannot be known, so each target's images are assigned to minimise the sum of their MSE.
+    """
+    if images.shape[1] == 1:
+        return images
+    guess = dataset.denormalise(images).clamp(0, 1).flatten(2).double()
+    pixels = dataset.denormalise(truth).flatten(2).double()
+    distances = torch.cdist(pixels, guess).square().nan_to_num()  # of images that are no numbers any order will do
+    order = torch.stack([torch.from_numpy(linear_sum_assignment(matrix.numpy())[1]) for matrix in distances])
+    return images[torch.arange(len(images)).unsqueeze(1), order]
+
+
+def labels_recovered(labels: Tensor, truth: Tensor) -> float:
+    """The share of the true labels `(T, B)` that are among the inferred ones, each as often as it is there."""
+    classes = 1 + int(torch.max(labels.max(), truth.max()))
+    counts = [F.one_hot(found, classes).sum(dim=1) for found in (labels, truth)]
+    return float(torch.minimum(*counts).sum()) / truth.numel()

@@ -59,7 +59,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class LocalRound:
-    """The clients' side of a round: names `(m,)`, broadcast `(d,)`, updates w_k - w_t `(m, d)`, weights p_k `(m,)`."""
+    """The clients' side of a round: names `(m,)`, broadcast `(d,)`, updates w_k - w_t `(m, d)`, weights p_k `(m,)`.
+
+    mute `(m, m)` bool: where row a has column b set, client a works for the server and sends client b peer messages of
+    zeros; None where nobody does.
+    """
 
     index: int
     clients: Tensor
@@ -68,17 +72,22 @@ class LocalRound:
     updates: Tensor
     weights: Tensor
     generator: torch.Generator
+    mute: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class ServerRound:
-    """The server's side of a round: what it broadcast `(d,)` and the weights p_k `(k,)` of the delivered rows."""
+    """The server's side of a round: what it broadcast `(d,)` and the weights p_k `(k,)` of the delivered rows.
+
+    root_update `(d,)` is what training on images of its own gave the server, where the defense asked for some.
+    """
 
     index: int
     setting: Setting
     global_model: Tensor
     weights: Tensor
     generator: torch.Generator
+    root_update: Tensor | None = None
 
 
 class PeerMessages(Protocol):
@@ -128,6 +137,7 @@ class Defense(BaseModel, ABC):
     alphabet: ClassVar[Alphabet] = Alphabet.REAL
     keeps_models: ClassVar[bool] = False  # each client keeps a model of its own and takes RSA's step on it
     weighted: ClassVar[bool] = False  # messages carry the weight p_k already; the server adds them up
+    gaussian: ClassVar[bool] = False  # the noise of the claim is Gaussian: audits may fit a Gaussian mechanism
 
     def start(self, setting: Setting) -> None:
         """Refuse, with `ValueError`, a setting that the defense cannot work in."""
@@ -148,6 +158,11 @@ class Defense(BaseModel, ABC):
         """What the paper claims for one release; None where it claims nothing."""
         return None
 
+    @classmethod
+    def claims_privacy(cls) -> bool:
+        """Whether the defense makes a privacy claim, so that there is something to audit."""
+        return cls.claim is not Defense.claim
+
     def composed(self, setting: Setting) -> PrivacyClaim | None:
         """The claim composed over all that one client releases in a run."""
         return None
@@ -155,6 +170,10 @@ class Defense(BaseModel, ABC):
     def derived(self, setting: Setting) -> dict[str, float]:
         """What the defense works out of its parameters and the setting (a noise level, a count), for the record."""
         return {}
+
+    def num_root_samples(self) -> int:
+        """How many images of the validation split the server trains on itself; none by default."""
+        return 0
 
     def noise_variance(self, setting: Setting) -> float | None:
         """The variance a coordinate of the noise that the claim rests on, in the message's units; None without one."""

@@ -1,6 +1,7 @@
 """The record of one (cell, seed), and the store: one JSON file each, written whole or not at all."""
 
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -21,7 +22,7 @@ from bench.suite import RECOVERED_PSNR, Cell, Suite, explain
 
 SCHEMA_VERSION = 1
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """The code version of the protocol: raised whenever the engine would give another number for the same cell."""
 
 CODE = ("bench", "attacks", "defenses", "pyproject.toml")
@@ -30,12 +31,18 @@ CODE = ("bench", "attacks", "defenses", "pyproject.toml")
 LONGEST_SLUG = 60
 """Characters of a row's folder; the key tells its records from those of a row with the same beginning."""
 
+LARGEST = 10_000_000
+"""Bytes that no record has: one is under ten thousand."""
+
+ASIDE = ".damaged-"
+"""Between the name of a file that was no record, where one had to be written, and a number."""
+
 Status = Literal["ok", "diverged", "failed"]
 STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Privacy(BaseModel):
-    """What the paper claims for one release, what that makes over a run, and what an audit measured (None: not yet)."""
+    """What the paper claims for one release, what that makes over a run, and what an audit cell measured at least."""
 
     model_config = STRICT
 
@@ -88,6 +95,8 @@ class Record(BaseModel):
     metrics: dict[str, float] = {}
     curve: list[tuple[int, float]] = []  # (round, accuracy on the test split)
     trace: list[float] = []  # a privacy attack's own loss, median over its targets, thinned out evenly
+    psnr: list[float] = []  # of an inversion, image by image in the order of its picture, in dB
+    control_psnr: list[float] = []  # the same without a defense
     privacy: Privacy = Privacy()
     derived: dict[str, float] = {}  # what the defense worked out: sigma_k, v, ...
     within_claim: bool | None = None  # whether the defense itself claims to stand this cell's Byzantine fraction
@@ -187,19 +196,39 @@ class Store:
     def path(self, cell: Cell, seed: int) -> Path:
         return self.folder / _slug(cell.label) / cell.attack_name / f"{record_key(cell, seed)}.json"
 
+    def lock_path(self, cell: Cell, seed: int) -> Path:
+        """The file that a run locks while it plays the cell."""
+        return self.path(cell, seed).with_name(f".{record_key(cell, seed)}.lock")
+
     def write(self, record: Record) -> Path:
-        """Write the record whole or not at all."""
+        """Write the record whole or not at all; a file in its place that holds none is kept under another name."""
         path = self.path(record.cell, record.seed)
+        _set_aside(path)
         write_whole(path, (record.model_dump_json(indent=1) + "\n").encode())
         return path
 
+    def lock_files(self) -> list[Path]:
+        """Those of runs that are under way, and of runs that were killed."""
+        return sorted(self.folder.glob("*/*/.*.lock"))
+
+    def clear_leftovers(self, lock: Path) -> None:
+        """Remove what writes that broke off left of a cell; only for whoever holds this lock of it."""
+        for path in lock.parent.glob(f"{lock.stem}.*"):
+            if path != lock:
+                path.unlink(missing_ok=True)
+
     def find(self, cell: Cell, seed: int, protocol: str) -> Record | None:
-        """The finished record of this cell and seed under this protocol, if there is one."""
+        """The finished record of this cell and seed under this protocol, if there is one.
+
+        Raises `BadInputError` for a record from a newer schema: nobody is to write an older one over it.
+        """
         path = self.path(cell, seed)
         if not path.exists():
             return None
         try:
             record = read(path)
+        except NewerRecordError:
+            raise
         except BadInputError:
             return None
         return record if record.protocol == protocol else None
@@ -211,13 +240,35 @@ class Store:
                 yield read(path)
             except BadInputError as error:
                 damaged.append(str(error))
+        for path in sorted(self.folder.glob(f"*/*/*{ASIDE}*")):
+            damaged.append(f"{path} is not a record; it was set aside when its cell was recorded anew")
+
+
+class NewerRecordError(BadInputError):
+    """A record of a schema that this version does not know."""
+
+
+def _set_aside(path: Path) -> None:
+    """Rename what lies there and is no record, so that nothing is lost by writing one."""
+    try:
+        read(path)
+    except BadInputError:
+        if os.path.lexists(path):
+            names = (path.with_name(f"{path.name}{ASIDE}{count}") for count in itertools.count(1))
+            path.rename(next(name for name in names if not os.path.lexists(name)))
 
 
 def read(path: Path) -> Record:
     """The record in a file; `BadInputError` with one line where it holds none."""
     try:
+        if path.exists() and not path.is_file():
+            raise BadInputError(f"cannot read record {path}: not a regular file")  # a pipe would wait for ever
+        if (size := path.stat().st_size) > LARGEST:
+            raise BadInputError(f"{path} is not a record: it has {size:,} bytes, and a record less than {LARGEST:,}")
         text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise BadInputError(f"cannot read record {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise BadInputError(f"cannot read record {path}: {error}") from None
     try:
         found = json.loads(text)
@@ -227,7 +278,7 @@ def read(path: Path) -> Record:
         raise BadInputError(f"{path} is not a record: its JSON has a number too long or is nested too deeply") from None
     written = found.get("schema_version") if isinstance(found, dict) else None
     if isinstance(written, int) and written > SCHEMA_VERSION:
-        raise BadInputError(
+        raise NewerRecordError(
             f"{path} has schema version {written}; this fedsiege reads up to {SCHEMA_VERSION}: upgrade it"
         )
     try:
@@ -237,7 +288,10 @@ def read(path: Path) -> Record:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds the old content or the new, never a part: temporary file, fsync, rename."""
+    """Write a file so that a reader finds the old content or the new, never a part: temporary file, fsync, rename.
+
+    When it returns, the new content is there after a power failure too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -247,9 +301,19 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
+        _sync_folder(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _slug(label: str) -> str:

@@ -10,6 +10,7 @@ import json
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,8 @@ from bench.names import unknown
 from bench.settings import FederationSettings
 
 Parameters = dict[str, Any]
+Kind = Literal["training", "inversion", "audit"]
+"""What a cell plays: a training, an inversion of what clients upload, or the distinguishing game of an audit."""
 LENGTHS = {"local_epochs": "local_steps", "local_steps": "local_epochs"}
 """How long a client trains in a round: each of the two takes the place of the other."""
 RECOVERED_PSNR = 20.0
@@ -48,12 +51,14 @@ class Cell(BaseModel):
     federation: FederationSettings
     byzantine: float = Field(default=0.0, ge=0, le=1)
     rho: float | None = Field(default=None, ge=0, le=1)
-    targets: int = Field(default=0, ge=0)  # clients that a privacy attack is after; 0 in a training cell
+    kind: Kind = "training"
+    targets: int = Field(default=0, ge=0)  # clients that an inversion is after
+    trained: int = Field(default=0, ge=0)  # rounds of training before the ones that it watches
     sweep: str = ""  # what tells the attack from the suite's others of its name, such as "s=2"; a label, not content
 
     @property
     def is_privacy(self) -> bool:
-        return self.targets > 0
+        return self.kind == "inversion"
 
     @property
     def attack_name(self) -> str:
@@ -91,12 +96,16 @@ class DefenseEntry(BaseModel):
 
 
 class AttackEntry(BaseModel):
-    """An `[[attack]]` table: `name`, `byzantine` for Byzantine clients, every other key a parameter."""
+    """An `[[attack]]` table: `name`, `byzantine` for Byzantine clients, every other key a parameter.
+
+    `[attack.privacy]` changes the suite's `[privacy]` for this attack; a list in it is a sweep.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: str
     byzantine: tuple[float, ...] = ()
+    privacy: Parameters = {}
 
     @field_validator("byzantine", mode="before")
     @classmethod
@@ -117,11 +126,12 @@ class AttackEntry(BaseModel):
 
 
 class PrivacySettings(BaseModel):
-    """The `[privacy]` table: how many targets, and what privacy cells change in the federation."""
+    """The `[privacy]` table: targets, rounds of training beforehand, and what inversions change in the federation."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     targets: int = Field(default=16, ge=1)
+    trained: int = Field(default=0, ge=0)
 
     @property
     def federation(self) -> Parameters:
@@ -136,12 +146,35 @@ class Ranking(BaseModel):
     recovered_psnr: float = RECOVERED_PSNR  # dB from which a reconstructed image counts as recovered
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """A row and an attack with all its parameters, on the way to their cells."""
+
+    label: str
+    defense: Part
+    overrides: Parameters
+    attack: Part
+    sweep: list[str]
+
+    def cell(self, kind: Kind, settings: FederationSettings, sweep: Iterable[str] = (), **fields: Any) -> Cell:
+        return Cell(
+            label=self.label,
+            defense=self.defense,
+            attack=self.attack,
+            federation=settings,
+            kind=kind,
+            rho=self.attack.parameters.get("rho"),
+            sweep=", ".join([*self.sweep, *sweep]),
+            **fields,
+        )
+
+
 class Suite(BaseModel):
     """A validated suite."""
 
     model_config = STRICT
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(pattern=r"^([a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*$")
     title: str
     seeds: tuple[int, ...] = Field(min_length=1)
     threads: int = Field(default=1, ge=1)  # torch threads of a cell, so that numbers do not depend on the workers
@@ -150,6 +183,7 @@ class Suite(BaseModel):
     defense: tuple[DefenseEntry, ...] = Field(min_length=1)
     attack: tuple[AttackEntry, ...] = Field(min_length=1)
     ranking: Ranking = Ranking()
+    training: bool = True  # whether the clean run is among the cells; a suite of privacy attacks may do without
     tune: dict[str, dict[str, list[float]]] = {}  # the search space of `bench tune`, by defense
 
     @field_validator("seeds")
@@ -161,7 +195,7 @@ class Suite(BaseModel):
         return seeds
 
     def cells(self, defenses: Iterable[str] = (), attacks: Iterable[str] = ()) -> list[Cell]:
-        """All cells, or those of the named defenses (rows) and attacks; the clean run is always among them."""
+        """All cells, or those of the named defenses (rows) and attacks; clean runs are among them, if in the suite."""
         rows = [row for entry in self.defense for row in self._rows(entry)]
         wanted_rows, wanted_attacks = set(defenses), set(attacks)
         for name in wanted_rows - {row[0] for row in rows} - {entry.name for entry in self.defense}:
@@ -172,7 +206,7 @@ class Suite(BaseModel):
         for label, part, overrides in rows:
             if wanted_rows and not wanted_rows & {label, part.name}:
                 continue
-            found = [self._clean(label, part, overrides)]
+            found = [self._clean(label, part, overrides)] if self.training else []
             for entry in self.attack:
                 if not wanted_attacks or entry.name in wanted_attacks:
                     found += self._meetings(label, part, overrides, entry)
@@ -203,34 +237,47 @@ class Suite(BaseModel):
         return Cell(label=label, defense=defense, attack=None, federation=self._federation(label, overrides))
 
     def _meetings(self, label: str, defense: Part, overrides: Parameters, entry: AttackEntry) -> Iterator[Cell]:
+        """The cells of one row and one attack, of the kind that the attack's class makes."""
         from bench import registry
-        from bench.threat import ByzantineAttack
+        from bench.threat import ByzantineAttack, PrivacyAudit
 
-        by_forging = issubclass(registry.get("attack", entry.name), ByzantineAttack)
+        cls = registry.get("attack", entry.name)
+        by_forging = issubclass(cls, ByzantineAttack)
         if by_forging and not entry.byzantine:
             raise BadInputError(f"suite {self.name!r}: attack {entry.name!r} needs byzantine, the fractions of clients")
         if not by_forging and entry.byzantine:
             raise BadInputError(f"suite {self.name!r}: attack {entry.name!r} forges nothing and takes no byzantine")
+        if entry.privacy and (by_forging or issubclass(cls, PrivacyAudit)):
+            raise BadInputError(
+                f"suite {self.name!r}: attack {entry.name!r} inverts nothing and takes no privacy table"
+            )
+        play = self._trainings if by_forging else self._audits if issubclass(cls, PrivacyAudit) else self._inversions
         for point, swept in _sweep(f"attack {entry.name!r}", entry.parameters):
             attack = make_part("attack", entry.name, point)
-            sweep = ", ".join(f"{key}={point[key]}" for key in swept if key != "rho")
-            if by_forging:
-                for b in entry.byzantine:
-                    if b > 0:  # at b = 0 every such attack is the clean run
-                        settings = self._federation(label, overrides)
-                        yield Cell(
-                            label=label, defense=defense, attack=attack, federation=settings, byzantine=b, sweep=sweep
-                        )
-            else:
-                yield Cell(
-                    label=label,
-                    defense=defense,
-                    attack=attack,
-                    federation=self._federation(f"privacy of {label}", {**overrides, **self.privacy.federation}),
-                    rho=attack.parameters.get("rho"),
-                    targets=self.privacy.targets,
-                    sweep=sweep,
-                )
+            sweep = [f"{key}={point[key]}" for key in swept if key != "rho"]
+            yield from play(Meeting(label, defense, overrides, attack, sweep), entry)
+
+    def _trainings(self, met: Meeting, entry: AttackEntry) -> Iterator[Cell]:
+        for b in entry.byzantine:
+            if b > 0:  # at b = 0 every such attack is the clean run
+                settings = self._federation(met.label, met.overrides)
+                yield met.cell("training", settings, byzantine=b)
+
+    def _audits(self, met: Meeting, entry: AttackEntry) -> Iterator[Cell]:
+        from bench import registry
+
+        if registry.get("defense", met.defense.name).claims_privacy():  # type: ignore[attr-defined]
+            yield met.cell("audit", self._federation(met.label, met.overrides))
+
+    def _inversions(self, met: Meeting, entry: AttackEntry) -> Iterator[Cell]:
+        for point, swept in _sweep(f"privacy of attack {entry.name!r}", entry.privacy):
+            try:
+                privacy = PrivacySettings(**{**dict(self.privacy), **point})
+            except ValidationError as error:
+                raise BadInputError(f"suite {self.name!r}, privacy of {entry.name!r}: {explain(error)}") from None
+            settings = self._federation(f"privacy of {met.label}", {**met.overrides, **privacy.federation})
+            more = [f"{key}={point[key]}" for key in swept]
+            yield met.cell("inversion", settings, more, targets=privacy.targets, trained=privacy.trained)
 
     def _federation(self, where: str, overrides: Parameters) -> FederationSettings:
         base = self.federation.model_dump()
@@ -288,9 +335,10 @@ def explain(error: ValidationError) -> str:
 
 
 def shipped() -> dict[str, Path]:
-    """The suites that come with the package, by name."""
+    """The suites that come with the package, by name; those of the papers' items as `papers/NAME`."""
     folder = Path(str(resources.files("bench") / "suites"))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    found = [*sorted(folder.glob("*.toml")), *sorted(folder.glob("papers/*.toml"))]
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
 
 
 def titles() -> dict[str, str]:
@@ -332,7 +380,7 @@ def _validated(content: dict[str, Any], path: Path) -> Suite:
 
 def _apply(content: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
-    if not equals:
+    if not equals or not key.rpartition(".")[2].strip():
         raise BadInputError(f"--set {change!r} is not of the form key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]

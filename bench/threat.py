@@ -5,8 +5,9 @@ works on the view alone. Parameters of the protocol are public (Kerckhoffs): eve
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -27,6 +28,7 @@ class RoundTranscript:
     delivered: Delivered
     peers: PeerMessages | None
     updates: Tensor  # (m, d) of the honest training: the truth that a privacy metric may need
+    mute: Tensor | None = None  # (m, m) bool: whom each client (a row) sent zeros instead of its peer messages
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class PublicFacts:
     momentum: float  # beta of the clients' running mean of updates
     mean: Tensor  # (C,) and (C,): how images are normalised
     std: Tensor
+    batch_size: int = 1  # B, the images that a target trains on, all of them in every step
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # the defense's, and what it works out of them
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ class RoundView:
     estimate: the targets' messages `(T, d)` as far as the view determines them: exact where messages are linked, else
     the mean of the rows among which each one is hidden. hidden_among `(T,)`: the number of those rows, 1 where exact,
     0 where nothing of the target arrived.
-    shares_sent, shares_got: sum over the peer messages `(T, d)` that colluders got from, or sent to, each target.
+    shares_sent, shares_got: sum over the peer messages `(T, d)` that colluders got from, or sent to, each target, and
+    their numbers `(T,)`; each_got `(T, v, d)`: the single ones that they sent, 0 in the places of others' shares, for
+    attacks that ask for `single_shares`. total `(d,)`: the sum of all that arrived.
     """
 
     index: int
@@ -63,6 +69,10 @@ class RoundView:
     hidden_among: Tensor
     shares_sent: Tensor | None = None
     shares_got: Tensor | None = None
+    num_sent: Tensor | None = None
+    num_got: Tensor | None = None
+    each_got: Tensor | None = None
+    total: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -78,9 +88,10 @@ class View:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What a privacy attack gives: normalised images `(T, C, H, W)`, labels `(T,)`, its own loss `(T,)` and its trace.
+    """What a privacy attack gives: normalised images `(T, B, C, H, W)`, labels `(T, B)`, its loss `(T,)` and its trace.
 
-    `estimate (T, d)`, where the attack strips noise first, is its last guess at the targets' messages.
+    The order of a target's images says nothing. `estimate (T, d)`, where the attack strips noise first, is its last
+    guess at the targets' messages.
     """
 
     images: Tensor
@@ -98,35 +109,85 @@ def choose_colluders(num_clients: int, targets: Tensor, rho: float, generator: t
     return (among_others < round(rho * (num_clients - 1))) & (rank != own)
 
 
-def server_view(transcript: RoundTranscript, targets: Tensor, colluders: Tensor | None = None) -> RoundView:
+@dataclass(frozen=True)
+class Saboteurs:
+    """Clients that deviate for the server: `colluders (T, n)` bool send the `targets (T,)` peer messages of zeros.
+
+    Each target stands for a game of its own: what it sends to another target, as whose enemy it sends zeros, counts as
+    honest where it is the target itself.
+    """
+
+    targets: Tensor
+    colluders: Tensor
+
+    def mute(self, participants: Tensor) -> Tensor:
+        """`(m, m)` bool among the round's clients: whom each of them (a row) sends zeros."""
+        silent = torch.zeros(len(participants), len(participants), dtype=torch.bool)
+        here = torch.isin(self.targets, participants)
+        silent[:, torch.searchsorted(participants, self.targets[here])] = self.colluders[here][:, participants].mT
+        return silent
+
+
+def server_view(
+    transcript: RoundTranscript, targets: Tensor, colluders: Tensor | None = None, single_shares: bool = False
+) -> RoundView:
     """The server's view of a round about `targets (T,)`, with what each one's `colluders (T, n)` tell; none by default.
 
     Raises `ValueError` where a target did not take part in the round.
     """
-    names, messages, delivered = transcript.participants, transcript.messages, transcript.delivered
+    names = transcript.participants
     rows = torch.searchsorted(names, targets)
     if not torch.equal(names[rows.clamp(max=len(names) - 1)], targets):
         raise ValueError("targets must be participants of the round")
     accomplice = torch.zeros(len(targets), len(names), dtype=torch.bool) if colluders is None else colluders[:, names]
+    estimate, hidden = _delivered_view(transcript, rows, accomplice)
+    total = transcript.delivered.messages.sum(dim=0, dtype=torch.float64)
+    estimate = estimate.to(transcript.broadcast.dtype)
+    seen = RoundView(transcript.index, transcript.broadcast, estimate, hidden, total=total)
+    if transcript.peers is None or not bool(accomplice.any()):
+        return seen
+    return _with_shares(seen, transcript, rows, accomplice, single_shares)
+
+
+def _delivered_view(transcript: RoundTranscript, rows: Tensor, accomplice: Tensor) -> tuple[Tensor, Tensor]:
+    """What the channel delivered of the messages `rows (T,)`, and among how many each is hidden."""
+    messages, delivered = transcript.messages, transcript.delivered
     if delivered.senders is not None:
-        at = torch.full((len(names),), -1)
+        at = torch.full((len(messages),), -1)
         at[delivered.senders] = torch.arange(len(delivered.senders))
         arrived = at[rows]
         estimate = torch.where((arrived >= 0).unsqueeze(1), delivered.messages[arrived], 0)
-        hidden = (arrived >= 0).long()  # 0 where the message never arrived
-    else:
-        known = accomplice.double() @ messages.double()  # colluders know what they sent themselves
-        hidden = len(names) - accomplice.sum(dim=1)
-        estimate = (delivered.messages.sum(dim=0, dtype=torch.float64) - known) / hidden.unsqueeze(1)
-    sent, got = None, None
-    if transcript.peers is not None and bool(accomplice.any()):
-        sent = torch.zeros(len(rows), messages.shape[1], dtype=messages.dtype)
-        got = torch.zeros_like(sent)
-        for share, receivers in transcript.peers.legs():
-            to, source = receivers[rows], receivers.argsort()[rows]
-            sent += share[rows] * accomplice.gather(1, to.unsqueeze(1))
-            got += share[source] * accomplice.gather(1, source.unsqueeze(1))
-    return RoundView(transcript.index, transcript.broadcast, estimate.to(transcript.broadcast.dtype), hidden, sent, got)
+        return estimate, (arrived >= 0).long()  # 0 where the message never arrived
+    known = accomplice.double() @ messages.double()  # colluders know what they sent themselves
+    hidden = len(messages) - accomplice.sum(dim=1)
+    return (delivered.messages.sum(dim=0, dtype=torch.float64) - known) / hidden.unsqueeze(1), hidden
+
+
+def _with_shares(
+    seen: RoundView, transcript: RoundTranscript, rows: Tensor, accomplice: Tensor, single_shares: bool
+) -> RoundView:
+    """The view with what colluders know of the peer messages from and to the targets in `rows (T,)`."""
+    assert transcript.peers is not None
+    sent, got, each = torch.zeros_like(seen.estimate), torch.zeros_like(seen.estimate), []
+    num_sent, num_got = torch.zeros_like(rows), torch.zeros_like(rows)
+    for share, receivers in transcript.peers.legs():
+        to, source = receivers[rows], receivers.argsort()[rows]
+        opened = accomplice.gather(1, to.unsqueeze(1)), accomplice.gather(1, source.unsqueeze(1))
+        sent += share[rows] * opened[0]
+        arrived = opened[1] if transcript.mute is None else opened[1] & ~transcript.mute[source, rows].unsqueeze(1)
+        received = share[source] * arrived
+        got += received
+        num_sent, num_got = num_sent + opened[0][:, 0], num_got + opened[1][:, 0]
+        if single_shares:
+            each.append(received)
+    return replace(
+        seen,
+        shares_sent=sent,
+        shares_got=got,
+        num_sent=num_sent,
+        num_got=num_got,
+        each_got=torch.stack(each, dim=1) if single_shares else None,
+    )
 
 
 class Attack(BaseModel, ABC):
@@ -143,8 +204,10 @@ class ByzantineView:
     """What Byzantine clients know when they forge.
 
     own `(f, d)`: the updates of their own honest training, or the signs sign(w_0 - w_i) in a ternary alphabet, without
-    any noise (errata D12, D14: they bypass it); honest `(h, d)`: the others' messages as sent, in units of updates, for
-    omniscient attacks only; broadcast `(d,)`.
+    any noise (errata D12, D14: they bypass it); broadcast `(d,)`; memory: what they keep from round to round, empty at
+    first. For omniscient attacks only: honest `(h, d)`, the others' messages as sent, in units of updates; names
+    `(h,)`, whose those are; aggregate, the change `(d,)` of the model that the server would make of messages `(m, d)`,
+    the honest rows first: its deployed rule, with randomness of its own rather than the round's.
     """
 
     own: Tensor
@@ -152,6 +215,10 @@ class ByzantineView:
     broadcast: Tensor
     alphabet: Alphabet
     generator: torch.Generator
+    setting: Setting
+    memory: dict[str, Tensor]
+    names: Tensor | None = None
+    aggregate: Callable[[Tensor], Tensor] | None = None
 
 
 class ByzantineAttack(Attack):
@@ -167,6 +234,11 @@ class ByzantineAttack(Attack):
 class PrivacyAttack(Attack):
     """A curious server, with a fraction rho of the other clients on its side, infers what its targets trained on."""
 
+    active: ClassVar[bool] = False
+    """Whether colluders deviate: they send their targets peer messages of zeros."""
+    single_shares: ClassVar[bool] = False
+    """Whether the attack looks at the peer messages one by one, not at their sums alone."""
+
     def collusion(self) -> float:
         """rho, the fraction of the other clients that collude with the server."""
         return 0.0
@@ -175,9 +247,59 @@ class PrivacyAttack(Attack):
         """The same attack by the server alone: what it is without a defense, where colluders know nothing more."""
         return self
 
+    def estimates(self, view: View) -> list[Tensor]:
+        """The targets' messages `(T, d)` of each round, without the noise that colluders can account for."""
+        return [seen.estimate for seen in view.rounds]
+
     @abstractmethod
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
         """A reconstruction of each target's training images from the view alone."""
+
+
+@dataclass(frozen=True)
+class Game:
+    """What the adversary of an audit knows beforehand: its target holds one of two inputs.
+
+    without, with_ `(d,)`: the message that each of them makes, before any noise; those of the others are 0.
+    parameters: the defense's, public.
+    """
+
+    without: Tensor
+    with_: Tensor
+    participants: int  # m
+    parameters: Mapping[str, Any]
+
+
+class PrivacyAudit(Attack):
+    """The adversary of a distinguishing game: it tells from a view which of two inputs its target held."""
+
+    @abstractmethod
+    def collusion(self) -> float:
+        """rho, the fraction of the other clients that collude with the server."""
+
+    @abstractmethod
+    def sabotages(self) -> bool:
+        """Whether colluders send their target peer messages of zeros."""
+
+    @abstractmethod
+    def size(self) -> tuple[int, int]:
+        """(games in each of the two worlds, coordinates d of a message)."""
+
+    @abstractmethod
+    def canary(self, generator: torch.Generator) -> Tensor:
+        """The direction `(d,)`, of length 1, in which the two inputs differ where messages are real."""
+
+    @abstractmethod
+    def evidence(self, seen: RoundView, game: Game) -> Tensor:
+        """What each coordinate of the one target's view says for the canary, `(d,)`; for a whole upload, their sum."""
+
+    @abstractmethod
+    def recover(self, seen: RoundView, game: Game) -> Tensor:
+        """The target's message `(d,)` as well as the view gives it."""
+
+    @abstractmethod
+    def is_gaussian(self, game: Game) -> bool:
+        """Whether Gaussian noise of a defense makes the evidence Gaussian, so that a Gaussian mechanism may be fit."""
 
 
 def sanitize(forged: Tensor, alphabet: Alphabet) -> tuple[Tensor, int]:

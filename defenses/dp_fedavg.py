@@ -8,11 +8,16 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bench.errors import require
-from bench.privacy import PrivacyClaim, compose_gaussian, gaussian_sigma
+from bench.privacy import PrivacyClaim, compose_gaussian, gaussian_epsilon, gaussian_sigma
 from bench.protocol import LocalRound, ServerRound, Setting, Upload, clip
 from bench.registry import register
 from bench.sums import SumDefense
 from defenses.fedavg import weighted_sum
+
+
+def on_average(setting: Setting) -> str:
+    """What the source of a composed claim adds where clients take part in different numbers of rounds."""
+    return "" if setting.participants == setting.num_clients else " on average over clients"
 
 
 @register("defense", "dp_fedavg")
@@ -20,6 +25,7 @@ class DPFedAvg(SumDefense):
     """Each client k uploads p_k w + n, n ~ N(0, sigma_k^2 I), and the server adds the uploads up (eq. 2)."""
 
     weighted = True
+    gaussian = True
 
     epsilon: float = Field(default=10.0, gt=0)
     delta: float = Field(default=1e-4, gt=0, lt=1)
@@ -64,18 +70,35 @@ class DPFedAvg(SumDefense):
         return summary[0] + sigma * torch.randn(summary[0].shape, generator=generator, dtype=summary.dtype)
 
     def claim(self, setting: Setting) -> PrivacyClaim:
-        source = "NISS paper, Corollary 1"
-        if self.mechanism == "classical" and self.epsilon >= 1:
-            reason = f"Theorem 1 needs epsilon < 1, not {self.epsilon:g}"
-            return PrivacyClaim(epsilon=None, delta=self.delta, unit="per upload", source=source, reason=reason)
-        return PrivacyClaim(epsilon=self.epsilon, delta=self.delta, unit="per upload", source=source)
+        epsilon, reason = self.epsilon, None
+        if self.mechanism == "classical" and epsilon >= 1:
+            sigma = self.sigma(setting)
+            found = gaussian_epsilon(sigma, self.delta, self.sensitivity(setting))
+            needed = gaussian_sigma(epsilon, self.delta, self.sensitivity(setting))
+            reason = (
+                f"Theorem 1 needs epsilon < 1, not {epsilon:g}: sigma would be {needed:.3g} by the exact condition, "
+                f"and {sigma:.3g} gives {found:.4g}"
+            )
+        return PrivacyClaim(
+            epsilon=epsilon if reason is None else None,
+            delta=self.delta,
+            unit="per upload",
+            source="NISS paper, Corollary 1",
+            reason=reason,
+            neighbours=self.neighbours,
+        )
 
     def composed(self, setting: Setting) -> PrivacyClaim:
         """All uploads of a client together; the server sees who takes part, so sampling does not amplify."""
         steps = max(1, round(setting.participations))
         epsilon = compose_gaussian(self.sigma(setting) / self.sensitivity(setting), steps, setting.delta)
-        source = f"{steps} Gaussian releases"
-        return PrivacyClaim(epsilon=epsilon, delta=setting.delta, unit="per client and run", source=source)
+        return PrivacyClaim(
+            epsilon=epsilon,
+            delta=setting.delta,
+            unit="per client and run",
+            source=f"{steps} Gaussian releases{on_average(setting)}",
+            neighbours=self.neighbours,
+        )
 
     def derived(self, setting: Setting) -> dict[str, float]:
         return {"sigma_k": self.sigma(setting), "sensitivity": self.sensitivity(setting)}

@@ -8,6 +8,7 @@ from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_shuffle, robustness_bound, shuffle_claim_conditions, shuffle_epsilon
 from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting, Upload, check_messages
 from bench.registry import register
+from defenses.dp_fedavg import on_average
 from defenses.rsa import RSA
 
 
@@ -63,11 +64,16 @@ def analyze(messages: Tensor, gamma: float) -> Tensor:
     return exact_sum(messages) / (1 - gamma)
 
 
-def composed_claim(epsilon: float | None, setting: Setting, source: str) -> PrivacyClaim:
+def composed_claim(epsilon: float | None, setting: Setting, source: str, colluders: float) -> PrivacyClaim:
     """A claim over a client's whole run; without noise (`epsilon` None) the reason why there is none."""
-    reason = "gamma is 0: no noise" if epsilon is None else None
-    unit = "per client and run"
-    return PrivacyClaim(epsilon=epsilon, delta=setting.delta, unit=unit, source=source, reason=reason)
+    return PrivacyClaim(
+        epsilon=epsilon,
+        delta=setting.delta,
+        unit="per client and run",
+        source=source + on_average(setting),
+        reason="needs 0 < gamma < 1: gamma is 0" if epsilon is None else None,
+        colluders=colluders,
+    )
 
 
 def _check_gamma(gamma: float) -> None:
@@ -109,17 +115,22 @@ class DPBFL(RSA):
         return randomized_sum(summary, num_clients, self.gamma, generator)
 
     def claim(self, setting: Setting) -> PrivacyClaim:
-        n, unit, source = setting.participants, "per coordinate and round", "DPBFL paper, Corollary 1"
-        if (reason := shuffle_claim_conditions(n, self.gamma, setting.delta)) is not None:
-            return PrivacyClaim(epsilon=None, delta=setting.delta, unit=unit, source=source, reason=reason)
-        epsilon = shuffle_epsilon(n, self.gamma, setting.delta)
-        return PrivacyClaim(epsilon=epsilon, delta=setting.delta, unit=unit, source=source)
+        """Corollary 1 counts n clients that randomize honestly and keep their messages to themselves: no colluders."""
+        n, reason = setting.participants, shuffle_claim_conditions(setting.participants, self.gamma, setting.delta)
+        return PrivacyClaim(
+            epsilon=shuffle_epsilon(n, self.gamma, setting.delta) if reason is None else None,
+            delta=setting.delta,
+            unit="per coordinate and round",
+            source="DPBFL paper, Corollary 1",
+            reason=reason,
+            colluders=0.0,
+        )
 
     def composed(self, setting: Setting) -> PrivacyClaim:
         """All coordinates and rounds of one client (errata D6), hidden by the random messages of n honest clients."""
         n, releases = setting.participants, max(1, round(setting.dim * setting.participations))
         epsilon = compose_shuffle(n, self.gamma, releases, setting.delta) if self.gamma else None
-        return composed_claim(epsilon, setting, f"privacy blanket of n = {n}, {releases:,} releases")
+        return composed_claim(epsilon, setting, f"privacy blanket of n = {n}, {releases:,} releases", colluders=0.0)
 
     def derived(self, setting: Setting) -> dict[str, float]:
         return {"gamma": self.gamma, "robustness_bound": robustness_bound(self.gamma)}

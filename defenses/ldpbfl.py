@@ -35,13 +35,16 @@ class LDPBFL(DPBFL):
         return True
 
     def claim(self, setting: Setting) -> PrivacyClaim:
-        unit, source = "per coordinate and round", "DPBFL paper, Theorem 4"
-        if self.gamma == 0:
-            return PrivacyClaim(epsilon=None, delta=0.0, unit=unit, source=source, reason="gamma is 0: no noise")
-        return PrivacyClaim(epsilon=local_epsilon(self.gamma), delta=0.0, unit=unit, source=source)
+        return PrivacyClaim(
+            epsilon=local_epsilon(self.gamma) if self.gamma else None,
+            delta=0.0,
+            unit="per coordinate and round",
+            source="DPBFL paper, Theorem 4",
+            reason=None if self.gamma else "needs 0 < gamma < 1: gamma is 0",
+        )
 
     def composed(self, setting: Setting) -> PrivacyClaim:
         """All coordinates and rounds of one client (errata D6): its own randomness alone."""
         releases = max(1, round(setting.dim * setting.participations))
         epsilon = compose_local(self.gamma, releases, setting.delta) if self.gamma else None
-        return composed_claim(epsilon, setting, f"{releases:,} ternary randomized responses")
+        return composed_claim(epsilon, setting, f"{releases:,} ternary randomized responses", colluders=1.0)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench import rng
 from bench.errors import require
-from bench.privacy import PrivacyClaim
+from bench.privacy import PrivacyClaim, niss_max_colluders, niss_max_colluders_scalar, niss_worst_coordinate
 from bench.privacy.drawn_noise import niss_drawn_noise
 from bench.protocol import Delivered, LocalRound, Setting, Upload, clip
 from bench.registry import register
@@ -104,10 +104,12 @@ def exchange(
     generator: torch.Generator,
     scale: Scale = "coordinate",
     dtype: torch.dtype = torch.float32,
+    mute: Tensor | None = None,
 ) -> NoiseExchange:
     """ClientShare of Algorithm 2 for all clients of a round at once.
 
     sigma_squared (the variance of a client's whole noise) and tau_squared are numbers or `(m,)`, a value a client.
+    mute `(m, m)` bool: which row deviates, and sends which column zeros (errata N4); `legs` still has what it kept.
     Raises `ValueError` for fewer than two clients, v outside 1 .. m - 1, or a negative variance.
     """
     require(num_clients >= 2, "num_clients", num_clients, "at least 2")
@@ -129,7 +131,9 @@ def exchange(
     )
     n, r = torch.empty_like(noise.own), torch.empty_like(noise.own)
     z = torch.empty(num_clients, dim if scale == "coordinate" else 1, dtype=dtype)
-    senders = [noise.receivers(i).argsort() for i in range(num_shares)]
+    receivers = [noise.receivers(i) for i in range(num_shares)]
+    senders = [to.argsort() for to in receivers]
+    silent = [None if mute is None else mute.gather(1, to.unsqueeze(1)) for to in receivers]
     s = torch.ones(num_shares, num_clients, 1, dtype=dtype)
     if scale == "share":
         s += tau * torch.randn(s.shape, generator=rng.generator(seed, "scale"), dtype=dtype)
@@ -139,6 +143,8 @@ def exchange(
         for i in range(num_shares):
             n = noise.noise_at(i, columns)
             own.add_(n)
+            if (zeros := silent[i]) is not None:
+                n.masked_fill_(zeros, 0)
             r = n[senders[i]]  # what reached each client, yet to be negated
             received.addcmul_(s[i], r, value=-1)
             squares.addcmul_(r, r)
@@ -200,6 +206,7 @@ class NISS(DPFedAvg):
             generator=local.generator,
             scale=self.scale,
             dtype=update.dtype,
+            mute=local.mute,
         )
         return Upload(local.weights[:, None] * update + noise.upload, peers=noise)
 
@@ -228,12 +235,23 @@ class NISS(DPFedAvg):
         return Delivered(messages[arrived], senders=arrived) if self.dropout else super().deliver(messages, generator)
 
     def claim(self, setting: Setting) -> PrivacyClaim:
+        """That of one upload seen alone, up to the fraction of curious colluders that leaves sigma_k^2 on average."""
         tau_squared = min(self.tau_squared) if isinstance(self.tau_squared, tuple) else self.tau_squared
-        rho = min(1.0, (1 + tau_squared) / 2)
-        if self.scale == "share":  # errata N3: tau^2 >= (2 rho - 1) / (1 - rho)
-            rho = (1 + tau_squared) / (2 + tau_squared)
-        source = f"NISS paper, Theorem 3, up to rho = {rho:.2g} curious colluders"
-        return super().claim(setting).model_copy(update={"source": source})
+        if self.scale == "share":
+            rho, theorem = float(niss_max_colluders_scalar(tau_squared)), "Theorem 3 corrected for one s a share"
+            margin = "on average over s"
+        else:
+            rho, theorem = float(niss_max_colluders(tau_squared)), "Theorem 3"
+            worst = niss_worst_coordinate(tau_squared, rho, self.v(setting), setting.dim)
+            margin = f"on average: there the worst of {setting.dim:,} coordinates keeps {worst:.2g} sigma^2"
+        source = f"NISS paper, {theorem}, up to rho = {rho:.2g} curious colluders {margin}"
+        return super().claim(setting).model_copy(update={"source": source, "colluders": rho})
+
+    def composed(self, setting: Setting) -> PrivacyClaim:
+        """Each upload seen alone: beside all others of its round its noise is offset (Theorem 2)."""
+        claim = super().composed(setting)
+        source, rho = f"{claim.source}, each upload seen alone", self.claim(setting).colluders
+        return claim.model_copy(update={"source": source, "colluders": rho})
 
     def derived(self, setting: Setting) -> dict[str, float]:
         v, variance, m = self.v(setting), self.sigma(setting) ** 2, setting.participants

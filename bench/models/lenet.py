@@ -1,9 +1,10 @@
 """The LeNet that gradient inversion is measured on, its backward pass written out by hand and differentiable.
 
-`gradients` is the plain pass, for any number of images a client. `pullback` and `distance` are for inversion: one
-image a client, its second derivatives by hand as well, every step a matrix product over the windows of all images.
+`gradients` is the plain pass. `pullback` and `distance` are for inversion: its second derivatives by hand as well,
+every step a matrix product over the windows of all images, a client's images one after the other in one axis.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, cast
@@ -15,7 +16,7 @@ from torch import Tensor
 from bench.models.base import Model, Shape, uniform_initial
 
 Derivatives = tuple[Tensor, Tensor]
-"""By images `(k, 1, C, H, W)` and by targets `(k, 1, classes)`."""
+"""By images `(k, B, C, H, W)` and by targets `(k, B, classes)`."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,12 @@ class Convolution:
         return views.permute(0, 1, 2, 4, 5, 3).flatten(3).flatten(1, 2)
 
     def spread(self, errors: Tensor, kernels: Tensor) -> Tensor:
-        """The transpose of `windows`, of errors `(k, positions, out)` @ kernels: `(k, H * W, channels)`."""
-        patches = _channels_first(kernels).mT @ errors.mT
+        """The transpose of `windows`, of errors `(k, B * positions, out)` @ kernels: `(k, B * H * W, channels)`."""
+        by_image = errors.unflatten(1, (-1, math.prod(self.out_size)))
+        patches = (_per_image(_channels_first(kernels)).mT @ by_image.mT).flatten(0, 1)
         images = F.fold(patches, self.in_size, self.kernel, padding=self.padding, stride=self.stride)
-        return images.flatten(2).mT.contiguous()
+        pixels = images.flatten(2).mT.contiguous()
+        return pixels.reshape(len(errors), -1, self.in_channels)
 
 
 class LeNet(Model):
@@ -110,9 +113,9 @@ class LeNet(Model):
         return torch.cat(parts[::-1], dim=1)
 
     def pullback(self, params: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, Callable[[Tensor], Derivatives]]]:
-        """For one image a client: `gradients`, and what takes a derivative by them back to images and targets.
+        """`gradients`, and what takes a derivative by them back to images and targets.
 
-        The result is a function of x `(k, 1, C, H, W)` and targets `(k, 1, classes)`; with v `(k, d)`, the second thing
+        The result is a function of x `(k, B, C, H, W)` and targets `(k, B, classes)`; with v `(k, d)`, the second thing
         that it returns maps v to the derivatives of (v * gradients).sum() by x and by targets.
         """
         tensors = _Tensors.of(self, params)
@@ -122,7 +125,7 @@ class LeNet(Model):
 
             def back(cotangent: Tensor) -> Derivatives:
                 v = _Tensors.of(self, cotangent)
-                by_head = _rows(done.features, v.head.mT) + v.head_bias, _rows(done.error, v.head)
+                by_head = done.features @ v.head.mT + v.head_bias.unsqueeze(1), done.error @ v.head
                 return done.back(v.kernels, v.biases, *by_head)
 
             return done.gradients(), back
@@ -130,9 +133,10 @@ class LeNet(Model):
         return forth
 
     def distance(self, params: Tensor, wanted: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, Derivatives]]:
-        """For one image a client: the squared distance `(k,)` of `gradients` from `wanted (k, d)`; and its derivatives.
+        """The squared distance `(k,)` of `gradients` from `wanted (k, d)`; and its derivatives.
 
-        The dense layer's gradient is e a^T; its part, |e|^2 |a|^2 - 2 e^T W a + |W|^2, does not need this product.
+        The dense layer's gradient is E^T A, with errors E `(B, classes)` and features A; of one image, e a^T. Its part,
+        sum(E E^T * A A^T) - 2 sum(E * A W^T) + |W|^2, does not need this product.
         """
         tensors, goal = _Tensors.of(self, params), _Tensors.of(self, wanted)
         constant = goal.head.square().sum((1, 2))
@@ -141,16 +145,16 @@ class LeNet(Model):
             done = _Pass(self, tensors, x, targets)
             kernels = [found - want for found, want in zip(done.by_kernels(), goal.kernels, strict=True)]
             biases = [error.sum(1) - want for error, want in zip(done.errors, goal.biases, strict=True)]
-            error, features, bias = done.error, done.features, done.error - goal.head_bias
-            product = _rows(features, goal.head.mT)
-            size, length = error.square().sum(1, keepdim=True), features.square().sum(1, keepdim=True)
-            head = (size * length).squeeze(1) - 2 * (error * product).sum(1) + constant
+            error, features, bias = done.error, done.features, done.error.sum(1) - goal.head_bias
+            product = features @ goal.head.mT
+            sizes, lengths = _gram(error), _gram(features)
+            head = (sizes * lengths).sum((1, 2)) - 2 * (error * product).sum((1, 2)) + constant
             parts = [part.square().flatten(1).sum(1) for part in (*kernels, *biases, bias)]
             derivatives = done.back(
                 [2 * kernel for kernel in kernels],
                 [2 * bias for bias in biases],
-                2 * (error * length - product + bias),
-                2 * (features * size - _rows(error, goal.head)),
+                2 * (lengths @ error - product + bias.unsqueeze(1)),
+                2 * (sizes @ features - error @ goal.head),
             )
             return head.clamp(min=0) + torch.stack(parts).sum(0), derivatives
 
@@ -174,27 +178,27 @@ class _Tensors:
 
 
 class _Pass:
-    """LeNet's forward and backward pass over one image a client, and the way back through both of them.
+    """LeNet's forward and backward pass over B images a client, and the way back through both of them.
 
     Every list has an entry a convolution. With z = windows @ kernel^T + bias and a = sigmoid(z): `incoming` is the
-    derivative of the cross-entropy by a, `errors` by z, both `(k, positions, 12)`.
+    derivative of the mean cross-entropy by a, `errors` by z, both `(k, B * positions, 12)`.
     """
 
     def __init__(self, model: LeNet, tensors: _Tensors, x: Tensor, targets: Tensor) -> None:
-        self.layers, self.channels, self.tensors = model.convolutions, model.channels, tensors
+        self.layers, self.channels, self.tensors, self.batch = model.convolutions, model.channels, tensors, x.shape[1]
         self.windows: list[Tensor] = []
         self.outputs: list[Tensor] = []
-        images = x.squeeze(1).movedim(1, -1)
+        pixels = x.flatten(3).mT.flatten(1, 2)
         for layer, kernel, bias in zip(self.layers, tensors.kernels, tensors.biases, strict=True):
-            self.windows.append(layer.windows(images))
-            self.outputs.append(_apply(self.windows[-1], kernel, bias).sigmoid_())
-            images = self.outputs[-1].unflatten(1, layer.out_size)
-        self.features = self.outputs[-1].mT.flatten(1)
-        self.probabilities = (_rows(self.features, tensors.head.mT) + tensors.head_bias).softmax(-1)
-        self.error = self.probabilities - targets.squeeze(1)
+            self.windows.append(self._windows(layer, pixels))
+            pixels = _apply(self.windows[-1], kernel, bias).sigmoid_()
+            self.outputs.append(pixels)
+        self.features = self._features(pixels)
+        self.probabilities = (self.features @ tensors.head.mT + tensors.head_bias.unsqueeze(-2)).softmax(-1)
+        self.error = (self.probabilities - targets) / self.batch
 
         self.slopes = [output * (1 - output) for output in self.outputs]
-        self.incoming = [self._positions_first(_rows(self.error, tensors.head))]
+        self.incoming = [self._positions_first(self.error @ tensors.head)]
         self.errors = [self.incoming[0] * self.slopes[-1]]
         for index in range(len(self.layers) - 1, 0, -1):
             self.incoming.insert(0, self.layers[index].spread(self.errors[0], tensors.kernels[index]))
@@ -209,7 +213,7 @@ class _Pass:
         parts = []
         for by_kernel, error in zip(self.by_kernels(), self.errors, strict=True):
             parts += [_channels_first(by_kernel).flatten(1), error.sum(1)]
-        parts += [(self.error.unsqueeze(2) * self.features.unsqueeze(1)).flatten(1), self.error]
+        parts += [(self.error.mT @ self.features).flatten(1), self.error.sum(1)]
         return torch.cat(parts, dim=1)
 
     def back(self, kernels: list[Tensor], biases: list[Tensor], by_error: Tensor, by_features: Tensor) -> Derivatives:
@@ -219,25 +223,41 @@ class _Pass:
         for index, layer in enumerate(self.layers):
             by_errors = _apply(self.windows[index], kernels[index], biases[index])
             if upward is not None:
-                by_errors += layer.windows(upward) @ self.tensors.kernels[index].mT
+                by_errors += self._windows(layer, upward) @ self.tensors.kernels[index].mT
             by_outputs.append(by_errors * self.incoming[index] * (1 - 2 * self.outputs[index]))
-            upward = (by_errors * self.slopes[index]).unflatten(1, layer.out_size)
+            upward = by_errors * self.slopes[index]
         assert upward is not None
         head, p = self.tensors.head, self.probabilities
-        by_error = by_error + _rows(upward.flatten(1, 2).mT.flatten(1), head.mT)
-        by_logits = p * (by_error - (p * by_error).sum(-1, keepdim=True))
-        downward = self._positions_first(by_features + _rows(by_logits, head))
+        by_probabilities = (by_error + self._features(upward) @ head.mT) / self.batch
+        by_logits = p * (by_probabilities - (p * by_probabilities).sum(-1, keepdim=True))
+        downward = self._positions_first(by_features + by_logits @ head)
         for index in range(len(self.layers) - 1, -1, -1):
             inputs = (downward + by_outputs[index]) * self.slopes[index]
             own = self.tensors.kernels[index].expand_as(kernels[index])
             both = torch.cat([self.errors[index], inputs], dim=2), torch.cat([kernels[index], own], dim=1)
             downward = self.layers[index].spread(*both)
-        images = downward.unflatten(1, self.layers[0].in_size).movedim(-1, 1)
-        return images.unsqueeze(1), -by_error.unsqueeze(1)
+        first = self.layers[0]
+        images = downward.unflatten(1, (self.batch, -1)).mT.unflatten(-1, first.in_size)
+        return images, -by_probabilities
+
+    def _windows(self, layer: Convolution, pixels: Tensor) -> Tensor:
+        """Of pixels `(k, B * H * W, channels)`: `(k, B * positions, 25 * channels)`."""
+        images = pixels.reshape(-1, *layer.in_size, layer.in_channels)
+        return layer.windows(images).reshape(len(pixels), -1, 25 * layer.in_channels)
+
+    def _features(self, outputs: Tensor) -> Tensor:
+        """Outputs `(k, B * positions, 12)` of the last convolution as `(k, B, 12 * positions)`."""
+        return cast(Tensor, outputs.unflatten(1, (self.batch, -1)).mT.flatten(2))
 
     def _positions_first(self, features: Tensor) -> Tensor:
-        """Features `(k, 12 * positions)` as `(k, positions, 12)`."""
-        return cast(Tensor, features.unflatten(1, (self.channels, -1)).mT)
+        """The inverse of `_features`."""
+        return cast(Tensor, features.unflatten(2, (self.channels, -1)).mT.flatten(1, 2))
+
+
+def _gram(rows: Tensor) -> Tensor:
+    """The inner products `(k, B, B)` of rows `(k, B, n)`."""
+    # Of one row without a matrix product, which would round otherwise than the published records.
+    return rows.square().sum(-1, keepdim=True) if rows.shape[1] == 1 else rows @ rows.mT
 
 
 def _channels_last(kernels: Tensor) -> Tensor:
@@ -255,11 +275,6 @@ def _apply(inputs: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
     if kernels.dim() == 2:
         return F.linear(inputs, kernels, bias)
     return torch.baddbmm(bias.unsqueeze(1), inputs, kernels.mT)
-
-
-def _rows(rows: Tensor, matrix: Tensor) -> Tensor:
-    """Rows `(k, in)` times one matrix `(in, out)`, or each times its own `(k, in, out)`."""
-    return rows @ matrix if matrix.dim() == 2 else (rows.unsqueeze(1) @ matrix).squeeze(1)
 
 
 def _per_image(tensor: Tensor) -> Tensor:

@@ -9,8 +9,11 @@ from bench.privacy.local import gamma_for_local_epsilon, local_epsilon
 from bench.privacy.noise_sharing import (
     niss_aggregate_variance,
     niss_collusion_variance,
+    niss_max_colluders,
+    niss_max_colluders_scalar,
     niss_min_tau_squared,
     niss_min_tau_squared_scalar,
+    niss_worst_coordinate,
 )
 from bench.privacy.shuffle import (
     analyzer_variance,
@@ -38,8 +41,11 @@ __all__ = [
     "minimum_shuffle_epsilon",
     "niss_aggregate_variance",
     "niss_collusion_variance",
+    "niss_max_colluders",
+    "niss_max_colluders_scalar",
     "niss_min_tau_squared",
     "niss_min_tau_squared_scalar",
+    "niss_worst_coordinate",
     "robustness_bound",
     "shuffle_claim_conditions",
     "shuffle_epsilon",

@@ -10,6 +10,7 @@ on the same rows would break the confidence level. Nothing is drawn at random.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,19 @@ from bench.errors import require
 from bench.privacy.gaussian import gaussian_epsilon
 
 _Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A lower bound on epsilon, and the error rates that it was measured at (the shares seen, not their bounds).
+
+    limit: what the bound would be without a single error, the most that so many runs can prove.
+    """
+
+    epsilon: float
+    limit: float
+    true_positive_rate: float
+    false_positive_rate: float
 
 
 def audit_epsilon(scores_without: ArrayLike, scores_with: ArrayLike, delta: float, confidence: float = 0.95) -> float:
@@ -31,13 +45,7 @@ def audit_epsilon(scores_without: ArrayLike, scores_with: ArrayLike, delta: floa
     Raises ValueError unless both score lists are one-dimensional with at least 2 numbers and no NaN, delta lies in
     [0, 1) and confidence in (0, 1).
     """
-    require(0 <= delta < 1, "delta", delta, "in [0, 1)")
-
-    def epsilon(fpr: _Array, fnr: _Array) -> _Array:
-        ratio = np.maximum((1 - fnr - delta) / fpr, (1 - fpr - delta) / fnr)
-        return np.log(np.maximum(ratio, 1.0))
-
-    return _audit(scores_without, scores_with, confidence, epsilon)
+    return judge(scores_without, scores_with, delta, confidence).epsilon
 
 
 def audit_gaussian_epsilon(
@@ -50,38 +58,61 @@ def audit_gaussian_epsilon(
 
     Raises ValueError as `audit_epsilon`, and at delta = 0, where every Gaussian epsilon is infinite.
     """
-    require(0 < delta < 1, "delta", delta, "between 0 and 1, both excluded")
-    mu = _audit(scores_without, scores_with, confidence, lambda fpr, fnr: ndtri(1 - fpr) - ndtri(fnr))
-    return gaussian_epsilon(1 / mu, delta, 1.0) if mu > 0 else 0.0
+    return judge(scores_without, scores_with, delta, confidence, gaussian=True).epsilon
+
+
+def judge(
+    scores_without: ArrayLike, scores_with: ArrayLike, delta: float, confidence: float = 0.95, gaussian: bool = False
+) -> Verdict:
+    """`audit_epsilon`, or `audit_gaussian_epsilon`, with the rates behind it; raises ValueError as they do."""
+    require(0 < confidence < 1, "confidence", confidence, "between 0 and 1, both excluded")
+    without, with_ = _scores("scores_without", scores_without), _scores("scores_with", scores_with)
+    if gaussian:
+        require(0 < delta < 1, "delta", delta, "between 0 and 1, both excluded")
+        *mus, rates = _audit(without, with_, confidence, lambda fpr, fnr: ndtri(1 - fpr) - ndtri(fnr))
+        found, limit = (gaussian_epsilon(1 / mu, delta, 1.0) if mu > 0 else 0.0 for mu in mus)
+        return Verdict(found, limit, *rates)
+    require(0 <= delta < 1, "delta", delta, "in [0, 1)")
+
+    def epsilon(fpr: _Array, fnr: _Array) -> _Array:
+        ratio = np.maximum((1 - fnr - delta) / fpr, (1 - fpr - delta) / fnr)
+        return np.log(np.maximum(ratio, 1.0))
+
+    found, limit, rates = _audit(without, with_, confidence, epsilon)
+    return Verdict(found, limit, *rates)
 
 
 def _audit(
-    scores_without: ArrayLike,
-    scores_with: ArrayLike,
-    confidence: float,
-    evidence: Callable[[_Array, _Array], _Array],
-) -> float:
-    """Evidence, a function of bounds on the false positive and negative rate, at the threshold chosen beforehand."""
-    require(0 < confidence < 1, "confidence", confidence, "between 0 and 1, both excluded")
-    without, with_ = _scores("scores_without", scores_without), _scores("scores_with", scores_with)
+    without: _Array, with_: _Array, confidence: float, evidence: Callable[[_Array, _Array], _Array]
+) -> tuple[float, float, tuple[float, float]]:
+    """Evidence, a function of bounds on the false positive and negative rate, at the threshold chosen beforehand.
+
+    With it the evidence that there would be without an error, and the shares of true and of false positives.
+    """
     tail = (1 - confidence) / 2
 
-    def measured(side: int, rows: slice, thresholds: _Array) -> _Array:
-        positives = [np.sort(side * scores[rows]) for scores in (without, with_)]
-        above = [len(scores) - np.searchsorted(scores, thresholds, side="right") for scores in positives]
-        fpr = _clopper_pearson_upper(above[0], len(positives[0]), tail)
-        fnr = _clopper_pearson_upper(len(positives[1]) - above[1], len(positives[1]), tail)
-        return evidence(fpr, fnr)
+    def positives(side: int, rows: slice, thresholds: _Array) -> list[tuple[NDArray[np.intp], int]]:
+        ordered = [np.sort(side * scores[rows]) for scores in (without, with_)]
+        return [(len(scores) - np.searchsorted(scores, thresholds, side="right"), len(scores)) for scores in ordered]
+
+    def bounded(counts: list[tuple[NDArray[np.intp], int]]) -> _Array:
+        (false, negatives), (true, trials) = counts
+        fpr = _clopper_pearson_upper(false, negatives, tail)
+        return evidence(fpr, _clopper_pearson_upper(trials - true, trials, tail))
 
     choose, measure = slice(0, None, 2), slice(1, None, 2)
     best = (-math.inf, 0, 0.0)
     for side in (1, -1):
         seen = np.unique(side * np.concatenate([without[choose], with_[choose]]))
         thresholds = np.append(seen[:-1] / 2 + seen[1:] / 2, seen[-1])  # mid-gap, lest the next run fall just beyond
-        found = measured(side, choose, thresholds)
+        found = bounded(positives(side, choose, thresholds))
         best = max(best, (float(found.max()), side, float(thresholds[found.argmax()])))
     _, side, threshold = best
-    return max(0.0, float(measured(side, measure, np.array([threshold]))[0]))
+    counts = positives(side, measure, np.array([threshold]))
+    (false, negatives), (true, trials) = counts
+    rates = float(true[0] / trials), float(false[0] / negatives)
+    faultless = bounded([(np.array([0]), negatives), (np.array([trials]), trials)])
+    return max(0.0, float(bounded(counts)[0])), max(0.0, float(faultless[0])), rates
 
 
 def _clopper_pearson_upper(successes: NDArray[np.intp], trials: int, tail: float) -> _Array:

@@ -6,6 +6,7 @@ receiver applies to a share, rho the fraction of its peers that collude. Each is
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaincinv
 
 from bench.errors import require
 
@@ -54,6 +55,40 @@ def niss_min_tau_squared_scalar(rho: ArrayLike) -> Values:
     colluding = _fractions(rho)
     with np.errstate(divide="ignore"):
         return _as_given(np.maximum(0.0, (2 * colluding - 1) / (1 - colluding)))
+
+
+def niss_max_colluders(tau_squared: ArrayLike) -> Values:
+    """Largest rho at which collusion leaves the client's full variance (Theorem 3): min(1, (1 + tau^2) / 2).
+
+    Inverse of `niss_min_tau_squared`, on average over coordinates (errata N4). Raises ValueError for a negative or not
+    finite value.
+    """
+    return _as_given(np.minimum(1.0, (1 + _variances("tau_squared", tau_squared)) / 2))
+
+
+def niss_max_colluders_scalar(tau_squared: ArrayLike) -> Values:
+    """The same for one scalar factor a share: (1 + tau^2) / (2 + tau^2), always below 1 (errata N3).
+
+    Inverse of `niss_min_tau_squared_scalar`. Raises ValueError for a negative or not finite value.
+    """
+    tau = _variances("tau_squared", tau_squared)
+    return _as_given((1 + tau) / (2 + tau))
+
+
+def niss_worst_coordinate(tau_squared: float, rho: float, num_shares: int, dim: int) -> float:
+    """Noise that is left in about the worst of `dim` coordinates, as a share of sigma^2: its quantile 1 / dim.
+
+    Theorem 3 takes the mean over the shares that colluders sent. They know them: given these, a coordinate keeps
+    (1 - rho)(2 + tau^2) sigma^2, and tau^2 times the squares of rho v known shares, which are sigma^2 / v times
+    chi-squared with rho v degrees of freedom (errata N4). For factors drawn per coordinate and curious colluders.
+    Raises ValueError unless tau_squared is finite and at least 0, rho in [0, 1], num_shares and dim at least 1.
+    """
+    tau, colluding = float(_variances("tau_squared", tau_squared)), float(_fractions(rho))
+    require(num_shares >= 1, "num_shares", num_shares, "a count of at least 1")
+    require(dim >= 1, "dim", dim, "a count of at least 1")
+    known = colluding * num_shares
+    squares = 2 * float(gammaincinv(known / 2, 1 / dim)) / num_shares if known > 0 else 0.0
+    return (1 - colluding) * (2 + tau) + tau * squares
 
 
 def _variances(name: str, values: ArrayLike) -> NDArray[np.float64]:

@@ -47,7 +47,8 @@ def theorem1_gamma(n: int, epsilon: float, delta: float) -> float:
 def shuffle_claim_conditions(n: int, gamma: float, delta: float) -> str | None:
     """None where Corollary 1 proves what `shuffle_epsilon` returns, else one sentence with the conditions it misses.
 
-    The conditions are 0 < gamma < 1, epsilon < 1 and delta < 2 exp(-27 / 14).
+    The conditions are 0 < gamma < 1, epsilon < 1 and delta < 2 exp(-27 / 14); each comes with what would meet it: for
+    epsilon the gamma at this n or, where no gamma does, the n at this gamma.
     Raises ValueError unless n >= 2, gamma lies in [0, 1] and delta in (0, 1).
     """
     _require_clients_and_delta(n, delta)
@@ -56,8 +57,10 @@ def shuffle_claim_conditions(n: int, gamma: float, delta: float) -> str | None:
     if not 0 < gamma < 1:
         missed.append(f"needs 0 < gamma < 1: gamma is {gamma:.4g}")
     elif _epsilon(n, gamma, delta) >= 1:
-        found = f"Corollary 1 gives {_epsilon(n, gamma, delta):.4g} at gamma = {gamma:.4g}, n = {n}"
-        missed.append(f"needs epsilon < 1: {found}")
+        found = f"and gamma = {gamma:.4g} gives {_epsilon(n, gamma, delta):.4g}"
+        needed = 42 * math.log(2 / delta) / (n - 1)  # gamma at epsilon = 1
+        instead = f"gamma would be {needed:.4g} at n = {n}" if needed < 1 else f"n would be {_clients(gamma, delta):,}"
+        missed.append(f"needs epsilon < 1: {instead}, {found}")
     if delta >= _DELTA_LIMIT:
         missed.append(f"needs delta < 2 exp(-27/14) = {_DELTA_LIMIT:.4g}: delta is {delta:.4g}")
     return "; ".join(missed) or None
@@ -94,6 +97,11 @@ def analyzer_variance(n: int, nonzero: int, gamma: float) -> float:
     require(0 <= gamma < 1, "gamma", gamma, "in [0, 1)")
     keep = 1 - gamma
     return (keep * gamma * nonzero + 2 * gamma / 3 * n) / keep**2
+
+
+def _clients(gamma: float, delta: float) -> int:
+    """Fewest clients at which Corollary 1 gives this gamma an epsilon below 1."""
+    return math.floor(42 * math.log(2 / delta) / gamma) + 2
 
 
 def _epsilon(n: int, gamma: float, delta: float) -> float:
