@@ -1,0 +1,68 @@
+"""Mimic (Karimireddy et al. 2022, section 3): all attackers send what one honest client sends, which nobody can tell.
+
+On heterogeneous data a rule then follows that client at the cost of the others. Whom to copy: the direction in which
+the honest messages vary most is learnt by Oja's method over `warmup` rounds, and the client furthest along it is
+copied; after them it stays the same client. As in the authors' code, which the section's text leaves to the appendix.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.errors import require
+from bench.forging import check_honest, copies, fit
+from bench.registry import register
+from bench.threat import ByzantineAttack, ByzantineView
+
+
+def mimic(honest: Tensor, num_byzantine: int, direction: Tensor) -> Tensor:
+    """`num_byzantine` copies `(f, d)` of the row of `honest (h, d)` that lies furthest along `direction (d,)`."""
+    check_honest(honest, num_byzantine)
+    return copies(honest[furthest(honest, direction)], num_byzantine)
+
+
+def furthest(honest: Tensor, direction: Tensor) -> int:
+    """The index of the row with the largest inner product."""
+    require(direction.shape == honest.shape[1:], "direction", tuple(direction.shape), f"of {honest.shape[1]} entries")
+    return int((honest @ direction).argmax())
+
+
+def oja(honest: Tensor, mean: Tensor, direction: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
+    """Mean and direction `(d,)` of `rounds` rounds, updated with the messages `(h, d)` of one more.
+
+    mean <- (t mean + mean of x) / (t + 1), step = sum (x - mean) <x - mean, z>, z <- (t z + step / |step|) / (t + 1),
+    and then to length 1.
+    """
+    mean = (rounds * mean + honest.mean(dim=0)) / (rounds + 1)
+    centred = honest - mean
+    step = (centred @ direction) @ centred
+    length = torch.linalg.vector_norm(step)
+    if float(length) > 0:
+        direction = rounds * direction + step / length
+    return mean, direction / torch.linalg.vector_norm(direction)
+
+
+@register("attack", "mimic")
+class Mimic(ByzantineAttack):
+    """Omniscient; a client that sits out a round is replaced by the one furthest along the direction."""
+
+    omniscient = True
+
+    warmup: int = Field(default=10, ge=1)  # rounds in which the direction is learnt
+
+    def forge(self, view: ByzantineView) -> Tensor:
+        honest, names, memory = view.honest, view.names, view.memory
+        assert honest is not None
+        assert names is not None
+        if not memory:
+            random = torch.randn(honest.shape[1], generator=view.generator, dtype=honest.dtype)
+            memory |= {"rounds": torch.tensor(0), "mean": torch.zeros_like(random), "direction": random}
+        rounds = int(memory["rounds"])
+        if rounds < self.warmup:
+            memory["mean"], memory["direction"] = oja(honest, memory["mean"], memory["direction"], rounds)
+            memory["client"] = names[furthest(honest, memory["direction"])]
+        memory["rounds"] = torch.tensor(rounds + 1)
+        present = names == memory["client"]
+        if bool(present.any()):
+            return fit(copies(honest[present][0], len(view.own)), view.alphabet)
+        return fit(mimic(honest, len(view.own), memory["direction"]), view.alphabet)
