@@ -7,6 +7,7 @@ coordinate over all clients. A rule's own file holds nothing but its idea.
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,39 +34,82 @@ COORDINATE_BLOCK_BYTES = 2**21
 class RowRule(Defense):
     """A rule whose aggregate is `weights(gram) @ messages`."""
 
+    origin: ClassVar[bool] = False  # it asks how far messages are from zero: its Gram matrix has a last row for zero
+
     @abstractmethod
     def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
-        """Weights `(n,)` from the Gram matrix `(n, n)` of the centred messages."""
+        """Weights `(n,)` of the messages from their `gram_matrix`, `(n, n)`, or `(n + 1, n + 1)` with the origin."""
+
+    def weigh(self, messages: Tensor, num_byzantine: int) -> Tensor:
+        """Weights `(n,)` of the messages `(n, d)`; for a rule to override that needs less than all inner products."""
+        return self.weights(gram_matrix(messages, self.origin), num_byzantine)
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         check_messages(delivered.messages)
-        weights = self.weights(gram_matrix(delivered.messages), server.setting.num_byzantine)
-        return server.global_model + weights.to(delivered.messages.dtype) @ delivered.messages
+        weights = self.weigh(delivered.messages, server.setting.num_byzantine)
+        return server.global_model + apply_weights(weights, delivered.messages)
 
 
-def gram_matrix(messages: Tensor) -> Tensor:
+class NormRule(RowRule):
+    """A row rule that looks at nothing but how long the messages are: one pass over them, no Gram matrix."""
+
+    origin: ClassVar[bool] = True
+
+    @abstractmethod
+    def weights_by_norm(self, norms: Tensor, num_byzantine: int) -> Tensor:
+        """Weights `(n,)` of the messages from their L2 norms `(n,)`."""
+
+    def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
+        return self.weights_by_norm(squared_distances(gram)[-1, :-1].sqrt(), num_byzantine)
+
+    def weigh(self, messages: Tensor, num_byzantine: int) -> Tensor:
+        return self.weights_by_norm(norms_of(messages), num_byzantine)
+
+
+def norms_of(messages: Tensor) -> Tensor:
+    """L2 norms `(n,)`, float64, of the messages `(n, d)`; once more in float64 where a square overflows."""
+    norms: Tensor = torch.linalg.vector_norm(messages, dim=1)
+    if not all_finite(norms):
+        norms = torch.linalg.vector_norm(messages, dim=1, dtype=torch.float64)
+    return norms.double()
+
+
+def distances_to(point: Tensor, messages: Tensor) -> Tensor:
+    """L2 distances `(n,)`, float64, of the messages `(n, d)` from `point (d,)`; in float64 where a square overflows."""
+    apart, distances = torch.empty_like(point), messages.new_empty(len(messages))
+    for row, message in enumerate(messages):  # one row at a time stays in cache, and nothing cancels
+        torch.linalg.vector_norm(torch.sub(message, point, out=apart), out=distances[row])
+    if messages.dtype != torch.float64 and not all_finite(distances):
+        return distances_to(point.double(), messages.double())
+    return distances.double()
+
+
+def gram_matrix(messages: Tensor, origin: bool = False) -> Tensor:
     """Inner products `(n, n)`, float64, of the messages `(n, d)` minus a centre of theirs.
+
+    With `origin` the matrix has a row and a column more, the last, for the zero vector as if it were a message.
 
     Products are taken about the mean in the messages' own precision. A few pairs of rows that lie so close together,
     seen from there, that their distance would be rounding error are measured again in float64. Where many do (all are
     close, seen from a mean that one long row has carried off) or a square overflows, everything is taken again in
     float64 about the coordinate-wise median, which no minority can move far from the rest.
     """
-    gram = _block_products(messages, messages.mean(dim=0))
+    gram = _block_products(messages, messages.mean(dim=0), origin)
     norms = gram.diagonal()
     sums = norms[:, None] + norms[None, :]
     close = (torch.sub(sums, gram, alpha=2) < CANCELLATION * sums).triu(1).nonzero()
     if len(close) > len(messages) // 2 or not all_finite(gram):
         exact = messages.double()
-        return _block_products(exact, exact.median(dim=0).values)
-    i, j = close.unbind(dim=1)
-    distances = (messages[i].double() - messages[j].double()).square().sum(dim=1)
+        return _block_products(exact, exact.median(dim=0).values, origin)
+    i, j = close.unbind(dim=1)  # i < j, so that only j may be the origin
+    others = messages[j.clamp(max=len(messages) - 1)].double() * (j < len(messages))[:, None]
+    distances = (messages[i].double() - others).square().sum(dim=1)
     gram[i, j] = gram[j, i] = (norms[i] + norms[j] - distances) / 2
     return gram
 
 
-def _block_products(messages: Tensor, centre: Tensor) -> Tensor:
-    n, d = messages.shape
+def _block_products(messages: Tensor, centre: Tensor, origin: bool) -> Tensor:
+    n, d = len(messages) + origin, messages.shape[1]
     gram = torch.zeros(n, n, dtype=torch.float64, device=messages.device)
     whole = d // GRAM_BLOCK * GRAM_BLOCK
     step = max(1, GRAM_NUMBERS // (n * GRAM_BLOCK)) * GRAM_BLOCK
@@ -73,7 +117,10 @@ def _block_products(messages: Tensor, centre: Tensor) -> Tensor:
     for start, end in zip(starts, [*starts[1:], d], strict=True):
         if start == end:
             continue
-        centred = messages[:, start:end] - centre[start:end]
+        centred = messages.new_empty(n, end - start)
+        torch.sub(messages[:, start:end], centre[start:end], out=centred[: len(messages)])
+        if origin:
+            torch.neg(centre[start:end], out=centred[-1])
         blocks = centred.unflatten(1, (-1, min(GRAM_BLOCK, end - start))).transpose(0, 1)  # (blocks, n, GRAM_BLOCK)
         for row in range(0, n, GRAM_ROWS):
             upto = min(row + GRAM_ROWS, n)

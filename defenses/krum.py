@@ -1,8 +1,9 @@
 """Krum (Blanchard et al. 2017, section 3): the message whose n - f - 2 nearest others are nearest."""
 
 import math
+from typing import Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from bench.errors import require
@@ -10,25 +11,58 @@ from bench.protocol import Setting, check_messages
 from bench.registry import register
 from bench.rules import RowRule, apply_weights, gram_matrix, mean_of, squared_distances, sum_of_smallest
 
+Variant = Literal["paper", "one_neighbour_more", "unsquared", "fourth_power", "fourth_power_sum"]
 
-def krum_weights(gram: Tensor, num_byzantine: int, num_selected: int = 1) -> Tensor:
+
+class Score(NamedTuple):
+    """A meaning of Krum: a row's score adds distances to `power` up, to its n - f - `fewer` nearest others."""
+
+    fewer: int
+    power: int
+    total: bool = False  # the sum of the selected rows, not their mean
+
+
+VARIANTS: dict[Variant, Score] = {
+    "paper": Score(2, 2),
+    "one_neighbour_more": Score(1, 2),  # ByzFL, ByzPy
+    "unsquared": Score(1, 1),  # FLPoison
+    "fourth_power": Score(2, 4),  # Blades squares twice
+    "fourth_power_sum": Score(2, 4, total=True),  # byzantine-robust-noniid-optimizer (EPFL)
+}
+
+
+def krum_weights(gram: Tensor, num_byzantine: int, num_selected: int = 1, variant: Variant = "paper") -> Tensor:
     """Weights `(n,)`: the mean over the rows with the smallest sums of squared distances to their nearest others."""
     n, f = len(gram), num_byzantine
     require(
         f >= 0 and n >= 2 * f + 3, "num_byzantine", f, f"between 0 and {max(0, (n - 3) // 2)}: Krum needs n >= 2 f + 3"
     )
     require(1 <= num_selected <= n, "num_selected", num_selected, f"between 1 and {n}")
-    scores = sum_of_smallest(squared_distances(gram, diagonal=math.inf), n - f - 2)
-    return mean_of(scores.topk(num_selected, largest=False).indices, n)
+    require(variant in VARIANTS, "variant", variant, f"one of {', '.join(VARIANTS)}")
+    meaning = VARIANTS[variant]
+    distances = squared_distances(gram, diagonal=math.inf)
+    if meaning.power != 2:
+        distances = distances ** (meaning.power / 2)
+    scores = sum_of_smallest(distances, n - f - meaning.fewer)
+    weights = mean_of(scores.topk(num_selected, largest=False).indices, n)
+    return weights * num_selected if meaning.total else weights
 
 
-def krum(messages: Tensor, num_byzantine: int, num_selected: int = 1) -> Tensor:
+def krum(messages: Tensor, num_byzantine: int, num_selected: int = 1, variant: Variant = "paper") -> Tensor:
     """Krum of `(n, d)`: `(d,)`; `num_selected` > 1 is Multi-Krum, the mean of the best rows.
 
-    Raises `ValueError` unless n >= 2 f + 3, 1 <= num_selected <= n and the messages are finite.
+    `variant` is another meaning in public use, see `VARIANTS`. Raises `ValueError` unless n >= 2 f + 3,
+    1 <= num_selected <= n and the messages are finite.
     """
     check_messages(messages)
-    return apply_weights(krum_weights(gram_matrix(messages), num_byzantine, num_selected), messages)
+    return apply_weights(krum_weights(gram_matrix(messages), num_byzantine, num_selected, variant), messages)
+
+
+def check_setting(setting: Setting) -> None:
+    """Raise `ValueError` unless the participants suffice for the assumed number of Byzantine ones."""
+    n, f = setting.participants, setting.num_byzantine
+    wanted = f"at most {(n - 3) // 2} of {n} participants for Krum, which needs n >= 2 f + 3"
+    require(n >= 2 * f + 3, "assumed Byzantine clients", f, wanted)
 
 
 @register("defense", "krum")
@@ -36,15 +70,21 @@ class Krum(RowRule):
     """Krum with the suite's assumed f; more than one selected is Multi-Krum."""
 
     num_selected: int = Field(default=1, ge=1)
+    variant: Variant = "paper"
+
+    @model_serializer(mode="wrap")
+    def _paper_goes_without_saying(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Records from before there were variants keep their key."""
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if (name, value) != ("variant", "paper")}
 
     def start(self, setting: Setting) -> None:
-        n, f = setting.participants, setting.num_byzantine
-        wanted = f"at most {(n - 3) // 2} of {n} participants for Krum, which needs n >= 2 f + 3"
-        require(n >= 2 * f + 3, "assumed Byzantine clients", f, wanted)
+        n = setting.participants
+        check_setting(setting)
         require(self.num_selected <= n, "num_selected", self.num_selected, f"at most {n}, the participants")
 
     def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
-        return krum_weights(gram, num_byzantine, self.num_selected)
+        return krum_weights(gram, num_byzantine, self.num_selected, self.variant)
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
         return round(fraction * setting.participants) <= setting.num_byzantine

@@ -1,0 +1,56 @@
+"""Adaptive robust clipping (Allouah et al. 2025, algorithm 2): the longest messages are cut to the next length."""
+
+import torch
+from torch import Tensor
+
+from bench.errors import require
+from bench.preaggregation import Mixing
+from bench.protocol import Setting, check_messages
+from bench.registry import register
+from bench.rules import norms_of, squared_distances
+
+
+def arc_scales(norms: Tensor, num_byzantine: int) -> Tensor:
+    """What each message is multiplied by `(n,)`, from their norms `(n,)`.
+
+    The k = floor(2 f / n (n - f)) longest are cut to the length of the one that follows them; k in whole numbers, as
+    2 * (f / n) * (n - f) can round below one.
+    """
+    n, f = len(norms), num_byzantine
+    _check(n, f, "num_byzantine")
+    c = norms.topk(2 * f * (n - f) // n + 1).values[-1]
+    return torch.where(norms > c, c / norms, 1.0)
+
+
+def arc(messages: Tensor, num_byzantine: int) -> Tensor:
+    """The clipped messages `(n, d)` of `(n, d)`; raises `ValueError` unless 0 <= f < n / 2 and all is finite."""
+    check_messages(messages)
+    scales = arc_scales(norms_of(messages), num_byzantine)
+    clipped = messages.clone()
+    rows = (scales < 1).nonzero()[:, 0]
+    clipped[rows] = (messages[rows].double() * scales[rows, None]).to(messages.dtype)
+    return clipped
+
+
+@register("defense", "arc")
+class ARC(Mixing):
+    """ARC before another rule, with the suite's assumed f; a clipped message lies between itself and the origin."""
+
+    origin = True
+
+    rule: str = "trimmed_mean"
+
+    def start(self, setting: Setting) -> None:
+        _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
+        super().start(setting)
+
+    def mix(self, gram: Tensor, num_byzantine: int) -> Tensor:
+        scales = arc_scales(squared_distances(gram)[-1, :-1].sqrt(), num_byzantine)
+        return torch.cat([scales.diag(), (1 - scales)[:, None]], dim=1)
+
+    def mixed(self, messages: Tensor, num_byzantine: int, generator: torch.Generator) -> Tensor:
+        return arc(messages, num_byzantine)
+
+
+def _check(n: int, f: int, argument: str) -> None:
+    require(0 <= 2 * f < n, argument, f, f"between 0 and {max(0, (n - 1) // 2)}: ARC needs n > 2 f")

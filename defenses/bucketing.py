@@ -1,0 +1,45 @@
+"""Bucketing (Karimireddy et al. 2022, algorithm 1): the means of s messages each, in random order, go to the rule."""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.errors import require
+from bench.preaggregation import PreAggregation
+from bench.protocol import check_messages
+from bench.registry import register
+
+
+def bucketing(messages: Tensor, generator: torch.Generator, bucket_size: int = 2) -> Tensor:
+    """Means `(k, d)` of k = ceil(n / s) buckets of messages `(n, d)`; the last one holds what remains.
+
+    The algorithm as printed divides every bucket by s; a bucket that is not full has the mean of what it holds.
+    Raises `ValueError` unless 1 <= s <= n and the messages are finite.
+    """
+    check_messages(messages)
+    n, s = len(messages), bucket_size
+    require(1 <= s <= n, "bucket_size", s, f"between 1 and {n}, the messages")
+    pi = torch.randperm(n, generator=generator, device=generator.device)
+    place = torch.empty_like(pi)
+    place[pi] = torch.arange(n, device=pi.device)
+    bucket = (place // s).to(messages.device)
+    sizes = bucket.bincount()
+    m = messages.new_zeros(len(sizes), n)
+    m[bucket, torch.arange(n, device=m.device)] = (1 / sizes.to(m.dtype))[bucket]
+    return m @ messages
+
+
+@register("defense", "bucketing")
+class Bucketing(PreAggregation):
+    """Bucketing before another rule: f Byzantine messages spoil f of the ceil(n / s) buckets at worst."""
+
+    bucket_size: int = Field(default=2, ge=1)
+
+    def mixed(self, messages: Tensor, num_byzantine: int, generator: torch.Generator) -> Tensor:
+        return bucketing(messages, generator, min(self.bucket_size, len(messages)))
+
+    def num_mixed(self, num_messages: int) -> int:
+        return -(-num_messages // min(self.bucket_size, num_messages))
+
+    def spoilt(self, num_byzantine: int, num_messages: int) -> int:
+        return min(num_byzantine, self.num_mixed(num_messages))

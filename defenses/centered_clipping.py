@@ -1,0 +1,60 @@
+"""Centered clipping (Karimireddy, He and Jaggi 2021, section 4): means of messages clipped around the last centre.
+
+    v <- v + 1/n sum_i (x_i - v) min(1, tau / |x_i - v|)
+
+The paper starts from the aggregate of the round before. Our messages are updates, local model minus broadcast, and a
+defense keeps nothing between rounds, so that the start is v = 0, the last global model.
+"""
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.errors import require
+from bench.protocol import Setting, check_messages
+from bench.registry import register
+from bench.rules import RowRule, apply_weights, gram_matrix
+
+
+def centered_clipping_weights(gram: Tensor, tau: float = 10.0, iterations: int = 1) -> Tensor:
+    """Weights `(n,)` from the Gram matrix `(n + 1, n + 1)` with the origin, on which the rest to 1 lies."""
+    require(tau > 0, "tau", tau, "positive")
+    require(iterations >= 1, "iterations", iterations, "at least 1")
+    g = gram.cpu().numpy()
+    n = len(g) - 1
+    centre = np.zeros(n + 1)
+    centre[-1] = 1
+    for _ in range(iterations):
+        products = g @ centre
+        distances = np.sqrt((g.diagonal() - 2 * products + centre @ products).clip(min=0))[:-1]
+        shares = tau / np.maximum(distances, tau) / n
+        centre *= 1 - shares.sum()
+        centre[:-1] += shares
+    return torch.from_numpy(centre[:-1]).to(gram.device)
+
+
+def centered_clipping(messages: Tensor, *, tau: float = 10.0, iterations: int = 1) -> Tensor:
+    """Centered clipping `(d,)` of `(n, d)` from the origin, with radius `tau`, in `iterations` steps.
+
+    Raises `ValueError` unless tau is positive, there is a step and the messages are finite.
+    """
+    check_messages(messages)
+    return apply_weights(centered_clipping_weights(gram_matrix(messages, origin=True), tau, iterations), messages)
+
+
+@register("defense", "centered_clipping")
+class CenteredClipping(RowRule):
+    """Centered clipping from the last global model."""
+
+    origin = True
+
+    tau: float = Field(default=10.0, gt=0)
+    iterations: int = Field(default=1, ge=1)
+
+    def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
+        return centered_clipping_weights(gram, self.tau, self.iterations)
+
+    def tolerates(self, fraction: float, setting: Setting) -> bool:
+        """The paper proves it for up to a tenth."""
+        return fraction <= 0.1

@@ -1,0 +1,47 @@
+"""Comparative gradient elimination (Gupta and Vaidya 2020; Liu, Gupta and Vaidya 2021): without the f longest messages.
+
+The papers add the n - f shortest messages up, with step sizes to suit; as in all public implementations, this is their
+mean.
+"""
+
+from torch import Tensor
+
+from bench.errors import require
+from bench.protocol import Setting, check_messages
+from bench.registry import register
+from bench.rules import NormRule, apply_weights, mean_of, norms_of
+
+
+def cge_weights(norms: Tensor, num_byzantine: int) -> Tensor:
+    """Weights `(n,)`: the mean over the n - f rows of smallest norm."""
+    _check(len(norms), num_byzantine, "num_byzantine")
+    return mean_of(norms.topk(len(norms) - num_byzantine, largest=False).indices, len(norms))
+
+
+def cge(messages: Tensor, num_byzantine: int) -> Tensor:
+    """The mean `(d,)` of the n - f shortest rows of `(n, d)`.
+
+    Raises `ValueError` unless 0 <= 2 f < n and the messages are finite.
+    """
+    check_messages(messages)
+    return apply_weights(cge_weights(norms_of(messages), num_byzantine), messages)
+
+
+@register("defense", "cge")
+class CGE(NormRule):
+    """Comparative gradient elimination with the suite's assumed f."""
+
+    def start(self, setting: Setting) -> None:
+        _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
+
+    def weights_by_norm(self, norms: Tensor, num_byzantine: int) -> Tensor:
+        return cge_weights(norms, num_byzantine)
+
+    def tolerates(self, fraction: float, setting: Setting) -> bool:
+        """Never a third: the bound of Liu et al., theorem 5, 1 - f/n (1 + 2 mu/gamma) > 0, has mu >= gamma."""
+        count = round(fraction * setting.participants)
+        return count <= setting.num_byzantine and 3 * count < setting.participants
+
+
+def _check(n: int, f: int, argument: str) -> None:
+    require(0 <= 2 * f < n, argument, f, f"between 0 and {max(0, (n - 1) // 2)}: elimination by norm needs n > 2 f")

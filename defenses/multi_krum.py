@@ -1,0 +1,39 @@
+"""Multi-Krum (Blanchard et al. 2017, section 4): the mean of the rows with the best Krum scores, n - f by default."""
+
+from pydantic import Field
+from torch import Tensor
+
+from bench.errors import require
+from bench.protocol import Setting
+from bench.registry import register
+from bench.rules import RowRule
+from defenses.krum import Variant, check_setting, krum, krum_weights
+
+
+def multi_krum(
+    messages: Tensor, num_byzantine: int, num_selected: int | None = None, variant: Variant = "paper"
+) -> Tensor:
+    """Multi-Krum of `(n, d)`: `(d,)`, of `num_selected` rows, n - f where it is None (the paper's m is free).
+
+    Raises `ValueError` unless n >= 2 f + 3, 1 <= num_selected <= n and the messages are finite.
+    """
+    return krum(messages, num_byzantine, num_selected or len(messages) - num_byzantine, variant)
+
+
+@register("defense", "multi_krum")
+class MultiKrum(RowRule):
+    """Multi-Krum with the suite's assumed f."""
+
+    num_selected: int | None = Field(default=None, ge=1)
+    variant: Variant = "paper"
+
+    def start(self, setting: Setting) -> None:
+        n = setting.participants
+        check_setting(setting)
+        require((self.num_selected or 1) <= n, "num_selected", self.num_selected, f"at most {n}, the participants")
+
+    def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
+        return krum_weights(gram, num_byzantine, self.num_selected or len(gram) - num_byzantine, self.variant)
+
+    def tolerates(self, fraction: float, setting: Setting) -> bool:
+        return round(fraction * setting.participants) <= setting.num_byzantine

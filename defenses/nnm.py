@@ -1,0 +1,48 @@
+"""Nearest-neighbour mixing (Allouah et al. 2023, algorithm 2): each message becomes the mean of its n - f nearest."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.errors import require
+from bench.preaggregation import Mixing
+from bench.protocol import Setting, check_messages
+from bench.registry import register
+from bench.rules import gram_matrix, squared_distances
+
+
+def nnm_matrix(gram: Tensor, num_byzantine: int) -> Tensor:
+    """M `(n, n)`: row i has 1 / (n - f) at the n - f messages nearest to message i, itself among them."""
+    n = len(gram)
+    _check(n, num_byzantine, "num_byzantine")
+    near = n - num_byzantine
+    distances = squared_distances(gram, diagonal=-1.0).cpu().numpy()  # nearer than any copy of itself
+    nearest = np.argpartition(distances, near - 1, axis=1)[:, :near]
+    return torch.zeros_like(gram).scatter_(1, torch.from_numpy(nearest).to(gram.device), 1 / near)
+
+
+def nnm(messages: Tensor, num_byzantine: int) -> Tensor:
+    """The mixed messages `(n, d)` of `(n, d)`; raises `ValueError` unless 0 <= f < n / 2 and all is finite."""
+    check_messages(messages)
+    return nnm_matrix(gram_matrix(messages), num_byzantine).to(messages.dtype) @ messages
+
+
+@register("defense", "nnm")
+class NNM(Mixing):
+    """NNM before another rule, with the suite's assumed f; the mixed messages of f clients stay theirs."""
+
+    rule: str = "trimmed_mean"
+
+    def start(self, setting: Setting) -> None:
+        _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
+        super().start(setting)
+
+    def mix(self, gram: Tensor, num_byzantine: int) -> Tensor:
+        return nnm_matrix(gram, num_byzantine)
+
+    def mixed(self, messages: Tensor, num_byzantine: int, generator: torch.Generator) -> Tensor:
+        return nnm(messages, num_byzantine)
+
+
+def _check(n: int, f: int, argument: str) -> None:
+    require(0 <= 2 * f < n, argument, f, f"between 0 and {max(0, (n - 1) // 2)}: NNM needs n > 2 f")

@@ -1,0 +1,42 @@
+"""Secure aggregation (Bonawitz et al. 2017): masks that cancel leave the server the sum of the messages, and no more.
+
+What it does is played, not how: the channel delivers one row, the sum. Colluders know their own messages, so that
+with them the server knows the sum of the rest; when all others collude, that is the target's message. It claims nothing
+about differential privacy, and no rule but a sum works under it, against Byzantine clients least of all.
+"""
+
+import torch
+from torch import Tensor
+
+from bench.protocol import Delivered, LocalRound, ServerRound, Setting, Upload, check_messages
+from bench.registry import register
+from bench.sums import SumDefense
+from defenses.fedavg import weighted_sum
+
+
+def secure_aggregation(messages: Tensor) -> Tensor:
+    """All that the server gets of the messages `(n, d)`: their sum `(1, d)`, rounded once."""
+    check_messages(messages)
+    return messages.sum(dim=0, keepdim=True, dtype=torch.float64).to(messages.dtype)
+
+
+@register("defense", "secure_aggregation")
+class SecureAggregation(SumDefense):
+    """FedAvg behind a channel that opens the sum alone. Masks and key exchanges are not among its bytes."""
+
+    weighted = True
+
+    def upload(self, local: LocalRound) -> Upload:
+        return Upload(local.weights[:, None] * local.updates)
+
+    def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
+        return Delivered(secure_aggregation(messages), senders=None)
+
+    def step(self, total: Tensor, server: ServerRound) -> Tensor:
+        return server.global_model + total / server.weights.sum()
+
+    def sums_suffice(self, setting: Setting) -> bool:
+        return True
+
+    def summary(self, local: LocalRound) -> Tensor:
+        return weighted_sum(local.updates, local.weights).unsqueeze(0)

@@ -1,0 +1,45 @@
+"""signSGD with majority vote (Bernstein et al. 2019, algorithm 1): clients send signs, the server follows the most."""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.protocol import Alphabet, LocalRound, ServerRound, Setting, Upload, check_messages
+from bench.registry import register
+from bench.sums import SumDefense
+from defenses.dpbfl import exact_sum
+
+
+def sign_majority(messages: Tensor) -> Tensor:
+    """The sign that most of the messages `(n, d)` have in each coordinate: `(d,)` in {-1, 0, 1}, 0 for a tie.
+
+    Messages may be gradients or their signs; raises `ValueError` where they are empty or not finite.
+    """
+    check_messages(messages)
+    return exact_sum(torch.sign(messages)).sign()
+
+
+@register("defense", "sign_majority")
+class SignMajority(SumDefense):
+    """Clients send sign(w_0 - w_i), that of the gradient after one local step; w_0 <- w_0 - server_lr sign(sum)."""
+
+    alphabet = Alphabet.TERNARY
+
+    server_lr: float = Field(default=0.01, gt=0)  # eta; it decays as the clients' learning rate does
+
+    def upload(self, local: LocalRound) -> Upload:
+        return Upload(torch.sign(-local.updates).to(torch.int8))
+
+    def add_up(self, messages: Tensor, weights: Tensor) -> Tensor:
+        return exact_sum(messages).to(weights.dtype)  # one vote a client, whatever its data
+
+    def step(self, total: Tensor, server: ServerRound) -> Tensor:
+        setting = server.setting
+        eta = self.server_lr * setting.learning_rate(server.index) / setting.lr
+        return server.global_model - eta * total.sign()
+
+    def sums_suffice(self, setting: Setting) -> bool:
+        return True
+
+    def tolerates(self, fraction: float, setting: Setting) -> bool:
+        return fraction < 0.5  # Theorem 2

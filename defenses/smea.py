@@ -1,0 +1,105 @@
+"""SMEA (Allouah et al. 2023, section 4): the mean of the n - f messages whose covariance has the smallest norm.
+
+Exact: a few power steps on all subsets at once bound each one's largest eigenvalue from below; the eigenvalues are then
+computed for the subsets whose bound is not above the best one. Nothing is drawn at random.
+"""
+
+import math
+from itertools import chain, combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.errors import require
+from bench.protocol import Setting, check_messages
+from bench.registry import register
+from bench.rules import RowRule, apply_weights, gram_matrix, mean_of
+
+MAX_SUBSETS = 2**20
+"""Subsets that are gone through in seconds."""
+
+POWER_STEPS = 8
+FIRST_TRIED = 16
+"""Subsets of lowest bound whose eigenvalues are computed first, for a best one to compare the others with."""
+
+EQUAL = 1 + 1e-9
+"""Eigenvalues that differ by less than this factor are equal but for rounding."""
+
+
+def smea_weights(gram: Tensor, num_byzantine: int) -> Tensor:
+    """Weights `(n,)`: the mean over the subset of n - f rows whose scatter has the smallest largest eigenvalue.
+
+    Where several share it, the first in lexicographic order.
+    """
+    n, f = len(gram), num_byzantine
+    _check(n, f, "num_byzantine")
+    g = gram.cpu().numpy()
+    left_out = np.fromiter(chain.from_iterable(combinations(range(n), f)), dtype=np.intp).reshape(math.comb(n, f), f)
+    left_out = left_out[::-1]
+    member = np.ones((len(left_out), n))  # in lexicographic order of the rows that are left
+    np.put_along_axis(member, left_out, 0.0, axis=1)
+    bounds = _lower_bounds(g, member)
+    order = bounds.argsort(kind="stable")
+    best = _largest_eigenvalues(g, member[order[:FIRST_TRIED]]).min()
+    open_still = np.flatnonzero(bounds <= best * EQUAL)
+    exact = _largest_eigenvalues(g, member[open_still])
+    first = open_still[np.flatnonzero(exact <= exact.min() * EQUAL)[0]]
+    return mean_of(torch.from_numpy(np.flatnonzero(member[first])).to(gram.device), n)
+
+
+def smea(messages: Tensor, num_byzantine: int) -> Tensor:
+    """The mean `(d,)` of the n - f rows of `(n, d)` whose covariance has the smallest largest eigenvalue.
+
+    Raises `ValueError` unless 0 <= 2 f < n, the messages are finite and there are at most 2^20 subsets.
+    """
+    check_messages(messages)
+    return apply_weights(smea_weights(gram_matrix(messages), num_byzantine), messages)
+
+
+@register("defense", "smea")
+class SMEA(RowRule):
+    """Smallest maximum eigenvalue averaging with the suite's assumed f; for few clients."""
+
+    def start(self, setting: Setting) -> None:
+        _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
+
+    def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
+        return smea_weights(gram, num_byzantine)
+
+    def tolerates(self, fraction: float, setting: Setting) -> bool:
+        return round(fraction * setting.participants) <= setting.num_byzantine
+
+
+def _lower_bounds(g: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Rayleigh quotients `(s,)` of the scatter of each subset, a row of `member (s, n)`, after some power steps."""
+    sizes = member.sum(axis=1, keepdims=True)
+
+    def centre(vectors: np.ndarray) -> np.ndarray:
+        inside: np.ndarray = vectors * member
+        inside -= member * (inside.sum(axis=1, keepdims=True) / sizes)
+        return inside
+
+    vectors = centre(np.broadcast_to(np.linalg.eigh(g)[1][:, -1], member.shape))
+    for _ in range(POWER_STEPS):
+        vectors = centre(vectors @ g)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=np.finfo(float).tiny)
+    quotients: np.ndarray = np.einsum("sn,sn->s", vectors @ g, vectors)
+    return quotients
+
+
+def _largest_eigenvalues(g: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """The largest eigenvalue `(s,)` of the scatter of each subset, a row of `member (s, n)`."""
+    rows = np.nonzero(member)[1].reshape(len(member), -1)
+    scatter = g[rows[:, :, None], rows[:, None, :]]
+    scatter -= scatter.mean(axis=1, keepdims=True)
+    scatter -= scatter.mean(axis=2, keepdims=True)
+    largest: np.ndarray = np.linalg.eigvalsh(scatter)[:, -1]
+    return largest
+
+
+def _check(n: int, f: int, argument: str) -> None:
+    require(0 <= 2 * f < n, argument, f, f"between 0 and {max(0, (n - 1) // 2)}: SMEA needs n > 2 f")
+    subsets = math.comb(n, f)
+    wanted = f"small enough for {MAX_SUBSETS:,} subsets of {n} rows: there are {subsets:,}"
+    require(subsets <= MAX_SUBSETS, argument, f, wanted)
