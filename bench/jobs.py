@@ -1,7 +1,9 @@
 """What the command line and a notebook share: run a suite with progress, make its boards, write them."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,20 @@ from rich.progress import (
 from rich.table import Table
 
 from bench import runner
-from bench.cells import Task
 from bench.errors import BadInputError
+from bench.findings import Task
 from bench.names import unknown
 from bench.records import Record, Store, setting_hash, write_whole
 from bench.suite import Suite
 from bench.suite import load as load_suite
+from bench.workers import NO_LIMITS, Limits
 from leaderboards.boards import Board, Leaderboard, build
 from leaderboards.formats import FORMATS
 from leaderboards.frame import select
+from leaderboards.pictures import find_pictures
 
 FILES = {"md": "leaderboard.md", "csv": "leaderboard.csv"}
-"""The boards that every run writes beside its records."""
+"""The boards that every run writes beside its records; their pictures go into a folder `plots` there."""
 
 
 WIDTH = 150
@@ -47,6 +51,7 @@ class Report:
     ran: int
     leaderboard: Leaderboard
     written: list[Path] = field(default_factory=list)
+    pictures: list[Path] = field(default_factory=list)
 
     @property
     def present(self) -> int:
@@ -81,8 +86,9 @@ class Report:
                 console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")
         for line in self.leaderboard.left_out:
             console.print(f"left out: {escape(line)}")
+        plots = f", pictures in {self.pictures[0].parent}" if self.pictures else ""
         console.print(
-            f"{self.ran} cells run, {self.present} were there; boards in {' and '.join(map(str, self.written))}"
+            f"{self.ran} cells run, {self.present} were there; boards in {' and '.join(map(str, self.written))}{plots}"
         )
 
 
@@ -98,6 +104,7 @@ def run_suite(
     data_root: str | None = None,
     device: str = "auto",
     quiet: bool = False,
+    limits: Limits = NO_LIMITS,
 ) -> Report:
     """Run what is missing of a suite, write its boards, and report."""
     check_device(device)
@@ -106,35 +113,49 @@ def run_suite(
         loaded = loaded.model_copy(update={"seeds": seeds})
     store = Store(results, loaded.name)
     plan = runner.plan(loaded, loaded.cells(defenses, attacks), store, data_root, fresh)
-    records = _run_with_progress(plan, store, workers or runner.default_workers(), quiet)
+    running = partial(runner.run, workers=workers or runner.default_workers(), limits=limits, fresh=fresh)
+    records, ran = run_with_progress(plan, store, running, quiet)
     leaderboard = make_leaderboard(loaded, store)
-    written = []
+    written, pictures = [], []
     for kind, name in FILES.items():
         written.append(store.folder / name)
         write_text(written[-1], FORMATS[kind](leaderboard))
-    return Report(loaded, store.folder, [*plan.present, *records], len(records), leaderboard, written)
+    for picture in leaderboard.pictures:
+        pictures.append(store.folder / picture.path)
+        write_bytes(pictures[-1], picture.draw())
+    return Report(loaded, store.folder, [*plan.present, *records], ran, leaderboard, written, pictures)
 
 
-def _run_with_progress(plan: runner.Plan, store: Store, workers: int, quiet: bool) -> list[Record]:
+def run_with_progress(
+    plan: runner.Plan, store: Store, running: Callable[..., Iterator[Record]], quiet: bool
+) -> tuple[list[Record], int]:
+    """All records of the plan's tasks, and how many this run made: another run on the same folder may make some."""
     console = Console(stderr=True)
     columns = (
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     records: list[Record] = []
+    started: list[Task] = []
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("starting", total=plan.total, completed=len(plan.present))
 
         def announce(task: Task) -> None:
+            started.append(task)
             progress.update(bar, description=escape(f"{task.cell.label} x {task.cell.column}, seed {task.seed}"))
 
-        for record in runner.run(plan.tasks, store, workers, announce):
+        def waits(count: int) -> None:
+            progress.update(bar, description=f"waiting for another run, which has {count} of the cells")
+            if not quiet and not console.is_terminal:
+                console.print(f"waiting for another run, which has {count} of the cells")
+
+        for record in running(plan.tasks, store, announce=announce, waits=waits):
             records.append(record)
             progress.advance(bar)
             done = len(records)
             if not quiet and not console.is_terminal and (done % max(1, len(plan.tasks) // 10) == 0):
                 console.print(f"{done} of {len(plan.tasks)} cells, now {record.cell.label} x {record.cell.column}")
-    return records
+    return records, len(started)
 
 
 def check_device(device: str) -> None:
@@ -158,6 +179,13 @@ def parse_seeds(text: str | None) -> tuple[int, ...] | None:
     return seeds
 
 
+def parse_limits(seconds: float | None, mebibytes: int | None) -> Limits:
+    """What one cell may take; `BadInputError` for what is no time."""
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise BadInputError(f"--cell-timeout is {seconds:g}, but must be a number of seconds above 0")
+    return Limits(seconds, mebibytes)
+
+
 def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None) -> Leaderboard:
     """The boards of a suite's records: those of its present setting, or of the newest one where it has none."""
     damaged: list[str] = []
@@ -169,6 +197,7 @@ def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None) -
     present = {record.setting for record in records}
     settings = {setting_hash(suite, digest) for digest in {record.data_digest for record in records}} & present
     cells = suite.cells()
+    rows = dict.fromkeys(cell.label for cell in cells)
     selection = select(records, min(settings, default=None), cells)
     leaderboard = build(
         suite.name,
@@ -176,9 +205,10 @@ def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None) -
         len(suite.seeds),
         selection,
         recovered_psnr=suite.ranking.recovered_psnr,
-        rows=dict.fromkeys(cell.label for cell in cells),
+        rows=rows,
     )
     leaderboard.left_out += damaged
+    leaderboard.pictures = find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr)
     return leaderboard
 
 
@@ -192,8 +222,13 @@ def leaderboard_text(suite: str, results: Path, output_format: str) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole; `BadInputError` where that cannot be."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same for bytes."""
     try:
-        write_whole(path, text.encode())
+        write_whole(path, content)
     except OSError as error:
         raise BadInputError(f"cannot write {path}: {error.strerror}") from None
 

@@ -1,7 +1,7 @@
 """A board: a table for people and the same numbers for programs; a leaderboard: all boards of one suite."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Self
 
@@ -15,13 +15,18 @@ Line = dict[str, str]
 
 @dataclass(frozen=True)
 class Number:
-    """One line of the long format: what a metric is for a defense, in a column where the metric has one."""
+    """One line of the long format: what a metric is for a defense, in a column where the metric has one.
+
+    Its 95 % interval is `mean` give or take `half_width`, or for a share of images from `low` to `high`.
+    """
 
     defense: str
     column: str | None
     metric: str
     mean: float
     half_width: float | None = None
+    low: float | None = None
+    high: float | None = None
     seeds: int | None = None
     failed: int | None = None
     within_claim: bool | None = None
@@ -29,16 +34,21 @@ class Number:
 
 @dataclass(frozen=True)
 class Standing:
-    """What ranks the rows: a score each (nan for none), under the name `metric`, and the rank that follows from it."""
+    """What ranks the rows: a score each (nan for none), under the name `metric`, and the rank that follows from it.
+
+    `texts` has the scores for people.
+    """
 
     metric: str
     scores: Mapping[str, float]
     ranks: Mapping[str, int]
+    texts: Mapping[str, str]
 
     @classmethod
     def of(cls, metric: str, scores: Mapping[str, float]) -> Self:
-        """The highest score leads."""
-        return cls(metric, scores, ranks({row: (score,) for row, score in scores.items()}))
+        """The highest score leads; scores are fractions."""
+        texts = {row: f"{score:.1%}" for row, score in scores.items()}
+        return cls(metric, scores, ranks({row: (score,) for row, score in scores.items()}), texts)
 
     def numbers(self) -> list[Number]:
         scores = [Number(row, None, self.metric, score) for row, score in self.scores.items()]
@@ -50,7 +60,7 @@ class Standing:
         return sorted(ranked, key=lambda line: int(line["rank"]))
 
 
-UNRANKED = Standing("", scores={}, ranks={})
+UNRANKED = Standing("", scores={}, ranks={}, texts={})
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,21 @@ class Board:
     standing: Standing = UNRANKED
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A picture beside the boards: its file's name without ending, what is seen on it, and how it is drawn (PNG)."""
+
+    name: str
+    title: str
+    sentence: str
+    draw: Callable[[], bytes]
+
+    @property
+    def path(self) -> str:
+        """Its place beside the page."""
+        return f"plots/{self.name}.png"
+
+
 @dataclass
 class Leaderboard:
     """All boards of one suite in one setting."""
@@ -77,10 +102,15 @@ class Leaderboard:
     left_out: list[str] = field(default_factory=list)
     records: int = 0
     environments: list[str] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
 
 
 LONG_FORMAT = ("board", *(part.name for part in fields(Number)))
-NULLABLE = {"mean": "float64", "half_width": "float64", "seeds": "Int64", "failed": "Int64", "within_claim": "boolean"}
+NULLABLE = {
+    **dict.fromkeys(("mean", "half_width", "low", "high"), "float64"),
+    **dict.fromkeys(("seeds", "failed"), "Int64"),
+    "within_claim": "boolean",
+}
 
 
 def make_board(
@@ -94,10 +124,7 @@ def make_board(
 
 def numbers(metric: str, found: Estimates) -> list[Number]:
     """Estimates in the long format."""
-    return [
-        Number(row, column, metric, value.mean, value.half_width, value.seeds, value.failed, value.within_claim)
-        for (row, column), value in found.items()
-    ]
+    return [Number(row, column, metric, **asdict(value)) for (row, column), value in found.items()]
 
 
 def ranks(scores: Mapping[str, tuple[float, ...]]) -> dict[str, int]:

@@ -3,15 +3,16 @@
 from collections.abc import Iterable
 
 from bench.records import Record
+from leaderboards.audits import audits_board, find_audits
 from leaderboards.board import Board, Leaderboard
 from leaderboards.claims import claims_board
-from leaderboards.estimates import estimates
+from leaderboards.estimates import estimates, shares
 from leaderboards.flags import find_flags
 from leaderboards.frame import Selection, columns
 from leaderboards.noise import noise_board
 from leaderboards.overall import overall_board
-from leaderboards.privacy import privacy_board
-from leaderboards.robustness import robustness_board
+from leaderboards.privacy import privacy_boards
+from leaderboards.robustness import robustness_boards
 from leaderboards.utility import utility_board
 
 __all__ = ["Board", "Leaderboard", "build"]
@@ -32,37 +33,32 @@ def build(
     `rows` the order of its defenses; those that it does not name come last, by the age of their records.
     """
     frame = selection.frame
-    training, private = frame[~frame["privacy_cell"]], frame[frame["privacy_cell"]]
-    rows = _in_order(rows, list(frame["defense"].unique()))
-    accuracy, recovered = estimates(training, "accuracy"), estimates(private, "recovered")
-    ranked = (
-        robustness_board(rows, columns(training), accuracy),
-        privacy_board(rows, columns(private), private, recovered_psnr),
-        utility_board(rows, accuracy, training),
-    )
-    robustness, privacy, utility = ranked
+    training, private, audited = (frame[frame["kind"] == kind] for kind in ("training", "inversion", "audit"))
+    rows = selection.rows(rows)
+    accuracy, recovered = estimates(training, "accuracy"), shares(private, "recovered")
+    audits = find_audits(selection.records)
+    robustness = robustness_boards(rows, columns(training), accuracy)
+    privacy = privacy_boards(rows, columns(private), private, recovered_psnr)
+    utility = utility_board(rows, accuracy, training)
+    ranked = (robustness[0], privacy[0], utility)
     return Leaderboard(
         suite=suite,
         title=title,
         seeds=seeds,
         boards=[
-            overall_board(rows, columns(frame), ranked, accuracy, recovered),
-            robustness,
-            privacy,
+            overall_board(rows, columns(frame), ranked, accuracy, recovered, audits),
+            *robustness,
+            *privacy,
             noise_board(rows, columns(private), private),
             utility,
-            claims_board(rows, selection.records),
+            claims_board(rows, selection.records, audits),
+            audits_board(rows, columns(audited), audits),
         ],
-        flags=find_flags(rows, columns(frame), frame, accuracy, seeds),
+        flags=find_flags(rows, selection, accuracy, audits, seeds),
         left_out=list(selection.left_out),
         records=len(frame),
         environments=sorted({_environment(record) for record in selection.records}),
     )
-
-
-def _in_order(named: Iterable[str], present: list[str]) -> list[str]:
-    """The rows that are present: first the named ones, in their order, then the others."""
-    return [row for row in dict.fromkeys([*named, *present]) if row in present]
 
 
 def _environment(record: Record) -> str:

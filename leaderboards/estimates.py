@@ -1,7 +1,7 @@
-"""A metric's mean over the seeds of each (row, column), with its interval."""
+"""A metric's mean over the seeds of each (row, column), or a share of images over all of them, with its interval."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from scipy import stats
@@ -11,13 +11,18 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds and the half width of its 95 % t interval (nan for a single seed)."""
+    """A mean over seeds and the half width of its 95 % t interval (nan for a single seed).
+
+    A share of images has an interval with two ends, `low` and `high`, which are nan in any other estimate.
+    """
 
     mean: float
     half_width: float
     seeds: int
     failed: int  # seeds that failed or diverged; they are never averaged in
     within_claim: bool = True
+    low: float = math.nan
+    high: float = math.nan
 
     @property
     def score(self) -> float:
@@ -29,6 +34,12 @@ class Estimate:
         width = "" if math.isnan(self.half_width) else f" ± {self.half_width * scale:.{digits}f}"
         mark = "" if self.within_claim else " †"
         return self.with_failures(f"{self.mean * scale:z.{digits}f}{width}") + mark
+
+    def share(self) -> str:
+        """`48% [35, 61]`; a dash where nothing was measured."""
+        if math.isnan(self.mean):
+            return "–"
+        return f"{self.mean:.0%} [{self.low * 100:.0f}, {self.high * 100:.0f}]"
 
     def with_failures(self, number: str) -> str:
         """A number with how many seeds failed; `failed` where all did, a dash where nothing was measured."""
@@ -49,9 +60,18 @@ def estimates(frame: pd.DataFrame, metric: str) -> Estimates:
     return {(str(row), str(column)): _estimate(cells, metric) for (row, column), cells in groups}
 
 
+def shares(frame: pd.DataFrame, metric: str) -> Estimates:
+    """The same for a share of the images of each record: over the images of all seeds, with their Wilson interval.
+
+    Records of one seed are about the same images, which count once.
+    """
+    groups = frame.groupby(["defense", "column"])
+    return {(str(row), str(column)): _pooled(cells, metric) for (row, column), cells in groups}
+
+
 def _estimate(cells: pd.DataFrame, metric: str) -> Estimate:
-    finished = cells[cells["status"] == "ok"]
-    values = finished.reindex(columns=[metric])[metric].dropna().to_numpy(dtype=float)
+    finished = _finished(cells, metric)
+    values = finished[metric].to_numpy(dtype=float)
     half_width = math.nan
     if len(values) > 1:
         half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, df=len(values) - 1) * stats.sem(values))
@@ -59,6 +79,24 @@ def _estimate(cells: pd.DataFrame, metric: str) -> Estimate:
         mean=float(values.mean()) if len(values) else math.nan,
         half_width=half_width,
         seeds=len(values),
-        failed=len(cells) - len(finished),
+        failed=int((cells["status"] != "ok").sum()),
         within_claim=bool(cells["within_claim"].ne(False).all()),  # a defense that says nothing is not beyond its claim
     )
+
+
+def _pooled(cells: pd.DataFrame, metric: str) -> Estimate:
+    found = replace(_estimate(cells, metric), half_width=math.nan)
+    by_seed = _finished(cells, metric).groupby("seed")
+    images, recovered = by_seed["images"].first(), by_seed[metric].mean()
+    if not len(images):
+        return found
+    total = round(images.sum())
+    mean = float((recovered * images).sum() / total)
+    interval = stats.binomtest(round(mean * total), total).proportion_ci(CONFIDENCE, method="wilson")
+    return replace(found, mean=mean, low=float(interval.low), high=float(interval.high))
+
+
+def _finished(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The records that finished and have the metric."""
+    known = cells.assign(**{metric: cells.get(metric, math.nan)})
+    return known[(known["status"] == "ok") & known[metric].notna()]

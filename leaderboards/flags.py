@@ -5,43 +5,64 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from leaderboards.audits import Audit, Audits
 from leaderboards.estimates import MISSING, Estimate, Estimates
-from leaderboards.frame import CLEAN
+from leaderboards.frame import CLEAN, Selection, columns
 
 CONTROL_SHARE = 0.5
 """A control has failed when the attack recovers less than this share of the images with no defense at all."""
 
 
 def find_flags(
-    rows: list[str], columns: list[str], frame: pd.DataFrame, accuracy: Estimates, seeds: int
+    rows: list[str], selection: Selection, accuracy: Estimates, audits: Audits, seeds: int
 ) -> dict[str, list[str]]:
     """The notes on each row that has any, in the order of the rows."""
-    found = {row: list(_notes(row, columns, frame[frame["defense"] == row], accuracy, seeds)) for row in rows}
+    found = {row: list(_notes(row, selection, accuracy, audits, seeds)) for row in rows}
     return {row: notes for row, notes in found.items() if notes}
 
 
-def _notes(row: str, columns: list[str], records: pd.DataFrame, accuracy: Estimates, seeds: int) -> Iterator[str]:
-    for column in columns:
+def _notes(row: str, selection: Selection, accuracy: Estimates, audits: Audits, seeds: int) -> Iterator[str]:
+    frame = selection.frame
+    records, places = frame[frame["defense"] == row], columns(frame)
+    for column in places:
         cells = records[records["column"] == column]
-        yield from (f"{column}: {note}" for note in _notes_on_cells(cells, seeds))
+        yield from (f"{column}: {note}" for note in _notes_on_cells(cells))
+        if len(cells) < seeds and selection.expects(row, column):
+            yield f"{column}: {len(cells)} of {seeds} seeds"
+        if "control_recovered" in cells and (cells["control_recovered"] < CONTROL_SHARE).any():
+            yield f"{column}: the control failed, the attack recovers too little without a defense"
     clean = accuracy.get((row, CLEAN), MISSING)
-    for column in columns:
+    for column in places:
         if _beats(accuracy.get((row, column), MISSING), clean):
             yield f"{column}: beats the clean run by more than the interval"
+    for column in places:
+        if (row, column) in audits and audits[row, column].exceeds:
+            yield f"{column}: {_evidence(audits[row, column])}"
     if records["oracle_f"].any():
         yield "was given the true number of Byzantine clients"
 
 
-def _notes_on_cells(cells: pd.DataFrame, seeds: int) -> Iterator[str]:
-    """On the records of one row and column."""
+def _notes_on_cells(cells: pd.DataFrame) -> Iterator[str]:
+    """On what did not finish of one row and column."""
     for status in ("failed", "diverged"):
         errors = cells.loc[cells["status"] == status, "error"]
         if len(errors):
             yield ": ".join([f"{len(errors)} seed(s) {status}", *errors.dropna().head(1)])
-    if len(cells) < seeds:
-        yield f"{len(cells)} of {seeds} seeds"
-    if "control_recovered" in cells and (cells["control_recovered"] < CONTROL_SHARE).any():
-        yield "the control failed, the attack recovers too little without a defense"
+
+
+def _evidence(audit: Audit) -> str:
+    """What an audit that exceeds the claim proves, on which evidence; softer where the claim is not meant to hold."""
+    metrics, claim = audit.record.metrics, audit.claimed
+    assert claim is not None
+    known = {kind: metrics[f"{kind}_positive_rate"] for kind in ("true", "false") if f"{kind}_positive_rate" in metrics}
+    evidence = [audit.proved.source, *(f"{kind} positives {rate:.1%}" for kind, rate in known.items())]
+    verdict = (
+        f"beyond what the claim is meant for (curious colluders up to rho = {claim.colluders:.3g}) an audit proves"
+        if audit.beyond
+        else "the privacy claim is broken: an audit proves"
+    )
+    bound = f"epsilon of at least {audit.epsilon:.3g} {claim.unit}, where {claim.epsilon:.3g} is claimed"
+    return f"{verdict} {bound} ({', '.join(evidence)}; record {audit.record.key})"
 
 
 def _beats(attacked: Estimate, clean: Estimate) -> bool:

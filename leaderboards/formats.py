@@ -12,25 +12,31 @@ from leaderboards.board import Board, Leaderboard
 def markdown(leaderboard: Leaderboard) -> str:
     """One page: every board with its caption, then flags, then where the numbers come from."""
     title = leaderboard.title[:1].upper() + leaderboard.title[1:]
-    parts = [f"# Leaderboard: {leaderboard.suite}", _markdown_text(f"{title}.")]
+    parts = [f"# Leaderboard: {leaderboard.suite}", markdown_text(f"{title}.")]
     for board in _shown(leaderboard):
-        table = board.text.map(_markdown_text).rename(columns=_markdown_text)
+        table = board.text.map(markdown_text).rename(columns=markdown_text)
         parts += [
             f"## {board.title}",
             table.to_markdown(index=False, disable_numparse=True),
-            f"*{_markdown_text(board.caption)}*",
+            f"*{markdown_text(board.caption)}*",
         ]
-    flags = [f"**{_markdown_text(row)}**: {_markdown_text(note)}" for row, note in _flags(leaderboard)]
+    if leaderboard.pictures:
+        links = [
+            f"[{markdown_text(one.title)}](<{one.path}>): {markdown_text(one.sentence)}"
+            for one in leaderboard.pictures
+        ]
+        parts += ["## Pictures", _bullets(links)]
+    flags = [f"**{markdown_text(row)}**: {markdown_text(note)}" for row, note in _flags(leaderboard)]
     parts += ["## Flags", _bullets(flags) if flags else "None."]
     origin = [f"{leaderboard.records} records, {leaderboard.seeds} seed(s) a cell asked for"]
     origin += [f"left out: {line}" for line in leaderboard.left_out]
     origin += leaderboard.environments
-    parts += ["## Where the numbers come from", _bullets(map(_markdown_text, origin))]
+    parts += ["## Where the numbers come from", _bullets(map(markdown_text, origin))]
     return "\n\n".join(parts) + "\n"
 
 
 def csv(leaderboard: Leaderboard) -> str:
-    """One number a line: board, defense, column, metric, mean, half width, seeds, failed seeds, within its claim."""
+    """One number a line: board, defense, column, metric, mean, interval, seeds, failed seeds, within its claim."""
     numbers = pd.concat([board.data for board in leaderboard.boards if len(board.data)], ignore_index=True)
     return numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
@@ -76,7 +82,7 @@ def _bullets(lines: Iterable[str]) -> str:
 MARKDOWN_SYNTAX = re.compile(r"[\\|*`]|<(?=[A-Za-z/!?])|(?<![^\W_])_|_(?![^\W_])")
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
     """A text in one line, in which nothing is taken for Markdown."""
     return MARKDOWN_SYNTAX.sub(r"\\\g<0>", " ".join(text.split()))
 
@@ -86,6 +92,7 @@ LATEX_SYMBOLS = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$",
     "†": r"$\dagger$", "·": r"$\cdot$", "×": r"$\times$", "✗": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "–": "--",
     "γ": r"$\gamma$", "δ": r"$\delta$", "ε": r"$\varepsilon$", "ρ": r"$\rho$", "σ": r"$\sigma$", "τ": r"$\tau$",
+    "✓": r"$\surd$",
 }  # fmt: skip
 LATEX_FRAME = {
     r"\begin{table}": r"\begin{table*}",  # over both columns of a paper that has two

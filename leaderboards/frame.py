@@ -1,7 +1,8 @@
 """Records as a data frame, a row a record; and the choice of those that may stand side by side."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,16 +12,37 @@ from bench.suite import Cell
 
 CLEAN = "clean"
 """The column without an attack."""
+ALONE = "dlg"
+"""The attack of a server without colluders, whose columns stand before other attacks'."""
+AUDIT = "audit"
+"""The attack whose cells only defenses with a privacy claim have."""
+WIDE = 8
+"""Columns beyond which a table of long cells is split."""
 Place = tuple[str | bool, ...]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The records of one setting, and one line about each group that was left out."""
+    """The records of one setting, and one line about each group that was left out.
+
+    `wanted` is every (row, column) that the suite has, where it is known.
+    """
 
     frame: pd.DataFrame
     records: list[Record]
     left_out: list[str]
+    wanted: frozenset[tuple[str, str]] = frozenset()
+
+    def rows(self, named: Iterable[str]) -> list[str]:
+        """The rows that are present: first the named ones, in their order, then the others by age."""
+        present = list(self.frame["defense"].unique()) if len(self.frame) else []
+        return [row for row in dict.fromkeys([*named, *present]) if row in present]
+
+    def expects(self, row: str, column: str) -> bool:
+        """Whether there should be records; in a row that the suite does not name, of all attacks but audits."""
+        if any(row == named for named, _ in self.wanted):
+            return (row, column) in self.wanted
+        return attack_of(column) != AUDIT
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -37,7 +59,9 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
                 "column": cell.column,
                 "byzantine": cell.byzantine,
                 "rho": cell.rho,
-                "privacy_cell": cell.is_privacy,
+                "kind": cell.kind,
+                "sweep": cell.sweep,
+                "images": float(cell.targets),
                 "seed": record.seed,
                 "status": record.status,
                 "error": record.error,
@@ -58,10 +82,41 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 def columns(frame: pd.DataFrame) -> list[str]:
     """The frame's columns in reading order: clean first, then the server alone, then by attack and strength."""
-    found = frame[["attack", "byzantine", "rho", "column"]].drop_duplicates("column")
-    first = found["attack"].map({CLEAN: 0, "dlg": 1}).fillna(2)
-    ordered = found.assign(first=first).sort_values(["first", "attack", "byzantine", "rho"], na_position="first")
+    found = frame[["attack", "sweep", "byzantine", "rho", "column"]].drop_duplicates("column")
+    first = found["attack"].map({CLEAN: 0, ALONE: 1}).fillna(2)
+    order = ["first", "attack", "sweep", "byzantine", "rho"]
+    ordered = found.assign(first=first, sweep=found["sweep"].map(_natural)).sort_values(order, na_position="first")
     return list(ordered["column"])
+
+
+def _natural(text: str) -> str:
+    """Orders as numbers do where texts differ in a whole number: `batch_size=16` behind `batch_size=4`."""
+    return re.sub(r"\d+", lambda digits: digits[0].zfill(12), text)
+
+
+def attack_of(column: str) -> str:
+    """The attack's name, with which a column begins."""
+    return column.split(" ")[0]
+
+
+def by_attack(columns: Iterable[str]) -> dict[str, list[str]]:
+    """The columns of each attack, in their order."""
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        found.setdefault(attack_of(column), []).append(column)
+    return found
+
+
+def tables(columns: Sequence[str], most: int) -> list[list[str]]:
+    """The columns in tables of at most so many, where that can be without splitting an attack's."""
+    if len(columns) <= most:
+        return [list(columns)]
+    parts: list[list[str]] = [[]]
+    for mine in by_attack(columns).values():
+        if parts[-1] and len(parts[-1]) + len(mine) > most:
+            parts.append([])
+        parts[-1] += mine
+    return parts
 
 
 def select(records: Iterable[Record], setting: str | None = None, cells: Iterable[Cell] = ()) -> Selection:
@@ -70,6 +125,7 @@ def select(records: Iterable[Record], setting: str | None = None, cells: Iterabl
     A row is one defense and a column one attack, each with one choice of parameters: that of the suite's `cells`, or
     the newest where they do not name it. Records with other parameters are counted and left out, not mixed in.
     """
+    cells = list(cells)
     everything = sorted(records, key=lambda record: (record.finished_at, record.key))
     if not everything:
         return Selection(to_frame([]), [], [])
@@ -80,7 +136,8 @@ def select(records: Iterable[Record], setting: str | None = None, cells: Iterabl
     left_out = [f"{count} records of another setting ({name})" for name, count in others.items()]
     if unlike := len(candidates) - len(kept):
         left_out.append(f"{unlike} records whose cell was run again or with other parameters")
-    return Selection(to_frame(kept), kept, left_out)
+    wanted = frozenset((cell.label, cell.column) for cell in cells)
+    return Selection(to_frame(kept), kept, left_out, wanted)
 
 
 def _alike(records: list[Record], cells: Iterable[Cell]) -> list[Record]:
@@ -93,9 +150,13 @@ def _alike(records: list[Record], cells: Iterable[Cell]) -> list[Record]:
 
 
 def _parameters(cell: Cell) -> dict[Place, object]:
-    """What all cells of a row, all cells of one kind in a row, and all cells of a column have in common."""
+    """What all cells of a row, all training cells of a row, all seeds of a cell, and all cells of a column share."""
     return {
         ("defense", cell.label): cell.defense,
-        ("federation", cell.label, cell.is_privacy): cell.federation,
+        ("federation", cell.label, cell.kind == "training" or cell.column): (
+            cell.federation,
+            cell.targets,
+            cell.trained,
+        ),
         ("attack", cell.column): cell.attack,
     }

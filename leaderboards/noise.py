@@ -4,6 +4,7 @@ import pandas as pd
 
 from leaderboards.board import Board, make_board, numbers
 from leaderboards.estimates import MISSING, Estimate, estimates
+from leaderboards.frame import WIDE
 
 HONEST_NOISE = 0.99
 """A ratio of noise below this is a claim without its noise; above it, sampling error of the measured variance."""
@@ -16,14 +17,14 @@ CAPTION = (
 
 
 def noise_board(rows: list[str], columns: list[str], private: pd.DataFrame) -> Board:
-    """The ratio of every row that has one, in every column."""
+    """The ratio of every row that has one, in every column; where there are many, a line a column."""
     found = estimates(private, "residual_noise_ratio")
     measured = {place: value for place, value in found.items() if value.seeds}
-    lines = [
-        {"defense": row, **{column: _ratio(found.get((row, column), MISSING)) for column in columns}}
-        for row in rows
-        if any((row, column) in measured for column in columns)
-    ]
+    claiming = [row for row in rows if any((row, column) in measured for column in columns)]
+    cells = {(row, column): _ratio(found.get((row, column), MISSING)) for row in claiming for column in columns}
+    lines = [{"defense": row, **{column: cells[row, column] for column in columns}} for row in claiming]
+    if len(columns) > WIDE and claiming:
+        lines = [{"attack": column, **{row: cells[row, column] for row in claiming}} for column in columns]
     title = "Noise left on a target's message, over what its claim needs"
     return make_board("noise", title, CAPTION, lines, numbers("residual_noise_ratio", measured))
 

@@ -4,12 +4,14 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from leaderboards.audits import Audits
 from leaderboards.board import Board, Number, make_board
 from leaderboards.estimates import MISSING, Estimates
-from leaderboards.frame import CLEAN
+from leaderboards.frame import CLEAN, by_attack
 
 BROKEN_SHARE = 0.5
 """An attack breaks a defense when it takes this share of the accuracy that the clean run had."""
+MANY = 3
 LEAKING_SHARE = 0.1
 """A defense leaks where at least this share of the images is recovered."""
 
@@ -23,26 +25,35 @@ class Axis:
 
 
 AXES = {
-    "robustness": Axis("worst {:.1%}"),
-    "privacy": Axis("worst {:.0%} recovered", sign=-1),
-    "utility": Axis("clean {:.1%}"),
+    "robustness": Axis("worst {}"),
+    "privacy": Axis("worst {} recovered", sign=-1),
+    "utility": Axis("clean {}"),
 }
 CAPTION = (
     "Pareto: no other defense is at least as good in worst-case accuracy, in worst-case share of images recovered "
     "and in clean accuracy, and better in one; what no attack measured does not count. An attack breaks a defense "
     "when it halves the accuracy of its clean run; a defense leaks where one image in ten or more is recovered; its "
-    "clean accuracy is low where it is less than half of the best."
+    "clean accuracy is low where it is less than half of the best; a privacy claim is broken where an audit proves "
+    "more than is claimed, at a threat model that the claim is meant for."
 )
 
 
 def overall_board(
-    rows: list[str], columns: list[str], ranked: Iterable[Board], accuracy: Estimates, recovered: Estimates
+    rows: list[str],
+    columns: list[str],
+    ranked: Iterable[Board],
+    accuracy: Estimates,
+    recovered: Estimates,
+    audits: Audits,
 ) -> Board:
     """The ranks of the `ranked` boards side by side; the Pareto front first, then by robustness."""
     boards = {board.name: board for board in ranked}
     front = pareto_front(_points(rows, boards))
     best_clean = max(filter(math.isfinite, boards["utility"].standing.scores.values()), default=math.nan)
-    broken = {row: _broken_by(row, columns, accuracy, best_clean) + _leaks(row, columns, recovered) for row in rows}
+    broken = {
+        row: _broken_by(row, columns, accuracy, best_clean) + _leaks(row, columns, recovered) + _refuted(row, audits)
+        for row in rows
+    }
     lines = [
         {
             "defense": row,
@@ -79,7 +90,9 @@ def _points(rows: list[str], boards: Mapping[str, Board]) -> dict[str, tuple[flo
 def _place(board: Board, row: str) -> str:
     """`2 (worst 54.1%)`."""
     score = board.standing.scores.get(row, math.nan)
-    return "–" if math.isnan(score) else f"{board.standing.ranks[row]} ({AXES[board.name].form.format(score)})"
+    if math.isnan(score):
+        return "–"
+    return f"{board.standing.ranks[row]} ({AXES[board.name].form.format(board.standing.texts[row])})"
 
 
 def _broken_by(row: str, columns: list[str], accuracy: Estimates, best_clean: float) -> list[str]:
@@ -89,9 +102,8 @@ def _broken_by(row: str, columns: list[str], accuracy: Estimates, best_clean: fl
     if clean.mean < BROKEN_SHARE * best_clean:
         return [*found, "low clean accuracy"]
     attacked = {column: accuracy.get((row, column), MISSING) for column in columns if column != CLEAN}
-    return found + [
-        column for column, value in attacked.items() if value.failed or value.mean < BROKEN_SHARE * clean.mean
-    ]
+    broken = [column for column, value in attacked.items() if value.failed or value.mean < BROKEN_SHARE * clean.mean]
+    return found + _in_short(broken, list(attacked))
 
 
 def _leaks(row: str, columns: list[str], recovered: Estimates) -> list[str]:
@@ -100,4 +112,19 @@ def _leaks(row: str, columns: list[str], recovered: Estimates) -> list[str]:
     leaking = [column for column in tried if recovered[row, column].mean >= LEAKING_SHARE]
     if len(leaking) > 1 and leaking == tried:
         return ["leaks to every privacy attack"]
-    return [f"leaks to {', '.join(leaking)}"] if leaking else []
+    return [f"leaks to {', '.join(_in_short(leaking, tried))}"] if leaking else []
+
+
+def _in_short(found: list[str], tried: list[str]) -> list[str]:
+    """The columns, but one name for an attack of which all columns are there, and there are many."""
+    short: list[str] = []
+    for attack, columns in by_attack(tried).items():
+        mine = [column for column in columns if column in found]
+        short += [f"every {attack}"] if mine == columns and len(mine) >= MANY else mine
+    return short
+
+
+def _refuted(row: str, audits: Audits) -> list[str]:
+    """The audits that break the row's privacy claim where it is meant to hold."""
+    columns = [column for (name, column), audit in audits.items() if name == row and audit.breaks]
+    return [f"privacy claim broken by {', '.join(columns)}"] if columns else []

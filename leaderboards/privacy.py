@@ -4,55 +4,78 @@ import math
 
 import pandas as pd
 
-from leaderboards.board import Board, Line, Number, Standing, make_board, numbers, ranks
-from leaderboards.estimates import MISSING, Estimate, Estimates, estimates
+from leaderboards.board import Board, Number, Standing, numbers, ranks
+from leaderboards.estimates import MISSING, Estimate, Estimates, estimates, shares
+from leaderboards.wide import Matrix
 
 SHOWN = ("recovered", "psnr", "ssim")
+SHARES = ("recovered", "label_recovered")
 METRICS = (*SHOWN, "label_recovered")
+MOST = 6
+"""Columns of one table: its cells are long."""
 CONTROLS = {"control: no defense": "control_", "control: mean image, no view": "blind_"}
 """The rows below the table, and how their metrics' names begin."""
 CAPTION = (
-    "Share of the targets' images recovered (PSNR of at least {recovered_psnr:g} dB) · mean PSNR · mean SSIM, over "
-    "all targets and seeds. dlg is the passive server alone; rho is the share of the other clients that collude "
-    "with it. Ranked by the worst column's share, then the mean share over the columns, then the highest PSNR in whole "
-    "dB, where one below the second control's counts as that: lower is better. The controls "
-    "are the same attack on the same targets with no defense, and the mean training image as a guess that needs no "
-    "view. A PSNR below the second control's is a failed reconstruction, not a better defense."
+    "Share of the targets' images recovered (PSNR of at least {recovered_psnr:g} dB) with its 95 % Wilson interval · "
+    "mean PSNR · mean SSIM, over the images of all seeds. dlg is the passive server alone; rho is the share of the "
+    "other clients that collude with it. Ranked by the worst column's share, then the mean share over the columns, "
+    "then the highest PSNR in whole dB, where one below the second control's counts as that: lower is better. The "
+    "controls are the same attack on the same targets with no defense, and the mean training image as a guess that "
+    "needs no view. A PSNR below the second control's is a failed reconstruction, not a better defense."
 )
+TRAINED = " Behind them, where a model was trained before it was attacked, its test accuracy."
 
 Leaks = dict[str, Estimates]
 """The estimates of each metric."""
 
 
-def privacy_board(rows: list[str], columns: list[str], private: pd.DataFrame, recovered_psnr: float) -> Board:
+def privacy_boards(rows: list[str], columns: list[str], private: pd.DataFrame, recovered_psnr: float) -> list[Board]:
     """Every row's leak in every column, and below them the controls; nothing to show without a privacy attack."""
-    leaks, controls = {metric: estimates(private, metric) for metric in METRICS}, _controls(private)
-    worst = {row: _highest(leaks["recovered"], row, columns) for row in rows} if columns else {}
+    leaks, controls = {metric: _estimates(private, metric) for metric in METRICS}, _controls(private)
+    shown = {metric: {**leaks[metric], **controls[metric]} for metric in SHOWN}
+    trained = {place: value for place, value in estimates(private, "model_accuracy").items() if value.seeds}
+
+    def cell(row: str, column: str) -> str:
+        share, psnr, ssim = (shown[metric].get((row, column), MISSING) for metric in SHOWN)
+        model = trained.get((row, column), MISSING)
+        after = f" · model {model.mean:.0%}" if model.seeds else ""
+        return share.with_failures(f"{share.share()} · {psnr.mean:.1f} dB · {ssim.mean:z.2f}{after}")
+
+    def worst(row: str, some: list[str]) -> tuple[str, str]:
+        share, where = _highest(leaks["recovered"], row, some)
+        return share.share(), where
+
+    title, caption = "Privacy: what an attacker recovers", CAPTION.format(recovered_psnr=recovered_psnr)
+    caption += TRAINED if trained else ""
+    data = [*_numbers(leaks), *numbers("model_accuracy", trained), *_means(controls)]
+    matrix = Matrix("privacy", title, caption, columns, cell, worst, tuple(CONTROLS), most=MOST)
+    return matrix.boards(_standing(rows, columns, private, leaks), data)
+
+
+def _estimates(private: pd.DataFrame, metric: str) -> Estimates:
+    return shares(private, metric) if metric.endswith(SHARES) else estimates(private, metric)
+
+
+def _standing(rows: list[str], columns: list[str], private: pd.DataFrame, leaks: Leaks) -> Standing:
+    worst = {row: _highest(leaks["recovered"], row, columns)[0] for row in rows} if columns else {}
     usual = {row: _mean(leaks["recovered"], row, columns) for row in worst}
     blind = max((value.mean for value in estimates(private, "blind_psnr").values()), default=0.0)
-    clearest = {row: round(max(blind, _highest(leaks["psnr"], row, columns)), 0) for row in worst}
-    standing = Standing(
-        "worst_recovered", worst, ranks({row: (-worst[row], -usual[row], -clearest[row]) for row in worst})
-    )
-    lines = [
-        {"defense": row, **_cells(leaks, row, columns), "worst case": "–" if math.isnan(share) else f"{share:.0%}"}
-        for row, share in worst.items()
-    ]
-    below = [{"rank": "", "defense": name, **_cells(controls, name, columns), "worst case": ""} for name in CONTROLS]
-    return make_board(
-        "privacy",
-        "Privacy: what an attacker recovers",
-        CAPTION.format(recovered_psnr=recovered_psnr),
-        standing.sort(lines) + (below if columns else []),
-        [*_numbers(leaks), *_means(controls)],
-        standing,
+    clearest = {row: round(max(blind, _highest(leaks["psnr"], row, columns)[0].mean), 0) for row in worst}
+    return Standing(
+        "worst_recovered",
+        {row: share.mean for row, share in worst.items()},
+        ranks({row: (-share.mean, -usual[row], -clearest[row]) for row, share in worst.items()}),
+        {row: share.share() for row, share in worst.items()},
     )
 
 
-def _highest(found: Estimates, row: str, columns: list[str]) -> float:
-    """The highest mean of a row; nan where a column is missing."""
-    means = [found.get((row, column), MISSING).mean for column in columns]
-    return math.nan if any(map(math.isnan, means)) else max(means)
+def _highest(found: Estimates, row: str, columns: list[str]) -> tuple[Estimate, str]:
+    """The estimate with the highest mean of a row, and its column unless all are alike; none where one is missing."""
+    values = {column: found.get((row, column), MISSING) for column in columns}
+    if any(math.isnan(value.mean) for value in values.values()):
+        return MISSING, ""
+    where = max(values, key=lambda column: values[column].mean)
+    return values[where], where if len({value.mean for value in values.values()}) > 1 else ""
 
 
 def _mean(found: Estimates, row: str, columns: list[str]) -> float:
@@ -67,7 +90,7 @@ def _controls(private: pd.DataFrame) -> Leaks:
         metric: {
             place: value
             for name, prefix in CONTROLS.items()
-            for place, value in estimates(finished.assign(defense=name), prefix + metric).items()
+            for place, value in _estimates(finished.assign(defense=name), prefix + metric).items()
         }
         for metric in SHOWN
     }
@@ -78,13 +101,8 @@ def _numbers(leaks: Leaks) -> list[Number]:
 
 
 def _means(controls: Leaks) -> list[Number]:
-    """The controls' numbers without an interval: all rows share them, so their records are not independent."""
-    return [Number(number.defense, number.column, number.metric, number.mean) for number in _numbers(controls)]
-
-
-def _cells(leaks: Leaks, row: str, columns: list[str]) -> Line:
-    return {column: _cell(*(leaks[metric].get((row, column), MISSING) for metric in SHOWN)) for column in columns}
-
-
-def _cell(share: Estimate, psnr: Estimate, ssim: Estimate) -> str:
-    return share.with_failures(f"{share.mean:.0%} · {psnr.mean:.1f} dB · {ssim.mean:z.2f}")
+    """The controls' numbers; no t interval, because all rows share them, so their records are not independent."""
+    return [
+        Number(number.defense, number.column, number.metric, number.mean, low=number.low, high=number.high)
+        for number in _numbers(controls)
+    ]

@@ -2,9 +2,10 @@
 
 import math
 
-from leaderboards.board import Board, Standing, make_board, numbers
+from leaderboards.board import Board, Standing, numbers
 from leaderboards.estimates import MISSING, Estimates
 from leaderboards.frame import CLEAN
+from leaderboards.wide import Matrix
 
 CAPTION = (
     "Test accuracy of the last round's model in %, mean and 95 % t interval over the seeds; b is the Byzantine "
@@ -13,21 +14,23 @@ CAPTION = (
 )
 
 
-def robustness_board(rows: list[str], columns: list[str], accuracy: Estimates) -> Board:
+def robustness_boards(rows: list[str], columns: list[str], accuracy: Estimates) -> list[Board]:
     """Every row's accuracy in every column. Without an attacked column there is nothing to show."""
     attacked = [column for column in columns if column != CLEAN]
-    worst = {row: _worst_case(row, attacked, accuracy) for row in rows} if attacked else {}
-    lines = [
-        {
-            "defense": row,
-            **{column: accuracy.get((row, column), MISSING).text() for column in columns},
-            "worst case": "–" if math.isnan(score) else f"{score:.1%} ({where})",
-        }
-        for row, (score, where) in worst.items()
-    ]
-    standing = Standing.of("worst_accuracy", {row: score for row, (score, _) in worst.items()})
+
+    def cell(row: str, column: str) -> str:
+        return accuracy.get((row, column), MISSING).text()
+
+    def worst(row: str, some: list[str]) -> tuple[str, str]:
+        if some == [CLEAN]:
+            return cell(row, CLEAN), ""
+        score, where = _worst_case(row, [column for column in some if column != CLEAN], accuracy)
+        return "–" if math.isnan(score) else f"{score:.1%}", where
+
     title = "Robustness: accuracy under attack"
-    return make_board("robustness", title, CAPTION, standing.sort(lines), numbers("accuracy", accuracy), standing)
+    scores = {row: _worst_case(row, attacked, accuracy)[0] for row in rows} if attacked else {}
+    matrix = Matrix("robustness", title, CAPTION, columns, cell, worst)
+    return matrix.boards(Standing.of("worst_accuracy", scores), numbers("accuracy", accuracy))
 
 
 def _worst_case(row: str, attacked: list[str], accuracy: Estimates) -> tuple[float, str]:

@@ -17,7 +17,7 @@ CAPTION = (
 
 
 def utility_board(rows: list[str], accuracy: Estimates, training: pd.DataFrame) -> Board:
-    """Every row's clean accuracy, time and bytes."""
+    """Every row's clean accuracy, time and bytes; nothing to show where no clean run is asked for."""
     clean = {row: accuracy.get((row, CLEAN), MISSING) for row in rows}
     costs = {row: _median_costs(training, row) for row in rows}
     standing = Standing.of("clean", {row: value.score for row, value in clean.items()})
@@ -29,7 +29,7 @@ def utility_board(rows: list[str], accuracy: Estimates, training: pd.DataFrame) 
             "upload a client and round": _bytes(costs[row]["upload_bytes"]),
             "to other clients": _bytes(costs[row]["peer_bytes"]),
         }
-        for row in rows
+        for row in (rows if CLEAN in set(training["column"]) else ())
     ]
     found = numbers("clean_accuracy", {(row, CLEAN): value for row, value in clean.items()})
     found += [Number(row, CLEAN, metric, cost) for row in rows for metric, cost in costs[row].items()]

@@ -1,0 +1,157 @@
+"""The pictures beside a leaderboard: which there are, what is seen on each, how it is drawn."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from bench.records import Record, Store
+from leaderboards.audits import Audits, find_audits
+from leaderboards.board import Picture
+from leaderboards.estimates import MISSING, Estimates, estimates, shares
+from leaderboards.frame import Selection, columns
+from leaderboards.noise import HONEST_NOISE
+from leaderboards.overall import LEAKING_SHARE
+from leaderboards.sweeps import Sweep, colluding, families
+
+SHARING = "niss"
+"""The defense whose noise Theorem 3 is about."""
+
+
+def find_pictures(rows: Sequence[str], selection: Selection, store: Store, threshold: float) -> list[Picture]:
+    """Those that the records give; `threshold` is the PSNR in dB from which an image counts as recovered."""
+    records, private = selection.records, selection.frame[selection.frame["kind"] == "inversion"]
+    recovered, psnr = shares(private, "recovered"), estimates(private, "psnr")
+    ratio, audits = estimates(private, "residual_noise_ratio"), find_audits(records)
+    found = families(records, columns(private))
+    sweeps = colluding(found)
+    pictures = []
+    if sweeps:
+        pictures.append(leakage(rows, sweeps, recovered, psnr, threshold))
+    if sweeps and any(value.seeds for value in ratio.values()):
+        pictures.append(noise(rows, sweeps, ratio, records))
+    if audits:
+        pictures.append(epsilons(rows, columns(selection.frame), audits))
+    for name, sweep in found.items():
+        if drawn := _with_pictures(rows, sweep, records, store):
+            pictures.append(gallery(name, sweep, drawn, recovered, threshold))
+    return pictures
+
+
+def leakage(
+    rows: Sequence[str], sweeps: Mapping[str, Sweep], recovered: Estimates, psnr: Estimates, threshold: float
+) -> Picture:
+    """What is recovered against rho."""
+
+    def draw() -> bytes:
+        from leaderboards import plots
+
+        return plots.png(plots.leakage(sweeps, rows, recovered, psnr, threshold))
+
+    more = {row: max(_gain(row, sweep, recovered) for sweep in sweeps.values()) for row in rows}
+    gained = [f"{row} (by {gain:.0%} of the images)" for row, gain in more.items() if gain >= LEAKING_SHARE]
+    sentence = (
+        f"Colluders help against {_list(gained)}; against the others they add less than one image in ten."
+        if gained
+        else "Under no defense do colluders recover one image in ten more than the server alone."
+    )
+    return Picture("leakage", "Leakage against rho", sentence, draw)
+
+
+def noise(rows: Sequence[str], sweeps: Mapping[str, Sweep], ratio: Estimates, records: Iterable[Record]) -> Picture:
+    """How much noise colluders leave, against rho."""
+    shared = {
+        record.cell.label: float(tau_squared)
+        for record in records
+        if record.cell.defense.name == SHARING
+        and isinstance(tau_squared := record.cell.defense.parameters.get("tau_squared"), int | float)
+    }
+
+    def draw() -> bytes:
+        from leaderboards import plots
+
+        return plots.png(plots.noise(sweeps, rows, ratio, shared))
+
+    short = {
+        row: [
+            rho
+            for sweep in sweeps.values()
+            for rho, column in sweep.items()
+            if ratio.get((row, column), MISSING).mean < HONEST_NOISE
+        ]
+        for row in rows
+    }
+    lacking = [f"{row} from rho = {min(found):g} on" for row, found in short.items() if found]
+    sentence = (
+        f"Less noise is left than the claim needs under {_list(lacking)}; everywhere else there is enough, on average."
+        if lacking
+        else "The noise that the claims need is there at every rho, on average."
+    )
+    return Picture("noise", "Noise left against rho", sentence, draw)
+
+
+def epsilons(rows: Sequence[str], places: Sequence[str], audits: Audits) -> Picture:
+    """What is claimed against what is proved."""
+
+    def draw() -> bytes:
+        from leaderboards import epsilons, plots
+
+        return plots.png(epsilons.epsilons(rows, places, audits))
+
+    mine = {row: [audit for (name, _), audit in audits.items() if name == row] for row in rows}
+    broken = [row for row, found in mine.items() if any(audit.breaks for audit in found)]
+    beyond = [row for row, found in mine.items() if row not in broken and any(audit.exceeds for audit in found)]
+    void = [row for row, found in mine.items() if found and not any(audit.allowed for audit in found)]
+    parts = [f"An audit proves more than is claimed under {_list(broken)}" if broken else "No audit breaks a claim"]
+    parts += (
+        [f"beyond the colluders that a claim is meant for, one proves more under {_list(beyond)}"] if beyond else []
+    )
+    parts += [f"the claim of {_list(void)} is void"] if void else []
+    return Picture("epsilons", "Claimed against audited epsilon", f"{'; '.join(parts)}.", draw)
+
+
+def gallery(
+    name: str, sweep: Sweep, drawn: list[tuple[Record, Path]], recovered: Estimates, threshold: float
+) -> Picture:
+    """The images that one attack makes, of the first seed."""
+    record = drawn[0][0]
+    attack = name if len(sweep) > 1 else next(iter(sweep.values()))
+    where = f"{record.cell.federation.dataset}, seed {record.seed}"
+    title = f"{attack} on {where}: PSNR in dB, bold from {threshold:g} dB on"
+
+    def draw() -> bytes:
+        from leaderboards import gallery
+
+        return gallery.gallery(title, drawn, threshold)
+
+    rows = list(dict.fromkeys(record.cell.label for record, _ in drawn))
+    best = {row: max(recovered.get((row, column), MISSING).mean for column in sweep.values()) for row in rows}
+    leaking = [f"{row} ({share:.0%})" for row, share in best.items() if share > 0]
+    closed = [row for row, share in best.items() if share == 0]
+    parts = [f"images are recovered under {_list(leaking)}"] if leaking else []
+    parts += [f"no image is recovered under {_list(closed)}"] if closed else []
+    sentence = f"Over all targets and seeds, {'; '.join(parts)}."
+    slug = re.sub(r"[^\w.=-]+", "-", name)
+    return Picture(f"gallery-{slug}", f"Gallery: {name}", sentence, draw)
+
+
+def _gain(row: str, sweep: Sweep, recovered: Estimates) -> float:
+    """How much more of the images the most colluders recover than the fewest."""
+    shown = [value.mean for column in sweep.values() if (value := recovered.get((row, column), MISSING)).seeds]
+    return shown[-1] - shown[0] if shown else 0.0
+
+
+def _with_pictures(
+    rows: Sequence[str], sweep: Sweep, records: Iterable[Record], store: Store
+) -> list[tuple[Record, Path]]:
+    """The sweep's records of the lowest seed and their pictures, as far as there are any, by row and rho."""
+    columns = list(sweep.values())
+    found = [record for record in records if record.cell.column in columns and "png" in record.files]
+    places = {record.key: store.path(record.cell, record.seed).parent / record.files["png"] for record in found}
+    first = min((record.seed for record in found), default=None)
+    mine = [record for record in found if record.seed == first and places[record.key].exists()]
+    mine.sort(key=lambda record: (rows.index(record.cell.label), columns.index(record.cell.column)))
+    return [(record, places[record.key]) for record in mine]
+
+
+def _list(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

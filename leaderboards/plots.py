@@ -1,0 +1,203 @@
+"""Plots of what grows with rho: what is recovered, and how much noise is left; what all plots share."""
+
+import io
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import cycle
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.privacy import niss_collusion_variance
+from leaderboards.estimates import Estimate, Estimates
+from leaderboards.sweeps import Sweep
+
+DPI = 100
+PANEL = (3.3, 2.7)  # inches
+LEGEND = 2.3
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#888888")
+"""Okabe and Ito's, which colour-blind readers can tell apart; grey for their yellow, which is faint on white."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+"""One more than colours, so that a colour comes back with another marker."""
+FAINT, INK = "#d8d8d8", "#333333"
+LOSSLESS = 50.0
+"""dB beyond which a reconstruction is as good as the original."""
+DODGE, SPREAD = 0.018, 0.2
+"""How far apart in rho curves are drawn, so that no interval hides another, and all of them together."""
+LONGEST_NAME = 34
+"""Characters of a line of the legend."""
+
+
+LEGEND_TEXT: dict[str, Any] = {"frameon": False, "fontsize": 8.5, "labelcolor": INK}
+
+
+@dataclass(frozen=True)
+class Style:
+    """A row's own colour and marker, the same in all plots."""
+
+    colour: str
+    marker: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values by rho with the ends of their intervals; rounded to what can be seen, so that equal values are equal."""
+
+    rho: tuple[float, ...]
+    value: tuple[float, ...]
+    low: tuple[float, ...] = field(compare=False)
+    high: tuple[float, ...] = field(compare=False)
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """`(2, k)`: how far the interval reaches below and above; 0 where there is none."""
+        reach = np.stack([np.subtract(self.value, self.low), np.subtract(self.high, self.value)])
+        known: NDArray[np.float64] = np.where(np.isnan(reach), 0.0, np.maximum(reach, 0.0))
+        return known
+
+
+def curve(row: str, sweep: Sweep, found: Estimates, scale: float = 1.0, most: float = math.inf) -> Curve:
+    """The row's values wherever they were measured, in units of 1 / scale; larger ones than `most` count as that."""
+    points = {rho: found[row, column] for rho, column in sweep.items() if (row, column) in found}
+    known = {rho: value for rho, value in points.items() if value.seeds}
+    ends = np.array([_ends(value) for value in known.values()]).reshape(-1, 3) * scale
+    value, low, high = (tuple(part) for part in ends.clip(max=most).round(2).T.tolist())
+    return Curve(tuple(known), value, low, high)
+
+
+def leakage(
+    sweeps: Mapping[str, Sweep], rows: Sequence[str], recovered: Estimates, psnr: Estimates, threshold: float
+) -> Figure:
+    """Share of images recovered, with its Wilson interval, and mean PSNR against rho: a column of panels an attack."""
+    shares = {row: [curve(row, sweep, recovered, scale=100) for sweep in sweeps.values()] for row in rows}
+    levels = {row: [curve(row, sweep, psnr, most=LOSSLESS) for sweep in sweeps.values()] for row in rows}
+    groups = _alike({row: (*shares[row], *levels[row]) for row in rows})
+    figure, panels = _panels(2, sweeps)
+    for line, curves in zip(panels, (shares, levels), strict=True):
+        for index, axes in enumerate(line):
+            _draw(axes, {row: _joint([curves[one][index] for one in group]) for row, group in groups.items()}, rows)
+    for axes in panels[1]:
+        axes.axhline(threshold, color=INK, linewidth=0.9, linestyle=":")
+    panels[0, 0].set(ylabel="images recovered in %", ylim=(-4, 104))
+    panels[1, 0].set(ylabel="mean PSNR in dB", ylim=(-1, LOSSLESS + 2))
+    panels[1, 0].set_yticks([0, 10, 20, 30, 40, LOSSLESS], ["0", "10", "20", "30", "40", f"{LOSSLESS:g}+"])
+    _legend(figure, rows, groups, {f"{threshold:g} dB: recovered": _line(INK, ":")})
+    return figure
+
+
+def noise(sweeps: Mapping[str, Sweep], rows: Sequence[str], ratio: Estimates, shared: Mapping[str, float]) -> Figure:
+    """Noise left over what the claim needs against rho, and Theorem 3's line for the tau^2 of rows that share it."""
+    curves = {row: [curve(row, sweep, ratio) for sweep in sweeps.values()] for row in rows}
+    groups = _alike({row: tuple(found) for row, found in curves.items()})
+    rho, look = np.linspace(0, 1, 101), dict[float, str]()
+    for row, tau_squared in shared.items():
+        look.setdefault(tau_squared, styles(rows)[row].colour)
+    figure, panels = _panels(1, sweeps)
+    for index, axes in enumerate(panels[0]):
+        for tau_squared, colour in look.items():
+            axes.plot(rho, niss_collusion_variance(1.0, tau_squared, rho), color=colour, linestyle="--")
+        axes.axhline(1.0, color=INK, linewidth=0.9, linestyle=":")
+        shown = {row: _joint([curves[one][index] for one in group]) for row, group in groups.items()}
+        _draw(axes, shown, rows, joined=False)
+    panels[0, 0].set(ylabel="noise left / noise needed")
+    panels[0, 0].set_ylim(-0.07, max(1.15, panels[0, 0].get_ylim()[1]))
+    lines = {f"Theorem 3, τ² = {tau_squared:g}": _line(colour, "--") for tau_squared, colour in look.items()}
+    _legend(figure, rows, groups, {**lines, "what the claim needs": _line(INK, ":")})
+    return figure
+
+
+def styles(rows: Sequence[str]) -> dict[str, Style]:
+    return {
+        row: Style(*look) for row, look in zip(rows, zip(cycle(COLOURS), cycle(MARKERS), strict=False), strict=False)
+    }
+
+
+def png(figure: Figure) -> bytes:
+    """The figure in at most 256 colours, a third of the bytes, in a file that says nothing of when it was drawn."""
+    drawn, buffer = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
+def _ends(value: Estimate) -> tuple[float, float, float]:
+    if math.isnan(value.low):
+        return value.mean, value.mean - value.half_width, value.mean + value.half_width
+    return value.mean, value.low, value.high
+
+
+def _joint(curves: Sequence[Curve]) -> Curve:
+    """One curve for equal ones; its intervals hold all of theirs."""
+    low, high = (np.array([getattr(one, end) for one in curves]) for end in ("low", "high"))
+    return replace(curves[0], low=tuple(np.fmin.reduce(low).tolist()), high=tuple(np.fmax.reduce(high).tolist()))
+
+
+def _alike(curves: Mapping[str, tuple[Curve, ...]]) -> dict[str, list[str]]:
+    """The rows whose curves are equal, by the first of them: it would hide the others. Without those that have none."""
+    groups: dict[tuple[Curve, ...], list[str]] = {}
+    for row, found in curves.items():
+        if any(part.rho for part in found):
+            groups.setdefault(found, []).append(row)
+    return {rows[0]: rows for rows in groups.values()}
+
+
+def _panels(lines: int, sweeps: Mapping[str, Sweep]) -> tuple[Figure, NDArray[np.object_]]:
+    """A line of panels for each quantity, a column for each attack, with its name above."""
+    figure = Figure(figsize=(PANEL[0] * len(sweeps) + LEGEND, PANEL[1] * lines + 0.3), layout="constrained")
+    panels = figure.subplots(lines, len(sweeps), squeeze=False, sharex="col", sharey="row")
+    for axes in panels.flat:
+        frame(axes, "y")
+    for axes, (name, sweep) in zip(panels[0], sweeps.items(), strict=True):
+        axes.set_title(name, fontsize=10, color=INK, loc="left")
+        axes.set_xticks(list(sweep), [f"{rho:g}" for rho in sweep])
+    for axes in panels[-1]:
+        axes.set_xlabel("ρ, share of the others that collude", color=INK)
+    return figure, panels
+
+
+def _draw(axes: Axes, curves: Mapping[str, Curve], rows: Sequence[str], joined: bool = True) -> None:
+    look = styles(rows)
+    for index, (row, found) in enumerate(curves.items()):
+        shift = min(DODGE, SPREAD / len(curves)) * (index - (len(curves) - 1) / 2)
+        axes.errorbar(
+            np.add(found.rho, shift),
+            found.value,
+            found.errors,
+            **_look(look[row]),
+            linestyle="-" if joined else "none",
+            linewidth=1.2,
+            capsize=2.5,
+        )
+
+
+def _look(style: Style) -> dict[str, Any]:
+    edge = {"markeredgecolor": "white", "markeredgewidth": 0.5}
+    return {"color": style.colour, "marker": style.marker, "markersize": 7, **edge}
+
+
+def _line(colour: str, linestyle: Literal["--", ":"]) -> Line2D:
+    return Line2D([], [], color=colour, linestyle=linestyle, linewidth=1.2)
+
+
+def _legend(figure: Figure, rows: Sequence[str], groups: Mapping[str, list[str]], lines: Mapping[str, Line2D]) -> None:
+    """The rows that share a curve on one entry, then the other lines."""
+    look = styles(rows)
+    marks = {", ".join(group): Line2D([], [], linestyle="none", **_look(look[row])) for row, group in groups.items()}
+    entries = {**marks, **lines}
+    names = [textwrap.fill(text, LONGEST_NAME) for text in entries]
+    figure.legend(list(entries.values()), names, loc="outside right upper", **LEGEND_TEXT)
+
+
+def frame(axes: Axes, grid: Literal["x", "y"]) -> None:
+    axes.grid(axis=grid, color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(which="both", length=0, colors=INK, labelsize=8.5)
