@@ -5,6 +5,7 @@ Everything heavy is imported by the command that needs it, so that `list` and `-
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,6 +61,13 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Run again what has a record.")] = False,
     data: DataOption = None,
     device: DeviceOption = "auto",
+    cell_timeout: Annotated[
+        float | None, typer.Option("--cell-timeout", metavar="SECONDS", help="A cell that takes longer is failed.")
+    ] = None,
+    cell_memory: Annotated[
+        int | None,
+        typer.Option("--cell-memory", metavar="MB", min=1, help="A cell whose worker holds more MiB is failed."),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -78,6 +86,7 @@ def run(
         data_root=data,
         device=device,
         quiet=quiet or as_json,
+        limits=jobs.parse_limits(cell_timeout, cell_memory),
     )
     if as_json:
         _echo_json(report.summary())
@@ -154,6 +163,41 @@ def tune(
         tune.print_trials(found)
 
 
+@app.command()
+def reproduce(
+    papers: Annotated[list[str] | None, typer.Argument(help="niss, dpbfl; both by default.")] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="An item, such as table1 or dpbfl-table1.")] = None,
+    results: ResultsOption = Path("results"),
+    workers: WorkersOption = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Such as 0, in place of the suites' own.")] = None,
+    data: DataOption = None,
+    full: Annotated[bool, typer.Option("--full", help="Also the forms that take hours or days.")] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Only time a round of each kind of cell.")] = False,
+    no_run: Annotated[bool, typer.Option("--no-run", help="Only the report, of the records that are there.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """The papers' tables and figures, ours beside theirs: run what is missing, then write results/papers."""
+    from bench import jobs
+    from bench.reproduce import command
+
+    request = command.Request(
+        papers=tuple(papers or ()),
+        only=tuple(only or ()),
+        results=results,
+        workers=workers,
+        seeds=jobs.parse_seeds(seeds),
+        data_root=data,
+        full=full,
+        estimate=estimate,
+        run=not no_run,
+        quiet=quiet,
+    )
+    outcome = command.reproduce(request)
+    if not quiet:
+        outcome.print()
+    raise typer.Exit(1 if outcome.unfinished else 0)
+
+
 @app.command(cls=BareCompare)
 def perf(
     quick: Annotated[bool, typer.Option("--quick", help="Only the benchmarks marked quick.")] = False,
@@ -213,11 +257,19 @@ def main() -> None:
     except BadInputError as error:
         code = _refuse(str(error))
     except TyperException as error:
-        code = _refuse(error.format_message() if hasattr(error, "format_message") else str(error))
+        code = _refuse(_told(error))
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("fedsiege: stopped; what was finished is recorded, the same command goes on from there", err=True)
         code = STOPPED
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: TyperException) -> str:
+    """The message, with the value that an option cannot take, which it leaves out."""
+    message: str = error.format_message() if hasattr(error, "format_message") else str(error)
+    names = getattr(getattr(error, "param", None), "opts", [])
+    given = [value for name, value in pairwise(sys.argv) if name in names]
+    return f"{message} (given {given[-1]!r})" if given and "Invalid value" in message else message
 
 
 def _refuse(message: str) -> int:

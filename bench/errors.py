@@ -5,6 +5,10 @@ class BadInputError(Exception):
     """Input that cannot be run; its message names the thing, the value and what would be right. Exit code 2."""
 
 
+class DivergedError(Exception):
+    """A number that the record needs is no longer finite."""
+
+
 def require(condition: bool, argument: str, value: object, expected: str) -> None:
     """Raise `ValueError` with one sentence that names the argument, its value and the range, unless `condition`."""
     if not condition:

@@ -1,0 +1,38 @@
+"""What can be told before anything runs: settings that a defense refuses are bad input, not failed cells."""
+
+from collections.abc import Iterable
+
+from bench import models
+from bench.data import load
+from bench.errors import BadInputError
+from bench.federation import setting_of
+from bench.findings import build_defense
+from bench.suite import Cell
+
+
+def check_settings(suite: str, cells: Iterable[Cell], data_root: str | None) -> None:
+    """Raise `BadInputError` where a row's defense refuses its federation, or an inversion has too few clients.
+
+    Where the defense is told the true number of Byzantine clients (`oracle_f`), that one is no fault of the suite: the
+    record says that the defense does not claim to stand it, or failed.
+    """
+    dims: dict[tuple[str, str], int] = {}
+    checked = set()
+    for cell in cells:
+        settings = cell.federation
+        where = f"suite {suite!r}, row {cell.label!r}, {cell.column}"
+        if cell.targets > settings.clients:
+            wanted = f"at most {settings.clients}, the clients"
+            raise BadInputError(f"{where}: privacy.targets is {cell.targets}, but must be {wanted}")
+        about = (cell.defense.model_dump_json(), settings.model_dump_json())
+        if settings.oracle_f or about in checked:
+            continue
+        checked.add(about)
+        kind = (settings.model, settings.dataset)
+        if kind not in dims:
+            dataset = load(settings.dataset, data_root)
+            dims[kind] = models.build(settings.model, dataset.shape, dataset.num_classes).dim
+        try:
+            build_defense(cell).start(setting_of(settings, dims[kind], settings.assumed_byzantine))
+        except ValueError as error:
+            raise BadInputError(f"{where}: {error}") from None
