@@ -118,6 +118,11 @@ class Audit(PrivacyAudit):
         return (project_out(known, seen.each_got) if scalar and seen.each_got is not None else known)[0]
 
     def is_gaussian(self, game: Game) -> bool:
-        """With s for each coordinate, the variance that is left on a single one differs from game to game (N4)."""
-        scaled = game.parameters.get("scale") == "coordinate" and target_tau_squared(game) > 0
-        return not (scaled and self.direction == "coordinate")
+        """Not where factors s that nobody knows make the variance differ from game to game (errata N2, N4).
+
+        With s for each coordinate that is so of a single one; with one s a share, until all shares are known.
+        """
+        scale = game.parameters.get("scale")
+        if scale is None or target_tau_squared(game) == 0:
+            return True
+        return self.direction == "dense" if scale == "coordinate" else self.rho == 1

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bench import rng
+from bench import models, rng
 from bench.data import Dataset
 from bench.federation import setting_of
 from bench.findings import Findings, Task, build_attack, build_defense, stated
@@ -71,7 +71,7 @@ class Played:
 
 
 def play(task: Task, dataset: Dataset) -> Findings:
-    """Play both worlds, and bound epsilon; no data is needed, because the inputs are the audit's own."""
+    """Play both worlds, and bound epsilon; the inputs are the audit's own, and of the data only the shape is used."""
     cell = task.cell
     assert cell.attack is not None
     audit, defense = build_attack(cell.attack), build_defense(cell)
@@ -104,7 +104,8 @@ def play(task: Task, dataset: Dataset) -> Findings:
     }
     if defense.alphabet is Alphabet.REAL:
         metrics["estimate_error"] = (without.error + with_.error) / 2
-    findings = stated(defense, setting_of(settings, setting.dim, setting.assumed_byzantine))
+    model = models.build(settings.model, dataset.shape, dataset.num_classes)
+    findings = stated(defense, setting_of(settings, model.dim, settings.assumed_byzantine))
     privacy = findings.pop("privacy").model_copy(update={"audited": _audited(claim, found, audit, metrics, fit)})
     return Findings(metrics=metrics, privacy=privacy, cost=Cost(), **findings)
 

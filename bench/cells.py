@@ -17,6 +17,7 @@ from bench.metrics import accuracy_and_loss
 from bench.poisoning import DataFacts, DataPoisoning
 from bench.records import Record, environment, now, protocol_hash, record_key, write_whole
 from bench.suite import Cell, explain
+from bench.threads import blas_threads
 from bench.threat import ByzantineAttack
 
 DEVICE = "cpu"
@@ -47,7 +48,8 @@ def run_cell(task: Task) -> Outcome:
     bare = _bare(task, dataset)
     play = {"training": _training, "inversion": leakage.play, "audit": audits.play}
     try:
-        found = play[cell.kind](task, dataset)
+        with blas_threads(task.threads):
+            found = play[cell.kind](task, dataset)
     except DivergedError as error:
         found = Findings(status="diverged", error=str(error))
     except (Exception, SystemExit) as error:  # a cell that fails is shown as failed, and the rest of the matrix goes on

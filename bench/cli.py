@@ -117,7 +117,7 @@ def list_(
 def leaderboard(
     suite: SuiteOption = "digits",
     results: ResultsOption = Path("results"),
-    output_format: Annotated[str, typer.Option("--format", help="md, csv, latex or json.")] = "md",
+    output_format: Annotated[str, typer.Option("--format", help="md, csv, latex, json or html (one page).")] = "md",
     output: Annotated[Path | None, typer.Option("--output", help="A file instead of the screen.")] = None,
 ) -> None:
     """The boards of a suite from its records."""

@@ -10,8 +10,8 @@ from bench.errors import require
 from bench.protocol import Alphabet
 from bench.threat import ByzantineView
 
-BLOCK_BYTES = 2**20
-"""Coordinates of all messages whose deviations are taken at a time: they stay in a core's cache."""
+BLOCK_BYTES = 2**19
+"""Coordinates of all messages whose moments are taken at a time: they stay in a core's cache."""
 
 Rule = Callable[[Tensor], Tensor]
 """What the server makes `(d,)` of all messages `(h + f, d)` of a round, the honest ones first."""
@@ -44,15 +44,16 @@ def deployed(view: ByzantineView) -> Rule:
 def moments(honest: Tensor, ddof: int = 0) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation `(d,)` of each coordinate over the rows; the sum of squares is over h - ddof."""
     require(0 <= ddof < len(honest), "ddof", ddof, f"between 0 and {len(honest) - 1}, below the number of rows")
-    mean = honest.mean(dim=0)
-    squares = torch.empty_like(mean)
-    step = min(len(mean), max(1, BLOCK_BYTES // (len(honest) * honest.element_size())))
-    scratch = honest.new_empty(len(honest), step)  # fresh pages cost more than the arithmetic
-    for start in range(0, len(mean), step):
+    h, d = honest.shape
+    mean, squares = honest.new_empty(d), honest.new_empty(d)
+    step = min(d, max(1, BLOCK_BYTES // (h * honest.element_size())))
+    scratch = honest.new_empty(h, step)  # fresh pages cost more than the arithmetic
+    for start in range(0, d, step):
         at = slice(start, start + step)
+        torch.mean(honest[:, at], dim=0, out=mean[at])
         centred = torch.sub(honest[:, at], mean[at], out=scratch[:, : len(mean[at])])
-        squares[at] = centred.square_().sum(dim=0)
-    return mean, squares.div_(len(honest) - ddof).sqrt_()
+        torch.sum(centred.square_(), dim=0, out=squares[at])
+    return mean, squares.div_(h - ddof).sqrt_()
 
 
 def deviation(aggregate: Rule, honest: Tensor) -> Callable[[Tensor], float]:

@@ -208,6 +208,8 @@ def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None) -
         rows=rows,
     )
     leaderboard.left_out += damaged
+    leaderboard.asked_for = asked_for or suite.name
+    leaderboard.runnable = frozenset(cell.hash for cell in cells) if settings else frozenset()
     leaderboard.pictures = find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr)
     return leaderboard
 

@@ -171,7 +171,7 @@ class Sight:
 def reconstruct(attack: PrivacyAttack, view: View, seed: int) -> Reconstruction:
     """What the attack makes of its view: colluders take out the noise that they know, then the server goes on alone.
 
-    Where they know none, or two rules let the same messages through, the same reconstruction is not made twice.
+    Where they know none, the same reconstruction is not made twice.
     """
     cleaned = [
         replace(seen, estimate=estimate, shares_sent=None, shares_got=None, each_got=None)

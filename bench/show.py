@@ -55,7 +55,7 @@ def _settings(record: Record) -> dict[str, str]:
         ", beyond the defense's claim" if record.within_claim is False else ""
     )
     if cell.is_privacy:
-        found["targets"] = str(cell.targets)
+        found["targets"] = str(cell.targets) + (f", after {cell.trained} rounds of training" if cell.trained else "")
     found |= {key: str(value) for key, value in cell.federation.model_dump().items() if value is not None}
     found |= {f"derived {key}": f"{value:.6g}" for key, value in record.derived.items()}
     return found

@@ -275,17 +275,18 @@ class Suite(BaseModel):
                 privacy = PrivacySettings(**{**dict(self.privacy), **point})
             except ValidationError as error:
                 raise BadInputError(f"suite {self.name!r}, privacy of {entry.name!r}: {explain(error)}") from None
-            settings = self._federation(f"privacy of {met.label}", {**met.overrides, **privacy.federation})
+            settings = self._federation(f"privacy of {met.label}", met.overrides, privacy.federation)
             more = [f"{key}={point[key]}" for key in swept]
             yield met.cell("inversion", settings, more, targets=privacy.targets, trained=privacy.trained)
 
-    def _federation(self, where: str, overrides: Parameters) -> FederationSettings:
-        base = self.federation.model_dump()
-        for one, other in LENGTHS.items():
-            if overrides.get(one) is not None:
-                base[other] = None
+    def _federation(self, where: str, *layers: Parameters) -> FederationSettings:
+        """The suite's federation with what each layer says, the later over the earlier."""
+        settings = self.federation.model_dump()
+        for layer in layers:
+            settings |= {other: None for one, other in LENGTHS.items() if layer.get(one) is not None}
+            settings |= layer
         try:
-            return FederationSettings(**{**base, **overrides})
+            return FederationSettings(**settings)
         except ValidationError as error:
             raise BadInputError(f"suite {self.name!r}, {where}: {explain(error)}") from None
 

@@ -244,7 +244,10 @@ class PrivacyAttack(Attack):
         return 0.0
 
     def alone(self) -> "PrivacyAttack":
-        """The same attack by the server alone: what it is without a defense, where colluders know nothing more."""
+        """The same attack by the server alone: what it is without a defense, where colluders know nothing more.
+
+        Its `infer` also does the work where there are colluders, on a view whose messages are `estimates(view)`.
+        """
         return self
 
     def estimates(self, view: View) -> list[Tensor]:

@@ -13,6 +13,7 @@ from bench.names import unknown
 from bench.settings import FederationSettings
 from bench.suite import explain, make_part
 from bench.suite import load as load_suite
+from bench.threads import blas_threads
 
 SEED = 1_000_003
 """Partition, batches and noise of the search; no board has a record with it."""
@@ -54,7 +55,8 @@ def search(suite: str, defense: str, data_root: str | None, changes: Iterable[st
             federation = FederationSettings(**clean.federation.model_dump() | settings)
             part = make_part("defense", clean.defense.name, clean.defense.parameters | parameters)
             cell = clean.model_copy(update={"federation": federation, "defense": part})
-            trials.append(Trial(point, validation_accuracy(cell, SEED, dataset)))
+            with blas_threads(loaded.threads):
+                trials.append(Trial(point, validation_accuracy(cell, SEED, dataset)))
         except ValidationError as error:
             raise BadInputError(f"search grid for {defense!r}: {explain(error)}") from None
         except ValueError as error:

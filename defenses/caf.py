@@ -14,6 +14,7 @@ from bench.errors import require
 from bench.protocol import Setting, check_messages
 from bench.registry import register
 from bench.rules import RowRule, apply_weights, gram_matrix
+from bench.threads import blas_threads
 
 
 def caf_weights(gram: Tensor, num_byzantine: int) -> Tensor:
@@ -22,8 +23,14 @@ def caf_weights(gram: Tensor, num_byzantine: int) -> Tensor:
     A deviation is compared with the largest one among the rows that still count, so that each step rids itself of one.
     ByzFL takes the largest of all: a far-off row that is out already then all but stops the progress.
     """
-    g, n = gram.cpu().numpy(), len(gram)
-    _check(n, num_byzantine, "num_byzantine")
+    _check(len(gram), num_byzantine, "num_byzantine")
+    with blas_threads(1):
+        return torch.from_numpy(_filter(gram.cpu().numpy(), num_byzantine)).to(gram.device)
+
+
+def _filter(g: np.ndarray, num_byzantine: int) -> np.ndarray:
+    """The weights `(n,)`, on whatever threads there are."""
+    n = len(g)
     kept, best, smallest = np.ones(n), np.full(n, 1 / n), np.inf
     while (total := kept.sum()) > n - 2 * num_byzantine:
         weights = kept / total
@@ -32,12 +39,12 @@ def caf_weights(gram: Tensor, num_byzantine: int) -> Tensor:
         root = np.sqrt(weights)
         values, vectors = eigh(root[:, None] * centred * root, subset_by_index=[n - 1, n - 1])
         if values[0] <= 0:  # the rows that count are all the same
-            return torch.from_numpy(weights).to(gram.device)
+            return weights
         if values[0] < smallest:
             best, smallest = weights, values[0]
         deviations = (centred @ (root * vectors[:, 0])) ** 2
         kept = kept * (1 - deviations / deviations[kept > 0].max()).clip(min=0)
-    return torch.from_numpy(best).to(gram.device)
+    return best
 
 
 def caf(messages: Tensor, num_byzantine: int) -> Tensor:

@@ -15,6 +15,7 @@ from bench.errors import require
 from bench.protocol import Setting, check_messages
 from bench.registry import register
 from bench.rules import RowRule, apply_weights, gram_matrix, mean_of
+from bench.threads import blas_threads
 
 MAX_SUBSETS = 2**20
 """Subsets that are gone through in seconds."""
@@ -39,11 +40,12 @@ def smea_weights(gram: Tensor, num_byzantine: int) -> Tensor:
     left_out = left_out[::-1]
     member = np.ones((len(left_out), n))  # in lexicographic order of the rows that are left
     np.put_along_axis(member, left_out, 0.0, axis=1)
-    bounds = _lower_bounds(g, member)
-    order = bounds.argsort(kind="stable")
-    best = _largest_eigenvalues(g, member[order[:FIRST_TRIED]]).min()
-    open_still = np.flatnonzero(bounds <= best * EQUAL)
-    exact = _largest_eigenvalues(g, member[open_still])
+    with blas_threads(1):
+        bounds = _lower_bounds(g, member)
+        order = bounds.argsort(kind="stable")
+        best = _largest_eigenvalues(g, member[order[:FIRST_TRIED]]).min()
+        open_still = np.flatnonzero(bounds <= best * EQUAL)
+        exact = _largest_eigenvalues(g, member[open_still])
     first = open_still[np.flatnonzero(exact <= exact.min() * EQUAL)[0]]
     return mean_of(torch.from_numpy(np.flatnonzero(member[first])).to(gram.device), n)
 

@@ -7,6 +7,7 @@ from typing import Self
 
 import pandas as pd
 
+from bench.records import Record
 from leaderboards.estimates import Estimates
 
 Line = dict[str, str]
@@ -103,6 +104,9 @@ class Leaderboard:
     records: int = 0
     environments: list[str] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
+    evidence: list[Record] = field(default_factory=list)  # the records that the numbers come from
+    asked_for: str = ""  # what `--suite` was: a shipped suite's name or a file
+    runnable: frozenset[str] = frozenset()  # hashes of the cells that a run of that suite would play again as they are
 
 
 LONG_FORMAT = ("board", *(part.name for part in fields(Number)))

@@ -57,6 +57,7 @@ def build(
         flags=find_flags(rows, selection, accuracy, audits, seeds),
         left_out=list(selection.left_out),
         records=len(frame),
+        evidence=list(selection.records),
         environments=sorted({_environment(record) for record in selection.records}),
     )
 

@@ -1,4 +1,4 @@
-"""A leaderboard as Markdown, CSV, LaTeX or JSON; the numbers are the same in all."""
+"""A leaderboard as Markdown, CSV, LaTeX, JSON or one HTML page; the numbers are the same in all."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from leaderboards.board import Board, Leaderboard
+from leaderboards.html import html
 
 
 def markdown(leaderboard: Leaderboard) -> str:
@@ -62,7 +63,9 @@ def as_json(leaderboard: Leaderboard) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-FORMATS: dict[str, Callable[[Leaderboard], str]] = {"md": markdown, "csv": csv, "latex": latex, "json": as_json}
+FORMATS: dict[str, Callable[[Leaderboard], str]] = {
+    "md": markdown, "csv": csv, "latex": latex, "json": as_json, "html": html,
+}  # fmt: skip
 
 
 def _shown(leaderboard: Leaderboard) -> list[Board]:

@@ -1,0 +1,222 @@
+"""The page's charts as geometry: accuracy by round, a panel a threat model, and privacy against accuracy."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.records import Record
+from leaderboards.board import Board
+from leaderboards.estimates import MISSING, Estimate
+from leaderboards.html.evidence import by_place, thinned
+from leaderboards.html.leads import MEASURED, Leads, metric_of
+
+COLOURS, DASHES = 8, 4
+"""How many of each the style sheet has; 32 rows differ in one of the two."""
+LEFT, TOP, RIGHT, BOTTOM = 34, 8, 8, 22
+"""Margins of a panel, in units of its drawing."""
+PANEL = (320, 200)
+PLOT = (640, 420)
+PLOT_MARGINS = (52, 16, 16, 44)
+LETTER, LINE, GAP, DOT = 7.6, 15, 12, 7
+"""Width of a letter of a bold name, height of its line, its distance from its point, and half a point's width."""
+PERCENTS = (0, 25, 50, 75, 100)
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """A row's colour and dashes, the same in all charts."""
+
+    colour: int
+    dash: int
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One row's line: SVG points, its style, and what is said of it."""
+
+    row: str
+    points: str
+    style: Style
+    last: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Accuracy by round in one column."""
+
+    column: str
+    curves: list[Curve]
+    rounds: list[Tick]
+    percents: list[Tick]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row in the Pareto plot, with its name at a place of its own and the reach of its intervals."""
+
+    row: str
+    x: float
+    y: float
+    label_x: float
+    label_y: float
+    anchor: str
+    on_front: bool
+    style: Style
+    low_x: float
+    high_x: float
+    low_y: float
+    high_y: float
+    said: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Worst-case share recovered (x) against worst-case accuracy (y)."""
+
+    points: list[Point]
+    xs: list[Tick]
+    ys: list[Tick]
+
+
+def styles(rows: Iterable[str]) -> dict[str, Style]:
+    """Neighbouring rows differ in colour and in dashes."""
+    return {row: Style(index % COLOURS, (index + index // COLOURS) % DASHES) for index, row in enumerate(rows)}
+
+
+def panels(records: Sequence[Record], columns: Sequence[str], look: Mapping[str, Style]) -> list[Panel]:
+    """A panel for each column that has curves: the mean over the seeds that finished, round by round."""
+    finished = by_place(record for record in records if record.curve and record.status == "ok")
+    found = []
+    for column in columns:
+        means = {row: _mean(finished[row, column]) for row in look if (row, column) in finished}
+        if means:
+            found.append(_panel(column, means, look))
+    return found
+
+
+def _mean(records: Sequence[Record]) -> list[tuple[int, float]]:
+    """Over the rounds that all of the records have."""
+    curves = [dict(record.curve) for record in records]
+    rounds = sorted(set.intersection(*(set(curve) for curve in curves)))
+    return [(at, sum(curve[at] for curve in curves) / len(curves)) for at in rounds]
+
+
+def _panel(column: str, means: Mapping[str, list[tuple[int, float]]], look: Mapping[str, Style]) -> Panel:
+    width, height = PANEL[0] - LEFT - RIGHT, PANEL[1] - TOP - BOTTOM
+    most = max((at for curve in means.values() for at, _ in curve), default=1)
+
+    def x(at: float) -> float:
+        return LEFT + width * at / most
+
+    def y(share: float) -> float:
+        return TOP + height * (1 - share)
+
+    curves = [
+        Curve(
+            row,
+            " ".join(f"{x(at):.1f},{y(share):.1f}" for at, share in thinned(curve)),
+            look[row],
+            f"{curve[-1][1]:.1%}",
+        )
+        for row, curve in means.items()
+        if curve
+    ]
+    rounds = [Tick(x(at), str(at)) for at in sorted({0, most // 2, most})]
+    return Panel(column, curves, rounds, [Tick(y(percent / 100), str(percent)) for percent in PERCENTS])
+
+
+def pareto(boards: Mapping[str, Board], leads: Leads, look: Mapping[str, Style]) -> Plot | None:
+    """Every row that has a score on both boards; None where there is none."""
+    if not {"robustness", "privacy", "overall"} <= boards.keys():
+        return None
+    robustness, privacy = boards["robustness"].standing.scores, boards["privacy"].standing.scores
+    rows = [row for row in look if not any(math.isnan(found.get(row, math.nan)) for found in (robustness, privacy))]
+    if not rows:
+        return None
+    data = boards["overall"].data
+    front = set(data.loc[(data["metric"] == "pareto") & (data["mean"] == 1), "defense"])
+    accuracy, recovered = (_of_worst(boards[name], leads) for name in ("robustness", "privacy"))
+    left, top, right, bottom = PLOT_MARGINS
+    width, height = PLOT[0] - left - right, PLOT[1] - top - bottom
+
+    def x(share: float) -> float:
+        return left + width * min(max(share, 0.0), 1.0)
+
+    def y(share: float) -> float:
+        return top + height * (1 - min(max(share, 0.0), 1.0))
+
+    labels = _labels({row: (x(privacy[row]), y(robustness[row])) for row in rows})
+    points = []
+    for row in rows:
+        value, share = accuracy.get(row, MISSING), recovered.get(row, MISSING)
+        reach = 0.0 if math.isnan(value.half_width) or value.failed else value.half_width
+        ends = (share.mean, share.mean) if math.isnan(share.low) else (share.low, share.high)
+        said = f"{row}: worst-case accuracy {boards['robustness'].standing.texts[row]}, worst share recovered "
+        said += boards["privacy"].standing.texts[row] + (", on the Pareto front" if row in front else "")
+        points.append(
+            Point(
+                row,
+                x(privacy[row]),
+                y(robustness[row]),
+                *labels[row],
+                row in front,
+                look[row],
+                x(ends[0]),
+                x(ends[1]),
+                y(robustness[row] - reach),
+                y(robustness[row] + reach),
+                said,
+            )
+        )
+    ticks = [(percent / 100, f"{percent}%") for percent in PERCENTS]
+    return Plot(points, [Tick(x(at), text) for at, text in ticks], [Tick(y(at), text) for at, text in ticks])
+
+
+def _of_worst(board: Board, leads: Leads) -> dict[str, Estimate]:
+    found = metric_of(board, MEASURED[board.name])
+    return {row: found[row, column] for row, column in leads.worst[board.name].items()}
+
+
+def _labels(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float, str]]:
+    """A place for each name: the nearest one beside its point, inwards first, where no name or point is in the way."""
+    taken: list[Box] = [(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points.values()]
+    found: dict[str, tuple[float, float, str]] = {}
+    for row, (x, y) in sorted(points.items(), key=lambda item: (item[1][1], item[0])):
+        best = min(_candidates(row, x, y), key=lambda place: (_overlaps(_box(row, *place), taken), abs(place[1] - y)))
+        found[row] = best
+        taken.append(_box(row, *best))
+    return found
+
+
+def _candidates(row: str, x: float, y: float) -> Iterator[tuple[float, float, str]]:
+    """Places beside a point within the plot: on both sides, at its height and in lines above and below."""
+    inwards = ("start", "end") if x < PLOT[0] / 2 else ("end", "start")
+    for side in inwards:
+        for height in (y + sign * LINE * step for step in range(PLOT[1] // LINE) for sign in (1, -1)):
+            place = (x + (GAP if side == "start" else -GAP), height, side)
+            left, top, right, bottom = _box(row, *place)
+            if (left >= PLOT_MARGINS[0] and right <= PLOT[0] and top >= 0 and bottom <= PLOT[1] - PLOT_MARGINS[3]) or (
+                side == inwards[0] and height == y
+            ):
+                yield place
+
+
+def _box(row: str, x: float, y: float, side: str) -> Box:
+    """What a name covers."""
+    left = x if side == "start" else x - LETTER * len(row)
+    return left, y - LINE / 2, left + LETTER * len(row), y + LINE / 2
+
+
+def _overlaps(box: Box, taken: Iterable[Box]) -> bool:
+    return any(box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3] for other in taken)

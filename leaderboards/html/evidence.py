@@ -1,0 +1,143 @@
+"""What stands behind each number: its estimates as the CSV has them, the records, and the command to run them again."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.privacy import PrivacyClaim
+from bench.records import Record, Store
+from bench.suite import Cell, Part
+from leaderboards.board import Leaderboard
+from leaderboards.frame import CLEAN
+from leaderboards.html.leads import Place
+from leaderboards.html.threats import Threat
+
+MOST_POINTS = 41
+"""Points of a curve on the page."""
+AGAIN = "rerun"
+"""The results folder of the command: in a new one nothing counts as done."""
+
+
+def evidence(leaderboard: Leaderboard, columns: Mapping[str, Threat]) -> dict[str, Any]:
+    """For the page's panel, as JSON has it: by row and column its numbers, settings, records, flags and command."""
+    settings: dict[str, int] = {}
+    estimates = _estimates(leaderboard)
+    found: dict[str, dict[str, Any]] = {}
+    for (row, column), records in by_place(leaderboard.evidence).items():
+        notes = [flag.removeprefix(f"{column}: ") for flag in leaderboard.flags.get(row, []) if _is_about(flag, column)]
+        found.setdefault(row, {})[column] = {
+            "what": columns[column].kind,
+            "numbers": estimates.get((row, column), []),
+            "settings": settings.setdefault(json.dumps(_settings(records[-1])), len(settings)),
+            "claims": _claims(records[-1]),
+            "flags": notes,
+            "command": command(leaderboard, records, columns),
+            "records": [_record(leaderboard.suite, record) for record in records],
+        }
+    return {"settings": [json.loads(text) for text in settings], "places": found}
+
+
+def by_place(records: Iterable[Record]) -> dict[Place, list[Record]]:
+    """The records of each row and column, by seed."""
+    found: dict[Place, list[Record]] = {}
+    for record in sorted(records, key=lambda record: (record.seed, record.key)):
+        found.setdefault((record.cell.label, record.cell.column), []).append(record)
+    return found
+
+
+def command(leaderboard: Leaderboard, records: Sequence[Record], columns: Mapping[str, Threat]) -> str:
+    """What runs these records again, into a folder of its own; "" where the suite as it stands would not."""
+    cell = records[0].cell
+    if any(record.cell.hash not in leaderboard.runnable for record in records):
+        return ""
+    attack = cell.attack_name
+    if attack == CLEAN:  # runs with every attack; one that trains is quick
+        attack = next((other.attack for other in columns.values() if other.b), "")
+    words = ["python", "-m", "bench", "run", "--suite", leaderboard.asked_for, "--defense", cell.label]
+    words += ["--attack", attack] if attack else []
+    words += ["--seeds", ",".join(str(record.seed) for record in records), "--results", AGAIN]
+    return shlex.join(words)
+
+
+def thinned(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """A curve of at most `MOST_POINTS`, evenly, with its last point."""
+    step = max(1, -(-len(curve) // MOST_POINTS))
+    return list(curve[::-1][::step][::-1])
+
+
+def _is_about(flag: str, column: str) -> bool:
+    return flag.startswith(f"{column}: ")
+
+
+def _estimates(leaderboard: Leaderboard) -> dict[Place, list[dict[str, str]]]:
+    """Each board's lines of the long format, in the digits that the CSV has."""
+    found: dict[Place, list[dict[str, str]]] = {}
+    for board in leaderboard.boards:
+        for line in board.data[board.data["column"].notna()].to_dict(orient="records"):
+            shown = {str(name): _text(value) for name, value in line.items() if not pd.isna(value)}
+            row, column = shown.pop("defense"), shown.pop("column")
+            found.setdefault((row, column), []).append(shown)
+    return found
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _record(suite: str, record: Record) -> dict[str, Any]:
+    path = Store(Path("results"), suite).path(record.cell, record.seed)
+    cost = {name: value for name, value in record.cost.model_dump().items() if value is not None}
+    content = {
+        "seed": record.seed,
+        "status": record.status,
+        "error": record.error,
+        "path": path.as_posix(),
+        "pictures": [path.with_name(name).as_posix() for name in record.files.values()],
+        "metrics": {name: f"{value:.6g}" for name, value in {**record.metrics, **cost}.items()},
+        "curve": thinned(record.curve),
+        "protocol": record.protocol,
+        "commit": record.environment.commit,
+        "finished": f"{record.finished_at:%Y-%m-%d %H:%M} UTC",
+    }
+    return {name: value for name, value in content.items() if value not in (None, [], {})}
+
+
+def _settings(record: Record) -> dict[str, str]:
+    cell = record.cell
+    found = {"defense": _part(cell.defense), "attack": "none" if cell.attack is None else _part(cell.attack)}
+    found |= {f"derived {name}": f"{value:.6g}" for name, value in record.derived.items()}
+    return {**found, **_facts(cell)}
+
+
+def _facts(cell: Cell) -> dict[str, str]:
+    federation = {name: str(value) for name, value in cell.federation.model_dump().items() if value is not None}
+    found = {
+        **federation,
+        "Byzantine fraction b": f"{cell.byzantine:g}",
+        "colluding fraction rho": f"{cell.rho or 0:g}",
+    }
+    if cell.is_privacy:
+        found |= {"targets": str(cell.targets), "rounds trained before": str(cell.trained)}
+    return found
+
+
+def _part(part: Part) -> str:
+    parameters = ", ".join(f"{name}={value}" for name, value in part.parameters.items())
+    return f"{part.name}, version {part.version}{': ' if parameters else ''}{parameters}"
+
+
+def _claims(record: Record) -> dict[str, str]:
+    privacy = record.privacy
+    kinds = {"claimed": privacy.claimed, "composed over the run": privacy.composed, "audited": privacy.audited}
+    return {kind: _claim(claim) for kind, claim in kinds.items() if claim is not None}
+
+
+def _claim(claim: PrivacyClaim) -> str:
+    if claim.epsilon is None:
+        return f"none, {claim.reason}"
+    delta = "" if claim.delta is None else f", δ = {claim.delta:g}"
+    return f"ε = {claim.epsilon:.6g}{delta} {claim.unit} ({claim.source})"

@@ -1,0 +1,256 @@
+"use strict";
+// Sorting, filters and the panel of one number. Texts and numbers all come from the page; nothing is fetched.
+(() => {
+  const parsed = (id) => JSON.parse(document.getElementById(id).textContent);
+  const evidence = parsed("data");
+  const threats = parsed("threats");
+  const byId = (id) => document.getElementById(id);
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const boards = all("table.board");
+
+  // ---------------------------------------------------------------- sorting
+
+  const original = new Map(boards.map((table) => [table, [...table.tBodies[0].rows]]));
+
+  function compare(one, other, sign) {
+    if (one === undefined || other === undefined) return (one === undefined) - (other === undefined);
+    const [a, b] = [Number(one), Number(other)];
+    const numeric = !Number.isNaN(a) && !Number.isNaN(b);
+    return sign * (numeric ? a - b : one.localeCompare(other, "en", { numeric: true }));
+  }
+
+  function sort(head) {
+    const table = head.closest("table");
+    const first = head.dataset.first;
+    const second = first === "ascending" ? "descending" : "ascending";
+    const order = head.getAttribute("aria-sort") === first ? second : first;
+    for (const other of all("thead th", table)) other.setAttribute("aria-sort", "none");
+    head.setAttribute("aria-sort", order);
+    const key = (row) => row.cells[head.cellIndex].dataset.key;
+    const rows = [...original.get(table)];
+    rows.sort((one, other) => compare(key(one), key(other), order === "ascending" ? 1 : -1));
+    table.tBodies[0].append(...rows);
+  }
+
+  function unsort() {
+    for (const table of boards) {
+      for (const head of all("thead th", table)) head.setAttribute("aria-sort", "none");
+      table.tBodies[0].append(...original.get(table));
+    }
+  }
+
+  // ---------------------------------------------------------------- filters
+
+  const filters = { name: byId("filter-name"), kind: byId("filter-kind"), attack: byId("filter-attack"),
+    b: byId("filter-b"), rho: byId("filter-rho") };
+
+  function wantsRow(row) {
+    const names = filters.name.value.toLowerCase().split(",").map((name) => name.trim()).filter(Boolean);
+    return names.length === 0 || names.some((name) => row.toLowerCase().includes(name));
+  }
+
+  function wantsColumn(column) {
+    const threat = threats[column];
+    const alike = (select, value) => select.value === "" || value === null || Number(select.value) === value;
+    return (filters.kind.value === "" || filters.kind.value === threat.kind)
+      && (filters.attack.value === "" || filters.attack.value === threat.attack)
+      && alike(filters.b, threat.b) && alike(filters.rho, threat.rho);
+  }
+
+  function show(elements, wanted) {
+    for (const element of elements) element.classList.toggle("gone", !wanted(element));
+  }
+
+  function apply() {
+    show(all("tr[data-row], section[data-row], svg [data-row], .legend [data-row]"), (one) => wantsRow(one.dataset.row));
+    show(all("[data-column]"), (one) => wantsColumn(one.dataset.column));
+    for (const table of boards) {
+      const heads = all("thead th[data-column]", table);
+      const nothing = heads.length > 0 && heads.every((head) => head.classList.contains("gone"));
+      table.closest("section").querySelector(".nothing")?.classList.toggle("gone", !nothing);
+    }
+    const chosen = Object.keys(threats).filter(wantsColumn);
+    const some = chosen.length < Object.keys(threats).length;
+    show(all(".chosen, .whole"), () => some);
+    if (some) fillChosen(new Set(chosen));
+    const rows = all("#table-overall tr[data-row]");
+    const shown = rows.filter((row) => !row.classList.contains("gone")).length;
+    byId("count").textContent =
+      `${shown} of ${rows.length} defenses, ${chosen.length} of ${Object.keys(threats).length} threat models shown`;
+    settle();
+  }
+
+  // The worst of the chosen columns, as the board ranks: none where one of them was not measured.
+  function worst(board, row, chosen) {
+    const line = all(`#table-${board} tr[data-row]`).find((one) => one.dataset.row === row);
+    const cells = line ? all("td[data-column]", line) : [];
+    const mine = cells.filter((cell) => chosen.has(cell.dataset.column) && threats[cell.dataset.column].attack !== "clean");
+    if (mine.length === 0 || mine.some((cell) => cell.dataset.score === undefined)) return null;
+    const sign = board === "robustness" ? 1 : -1;
+    return mine.reduce((best, cell) => (sign * (cell.dataset.score - best.dataset.score) < 0 ? cell : best));
+  }
+
+  function fillChosen(chosen) {
+    for (const cell of all("#table-overall td.chosen")) {
+      const found = worst(cell.dataset.board, cell.parentElement.dataset.row, chosen);
+      cell.replaceChildren();
+      delete cell.dataset.key;
+      if (!found) {
+        cell.textContent = "–";
+        continue;
+      }
+      const source = found.firstElementChild;
+      const text = `${source.firstChild.textContent.trim()} (${found.dataset.column})`;
+      cell.dataset.key = found.dataset.score;
+      cell.append(source.dataset.place ? make("button", { type: "button", class: "place", "data-place": source.dataset.place }, text) : text);
+    }
+  }
+
+  // ---------------------------------------------------------------- arrow keys: one stop of the tab key a table
+
+  const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+  const target = (cell) => cell?.querySelector("button, a");
+
+  function settle() {
+    for (const table of boards) {
+      const found = all("button, a", table).filter((one) => !one.closest(".gone"));
+      const current = found.find((one) => one === document.activeElement) ?? found[0];
+      for (const one of found) one.tabIndex = one === current ? 0 : -1;
+    }
+  }
+
+  function move(event) {
+    const step = STEPS[event.key];
+    const cell = event.target.closest("th, td");
+    if (!step || !cell) return;
+    event.preventDefault();
+    const rows = all("tr", event.currentTarget).filter((row) => !row.classList.contains("gone"));
+    let [line, column] = [rows.indexOf(cell.parentElement) + step[0], cell.cellIndex + step[1]];
+    while (rows[line]?.cells[column] && (rows[line].cells[column].classList.contains("gone") || !target(rows[line].cells[column]))) {
+      line += step[0];
+      column += step[1];
+    }
+    const next = target(rows[line]?.cells[column]);
+    if (!next) return;
+    next.focus();
+    settle();
+  }
+
+  // ---------------------------------------------------------------- the panel of one number
+
+  function make(tag, attributes, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  }
+
+  function list(entries) {
+    return make("dl", {}, ...Object.entries(entries).map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text))));
+  }
+
+  function grid(caption, heads, rows) {
+    const line = (cells, index) => make("tr", {}, ...cells.map((text, at) =>
+      at === 0 && index !== null ? make("th", { scope: "row" }, text) : make(index === null ? "th" : "td", index === null ? { scope: "col" } : {}, text)));
+    const table = make("table", { class: "plain" }, make("caption", { class: "unseen" }, caption),
+      make("thead", {}, line(heads, null)), make("tbody", {}, ...rows.map(line)));
+    return make("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" }, table);
+  }
+
+  function folded(title, ...children) {
+    return make("details", {}, make("summary", {}, title), ...children);
+  }
+
+  function commandLine(text) {
+    const code = make("p", { class: "command" }, text);
+    const button = make("button", { type: "button" }, "Copy");
+    button.addEventListener("click", () => {
+      const select = () => getSelection().selectAllChildren(code);
+      if (!navigator.clipboard) return select();
+      navigator.clipboard.writeText(text).then(() => { button.textContent = "Copied"; }, select);
+    });
+    return make("div", {}, code, button);
+  }
+
+  function interval(number) {
+    if (number.low !== undefined) return `${number.low} to ${number.high}`;
+    return number.half_width === undefined ? "–" : `± ${number.half_width}`;
+  }
+
+  function bySeed(records) {
+    const names = [...new Set(records.flatMap((record) => Object.keys(record.metrics ?? {})))];
+    const heads = ["metric", ...records.map((record) => `seed ${record.seed}`)];
+    const status = ["status", ...records.map((record) => record.status)];
+    return grid("Values by seed", heads, [status, ...names.map((name) => [name, ...records.map((record) => record.metrics?.[name] ?? "–")])]);
+  }
+
+  function byRound(records) {
+    const curves = records.map((record) => new Map(record.curve ?? []));
+    const rounds = [...new Set(curves.flatMap((curve) => [...curve.keys()]))].sort((one, other) => one - other);
+    const text = (value) => (value === undefined ? "–" : `${(100 * value).toFixed(1)}%`);
+    const rows = rounds.map((at) => [String(at), ...curves.map((curve) => text(curve.get(at)))]);
+    return rows.length ? [folded("Accuracy by round", grid("Accuracy by round", ["round", ...records.map((record) => `seed ${record.seed}`)], rows))] : [];
+  }
+
+  function recordLines(record) {
+    const entries = { "made": record.finished, "commit": record.commit ?? "unknown", "protocol": record.protocol };
+    if (record.error) entries.error = record.error;
+    if (record.pictures) entries.pictures = record.pictures.join(", ");
+    return [make("h4", {}, `Seed ${record.seed}: ${record.path}`), list(entries), commandLine(`python -m bench show ${record.path}`)];
+  }
+
+  function open(place) {
+    const [row, column] = JSON.parse(place);
+    const found = evidence.places[row][column];
+    byId("panel-title").textContent = `${row} × ${column}`;
+    const numbers = found.numbers.map((number) => [`${number.board}: ${number.metric}`, number.mean ?? "–", interval(number), number.seeds ?? "–", number.failed ?? "–"]);
+    const again = found.command
+      ? [make("p", { class: "note" }, "Runs this cell and what the suite keeps with it (the clean run, the attack's other columns) into a results folder of its own."), commandLine(found.command)]
+      : [make("p", {}, "The suite as this version has it would not play this cell again: it was made under another setting, another version of the code, or with --set. The settings below are what it was.")];
+    byId("panel-body").replaceChildren(
+      ...found.flags.map((flag) => make("p", {}, make("strong", {}, "Flag: "), flag)),
+      make("h3", {}, "Numbers, as in the CSV"),
+      grid("Numbers", ["number", "mean", "95 % interval", "seeds", "failed"], numbers),
+      make("h3", {}, "Values by seed"), bySeed(found.records), ...byRound(found.records),
+      ...(Object.keys(found.claims).length ? [make("h3", {}, "Privacy"), list(found.claims)] : []),
+      make("h3", {}, "Run it again"), ...again,
+      make("h3", {}, "Records"), ...found.records.flatMap(recordLines),
+      make("h3", {}, "Settings"), list(evidence.settings[found.settings]));
+    byId("panel").showModal();
+    byId("panel").scrollTop = 0;
+    byId("panel-title").focus();
+  }
+
+  // ---------------------------------------------------------------- pointing out a defense in the charts
+
+  function point(button) {
+    button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "true" ? "false" : "true");
+    const rows = all(".legend [aria-pressed='true']").map((one) => one.dataset.row);
+    for (const svg of all("#charts svg:not(.swatch)")) {
+      svg.classList.toggle("pointed", rows.length > 0);
+      for (const mark of all("[data-row]", svg)) mark.classList.toggle("out", rows.includes(mark.dataset.row));
+    }
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) {
+      if (event.target === byId("panel")) byId("panel").close();
+    } else if (button.classList.contains("sort")) {
+      sort(button.closest("th"));
+    } else if (button.dataset.place) {
+      open(button.dataset.place);
+    } else if (button.closest(".legend")) {
+      point(button);
+    }
+  });
+  for (const table of boards) table.addEventListener("keydown", move);
+  for (const filter of Object.values(filters)) filter.addEventListener("input", apply);
+  byId("reset").addEventListener("click", () => {
+    for (const filter of Object.values(filters)) filter.value = "";
+    unsort();
+    apply();
+  });
+  byId("filters").classList.remove("gone");
+  apply();
+})();

@@ -1,0 +1,146 @@
+"""The page: everything that it shows, put into its template, with style and script inlined and nothing else allowed."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Any
+
+import pandas as pd
+
+from bench.records import PROTOCOL_VERSION
+from leaderboards.board import Board, Leaderboard, Picture
+from leaderboards.html import charts, glossary
+from leaderboards.html.evidence import AGAIN, by_place, evidence
+from leaderboards.html.leads import find_leads
+from leaderboards.html.tables import SHADES, tables
+from leaderboards.html.threats import choices, threats
+
+PICTURE_BYTES = 2_500_000
+"""What all pictures may take, in bytes of PNG, so that the page stays under 5 MB."""
+LONG = 32
+"""Characters beyond which a text in a table breaks its lines."""
+ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture with its PNG as base64."""
+
+    picture: Picture
+    content: str
+
+
+def html(leaderboard: Leaderboard) -> str:
+    """The leaderboard as one HTML file that needs no other and asks for none."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # here, because other formats need none of it
+    from markupsafe import Markup
+
+    style, script = _own("page.css"), _own("page.js")
+    columns = threats(leaderboard.evidence)
+    places = by_place(leaderboard.evidence)
+    leads = find_leads(leaderboard.boards, list(columns), places.keys())
+    found = tables(leaderboard.boards, leads)
+    rows = list(dict.fromkeys([row.label for table in found for row in table.ranked]))
+    boards = {board.name: board for board in leaderboard.boards}
+    look = charts.styles(_in_order(rows, boards))
+    drawn, skipped = _draw(leaderboard.pictures)
+    flags = {row: [glossary.explained(note) for note in notes] for row, notes in leaderboard.flags.items()}
+    template = Environment(
+        loader=PackageLoader("leaderboards.html", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("page.html.jinja")
+    return template.render(
+        board=leaderboard,
+        title=leaderboard.title[:1].upper() + leaderboard.title[1:],
+        overall=next((table for table in found if table.name == "overall"), None),
+        tables=[table for table in found if table.name != "overall"],
+        columns=columns,
+        choices=choices(columns.values()),
+        anchors={row: f"row-{index}" for index, row in enumerate(rows)},
+        look=look,
+        panels=charts.panels(leaderboard.evidence, list(columns), look),
+        plot=charts.pareto(boards, leads, look),
+        charts=charts,
+        pictures=drawn,
+        skipped=skipped,
+        flags=flags,
+        kinds=glossary.kinds(flag for some in flags.values() for flag in some),
+        marks=glossary.MARKS,
+        shades=range(SHADES + 1),
+        long=LONG,
+        again=AGAIN,
+        version=_version(leaderboard),
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        data=Markup(_inline(evidence(leaderboard, columns))),
+        threats=Markup(_inline({name: asdict(threat) for name, threat in columns.items()})),
+    )
+
+
+def _in_order(rows: Sequence[str], boards: Mapping[str, Board]) -> list[str]:
+    """The rows as the suite orders them, which gives them the colours that they have in the pictures."""
+    data = boards["overall"].data if "overall" in boards else pd.DataFrame({"metric": [], "defense": []})
+    order = list(data.loc[data["metric"] == "pareto", "defense"])
+    return sorted(rows, key=lambda row: order.index(row) if row in order else len(order))
+
+
+def _own(name: str) -> str:
+    return resources.files("leaderboards.html").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """What a content security policy names an inlined script or style by."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _inline(content: dict[str, Any]) -> str:
+    """JSON in which nothing ends a script element."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for char, escape in ESCAPES.items():
+        text = text.replace(char, escape)
+    return text
+
+
+def _draw(pictures: Sequence[Picture]) -> tuple[list[Drawn], list[Picture]]:
+    """The pictures that fit, in their order, and those that do not."""
+    drawn, skipped, left = [], [], PICTURE_BYTES
+    for picture in pictures:
+        content = picture.draw()
+        if len(content) <= left:
+            left -= len(content)
+            drawn.append(Drawn(picture, base64.b64encode(content).decode()))
+        else:
+            skipped.append(picture)
+    return drawn, skipped
+
+
+def _version(leaderboard: Leaderboard) -> dict[str, str]:
+    """What tells this board from another one of the suite: dated by its newest record, not by the clock."""
+    records = leaderboard.evidence
+    if not records:
+        return {"board": f"{leaderboard.suite}, no records"}
+    newest = max(record.finished_at for record in records)
+    commits = sorted({record.environment.commit or "unknown" for record in records})
+    current = any(record.cell.hash in leaderboard.runnable for record in records)
+    protocol = (
+        f"version {PROTOCOL_VERSION}"
+        if current
+        else f"not that of this code's suite (protocol version {PROTOCOL_VERSION}): a run begins a new board"
+    )
+    return {
+        "suite": leaderboard.asked_for or leaderboard.suite,
+        "newest record": f"{newest:%Y-%m-%d %H:%M} UTC",
+        "setting": ", ".join(sorted({record.setting for record in records})),
+        "protocol": protocol,
+        "data": ", ".join(sorted({f"{record.cell.federation.dataset} ({record.data_digest})" for record in records})),
+        "code at commit": ", ".join(commits),
+        "records": f"{leaderboard.records}, {leaderboard.seeds} seed(s) a cell asked for",
+    }
