@@ -70,7 +70,7 @@ def test_every_record_is_small_and_lies_where_it_belongs(name: str) -> None:
 @every_suite
 def test_every_picture_is_named_in_a_record(name: str) -> None:
     named = {file for record in published(name) for file in record.files.values()}
-    assert {path.name for path in folder(name).rglob("*.png")} == named
+    assert {path.name for path in folder(name).glob("*/*/*.png")} == named
 
 
 @every_suite
@@ -98,6 +98,17 @@ def test_the_published_boards_are_made_of_the_published_records(name: str, outpu
     leaderboard = make_leaderboard(suite.load(name), Store(RESULTS, name))
     assert leaderboard.left_out == []
     assert board.read_text() == FORMATS[output_format](leaderboard)
+
+
+@every_suite
+def test_the_published_plots_are_those_of_the_published_records(name: str) -> None:
+    """Their pixels are not compared: they differ with the fonts and the version of matplotlib."""
+    pictures = make_leaderboard(suite.load(name), Store(RESULTS, name)).pictures
+    assert {path.name for path in (folder(name) / "plots").glob("*")} == {f"{one.name}.png" for one in pictures}
+    for picture in pictures:
+        content = (folder(name) / picture.path).read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert len(content) < 150_000
 
 
 @every_suite

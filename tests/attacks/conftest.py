@@ -1,7 +1,8 @@
 """Builders that the tests of the attacks share: what Byzantine clients see, privacy attacks on small federations."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,24 +12,53 @@ from torch import Tensor
 from bench import rng
 from bench.data import Dataset, load
 from bench.federation import Federation
-from bench.metrics import image_metrics
-from bench.protocol import Alphabet, Defense
+from bench.inversion import Observation, observations
+from bench.metrics import image_metrics, matched
+from bench.protocol import Alphabet, Defense, Setting
 from bench.settings import FederationSettings
 from bench.threat import ByzantineView, PrivacyAttack, Reconstruction, View, choose_colluders, server_view
+from defenses.fedavg import FedAvg
 
 
 @pytest.fixture(scope="session")
 def byzantine_view() -> Callable[..., ByzantineView]:
-    def make(own: Tensor, alphabet: Alphabet = Alphabet.REAL, broadcast: Tensor | None = None, seed: int = 0) -> Any:
+    def make(
+        own: Tensor,
+        alphabet: Alphabet = Alphabet.REAL,
+        broadcast: Tensor | None = None,
+        seed: int = 0,
+        memory: dict[str, Tensor] | None = None,
+        clients: int = 10,
+    ) -> ByzantineView:
         broadcast = torch.zeros(own.shape[1]) if broadcast is None else broadcast
-        return ByzantineView(own, None, broadcast, alphabet, torch.Generator().manual_seed(seed))
+        generator, setting = torch.Generator().manual_seed(seed), setting_for(own, clients)
+        return ByzantineView(own, None, broadcast, alphabet, generator, setting, {} if memory is None else memory)
+
+    return make
+
+
+def setting_for(own: Tensor, clients: int) -> Setting:
+    """A federation of so many clients, all of whom take part and of whom those with `own (f, d)` are Byzantine."""
+    return Setting(clients, clients, own.shape[1], 10, 0.1, None, len(own) / clients, 1e-6)
+
+
+@pytest.fixture(scope="session")
+def omniscient_view() -> Callable[..., ByzantineView]:
+    """A view of honest messages; the deployed rule is the mean where none is given."""
+
+    def make(honest: Tensor, own: Tensor, alphabet: Alphabet = Alphabet.REAL, **known: Any) -> ByzantineView:
+        broadcast = known.pop("broadcast", torch.zeros(own.shape[1]))
+        known = {"aggregate": lambda rows: rows.float().mean(dim=0)} | known
+        generator, names = torch.Generator().manual_seed(0), torch.arange(len(honest))
+        setting = setting_for(own, len(own) + len(honest))
+        return replace(ByzantineView(own, honest, broadcast, alphabet, generator, setting, {}, names), **known)
 
     return make
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """What an attack made of four targets, and how close it came."""
+    """What an attack made of four targets with B images each, and how close it came, image by image `(4 B,)`."""
 
     found: Reconstruction
     psnr: Tensor
@@ -42,32 +72,63 @@ def digits() -> Dataset:
 
 @pytest.fixture(scope="session")
 def invert(digits: Dataset) -> Callable[..., Inversion]:
-    """One round of 8 clients with one digit each; the attack on the first four."""
+    """Rounds of 8 clients with one digit each, or a batch of them; the attack on the first four."""
 
-    def run(defense: Defense, attack: PrivacyAttack, model: str = "lenet", seed: int = 0) -> Inversion:
-        settings = FederationSettings(
-            dataset="digits",
-            model=model,
-            clients=8,
-            samples_per_client=1,
-            rounds=1,
-            local_steps=1,
-            batch_size=1,
-            lr=0.1,
-        )
-        federation = Federation(settings, defense, digits, seed)
-        targets = torch.arange(4)
-        colluders = choose_colluders(8, targets, attack.collusion(), rng.generator(seed, "colluders"))
-        view = View(
-            facts=federation.facts(digits.mean, digits.std),
-            targets=targets,
-            rounds=(server_view(federation.play(), targets, colluders),),
-            image_shape=digits.shape,
-            mean_image=digits.train.x.mean(dim=0),
-        )
-        found = attack.infer(view, rng.generator(seed, "attack"))
-        x, y = federation.shards.window(targets, 0, 1)
-        psnr = image_metrics(found.images, x[:, 0], digits)["psnr"]
-        return Inversion(found, psnr, found.labels == y[:, 0].argmax(dim=-1))
+    def run(
+        defense: Defense, attack: PrivacyAttack, model: str = "lenet", seed: int = 0, batch: int = 1, **changes: Any
+    ) -> Inversion:
+        return _invert(digits, defense, attack, 4, seed, model=model, clients=8, batch_size=batch, **changes)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def pictures(data_root: Path) -> Callable[..., Inversion]:
+    """One round of 8 clients with one picture each of the CIFAR-100 sample; the attack on all of them."""
+
+    def run(attack: PrivacyAttack, seed: int = 0) -> Inversion:
+        data = load("cifar100-sample", data_root)
+        return _invert(data, FedAvg(), attack, 8, seed, model="lenet", clients=8, batch_size=1, dtype="float64")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def watch(digits: Dataset) -> Callable[..., Any]:
+    """Two rounds of 8 clients: the view of the first four, what it reveals, and their images and targets."""
+
+    def run(defense: Defense, batch: int = 1, **changes: Any) -> tuple[View, list[Observation], Tensor, Tensor]:
+        given = {"model": "lenet", "clients": 8, "rounds": 2, "batch_size": batch, "dtype": "float64", **changes}
+        view, x, y = _watch(digits, defense, 4, 0, 0.0, **given)
+        return view, observations(view, [seen.estimate for seen in view.rounds]), x, y
+
+    return run
+
+
+def _invert(
+    data: Dataset, defense: Defense, attack: PrivacyAttack, num_targets: int, seed: int, **given: Any
+) -> Inversion:
+    view, x, y = _watch(data, defense, num_targets, seed, attack.collusion(), **given)
+    found = attack.infer(view, rng.generator(seed, "attack"))
+    psnr = image_metrics(matched(found.images, x, data).flatten(0, 1), x.flatten(0, 1), data)["psnr"]
+    labels = y.argmax(dim=-1).sort(dim=1).values
+    return Inversion(found, psnr, (found.labels.sort(dim=1).values == labels).flatten())
+
+
+def _watch(
+    data: Dataset, defense: Defense, num_targets: int, seed: int, rho: float, **given: Any
+) -> tuple[View, Tensor, Tensor]:
+    """The view of the first clients, their images `(T, B, C, H, W)` and targets `(T, B, classes)`."""
+    local = {"samples_per_client": given["batch_size"], "rounds": 1, "local_steps": 1, "lr": 0.1}
+    settings = FederationSettings(dataset=data.name, **{**local, **given})
+    federation = Federation(settings, defense, data, seed)
+    targets = torch.arange(num_targets)
+    colluders = choose_colluders(settings.clients, targets, rho, rng.generator(seed, "colluders"))
+    view = View(
+        facts=federation.facts(data.mean, data.std),
+        targets=targets,
+        rounds=tuple(server_view(transcript, targets, colluders) for transcript in federation.rounds()),
+        image_shape=data.shape,
+        mean_image=data.train.x.mean(dim=0),
+    )
+    return view, *federation.shards.window(targets, 0, settings.batch_size)

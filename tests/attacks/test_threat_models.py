@@ -1,7 +1,7 @@
 """Who colludes, and what a server with colluders sees of its targets: counted, nested, and worked by hand."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attacks.collusion import strip
 from bench.protocol import Delivered, PeerMessages
-from bench.threat import RoundTranscript, choose_colluders, server_view
+from bench.threat import RoundTranscript, Saboteurs, choose_colluders, server_view
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -156,6 +156,66 @@ def test_each_target_has_colluders_of_its_own() -> None:
     assert seen.shares_got is not None
     assert seen.shares_sent.tolist() == [[1.0, 1.0], [0.0, 0.0]]
     assert seen.shares_got.tolist() == [[20.0, 20.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_letters_are_counted_and_kept_one_by_one_where_asked(single: bool) -> None:
+    """Target 5 (row 1) gets 1 from row 0 (name 2) in the first leg, and 200 from row 2 (name 7) in the second."""
+    full = transcript(Delivered(MESSAGES, torch.arange(4)), peers=TwoLegs())
+    expected = {
+        (2,): (1, 1, [1.0, 0.0]),
+        (7,): (1, 1, [0.0, 200.0]),
+        (2, 7): (2, 2, [1.0, 200.0]),
+        (9,): (0, 0, [0.0] * 2),
+    }
+    for names, (num_sent, num_got, each) in expected.items():
+        seen = server_view(full, torch.tensor([5]), against(list(names)), single)
+        assert seen.num_sent is not None
+        assert seen.num_got is not None
+        assert (seen.num_sent.tolist(), seen.num_got.tolist()) == ([num_sent], [num_got])
+        assert (seen.each_got is None) is not single
+        if seen.each_got is not None:
+            assert seen.each_got.tolist() == [[[value, value] for value in each]]
+
+
+def test_what_was_zeros_is_known_as_zeros_and_counted() -> None:
+    """Name 2 sends target 5 zeros, and target 9 its share: 2 * 1 = 2 from row 0 in the second leg, 100 in the first."""
+    mute = torch.zeros(4, 4, dtype=torch.bool)
+    mute[0, 1] = True
+    full = replace(transcript(Delivered(MESSAGES, torch.arange(4)), peers=TwoLegs()), mute=mute)
+    seen = server_view(full, torch.tensor([5, 9]), against([2, 7], [2, 7]), single_shares=True)
+    assert seen.each_got is not None
+    assert seen.num_got is not None
+    assert seen.each_got[:, :, 0].tolist() == [[0.0, 200.0], [100.0, 2.0]]
+    assert seen.shares_got is not None
+    assert seen.shares_got[:, 0].tolist() == [200.0, 102.0]
+    assert seen.num_got.tolist() == [2, 2]
+    assert seen.shares_sent is not None
+    assert seen.shares_sent[:, 0].tolist() == [30.0, 3000.0]  # what the targets sent arrived all the same
+
+
+def test_colluders_fall_silent_towards_their_target_alone() -> None:
+    """Targets 5 and 9, against 2 and 7, and against 5; of the round are 2, 5, 7 and 9."""
+    saboteurs = Saboteurs(torch.tensor([5, 9]), against([0, 2, 7], [5]))
+    assert saboteurs.mute(NAMES).nonzero().tolist() == [[0, 1], [1, 3], [2, 1]]
+
+
+def test_of_targets_and_colluders_only_those_of_the_round_count() -> None:
+    saboteurs = Saboteurs(torch.tensor([5, 8, 9]), against([2, 7], [2, 7, 9], [1, 3, 7]))
+    assert saboteurs.mute(torch.tensor([1, 3, 7, 9])).nonzero().tolist() == [[0, 3], [1, 3], [2, 3]]
+    assert not bool(saboteurs.mute(torch.tensor([0, 1])).any())
+
+
+@given(st.integers(2, 12), st.floats(0, 1), st.integers(0, 99), st.data())
+def test_a_client_is_mute_exactly_where_it_colludes(n: int, rho: float, seed: int, data: st.DataObject) -> None:
+    targets = torch.tensor(sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=1, max_size=4))))
+    participants = torch.tensor(sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=2))))
+    colluders = choose_colluders(n, targets, rho, seeded(seed))
+    mute = Saboteurs(targets, colluders).mute(participants)
+    for row, sender in enumerate(participants.tolist()):
+        for column, receiver in enumerate(participants.tolist()):
+            game = targets.tolist().index(receiver) if receiver in targets.tolist() else None
+            assert bool(mute[row, column]) == (game is not None and bool(colluders[game, sender]))
 
 
 @pytest.mark.parametrize("colluders", [None, against([])], ids=["passive", "nobody"])

@@ -3,11 +3,9 @@
 import csv
 import io
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench import cli, jobs, registry, tune
+from bench import jobs, registry, tune
 from bench.protocol import Delivered, ServerRound
 from bench.records import read
 from bench.tune import Trial
+from bench.workers import Limits
 from defenses.fedavg import FedAvg
 
 ROOT = Path(__file__).parents[2]
@@ -65,34 +64,14 @@ lr = [0.1, 0.5]
 """
 
 
-@dataclass(frozen=True)
-class Done:
-    """How a command ended, and what it said."""
-
-    code: int
-    out: str
-    err: str
+Command = Callable[..., Any]
+"""The command line in this process, in an empty folder with `tiny.toml`; what it returns has code, out and err."""
 
 
-Command = Callable[..., Done]
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`python -m bench ...` in this process, in an empty folder with `tiny.toml`."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def _tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FEDSIEGE_DATA", raising=False)
     (tmp_path / "tiny.toml").write_text(TINY)
-
-    def call(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["fedsiege", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, told.out, told.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +203,7 @@ def test_every_option_of_a_run_arrives(bench: Command, monkeypatch: pytest.Monke
     bench(
         *("run", "--suite", "mnist", "--defense", "krum", "--defense", "rsa", "--attack", "dlg", "--seeds", "3,4"),
         *("--set", "rounds=5", "--set", "krum.num_selected=2", "--workers", "7", "--results", "out", "--fresh"),
-        *("--data", "somewhere", "--device", "cpu", "--quiet"),
+        *("--data", "somewhere", "--device", "cpu", "--quiet", "--cell-timeout", "2.5", "--cell-memory", "900"),
     )
     assert seen == {
         "suite": "mnist",
@@ -238,6 +217,7 @@ def test_every_option_of_a_run_arrives(bench: Command, monkeypatch: pytest.Monke
         "data_root": "somewhere",
         "device": "cpu",
         "quiet": True,
+        "limits": Limits(seconds=2.5, mebibytes=900),
     }
 
 
@@ -299,7 +279,7 @@ def test_a_failed_cell_is_exit_code_one_now_and_the_next_time(
 # ---------------------------------------------------------------------------------------------------------- leaderboard
 
 
-def leaderboard(bench: Command, finished: Path, *arguments: str) -> Done:
+def leaderboard(bench: Command, finished: Path, *arguments: str) -> Any:
     return bench("leaderboard", "--suite", "tiny.toml", "--results", str(finished), *arguments)
 
 
@@ -376,72 +356,6 @@ def test_every_option_of_a_search_arrives(bench: Command, monkeypatch: pytest.Mo
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input
-
-BAD: dict[str, tuple[tuple[str, ...], str]] = {
-    "no such command": (("rum",), r"No such command 'rum'"),
-    "no such option": ((*RUN, "--speed", "9"), r"No such option: --speed"),
-    "an option without its value": (("run", "--suite"), r"--suite.*requires an argument"),
-    "an argument too many": (("list", "attacks", "models"), r"unexpected extra argument.*models"),
-    "no such kind": (("list", "defences"), r"'defences': did you mean defenses\?"),
-    "no such suite": (("run", "--suite", "digit"), r"no suite named 'digit': did you mean digits\?"),
-    "a suite that is not there": (("run", "--suite", "none.toml"), r"cannot read suite none\.toml: No such file"),
-    "a folder as a suite": (("run", "--suite", "folder.toml"), r"cannot read suite folder\.toml: Is a directory"),
-    "a suite that is no TOML": (("run", "--suite", "broken.toml"), r"broken\.toml is not valid TOML.*line 1, column 8"),
-    "a suite without anything": (("run", "--suite", "empty.toml"), r"empty\.toml: name: Field required"),
-    "no such defense": ((*RUN, "--defense", "medain"), r"no defense in suite 'tiny' named 'medain'.*median"),
-    "no such attack": ((*RUN, "--attack", "dgl"), r"no attack in suite 'tiny' named 'dgl'.*dlg"),
-    "seeds that are none": ((*RUN, "--seeds", "x"), r"--seeds 'x' is not a list of whole numbers"),
-    "no seeds": ((*RUN, "--seeds", ""), r"--seeds '' is not a list of whole numbers"),
-    "a seed twice": ((*RUN, "--seeds", "0,0"), r"--seeds '0,0' names a seed twice"),
-    "no such key": ((*RUN, "--set", "roundz=5"), r"no key to --set named 'roundz': did you mean rounds"),
-    "no key": ((*RUN, "--set", "rounds"), r"--set 'rounds' is not of the form key=value"),
-    "a setting out of range": (
-        (*RUN, "--set", "rounds=0"),
-        r"federation\.rounds: .*greater than or equal to 1.*given 0",
-    ),
-    "a setting of privacy out of range": ((*RUN, "--set", "privacy.rounds=0"), r"rounds: .*equal to 1.*given 0"),
-    "no such setting of privacy": ((*RUN, "--set", "privacy.subjects=9"), r"subjects.*given 9"),
-    "no such parameter": ((*RUN, "--set", "dlg.begins=2"), r"attack 'dlg': begins.*given 2"),
-    "no such data set": ((*RUN, "--set", "dataset=mnst"), r"no data set named 'mnst': did you mean mnist\?"),
-    "no such model": ((*RUN, "--set", "model=sofmax"), r"no model named 'sofmax': did you mean softmax\?"),
-    "no such data root": ((*RUN, "--set", "dataset=mnist", "--data", "nowhere"), r"data root \S+nowhere is not a dir"),
-    "no workers": (("run", "--workers", "0"), r"--workers.*greater than or equal to 1"),
-    "a word for a number": (("run", "--workers", "many"), r"--workers.*many|--workers.*integer"),
-    "a device that is not there": ((*RUN, "--device", "cuda"), r"--device cuda is not there yet"),
-    "no such device": ((*RUN, "--device", "tpu"), r"no device named 'tpu': did you mean cpu\?"),
-    "boards of nothing": (("leaderboard",), r"no records in results/digits: run `python -m bench run --suite digits`"),
-    "no such format": (("leaderboard", "--format", "mark"), r"no format named 'mark': .*md"),
-    "a record that is not there": (("show", "none.json"), r"cannot read record none\.json"),
-    "a record that is none": (("show", "tiny.toml"), r"tiny\.toml is not a record: invalid JSON in line"),
-    "a record with something else": (("show", "other.json"), r"other\.json is not a record: .*Field required"),
-    "a newer record": (("show", "newer.json"), r"newer\.json has schema version 99.*reads up to 1: upgrade"),
-    "a folder as a record": (("show", "folder.toml"), r"cannot read record folder\.toml"),
-    "no record": (("show",), r"Missing argument"),
-    "a search for nothing": (("tune",), r"Missing option '--defense'"),
-    "no such search": (
-        ("tune", "--defense", "krum", "--suite", "tiny.toml"),
-        r"no search grid in suite 'tiny'.*'krum'",
-    ),
-    "results in a file": ((*RUN, "--results", "newer.json"), r"cannot write under newer\.json/tiny: "),
-}
-
-
-@pytest.mark.parametrize("fault", BAD)
-def test_bad_input_is_one_line_and_exit_code_two(bench: Command, tmp_path: Path, fault: str) -> None:
-    arguments, told = BAD[fault]
-    (tmp_path / "folder.toml").mkdir()
-    for name, text in (("broken.toml", "name = = 1"), ("empty.toml", ""), ("other.json", "{}")):
-        (tmp_path / name).write_text(text)
-    (tmp_path / "newer.json").write_text('{"schema_version": 99}')
-    before = files(tmp_path)
-    done = bench(*arguments)
-    assert done.code == 2
-    (line,) = done.err.splitlines()
-    assert line.startswith("fedsiege: ")
-    assert re.search(told, line), line
-    assert done.out == ""
-    assert "Traceback" not in done.err
-    assert files(tmp_path) == before
 
 
 def test_boards_that_cannot_be_written_are_told_in_one_line(bench: Command, finished: Path, tmp_path: Path) -> None:

@@ -289,3 +289,56 @@ def test_rsa_step_without_a_gradient_pulls_towards_the_global_model() -> None:
     )
     weights = personal[:, :-CLASSES]
     torch.testing.assert_close(weights, torch.tensor([[0.9], [-0.9]], dtype=torch.float64).expand_as(weights))
+
+
+# ------------------------------------------------------------------------------------------------------ held samples
+
+
+@pytest.mark.parametrize("order", [None, torch.tensor([4, 2, 0, 3, 1])], ids=["by name", "placed"])
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize(("size", "kept"), [(7, 1), (6, 2), (6, 3), (6, 6)])
+def test_held_samples_fill_every_window(
+    monkeypatch: pytest.MonkeyPatch, size: int, kept: int, resident: bool, order: Tensor | None
+) -> None:
+    if not resident:
+        monkeypatch.setattr(clients, "RESIDENT_BYTES", 0)
+    (x, y, indices), group = draw(), torch.tensor([3, 1])
+    before = x.clone(), y.clone()
+    indices = indices[:, :1].expand(-1, size) if size > SHARD else indices[:, :size]
+    shards = Shards(x, y, indices, CLASSES, batch_size=kept, order=order)
+    mine = torch.randn(2, kept, *SHAPE, generator=generator(7), dtype=x.dtype)
+    labels = torch.randint(CLASSES, (2, kept), generator=generator(8))
+    shards.hold(group, mine, labels)
+    assert shards.size == size
+    for start in range(size):
+        found_x, found_y = shards.window(shards.place, start, kept)
+        for client in range(NUM_CLIENTS):
+            if client in group.tolist():
+                row = group.tolist().index(client)
+                again = [place % kept for place in range(start, start + kept)]
+                assert sorted(again) == list(range(kept))
+                expected = mine[row, again], one_hot(labels[row, again], CLASSES, x.dtype)
+            else:
+                rows = indices[client][positions(start, kept, size)]
+                expected = x[rows], one_hot(y[rows], CLASSES, x.dtype)
+            assert torch.equal(found_x[client], expected[0])
+            assert torch.equal(found_y[client], expected[1])
+    assert torch.equal(x, before[0])  # others read the data set as well
+    assert torch.equal(y, before[1])
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_held_samples_can_be_changed_again(monkeypatch: pytest.MonkeyPatch, resident: bool) -> None:
+    if not resident:
+        monkeypatch.setattr(clients, "RESIDENT_BYTES", 0)
+    shards = Shards(*draw(), CLASSES, batch_size=1)
+    for value in (1.0, 2.0):
+        shards.hold(SUBSET, torch.full((3, 1, *SHAPE), value).double(), torch.zeros(3, 1).long())
+    assert bool((shards.window(SUBSET, 4, 1)[0] == 2).all())
+
+
+@pytest.mark.parametrize("kept", [2, 3, 8])
+def test_samples_that_do_not_fill_a_shard_in_whole_batches_are_refused(kept: int) -> None:
+    x, y = torch.zeros(1, kept, *SHAPE).double(), torch.zeros(1, kept).long()
+    with pytest.raises(ValueError, match=f"samples_per_client is 7, but must be a multiple of the {kept} images"):
+        Shards(*draw(), CLASSES, batch_size=kept).hold(torch.tensor([0]), x, y)

@@ -3,17 +3,29 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bench.data import load
 from bench.federation import Federation
-from bench.inversion import LEAST_FLIP, SHARPNESS, FastInversion, Observation, match_loss, matcher, observations
+from bench.inversion import (
+    LEAST_FLIP,
+    SHARPNESS,
+    FastInversion,
+    Observation,
+    inferred_labels,
+    matcher,
+    observations,
+    whole_counts,
+)
 from bench.models import LeNet, build
-from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Upload
+from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Upload, clip
 from bench.rng import generator
 from bench.settings import FederationSettings
 from bench.threat import PublicFacts, RoundTranscript, View, server_view
@@ -78,6 +90,21 @@ def estimates(view: View) -> list[Tensor]:
     return [seen.estimate for seen in view.rounds]
 
 
+def match_loss(gradient: Tensor, seen: Observation, rows: Tensor, facts: PublicFacts) -> Tensor:
+    """The loss that `matcher` computes with its derivatives, as its docstring defines it, for autograd to follow."""
+    target = seen.target[rows]
+    if not seen.sign:
+        limit = None if facts.clip_norm is None else facts.clip_norm / seen.lr
+        return (clip(gradient, limit) - target).square().sum(dim=1)
+    assert seen.offset is not None
+    u = seen.offset + seen.lr * gradient
+    u = u / (SHARPNESS * u.abs().mean(dim=1, keepdim=True))
+    gamma = max(facts.gamma, LEAST_FLIP)
+    plus = torch.log((1 - gamma) * torch.sigmoid(u) + gamma / 3)
+    minus = torch.log((1 - gamma) * torch.sigmoid(-u) + gamma / 3)
+    return -((1 + target) / 2 * plus + (1 - target) / 2 * minus).mean(dim=1)
+
+
 def plain_lenet() -> nn.Module:
     layers: list[nn.Module] = []
     for channels, stride in ((1, 2), (12, 2), (12, 1)):
@@ -86,8 +113,8 @@ def plain_lenet() -> nn.Module:
 
 
 def true_gradient(federation: Federation, target: int, params: Tensor) -> Tensor:
-    """The gradient `(d,)` of a client's one sample at `params (d,)`."""
-    train, sample = load("digits").train, federation.shards.indices[target, :1]
+    """The gradient `(d,)` of a client's samples at `params (d,)`."""
+    train, sample = load("digits").train, federation.shards.indices[target]
     module = plain_lenet()
     nn.utils.vector_to_parameters(params.clone(), module.parameters())
     loss = nn.functional.cross_entropy(module(train.x[sample].double()), train.y[sample])
@@ -298,16 +325,19 @@ def test_the_losses_can_be_differentiated() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 8.0], ids=["random", "saturated"])
 @pytest.mark.parametrize("shared", [True, False], ids=["one model", "a model each"])
-@pytest.mark.parametrize(("shape", "classes"), [((1, 8, 8), 10), ((3, 32, 32), 100), ((2, 9, 13), 7)])
+@pytest.mark.parametrize(
+    ("shape", "classes", "batch"),
+    [((1, 8, 8), 10, 1), ((3, 32, 32), 100, 1), ((2, 9, 13), 7, 1), ((1, 8, 8), 10, 4), ((2, 9, 13), 7, 3)],
+)
 def test_lenets_second_derivatives_are_those_of_autograd(
-    shape: tuple[int, int, int], classes: int, shared: bool, scale: float
+    shape: tuple[int, int, int], classes: int, batch: int, shared: bool, scale: float
 ) -> None:
     source, model = generator(8), LeNet(shape, classes)
     assert isinstance(model, FastInversion)
     models = scale * torch.stack([model.initial(source, torch.float64) for _ in range(3)])
     params = models[0] if shared else models
-    x = torch.randn(3, 1, *shape, generator=source, dtype=torch.float64).requires_grad_()
-    y = torch.randn(3, 1, classes, generator=source, dtype=torch.float64).softmax(-1).requires_grad_()
+    x = torch.randn(3, batch, *shape, generator=source, dtype=torch.float64).requires_grad_()
+    y = torch.randn(3, batch, classes, generator=source, dtype=torch.float64).softmax(-1).requires_grad_()
     v = torch.randn(3, model.dim, generator=source, dtype=torch.float64)
     plain = model.gradients(params, x, y)
 
@@ -339,6 +369,7 @@ def test_the_distance_from_the_true_gradient_is_zero_up_to_rounding() -> None:
     assert float(distance.max()) < 1e-12
 
 
+@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("model", ["lenet", "softmax"])
 @pytest.mark.parametrize("scale", [1.0, 100.0], ids=["random", "saturated"])
 @pytest.mark.parametrize(
@@ -346,11 +377,13 @@ def test_the_distance_from_the_true_gradient_is_zero_up_to_rounding() -> None:
     [FedAvg(), Weighted(), Clipping(zeta=0.02), Clipping(zeta=1e3), RSA(), LDPBFL(gamma=0.2), DPBFL(gamma=0.0)],
     ids=["plain", "weighted", "clipped", "not clipped", "a model each", "signs", "mean signs"],
 )
-def test_a_matcher_is_the_matching_loss_with_its_derivatives(defense: Defense, scale: float, model: str) -> None:
-    _, _, view = play(defense, model=model)
+def test_a_matcher_is_the_matching_loss_with_its_derivatives(
+    defense: Defense, scale: float, model: str, batch: int
+) -> None:
+    _, _, view = play(defense, model=model, samples_per_client=batch, batch_size=batch)
     source, rows = generator(10), torch.tensor([2, 0])
-    x = (scale * torch.randn(2, 1, 1, 8, 8, generator=source, dtype=torch.float64)).requires_grad_()
-    y = torch.randn(2, 1, 10, generator=source, dtype=torch.float64).softmax(-1).requires_grad_()
+    x = (scale * torch.randn(2, batch, 1, 8, 8, generator=source, dtype=torch.float64)).requires_grad_()
+    y = torch.randn(2, batch, 10, generator=source, dtype=torch.float64).softmax(-1).requires_grad_()
     for seen in observations(view, estimates(view)):
         params = seen.params if seen.params.dim() == 1 else seen.params[rows]
         loss = match_loss(build(model, (1, 8, 8), 10).gradients(params, x, y), seen, rows, view.facts)
@@ -359,3 +392,108 @@ def test_a_matcher_is_the_matching_loss_with_its_derivatives(defense: Defense, s
         same(found, loss.detach())
         for by, plain in zip(derivatives, expected, strict=True):
             same(by, plain)
+
+
+@pytest.mark.parametrize("model", ["lenet", "mlp"])
+@pytest.mark.parametrize(
+    ("defense", "momentum"),
+    [(FedAvg(), 0.0), (Weighted(), 0.0), (Clipping(zeta=0.02), 0.0), (FedAvg(), 0.9)],
+    ids=["plain", "weighted", "clipped", "momentum"],
+)
+def test_several_local_steps_of_a_batch_are_simulated(defense: Defense, momentum: float, model: str) -> None:
+    """The truth matches what the federation's own training sent; by finite differences, the derivatives are right."""
+    given: dict[str, Any] = {"local_steps": 3, "samples_per_client": 2, "batch_size": 2, "momentum": momentum}
+    federation, _, view = play(defense, model=model, **given)
+    x, y = federation.shards.window(TARGETS, 0, 2)
+    rows, source = torch.arange(len(TARGETS)), generator(11)
+    for seen in observations(view, estimates(view)):
+        assert seen.steps == 3
+        match = matcher(view.facts.model, seen, rows, view.facts)
+        assert float(match(x, y)[0].max()) < 1e-16
+        one_step = matcher(view.facts.model, replace(seen, steps=1), rows, view.facts)
+        assert float(one_step(x, y)[0].min()) > 1e-7
+
+        guess, soft = torch.randn(x.shape, generator=source).double(), torch.rand(y.shape, generator=source).double()
+        _, derivatives = match(guess, soft)
+        for index, by in enumerate(derivatives):
+            step = [torch.zeros_like(guess), torch.zeros_like(soft)]
+            step[index] = 1e-6 * torch.randn(by.shape, generator=source, dtype=torch.float64)
+            up, down = (match(guess + sign * step[0], soft + sign * step[1])[0] for sign in (1, -1))
+            torch.testing.assert_close((by * step[index]).flatten(1).sum(1), (up - down) / 2, rtol=1e-4, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", ["lenet", "softmax", "mlp"])
+@pytest.mark.parametrize(("batch", "steps"), [(1, 1), (4, 1), (4, 2), (12, 1)])
+def test_a_gradient_tells_how_often_each_class_occurs(batch: int, steps: int, model: str) -> None:
+    """12 digits of 10 classes: some twice."""
+    federation, _, view = play(
+        FedAvg(), model=model, samples_per_client=batch, batch_size=batch, local_steps=steps, rounds=1
+    )
+    found = inferred_labels(view, observations(view, estimates(view))[0])
+    truth = load("digits").train.y[federation.shards.indices[TARGETS]]
+    assert torch.equal(found.sort(dim=1).values, truth.sort(dim=1).values)
+
+
+@pytest.mark.parametrize("defense", [LDPBFL(gamma=0.0), Clipping(zeta=0.02)], ids=["signs", "clipped"])
+def test_labels_without_the_gradients_length(defense: Defense) -> None:
+    """Of 4 digits at least 3 by their class: the part of what is negative counts, not its size."""
+    federation, _, view = play(defense, samples_per_client=4, batch_size=4)
+    found = inferred_labels(view, observations(view, estimates(view))[-1])
+    truth = load("digits").train.y[federation.shards.indices[TARGETS]]
+    for labels, expected in zip(found, truth, strict=True):
+        both = torch.minimum(labels.bincount(minlength=10), expected.bincount(minlength=10))
+        assert int(both.sum()) >= 3
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any), st.integers(1, 10))
+def test_whole_counts_are_those_of_largest_remainders(votes: list[int], total: int) -> None:
+    shares = [Fraction(total * vote, sum(votes)) for vote in votes]
+    quotas = torch.tensor([[float(share) for share in shares]], dtype=torch.float64)
+    counts = whole_counts(quotas, total)[0].bincount(minlength=len(votes)).tolist()
+    assert sum(counts) == total
+    rest = total - sum(int(share) for share in shares)
+    above = [count - int(share) for count, share in zip(counts, shares, strict=True)]
+    assert sorted(above) == [0] * (len(votes) - rest) + [1] * rest
+    remainders = [share - int(share) for share in shares]
+    assert all(
+        remainders[i] >= remainders[j] - Fraction(1, 10**9)
+        for i, a in enumerate(above)
+        if a
+        for j, b in enumerate(above)
+        if not b
+    )
+
+
+def test_any_quotas_give_whole_counts() -> None:
+    quotas = torch.randn(50, 10, generator=generator(12)) * 1e3
+    assert whole_counts(quotas, 7).shape == (50, 7)
+    assert whole_counts(torch.zeros(1, 3), 2).tolist() == [[0, 1]]
+
+
+def test_a_view_of_signs_that_starts_later_takes_its_last_two_rounds() -> None:
+    """With w_i for w_0, the signs of offset + lr g are still most of what was sent."""
+    federation, transcripts, view = play(LDPBFL(gamma=0.0), rounds=5)
+    later = replace(view, rounds=view.rounds[2:])
+    messages = estimates(later)
+    (seen,) = observations(later, messages)
+    assert torch.equal(seen.params, transcripts[3].broadcast)
+    assert torch.equal(seen.target, messages[-1])
+    assert seen.lr == pytest.approx(0.1 / (1 + 3 / 2) ** 0.5)
+    assert seen.offset is not None
+    assert torch.equal(seen.offset, transcripts[4].broadcast - transcripts[3].broadcast)
+    u = seen.offset + seen.lr * true_gradients(federation, seen.params)
+    assert float((torch.sign(u) == seen.target).double().mean()) > 0.7
+
+    (first,) = observations(view, estimates(view))
+    assert torch.equal(first.params, transcripts[0].broadcast)
+
+
+def test_a_view_of_momentum_that_starts_later_gives_all_gradients_but_the_first() -> None:
+    federation, transcripts, view = play(FedAvg(), momentum=0.9, rounds=4)
+    later = replace(view, rounds=view.rounds[1:])
+    found = observations(later, estimates(later))
+    assert len(found) == 2
+    for seen, transcript in zip(found, transcripts[2:], strict=True):
+        torch.testing.assert_close(seen.target, true_gradients(federation, transcript.broadcast), rtol=0, atol=1e-8)
+    with pytest.raises(ValueError, match="rounds"):
+        observations(replace(view, rounds=view.rounds[3:]), estimates(view)[3:])

@@ -94,6 +94,26 @@ def test_a_run_leaves_its_records_and_two_boards(finished: jobs.Report) -> None:
     assert finished.written[1].read_text() == FORMATS["csv"](finished.leaderboard)
 
 
+def test_a_run_leaves_the_pictures_that_the_page_links(finished: jobs.Report) -> None:
+    assert finished.pictures == [finished.folder / "plots" / "gallery-dlg.png"]
+    assert finished.pictures[0].read_bytes().startswith(b"\x89PNG")
+    assert "[Gallery: dlg](<plots/gallery-dlg.png>)" in finished.written[0].read_text()
+
+
+def test_pictures_are_made_again_the_same(tiny: str, finished: jobs.Report) -> None:
+    before = finished.pictures[0].read_bytes()
+    finished.pictures[0].unlink()
+    assert run(tiny, finished.folder.parent).pictures == finished.pictures
+    assert finished.pictures[0].read_bytes() == before
+
+
+def test_a_suite_without_privacy_cells_has_no_pictures(tiny: str, tmp_path: Path) -> None:
+    report = run(tiny, tmp_path, defenses=["krum"], attacks=["sign_flip"], seeds=(0,))
+    assert report.pictures == []
+    assert not (report.folder / "plots").exists()
+    assert "## Pictures" not in report.written[0].read_text()
+
+
 def test_the_boards_hold_every_row_and_column(finished: jobs.Report) -> None:
     page = finished.written[0].read_text()
     rows = list(csv.DictReader(io.StringIO(finished.written[1].read_text())))

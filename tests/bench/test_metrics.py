@@ -14,7 +14,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from bench import metrics, models
 from bench.data import Dataset, Split, load
-from bench.metrics import accuracy_and_loss, image_metrics
+from bench.metrics import accuracy_and_loss, image_metrics, labels_recovered, matched
 from bench.rng import generator
 
 C1, C2 = 0.01**2, 0.03**2  # SSIM's constants for pixels in [0, 1] (Wang et al. 2004)
@@ -143,3 +143,61 @@ def test_each_image_is_measured_on_its_own(digits: Dataset) -> None:
         for name, values in together.items():
             assert values.shape == (4,)
             assert float(values[row]) == pytest.approx(float(alone[name]), abs=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------- images of a batch
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_the_best_assignment_is_that_of_all_permutations(coloured: Dataset, batch: int) -> None:
+    """Of every order of the images, the one with the least sum of MSE on pixels, target by target."""
+    source = generator(5)
+    truth, images = coloured.normalise(torch.rand(2, 5, batch, 3, 4, 4, generator=source))
+    found = matched(images, truth, coloured)
+    for target in range(5):
+
+        def cost(order: tuple[int, ...], target: int = target) -> float:
+            ordered = images[target, list(order)]
+            return float(image_metrics_mse(ordered, truth[target], coloured).sum())
+
+        best = min(itertools.permutations(range(batch)), key=cost)
+        assert torch.equal(found[target], images[target, list(best)])
+
+
+def image_metrics_mse(images: Tensor, truth: Tensor, dataset: Dataset) -> Tensor:
+    guess, pixels = dataset.denormalise(images).clamp(0, 1), dataset.denormalise(truth)
+    return (guess.double() - pixels.double()).square().mean((1, 2, 3))
+
+
+def test_a_shuffled_batch_is_put_in_order(digits: Dataset) -> None:
+    truth = digits.test.x[:24].view(3, 8, 1, 8, 8)
+    order = torch.stack([torch.randperm(8, generator=generator(seed)) for seed in range(3)])
+    shuffled = truth[torch.arange(3).unsqueeze(1), order]
+    assert torch.equal(matched(shuffled, truth, digits), truth)
+
+
+def test_the_sum_counts_and_not_each_images_nearest(digits: Dataset) -> None:
+    """Both guesses are nearest to the first true image: 0.01 + 0.27 is less than 0.0004 + 0.36."""
+    truth, images = grey(digits, 0.5, 0.0).unsqueeze(0), grey(digits, 0.6, 0.52).unsqueeze(0)
+    for guesses in (images, images.flip(1)):
+        assert torch.equal(matched(guesses, truth, digits), images)
+
+
+@pytest.mark.parametrize(
+    ("inferred", "share"),
+    [
+        ([[0, 1, 2], [3, 3, 3]], 1.0),
+        ([[2, 0, 1], [3, 3, 3]], 1.0),
+        ([[0, 0, 0], [3, 3, 3]], 4 / 6),
+        ([[0, 1, 2], [3, 0, 0]], 4 / 6),
+        ([[4, 5, 6], [7, 8, 9]], 0.0),
+        ([[0, 4, 4], [0, 1, 2]], 1 / 6),
+    ],
+)
+def test_labels_count_as_often_as_they_are_there(inferred: list[list[int]], share: float) -> None:
+    truth = torch.tensor([[0, 1, 2], [3, 3, 3]])
+    assert labels_recovered(torch.tensor(inferred), truth) == pytest.approx(share)
+
+
+def test_of_one_image_the_label_is_right_or_wrong() -> None:
+    assert labels_recovered(torch.tensor([[1], [2], [3]]), torch.tensor([[1], [2], [5]])) == pytest.approx(2 / 3)

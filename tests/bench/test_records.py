@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import re
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -191,11 +193,12 @@ def test_nothing_is_under_the_name_before_all_of_it_is_on_disk(tmp_path: Path, m
     path, seen = tmp_path / "file.json", []
 
     def look(handle: int) -> None:
-        seen.append((path.exists(), os.fstat(handle).st_size))
+        what = "folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else os.fstat(handle).st_size
+        seen.append((path.exists(), what))
 
     monkeypatch.setattr(os, "fsync", look)
     write_whole(path, b"12345")
-    assert seen == [(False, 5)]
+    assert seen == [(False, 5), (True, "folder")]  # and when the call is over, the name is on disk as well
 
 
 # ---------------------------------------------------------------------------------------------------- what is no record
@@ -307,6 +310,65 @@ def test_a_damaged_record_is_not_found(store: Store) -> None:
     path = store.write(record())
     path.write_bytes(path.read_bytes()[:-40])
     assert store.find(cell(), 0, record().protocol) is None
+
+
+def test_a_newer_record_is_not_written_over(store: Store) -> None:
+    """An old version of the program on the folder of a new one."""
+    path = store.write(record())
+    path.write_bytes(as_json(schema_version=2))
+    with pytest.raises(BadInputError, match=r"schema version 2; .* upgrade it$"):
+        store.find(cell(), 0, record().protocol)
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_is_no_record_is_kept_under_another_name_where_one_is_written(store: Store, kind: str) -> None:
+    path = store.write(record())
+    content = BROKEN[kind][0]
+    for count in (1, 2):
+        path.write_bytes(content)
+        store.write(record())
+        assert path.with_name(f"{path.name}.damaged-{count}").read_bytes() == content
+    damaged: list[str] = []
+    assert list(store.records(damaged)) == [record()]
+    assert [f"{path.name}.damaged-{count} is not a record" in line for count, line in enumerate(damaged, 1)] == [
+        True
+    ] * 2
+
+
+def test_a_folder_in_the_place_of_a_record_is_kept(store: Store) -> None:
+    path = store.path(cell(), 0)
+    path.mkdir(parents=True)
+    (path / "mine.txt").write_text("x")
+    assert store.write(record()) == path
+    assert read(path) == record()
+    assert (path.with_name(f"{path.name}.damaged-1") / "mine.txt").read_text() == "x"
+
+
+def test_pipes_and_huge_files_are_no_records(store: Store) -> None:
+    """Neither waited for nor read."""
+    path = store.write(record())
+    os.mkfifo(path.with_name("pipe.json"))
+    with path.with_name("huge.json").open("wb") as huge:
+        huge.truncate(10**12)
+    damaged: list[str] = []
+    assert list(store.records(damaged)) == [record()]
+    assert [re.sub(r"\S*/", "", line) for line in damaged] == [
+        "huge.json is not a record: it has 1,000,000,000,000 bytes, and a record less than 10,000,000",
+        "cannot read record pipe.json: not a regular file",
+    ]
+
+
+def test_leftovers_of_a_cell_are_cleared_and_nothing_else(store: Store) -> None:
+    path, lock = store.write(record()), store.lock_path(cell(), 0)
+    lock.touch()
+    key = record().key
+    left = [path.with_name(f".{key}.json.ab12"), path.with_name(f".{key}.png.cd34")]
+    others = [path.with_name(name) for name in (f".{key}1.json.ab12", f"{key}.png", ".hidden", f"{key}.json.mine")]
+    for file in (*left, *others):
+        file.write_bytes(b"x")
+    assert store.lock_files() == [lock]
+    store.clear_leftovers(lock)
+    assert set(files(store.folder)) == {path, lock, *others}
 
 
 @pytest.mark.parametrize("status", ["failed", "diverged"])

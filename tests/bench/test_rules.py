@@ -17,6 +17,7 @@ from bench.rules import (
     apply_weights,
     gram_matrix,
     mean_of,
+    norms_of,
     squared_distances,
 )
 
@@ -84,6 +85,24 @@ def test_equal_rows_have_distance_zero_and_close_ones_their_own() -> None:
     scale = float(messages[0].square().sum())
     assert float(found[0, 1]) < 1e-12 * scale
     assert float(found[0, 2]) == pytest.approx(float((messages[2, 7] - messages[0, 7]).double() ** 2), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["plain", "close to zero", "clustered far from zero", "overflowing"])
+def test_with_the_origin_the_zero_vector_is_one_more_message(kind: str) -> None:
+    """Norms are its distances, also of a row next to zero and of rows so close together that all is done in float64."""
+    messages = rows(6, 5000)
+    match kind:
+        case "close to zero":
+            messages += 10
+            messages[2] = 1e-3
+        case "clustered far from zero":
+            messages = 1e3 + 1e-2 * messages
+        case "overflowing":
+            messages[5] = 1e38
+    found = squared_distances(gram_matrix(messages, origin=True))
+    expected = distances_by_definition(torch.cat([messages, torch.zeros(1, 5000)]))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
+    torch.testing.assert_close(norms_of(messages), expected[-1, :-1].sqrt(), rtol=1e-5, atol=0)
 
 
 def test_the_callers_messages_stay() -> None:

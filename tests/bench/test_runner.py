@@ -292,6 +292,9 @@ rounds = 1000000000
 eval_every = 1000000000
 local_steps = 1
 lr = 0.1
+[privacy]
+targets = 2
+batch_size = 1
 [[defense]]
 name = "fedavg"
 [[attack]]

@@ -103,7 +103,7 @@ def test_a_clean_record_has_no_attack(shown: Any) -> None:
 def privacy_record() -> Record:
     attack = Part(name="collusion", version=1, parameters={"rho": 0.3})
     return record(
-        {"attack": attack, "byzantine": 0.0, "rho": 0.3, "targets": 4},
+        {"attack": attack, "byzantine": 0.0, "rho": 0.3, "kind": "inversion", "targets": 4},
         metrics={"psnr": 31.4159, "recovered": 0.75},
         curve=[],
         trace=[12.5, 0.001, 0.25],

@@ -7,62 +7,23 @@ from typing import Any
 
 import pytest
 
-from bench import jobs, suite
+from bench import registry, suite
 from bench.errors import BadInputError
+from bench.protocol import Setting
 from bench.settings import FederationSettings
 from bench.suite import Cell, Part, Suite
 
 ROOT = Path(__file__).parents[2]
-DEFENSES = ("fedavg", "dp_fedavg", "niss", "rsa", "krum", "median", "dpbfl", "ldpbfl")
+PRIVATE = ("dp_fedavg", "niss", "niss as printed", "dpbfl", "ldpbfl")
+ROWS = ("fedavg", *PRIVATE, "rsa", "krum", "median")
 COLUMNS = (
     "clean",
     *(f"{attack} b={b}" for attack in ("gaussian", "sign_flip") for b in ("0.2", "0.4")),
-    "dlg",
+    *("dlg label=joint", "dlg label=inferred", "inverting_gradients", "analytic"),
     *(f"collusion rho={rho}" for rho in ("0.3", "0.6", "1")),
+    *("subspace rho=1", "zero_shares rho=1"),
 )
-
-SMALL = """
-name = "small"
-title = "two defenses, two attacks"
-seeds = [0, 1]
-
-[federation]
-dataset = "digits"
-clients = 10
-rounds = 3
-local_steps = 1
-lr = 0.1
-
-[privacy]
-targets = 2
-rounds = 2
-lr = 0.7
-
-[[defense]]
-name = "fedavg"
-
-[[defense]]
-name = "krum"
-num_selected = 2
-[defense.federation]
-lr = 0.3
-batch_size = 9
-
-[[attack]]
-name = "gaussian"
-byzantine = [0.0, 0.2]
-s = 3.0
-
-[[attack]]
-name = "dlg"
-"""
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    path = tmp_path / "small.toml"
-    path.write_text(SMALL)
-    return path
+AUDITS = ("audit", "audit rho=1", "audit active=True rho=1")
 
 
 def content(**changes: Any) -> dict[str, Any]:
@@ -103,9 +64,11 @@ def test_the_three_suites_are_shipped_with_their_titles() -> None:
 @pytest.mark.parametrize("name", ["digits", "mnist"])
 def test_the_full_suites_are_the_whole_matrix(name: str) -> None:
     loaded = suite.load(name)
-    matrix = {(cell.label, cell.column) for cell in loaded.cells()}
-    assert len(loaded.cells()) == 72
-    assert matrix == {(defense, column) for defense in DEFENSES for column in COLUMNS}
+    matrix = [(cell.label, cell.column) for cell in loaded.cells()]
+    expected = [(row, column) for row in ROWS for column in COLUMNS] + [
+        (row, game) for row in PRIVATE for game in AUDITS
+    ]
+    assert sorted(matrix) == sorted(expected)
     assert loaded.seeds == (0, 1, 2)
 
 
@@ -229,84 +192,68 @@ def test_privacy_cells_have_targets_and_rho(small: Path) -> None:
     ]
 
 
-# -------------------------------------------------------------------------------------------------------------- --set
+# ------------------------------------------------------------------------------------------------------ privacy, audits
 
 
-def test_a_plain_key_goes_over_the_tuned_values_of_the_defenses_too(small: Path) -> None:
-    found_cells = suite.load(str(small), ["lr=0.05"]).cells()
-    assert {cell.federation.lr for cell in found_cells if not cell.is_privacy} == {0.05}
-    assert found(found_cells, "krum", "clean").federation.batch_size == 9
-    assert found(found_cells, "krum", "dlg").federation.lr == 0.7
+def test_an_attack_may_change_the_privacy_table(small: Path) -> None:
+    small.write_text(small.read_text() + "[attack.privacy]\ntargets = 5\ntrained = 4\nrounds = 6\nbatch_size = 3\n")
+    for label in ("fedavg", "krum"):
+        cell = found(suite.load(str(small)).cells(), label, "dlg")
+        assert (cell.targets, cell.trained, cell.federation.rounds, cell.federation.batch_size) == (5, 4, 6, 3)
+        assert cell.federation.lr == 0.7  # the suite's privacy table still counts
 
 
-@pytest.mark.parametrize(
-    ("change", "place", "expected"),
-    [
-        ("rounds=7", ("fedavg", "clean", "federation.rounds"), 7),
-        (" rounds = 7", ("fedavg", "clean", "federation.rounds"), 7),
-        ("federation.lr=0.9", ("fedavg", "clean", "federation.lr"), 0.9),
-        ("federation.lr=0.9", ("krum", "clean", "federation.lr"), 0.3),
-        ('partition="sorted"', ("fedavg", "clean", "federation.partition"), "sorted"),
-        ("partition=sorted", ("fedavg", "clean", "federation.partition"), "sorted"),
-        ("oracle_f=true", ("krum", "clean", "federation.oracle_f"), True),
-        ("privacy.targets=5", ("fedavg", "dlg", "targets"), 5),
-        ("privacy.rounds=4", ("fedavg", "dlg", "federation.rounds"), 4),
-        ("krum.num_selected=3", ("krum", "clean", "defense.parameters"), {"num_selected": 3}),
-        ("gaussian.s=0.5", ("krum", "gaussian b=0.2", "attack.parameters"), {"s": 0.5}),
-        ("gaussian.byzantine=0.4", ("krum", "gaussian b=0.4", "byzantine"), 0.4),
-        ("dlg.starts=9", ("krum", "dlg", "attack.parameters"), 9),
-    ],
-)
-def test_each_form_of_a_change(small: Path, change: str, place: tuple[str, str, str], expected: Any) -> None:
-    label, column, path = place
-    value: Any = found(suite.load(str(small), [change]).cells(), label, column)
-    for step in path.split("."):
-        value = getattr(value, step)
-    assert (value["starts"] if change.startswith("dlg") else value) == expected
+def test_a_list_in_an_attacks_privacy_table_is_a_sweep() -> None:
+    privacy = {"batch_size": [1, 4], "local_steps": [1, 3], "samples_per_client": 4}
+    attack = {"name": "collusion", "label": ["joint", "inferred"], "rho": [0.5, 1.0], "privacy": privacy}
+    found_cells = cells(attack=[attack])[1:]
+    assert [cell.column for cell in found_cells] == [
+        f"collusion label={label}, batch_size={batch}, local_steps={steps} rho={rho}"
+        for label in ("joint", "inferred")
+        for rho in ("0.5", "1")
+        for batch in (1, 4)
+        for steps in (1, 3)
+    ]
+    for cell in found_cells:
+        settings = cell.federation
+        assert f"batch_size={settings.batch_size}, local_steps={settings.local_steps} " in cell.column
+        assert settings.samples_per_client == 4
+    assert len({cell.hash for cell in found_cells}) == 16
 
 
-def test_a_change_may_be_a_sweep(small: Path) -> None:
-    found_cells = suite.load(str(small), ["krum.num_selected=[1, 2]"]).cells(["krum"], ["dlg"])
-    assert {cell.label for cell in found_cells} == {"krum (num_selected=1)", "krum (num_selected=2)"}
+@pytest.mark.parametrize(("key", "values"), [("trained", [0, 20]), ("targets", [1, 2]), ("model", ["mlp", "lenet"])])
+def test_whatever_an_inversion_is_about_can_be_swept(key: str, values: list[Any]) -> None:
+    found_cells = cells(attack=[{"name": "dlg", "privacy": {key: values}}])[1:]
+    assert [cell.column for cell in found_cells] == [f"dlg {key}={value}" for value in values]
+    assert [getattr(cell, key, None) or getattr(cell.federation, key, 0) for cell in found_cells] == values
 
 
-def test_the_last_of_two_changes_counts(small: Path) -> None:
-    assert suite.load(str(small), ["rounds=5", "rounds=6"]).federation.rounds == 6
+def test_a_sweep_is_a_column_and_no_content() -> None:
+    swept = cells(attack=[{"name": "dlg", "privacy": {"batch_size": [4]}}])[-1]
+    fixed = cells(attack=[{"name": "dlg", "privacy": {"batch_size": 4}}])[-1]
+    assert (swept.column, fixed.column) == ("dlg batch_size=4", "dlg")
+    assert swept.hash == fixed.hash
 
 
-def test_a_suite_that_counts_steps_can_be_set_to_epochs(small: Path) -> None:
-    settings = suite.load(str(small), ["local_epochs=2"]).federation
-    assert (settings.local_epochs, settings.local_steps) == (2, None)
+def test_the_attacks_class_decides_what_a_cell_plays() -> None:
+    attacks = [{"name": "gaussian", "byzantine": 0.2}, {"name": "dlg"}, {"name": "audit", "rho": [0.0, 0.5]}]
+    found_cells = cells(defense=[{"name": "niss"}], attack=attacks, privacy={"targets": 3, "lr": 0.7})
+    assert [(cell.column, cell.kind, cell.targets, cell.federation.lr) for cell in found_cells] == [
+        ("clean", "training", 0, 0.1),
+        ("gaussian b=0.2", "training", 0, 0.1),
+        ("dlg", "inversion", 3, 0.7),
+        ("audit", "audit", 0, 0.1),
+        ("audit rho=0.5", "audit", 0, 0.1),
+    ]
 
 
-def test_steps_that_are_set_go_over_the_epochs_of_a_defense(small: Path) -> None:
-    small.write_text(SMALL.replace("batch_size = 9", "local_epochs = 4"))
-    settings = found(suite.load(str(small), ["local_steps=3"]).cells(), "krum", "clean").federation
-    assert (settings.local_epochs, settings.local_steps) == (None, 3)
-
-
-def test_the_score_of_a_recovered_image_can_be_set(small: Path) -> None:
-    assert suite.load(str(small), ["ranking.recovered_psnr=15"]).ranking.recovered_psnr == 15
-
-
-@pytest.mark.parametrize(
-    ("change", "named", "near"),
-    [
-        ("roundz=5", "roundz", "rounds"),
-        ("learning_rate=1", "learning_rate", "lr"),
-        ("krumm.num_selected=2", "krumm", "krum"),
-        ("pirvacy.targets=2", "pirvacy", "privacy"),
-        ("=5", "", "rounds"),
-    ],
-)
-def test_an_unknown_key_gets_the_nearest(small: Path, change: str, named: str, near: str) -> None:
-    with pytest.raises(BadInputError, match=rf"^no .* named '{named}.*': .*\b{near}\b"):
-        suite.load(str(small), [change])
-
-
-def test_a_change_without_a_value_is_told_the_form(small: Path) -> None:
-    with pytest.raises(BadInputError, match=r"^--set 'rounds' is not of the form key=value$"):
-        suite.load(str(small), ["rounds"])
+@pytest.mark.parametrize("name", registry.names("defense"))
+def test_only_defenses_that_claim_privacy_are_audited(name: str) -> None:
+    setting = Setting(10, 10, 5, 3, 0.1, None, 0.2, 1e-6)
+    claim = registry.get("defense", name)().claim(setting)
+    audited = [cell for cell in cells(defense=[{"name": name}], attack=[{"name": "audit"}]) if cell.kind == "audit"]
+    sent = name != "central_dp_fedavg"  # its noise is the server's: a curious server sees none of it
+    assert len(audited) == (claim is not None and sent)
 
 
 # --------------------------------------------------------------------------------------------------------------- hash
@@ -398,158 +345,10 @@ def test_every_setting_of_the_federation_changes_the_hash(field: str) -> None:
         {"byzantine": 0.3},
         {"rho": 0.0},
         {"targets": 1},
+        {"trained": 1},
+        {"kind": "audit"},
     ],
     ids=str,
 )
 def test_every_part_of_a_cell_changes_the_hash(changes: dict[str, Any]) -> None:
     assert whole_cell(**changes).hash != whole_cell().hash
-
-
-# ------------------------------------------------------------------------------------------------------------- faults
-
-
-def refusal(path: Path, changes: tuple[str, ...] = ()) -> str:
-    """The one line that refuses a suite: when it is loaded, or when its cells are made."""
-    with pytest.raises(BadInputError) as told:
-        suite.load(str(path), changes).cells()
-    message = str(told.value)
-    assert "\n" not in message
-    assert "pydantic.dev" not in message
-    return message
-
-
-FAULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "unknown defense": ('name = "krum"', 'name = "kurm"', ("defense", "'kurm'", "krum")),
-    "unknown attack": ('name = "gaussian"', 'name = "gausian"', ("attack", "'gausian'", "gaussian")),
-    "no such parameter": ("num_selected = 2", "num_chosen = 2", ("'krum'", "num_chosen", "2")),
-    "parameter of the wrong type": ("s = 3.0", 's = "loud"', ("'gaussian'", "s", "'loud'", "number")),
-    "parameter out of range": ("num_selected = 2", "num_selected = 0", ("'krum'", "num_selected", "0", "equal to 1")),
-    "rounds of the wrong type": ("rounds = 3", 'rounds = "many"', ("federation.rounds", "'many'", "integer")),
-    "a fraction of a client": ("clients = 10", "clients = 2.5", ("federation.clients", "2.5", "integer")),
-    "rounds out of range": ("rounds = 3", "rounds = 0", ("federation.rounds", "0", "equal to 1")),
-    "rate out of range": ("\nlr = 0.1", "\nlr = -1.0", ("federation.lr", "-1.0", "greater than 0")),
-    "rate not a number": ("\nlr = 0.1", "\nlr = nan", ("federation.lr", "nan", "finite")),
-    "no such setting": ("\nlr = 0.1", "\nlr = 0.1\nlearning_rate = 5", ("federation.learning_rate", "5")),
-    "no such partition": ("\nlr = 0.1", '\nlr = 0.1\npartition = "odd"', ("federation.partition", "'odd'", "'iid'")),
-    "no such table": ("[privacy]", "[pirvacy]", ("pirvacy",)),
-    "epochs and steps": ("local_steps = 1", "local_steps = 1\nlocal_epochs = 1", ("local_epochs", "local_steps")),
-    "neither epochs nor steps": ("local_steps = 1", "", ("local_epochs", "local_steps")),
-    "a seed twice": ("seeds = [0, 1]", "seeds = [0, 1, 0]", ("seeds", "seed 0", "twice")),
-    "no seeds": ("seeds = [0, 1]", "seeds = []", ("seeds", "at least 1")),
-    "half a seed": ("seeds = [0, 1]", "seeds = [0.5]", ("seeds", "0.5", "integer")),
-    "no seeds at all": ("seeds = [0, 1]", "", ("seeds", "required")),
-    "no threads": ("seeds = [0, 1]", "seeds = [0, 1]\nthreads = 0", ("threads", "0", "equal to 1")),
-    "a name that is a path": ('name = "small"', 'name = "../up"', ("name", "'../up'")),
-    "more Byzantine clients than all": ("[0.0, 0.2]", "[0.0, 1.2]", ("byzantine", "1.2", "between 0 and 1")),
-    "fewer Byzantine clients than none": ("[0.0, 0.2]", "-0.1", ("byzantine", "-0.1", "between 0 and 1")),
-    "a word for a fraction": ("[0.0, 0.2]", '"some"', ("byzantine", "'some'", "number")),
-    "forging without Byzantine clients": ("byzantine = [0.0, 0.2]", "", ("'gaussian'", "byzantine", "fractions")),
-    "forging by none of no fractions": ("[0.0, 0.2]", "[]", ("'gaussian'", "byzantine", "fractions")),
-    "curious and Byzantine": ('name = "dlg"', 'name = "dlg"\nbyzantine = 0.2', ("'dlg'", "byzantine", "forges")),
-    "no targets": ("targets = 2", "targets = 0", ("privacy.targets", "0", "equal to 1")),
-    "no such setting of privacy": ("targets = 2", "targets = 2\nsubjects = 9", ("privacy", "subjects", "9")),
-    "setting of privacy out of range": ("rounds = 2", "rounds = 0", ("privacy", "rounds", "0", "equal to 1")),
-    "no such setting of a defense": ("batch_size = 9", "batchsize = 9", ("krum", "batchsize", "9")),
-    "setting of a defense out of range": ("batch_size = 9", "batch_size = 0", ("krum", "batch_size", "0", "equal")),
-    "a word where a table goes": ("[defense.federation]\nlr = 0.3", 'federation = "fast"', ("federation", "'fast'")),
-    "no such ranking": ("[privacy]", "[ranking]\nspeed = 1\n[privacy]", ("ranking.speed", "1")),
-    "a sweep over nothing": ("num_selected = 2", "num_selected = []", ("krum", "num_selected")),
-    "a column twice": ('name = "dlg"', 'name = "dlg"\n[[attack]]\nname = "dlg"\nstarts = 9', ("dlg", "twice|list")),
-    "a row twice": ('name = "fedavg"', 'name = "krum"', ("krum", "twice|label")),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_told_in_one_line(small: Path, fault: str) -> None:
-    right, wrong, told = FAULTS[fault]
-    assert SMALL.count(right) >= 1
-    small.write_text(SMALL.replace(right, wrong, 1))
-    message = refusal(small)
-    assert all(any(part in message for part in parts.split("|")) for parts in told), message
-
-
-@pytest.mark.parametrize("kind", ["attack", "defense"])
-def test_a_suite_without_attacks_or_defenses_is_refused(small: Path, kind: str) -> None:
-    head, *entries = SMALL.split("[[")
-    kept = "[[".join([head, *(entry for entry in entries if not entry.startswith(kind))])
-    small.write_text(kept)
-    assert f"{kind}: Field required" in refusal(small)
-    small.write_text(f"{kind} = []\n{kept}")
-    assert f"{kind}: Tuple should have at least 1 item" in refusal(small)
-
-
-@pytest.mark.parametrize(
-    ("right", "wrong", "line", "column"),
-    [("clients = 10", "clients = = 10", 8, 11), ('name = "small"', 'name = "small', 2, 14)],
-)
-def test_broken_toml_is_told_with_line_and_column(small: Path, right: str, wrong: str, line: int, column: int) -> None:
-    small.write_text(SMALL.replace(right, wrong))
-    message = refusal(small)
-    assert str(small) in message
-    assert f"(at line {line}, column {column})" in message
-
-
-def test_a_file_that_is_no_text_is_refused(small: Path) -> None:
-    small.write_bytes(b"\xff\xfe\x00binary")
-    assert f"suite {small} is not valid TOML" in refusal(small)
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ("rounds=0", ("rounds", "0", "equal to 1")),
-        ("rounds=", ("rounds", "''", "integer")),
-        ("rounds=[1, 2]", ("rounds", "[1, 2]", "integer")),
-        ("lr=fast", ("lr", "'fast'", "number")),
-        ("privacy.rounds=0", ("rounds", "0", "equal to 1")),
-        ("privacy.subjects=9", ("subjects", "9")),
-        ("federation.speed=9", ("speed", "9")),
-        ("krum.num_selected=0", ("num_selected", "0", "equal to 1")),
-        ("krum.federation=3", ("federation", "3", "dictionary")),
-        ("gaussian.byzantine=2", ("byzantine", "2", "between 0 and 1")),
-    ],
-)
-def test_a_change_that_cannot_be_is_told_in_one_line(small: Path, change: str, told: tuple[str, ...]) -> None:
-    message = refusal(small, (change,))
-    assert all(part in message for part in told), message
-
-
-@pytest.mark.parametrize(
-    ("broken", "change"),
-    [
-        ('[defense]\nname = "krum"', "rounds=5"),
-        ("[[defense]]\nnum_selected = 2", "rounds=5"),
-        ("[[defense]]\nnum_selected = 2", "krum.num_selected=5"),
-        ('[[defense]]\nname = "krum"\nfederation = 3', "rounds=5"),
-        ("defense = 3", "krum.num_selected=5"),
-        ('federation = "none"', "rounds=5"),
-        ("privacy = 3", "privacy.targets=5"),
-    ],
-)
-def test_a_change_to_a_broken_suite_is_refused_as_the_suite_is(tmp_path: Path, broken: str, change: str) -> None:
-    path = tmp_path / "broken.toml"
-    path.write_text(f'name = "broken"\ntitle = "t"\nseeds = [0]\n{broken}\n')
-    assert str(path) in refusal(path, (change,))
-
-
-@pytest.mark.parametrize(("key", "name", "near"), [("dataset", "digit", "digits"), ("model", "sofmax", "softmax")])
-def test_an_unknown_data_set_or_model_is_refused_before_anything_runs(
-    small: Path, tmp_path: Path, key: str, name: str, near: str
-) -> None:
-    with pytest.raises(BadInputError, match=rf"'{name}'.*{near}"):
-        jobs.run_suite(str(small), changes=[f"{key}={name}"], results=tmp_path / "out", workers=1, quiet=True)
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_unknown_suite_gets_the_nearest_and_a_hint_at_files() -> None:
-    with pytest.raises(BadInputError, match=r"^no suite named 'digit': did you mean digits\?; or .*\.toml file$"):
-        suite.load("digit")
-
-
-@pytest.mark.parametrize(("kind", "reason"), [("missing", "No such file"), ("folder", "Is a directory")])
-def test_a_suite_that_cannot_be_read_is_named(tmp_path: Path, kind: str, reason: str) -> None:
-    path = tmp_path / "there.toml"
-    if kind == "folder":
-        path.mkdir()
-    with pytest.raises(BadInputError, match=rf"^cannot read suite {path}: {reason}"):
-        suite.load(str(path))

@@ -186,7 +186,7 @@ def test_the_values_of_a_full_suite_are_points_of_their_grids(name: str) -> None
     for cell in loaded.cells():
         if cell.attack is None:
             chosen: dict[str, Any] = cell.federation.model_dump() | cell.defense.parameters
-            grid = loaded.tune[cell.label]
+            grid = loaded.tune[cell.defense.name]
             points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
             assert {key: chosen[key] for key in grid} in points, cell.label
 
@@ -195,4 +195,4 @@ def test_the_values_of_a_full_suite_are_points_of_their_grids(name: str) -> None
 def test_every_key_of_a_shipped_grid_is_a_setting_or_a_parameter(name: str) -> None:
     loaded = suite.load(name)
     for cell in loaded.cells():
-        assert set(loaded.tune[cell.label]) <= {*FederationSettings.model_fields, *cell.defense.parameters}
+        assert set(loaded.tune[cell.defense.name]) <= {*FederationSettings.model_fields, *cell.defense.parameters}

@@ -70,3 +70,42 @@ def has_variance() -> Callable[[Tensor, float], bool]:
         return bool(low < float(samples.double().square().sum()) / variance < high)
 
     return check
+
+
+@pytest.fixture(params=["plain", "clustered far from zero", "two clusters", "duplicates", "far-off rows"])
+def adverse_rows(request: pytest.FixtureRequest) -> Tensor:
+    """11 rows of 300 coordinates in float32, where cancellation would show; in two kinds 4 are far from the rest."""
+    generator = torch.Generator().manual_seed(7)
+    rows, common = torch.randn(11, 300, generator=generator), torch.randn(300, generator=generator)
+    match request.param:
+        case "clustered far from zero":
+            rows = 1000 * common + 0.01 * rows
+        case "two clusters":
+            rows = 0.01 * rows + common
+            rows[:4] -= 3 * common
+        case "duplicates":
+            rows[1], rows[4] = rows[0], rows[0]
+        case "far-off rows":
+            rows[:4] *= 1e5
+    return rows[torch.randperm(11, generator=generator)]
+
+
+@pytest.fixture(scope="session")
+def square() -> Tensor:
+    """The example of ByzFL's documentation."""
+    return torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]], dtype=torch.float64)
+
+
+@pytest.fixture(scope="session")
+def larger() -> Tensor:
+    """12 rows of 6 coordinates, the last three long; what the tests expect of them came out of ByzFL 0.0.11."""
+    rows = [
+        [(7 * i * i + 5 * j * j + 3 * i * j) % 11 + 0.25 * ((3 * i + 2 * j) % 5) for j in range(6)] for i in range(12)
+    ]
+    return torch.tensor(rows, dtype=torch.float64) * torch.tensor([1.0] * 9 + [3.0] * 3, dtype=torch.float64)[:, None]
+
+
+@pytest.fixture(scope="session")
+def first_nine() -> Tensor:
+    """The mean of the first nine rows of `larger`, which several rules choose."""
+    return torch.tensor([6.3888889, 5.0, 5.1944444, 4.25, 4.8888889, 3.1666667], dtype=torch.float64)

@@ -144,13 +144,24 @@ def test_where_it_is_allowed_after_all_nothing_is_claimed(make_setting: Callable
     claim = DPFedAvg(epsilon=10.0, mechanism="classical", allow_large_epsilon=True).claim(make_setting())
     assert claim.epsilon is None
     assert claim.reason is not None
-    assert "epsilon < 1" in claim.reason
+    assert claim.reason.startswith("Theorem 1 needs epsilon < 1, not 10: sigma would be 0.137 by the exact condition")
+    assert "and 0.13 gives " in claim.reason  # of Delta f = 2 * 3 / 20 (errata N11)
+    assert gaussian_delta(float(claim.reason.split()[-1]), 0.434361) == pytest.approx(1e-4, rel=5e-3)
 
 
 def test_the_claim_is_per_upload(make_setting: Callable[..., Setting]) -> None:
     for defense in (DPFedAvg(epsilon=10.0), DPFedAvg(epsilon=0.5, mechanism="classical")):
         claim = defense.claim(make_setting())
         assert (claim.epsilon, claim.delta, claim.unit) == (defense.epsilon, 1e-4, "per upload")
+        assert claim.colluders == 1
+
+
+@pytest.mark.parametrize("neighbours", ["replace", "add_remove"])
+def test_claims_name_their_neighbours(
+    neighbours: Literal["replace", "add_remove"], make_setting: Callable[..., Setting]
+) -> None:
+    defense = DPFedAvg(neighbours=neighbours)
+    assert defense.claim(make_setting()).neighbours == defense.composed(make_setting()).neighbours == neighbours
 
 
 @pytest.mark.parametrize(("participations", "epsilon"), [(10, 49), (30, 116), (60, 207), (100, 322)])
@@ -170,6 +181,9 @@ def test_one_upload_composes_to_the_claim(make_setting: Callable[..., Setting]) 
     composed = defense.composed(make_setting(rounds=1, delta=1e-5))
     assert composed.epsilon == pytest.approx(2.0, rel=1e-6)
     assert composed.unit == "per client and run"
+    assert composed.source == "1 Gaussian releases"
+    some = defense.composed(make_setting(num_clients=40, participants=20, rounds=6))
+    assert some.source == "3 Gaussian releases on average over clients"
 
 
 @pytest.mark.parametrize(("field", "value"), [("epsilon", 0.0), ("delta", 0.0), ("delta", 1.0), ("zeta", 0.0)])

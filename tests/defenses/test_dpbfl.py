@@ -271,6 +271,7 @@ def test_the_claim_is_corollary_1_where_it_is_proved(make_setting: Callable[...,
     refused = DPBFL(gamma=0.283).claim(small)  # errata D1: 1.4681 at n = 1000
     assert refused.epsilon is None
     assert refused.reason is not None
+    assert refused.reason.startswith("needs epsilon < 1: gamma would be 0.61 at n = 1000")
     assert "1.468" in refused.reason
     assert DPBFL(gamma=0.0).claim(large).epsilon is None
 
@@ -280,6 +281,7 @@ def test_every_coordinate_of_every_round_composes(make_setting: Callable[..., Se
     composed = DPBFL(gamma=0.6).composed(setting)
     assert composed.epsilon == pytest.approx(compose_shuffle(50, 0.6, 650 * 20, 1e-6))
     assert composed.unit == "per client and run"
+    assert composed.colluders == DPBFL(gamma=0.6).claim(setting).colluders == 0  # n honest clients hide each other
     assert composed.epsilon > 100 * DPBFL(gamma=0.6).claim(make_setting(participants=10_000)).epsilon  # errata D6
     assert composed.epsilon < compose_local(0.6, 650 * 20, 1e-6)
     assert DPBFL(gamma=0.0).composed(setting).epsilon is None

@@ -20,6 +20,7 @@ def test_epsilon_gives_gamma_and_is_claimed(epsilon: float, make_setting: Callab
     claim = defense.claim(make_setting())
     assert claim.epsilon == pytest.approx(epsilon)
     assert claim.delta == 0
+    assert claim.colluders == defense.composed(make_setting()).colluders == 1  # its own randomness alone
 
 
 def test_gamma_gives_the_largest_ratio_of_two_outputs(make_setting: Callable[..., Setting]) -> None:

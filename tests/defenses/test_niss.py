@@ -142,9 +142,20 @@ def test_the_claim_says_how_many_colluders_it_stands(
     scale: Any, tau_squared: Any, rho: str, make_setting: Callable[..., Setting]
 ) -> None:
     """Theorem 3: rho <= (1 + tau^2) / 2; one factor a share: (1 + tau^2) / (2 + tau^2) (errata N3)."""
-    claim = NISS(scale=scale, tau_squared=tau_squared).claim(make_setting())
+    defense, setting = NISS(scale=scale, tau_squared=tau_squared), make_setting()
+    claim, composed = defense.claim(setting), defense.composed(setting)
     assert claim.epsilon == 10.0
     assert f"rho = {rho} " in claim.source
+    assert claim.colluders == composed.colluders == pytest.approx(float(rho))
+
+
+def test_the_claim_says_that_it_holds_on_average(make_setting: Callable[..., Setting]) -> None:
+    """Errata N4: 20 shares, all known at tau^2 = 1, leave 0.22 to 0.23 of sigma^2 in the worst of 7,850 coordinates."""
+    setting = make_setting(num_clients=30, participants=30, dim=7850)
+    source = NISS(num_shares=20, tau_squared=1.0).claim(setting).source
+    assert "on average: there the worst of 7,850 coordinates keeps 0.23 sigma^2" in source
+    assert "corrected" in NISS(num_shares=20, tau_squared=1.0, scale="share").claim(setting).source
+    assert "each upload seen alone" in NISS(num_shares=20).composed(setting).source
 
 
 @pytest.mark.parametrize("tau_squared", [-0.5, (0.1,) * 19 + (-0.5,)], ids=["common", "of one client"])

@@ -29,11 +29,10 @@ def make(
     dim: int = 50,
     seed: int = 0,
     scale: Literal["coordinate", "share"] = "coordinate",
+    mute: Tensor | None = None,
 ) -> NoiseExchange:
-    generator = torch.Generator().manual_seed(seed)
-    return exchange(
-        num_clients, dim, sigma_squared, num_shares, tau_squared, generator, scale=scale, dtype=torch.float64
-    )
+    source, dtype = torch.Generator().manual_seed(seed), torch.float64
+    return exchange(num_clients, dim, sigma_squared, num_shares, tau_squared, source, scale, dtype, mute)
 
 
 def mean_square(values: Tensor) -> tuple[float, float]:
@@ -235,6 +234,63 @@ def test_one_factor_a_share_collapses_under_projection(num_shares: int) -> None:
     assert math.sqrt(law.mean()) == pytest.approx(math.sqrt(num_shares / 7850))
     whole = make(num_shares + 1, num_shares, tau_squared=1.0, dim=7850)
     assert relative_error_after_projection(whole, update) > 60
+
+
+# -------------------------------------------------------------------------------------------- colluders that send zeros
+
+
+def muted(*edges: tuple[int, int], m: int = 10) -> Tensor:
+    """`(m, m)`: who sends whom zeros."""
+    mute = torch.zeros(m, m, dtype=torch.bool)
+    for sender, receiver in edges:
+        mute[sender, receiver] = True
+    return mute
+
+
+@pytest.mark.parametrize("scale", ["coordinate", "share"])
+@pytest.mark.parametrize("tau_squared", [0.0, 0.7])
+def test_with_nobody_mute_the_exchange_is_the_same_bit_for_bit(scale: Any, tau_squared: float) -> None:
+    plain = make(tau_squared=tau_squared, scale=scale)
+    nobody = make(tau_squared=tau_squared, scale=scale, mute=muted())
+    assert torch.equal(plain.own, nobody.own)
+    assert torch.equal(plain.received, nobody.received)
+    assert torch.equal(plain.shares(3).got, nobody.shares(3).got)
+
+
+@pytest.mark.parametrize("scale", ["coordinate", "share"])
+@pytest.mark.parametrize("tau_squared", [0.0, 0.7])
+def test_mute_senders_change_what_their_receivers_got_and_nothing_else(scale: Any, tau_squared: float) -> None:
+    plain = make(num_shares=9, tau_squared=tau_squared, scale=scale)
+    mute = muted((1, 4), (2, 4), (3, 7))
+    deviating = make(num_shares=9, tau_squared=tau_squared, scale=scale, mute=mute)
+    assert torch.equal(plain.own, deviating.own)
+    for client in range(10):
+        assert torch.equal(plain.received[client], deviating.received[client]) == (client not in (4, 7))
+        assert torch.equal(plain.shares(client).got, deviating.shares(client).got)  # the legs hold what they kept
+    if tau_squared == 0:
+        book = plain.shares(4)
+        honest = [place for place, sender in enumerate(book.senders.tolist()) if sender not in (1, 2)]
+        torch.testing.assert_close(deviating.received[4], book.got[honest].sum(dim=0))
+
+
+@pytest.mark.parametrize("scale", ["coordinate", "share"])
+@pytest.mark.parametrize("tau_squared", [0.0, 0.7, 5.0])
+def test_zeros_from_everybody_scale_to_zero(scale: Any, tau_squared: float) -> None:
+    """Errata N4: at rho = 1 nothing of the received noise is left at any tau; what is left, colluders got negated."""
+    noise = make(tau_squared=tau_squared, scale=scale, mute=torch.ones(10, 10, dtype=torch.bool))
+    assert bool((noise.received == 0).all())
+    for client in range(10):
+        known = noise.shares(client).sent.sum(dim=0)
+        torch.testing.assert_close(noise.upload[client], -known)
+
+
+@pytest.mark.parametrize("silent", [0, 3, 6])
+def test_the_shares_that_are_not_zeros_keep_their_variance(silent: int) -> None:
+    """Of 9 received shares 9 - silent are left, each (1 + tau^2) sigma^2 / v; 6 standard errors, false alarm 2e-9."""
+    mute = muted(*[(sender, 0) for sender in range(1, 1 + silent)])
+    noise = make(num_shares=9, sigma_squared=0.2, tau_squared=0.6, dim=40_000, mute=mute)
+    found, error = mean_square(noise.received[:1])
+    assert abs(found - (9 - silent) / 9 * 1.6 * 0.2) < 6 * error
 
 
 # ------------------------------------------------------------------------------------------------------- seeds, faults

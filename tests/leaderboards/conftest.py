@@ -58,6 +58,7 @@ def training(
     defense: dict[str, Any] | None = None,
     strength: dict[str, Any] | None = None,
     federation: dict[str, Any] | None = None,
+    sweep: str = "",
     **fields: Any,
 ) -> Record:
     """A training cell; `defense` and `strength` are the parameters of defense and attack."""
@@ -67,6 +68,7 @@ def training(
         attack=_part(attack, strength or {}) if attack else None,
         federation=_federation(**federation or {}),
         byzantine=b if attack else 0.0,
+        sweep=sweep,
     )
     return _record(cell, seed, {"metrics": {} if accuracy is None else {"accuracy": accuracy}, **fields})
 
@@ -81,23 +83,60 @@ def leak(
     control: float = 1.0,
     noise: float | None = None,
     seed: int = 0,
+    images: int = 4,
+    sweep: str = "",
+    defense: dict[str, Any] | None = None,
+    strength: dict[str, Any] | None = None,
+    federation: dict[str, Any] | None = None,
     **fields: Any,
 ) -> Record:
-    """A privacy cell; `noise` is the ratio of noise left."""
+    """An inversion; `noise` is the ratio of noise left."""
+    parameters = {**(strength or {}), **({} if rho is None else {"rho": rho}), **({"sweep": sweep} if sweep else {})}
     cell = Cell(
         label=row,
-        defense=_part(row, {}),
-        attack=_part(attack, {}),
-        federation=_federation(model="lenet"),
+        defense=_part(row, defense or {}),
+        attack=_part(attack, parameters),
+        federation=_federation(model="lenet", **federation or {}),
         rho=rho,
+        kind="inversion",
         targets=4,
+        sweep=sweep,
     )
-    metrics = {"recovered": recovered, "psnr": psnr, "ssim": ssim, "label_recovered": 0.5}
+    metrics = {"images": float(images), "recovered": recovered, "psnr": psnr, "ssim": ssim, "label_recovered": 0.5}
     metrics |= {"control_recovered": control, "control_psnr": 40.0, "control_ssim": 1.0}
     metrics |= {"blind_recovered": 0.0, "blind_psnr": 11.0, "blind_ssim": 0.5}
     if noise is not None:
         metrics["residual_noise_ratio"] = noise
     return _record(cell, seed, {"metrics": metrics, **fields})
+
+
+def audit(
+    row: str,
+    epsilon: float,
+    rho: float | None = None,
+    active: bool = False,
+    claimed: PrivacyClaim | None = None,
+    upload: float | None = None,
+    seed: int = 0,
+    defense: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Record:
+    """An audit with its lower bounds: `epsilon` in the unit of what is `claimed`, and `upload` for a whole one."""
+    cell = Cell(
+        label=row,
+        defense=_part(row, defense or {}),
+        attack=_part("audit", {"rho": rho or 0.0, "active": active}),
+        federation=_federation(),
+        rho=rho,
+        kind="audit",
+        sweep="active=True" if active else "",
+    )
+    stated = claimed or claim(10.0)
+    proved = stated.model_copy(update={"epsilon": epsilon, "reason": None, "source": "audit of 500 games"})
+    metrics = {"epsilon_audited": epsilon, "epsilon_audited_upload": epsilon if upload is None else upload}
+    metrics |= {"audit_runs": 500.0, "true_positive_rate": 0.75, "false_positive_rate": 0.001}
+    privacy = Privacy(claimed=stated, audited=proved)
+    return _record(cell, seed, {"metrics": metrics, "privacy": privacy, **fields})
 
 
 def boards(records: Iterable[Record], seeds: int = 1, **options: Any) -> Leaderboard:
@@ -111,9 +150,9 @@ class Table:
     def __init__(self, leaderboard: Leaderboard, name: str) -> None:
         self.board: Board = next(board for board in leaderboard.boards if board.name == name)
 
-    def cell(self, row: str, column: str) -> str:
+    def cell(self, row: str, column: str, by: str = "defense") -> str:
         text = self.board.text
-        return str(text.loc[text["defense"] == row, column].item())
+        return str(text.loc[text[by] == row, column].item())
 
     def rows(self) -> list[str]:
         return list(self.board.text["defense"])
@@ -125,8 +164,9 @@ class Table:
         return chosen[part].item()
 
 
-def claim(epsilon: float | None, reason: str | None = None, delta: float | None = 1e-6) -> PrivacyClaim:
-    return PrivacyClaim(epsilon=epsilon, delta=delta, unit="per upload", source="a paper, Theorem 1", reason=reason)
+def claim(epsilon: float | None, reason: str | None = None, delta: float | None = 1e-6, **fields: Any) -> PrivacyClaim:
+    stated = {"epsilon": epsilon, "delta": delta, "unit": "per upload", "source": "a paper, Theorem 1"}
+    return PrivacyClaim.model_validate({**stated, "reason": reason, **fields})
 
 
 def matrix() -> list[Record]:
@@ -150,6 +190,10 @@ def matrix() -> list[Record]:
         noise = noises[row]
         records.append(leak(row, recovered=share, psnr=9.0 + 20 * share, seed=seed, noise=noise))
         records.append(leak(row, "collusion", 0.6, share, 9.0 + 20 * share, seed=seed, noise=noise and noise / 2))
+    for rho, seed in itertools.product((None, 0.6, 1.0), range(3)):
+        records.append(
+            audit("noisy", 4.0 + 8 * (rho or 0.0) + seed, rho, claimed=claim(10.0, colluders=0.6), seed=seed)
+        )
     return records
 
 
@@ -161,6 +205,11 @@ def make() -> Callable[..., Record]:
 @pytest.fixture(scope="session")
 def make_leak() -> Callable[..., Record]:
     return leak
+
+
+@pytest.fixture(scope="session")
+def make_audit() -> Callable[..., Record]:
+    return audit
 
 
 @pytest.fixture(scope="session")

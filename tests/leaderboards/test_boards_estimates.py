@@ -2,9 +2,11 @@
 
 import math
 
+import pandas as pd
 import pytest
+from scipy.stats import binom
 
-from leaderboards.estimates import MISSING, Estimate, estimates
+from leaderboards.estimates import MISSING, Estimate, estimates, shares
 from leaderboards.frame import to_frame
 
 T_1_DEGREE, T_2_DEGREES = 12.706205, 4.302653  # t_{0.975}, from a printed table
@@ -82,3 +84,71 @@ def test_groups_and_an_unknown_metric(make):
 def test_one_seed_beyond_the_claim_is_enough_for_a_dagger(make):
     records = [make("krum", accuracy=0.5, seed=seed, within_claim=within) for seed, within in enumerate((True, False))]
     assert not of(records)["krum", "clean"].within_claim
+
+
+# --------------------------------------------------------------------------------------------------- shares of images
+
+
+def wilson(recovered: int, images: int) -> tuple[float, float]:
+    """Wilson 1927 in closed form, with the 97.5 % point of the normal distribution from a printed table."""
+    z, p = 1.959964, recovered / images
+    middle, spread = p + z**2 / (2 * images), z * math.sqrt(p * (1 - p) / images + z**2 / (4 * images**2))
+    return (middle - spread) / (1 + z**2 / images), (middle + spread) / (1 + z**2 / images)
+
+
+def share_of(records):
+    return shares(to_frame(records), "recovered")[records[0].cell.label, records[0].cell.column]
+
+
+@pytest.mark.parametrize(("counts", "images"), [((2, 3, 1), 4), ((0, 0, 0), 16), ((16, 16, 16), 16), ((7,), 16)])
+def test_a_share_is_over_the_images_of_all_seeds(make_leak, counts, images):
+    records = [make_leak("a", recovered=count / images, images=images, seed=seed) for seed, count in enumerate(counts)]
+    value = share_of(records)
+    total = images * len(counts)
+    assert value.mean == pytest.approx(sum(counts) / total)
+    assert (value.low, value.high) == pytest.approx(wilson(sum(counts), total), abs=1e-6)
+    assert math.isnan(value.half_width)
+    assert (value.seeds, value.failed) == (len(counts), 0)
+
+
+def test_the_text_of_a_share(make_leak):
+    records = [make_leak("a", recovered=count / 16, images=16, seed=seed) for seed, count in enumerate((7, 8, 8))]
+    assert share_of(records).share() == "48% [34, 62]"
+    assert MISSING.share() == "–"
+
+
+def test_seeds_with_more_images_count_for_more(make_leak):
+    records = [make_leak("a", recovered=1.0, images=30), make_leak("a", recovered=0.0, images=10, seed=1)]
+    assert share_of(records).mean == 0.75
+
+
+def test_records_about_the_same_images_count_once(make_leak):
+    """The controls of two rows are the same attack on the same targets: twice as many records, not twice as sure."""
+    one = to_frame([make_leak("a", recovered=0.5, seed=seed) for seed in range(3)])
+    both = pd.concat([one, one], ignore_index=True)
+    alone, together = shares(one, "recovered")["a", "dlg"], shares(both, "recovered")["a", "dlg"]
+    assert (together.low, together.high) == (alone.low, alone.high)
+
+
+def test_images_of_seeds_that_failed_do_not_count(make_leak):
+    records = [make_leak("a", recovered=0.5, images=16), make_leak("a", recovered=1.0, seed=1, status="diverged")]
+    value = share_of(records)
+    assert (value.mean, value.seeds, value.failed) == (0.5, 1, 1)
+    assert (value.low, value.high) == pytest.approx(wilson(8, 16), abs=1e-6)
+
+
+def test_the_interval_covers_the_true_share(make_leak):
+    """Coverage of Wilson's interval at p = 0.3, n = 48, exactly: at least 93 % (nominal 95 %)."""
+    covered = 0.0
+    for count in range(49):
+        low, high = wilson(count, 48)
+        records = [make_leak("a", recovered=count / 48, images=48)]
+        assert (share_of(records).low, share_of(records).high) == pytest.approx((low, high), abs=1e-6)
+        covered += binom.pmf(count, 48, 0.3) * (low <= 0.3 <= high)
+    assert covered > 0.93
+
+
+def test_a_share_in_an_old_record_is_of_its_targets(make_leak):
+    record = make_leak("a", recovered=0.25)
+    without = {name: value for name, value in record.metrics.items() if name != "images"}
+    assert share_of([record.model_copy(update={"metrics": without})]).high == pytest.approx(wilson(1, 4)[1], abs=1e-6)

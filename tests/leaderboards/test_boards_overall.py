@@ -50,7 +50,7 @@ def test_front_first_then_by_robustness(leaderboard, table):
 def test_places(leaderboard, table):
     board = table(leaderboard, "overall")
     assert board.cell("closed", "robustness") == "2 (worst 40.0%)"
-    assert board.cell("closed", "privacy") == "1 (worst 0% recovered)"
+    assert board.cell("closed", "privacy") == "1 (worst 0% [0, 49] recovered)"
     assert board.cell("closed", "utility") == "3 (clean 50.0%)"
 
 
@@ -92,17 +92,18 @@ def test_the_front_without_privacy_attacks(make, make_boards, table):
     assert board.cell("a", "privacy") == "–"
 
 
-def test_claims(make, make_boards, make_claim, table):
+def test_claims(make, make_audit, make_boards, make_claim, table):
     stated = Privacy(claimed=make_claim(2.1512, delta=0.0), composed=make_claim(345.2, delta=1.5e-5))
-    void = Privacy(claimed=make_claim(None, "needs epsilon < 1"), audited=make_claim(0.5, delta=None))
+    void = Privacy(claimed=make_claim(None, "needs epsilon < 1", delta=None))
     records = [make("a", privacy=stated), make("b", privacy=void), make("c")]
+    records += [make_audit("b", bound, rho, claimed=void.claimed) for bound, rho in ((0.25, None), (0.5, 1.0))]
     board = table(make_boards(records), "claims")
     assert board.cell("a", "claimed") == "ε = 2.15, δ = 0 per upload (a paper, Theorem 1)"
     assert board.cell("a", "composed") == "ε = 345, δ = 1.5e-05 per upload (a paper, Theorem 1)"
     assert board.cell("a", "audited") == "not yet"
     assert board.cell("b", "claimed") == "none: needs epsilon < 1"
-    assert board.cell("b", "audited") == "ε = 0.5 per upload (a paper, Theorem 1)"
-    assert [board.cell("c", kind) for kind in ("claimed", "composed", "audited")] == ["nothing", "–", "not yet"]
+    assert board.cell("b", "audited") == "ε ≥ 0.5 per upload at audit rho=1 (audit of 500 games)"
+    assert [board.cell("c", kind) for kind in ("claimed", "composed", "audited")] == ["nothing", "–", "–"]
     assert board.number("a", "epsilon_claimed") == 2.1512
 
 
@@ -129,6 +130,13 @@ def test_a_row_that_leaks_everywhere_says_so_in_a_word(make, make_leak, make_boa
     leaks = [make_leak("a", recovered=1.0), make_leak("a", "collusion", recovered=second, rho=1.0)]
     board = table(make_boards([make("a"), *leaks]), "overall")
     assert board.cell("a", "what breaks it") == breaks
+
+
+def test_many_columns_of_one_attack_are_told_in_a_word(make, make_leak, make_boards, table):
+    records = [make("a"), *(make("a", "sign_flip", b, accuracy=0.1) for b in (0.1, 0.2, 0.3)), make("a", "alie")]
+    records += [make_leak("a", "collusion", rho, recovered=1.0) for rho in (0.3, 0.6, 1.0)] + [make_leak("a")]
+    breaks = table(make_boards(records), "overall").cell("a", "what breaks it")
+    assert breaks == "every sign_flip; leaks to every collusion"
 
 
 @pytest.mark.parametrize(("attacked", "breaks"), [(0.39, "sign_flip b=0.2"), (0.4, "nothing here")])

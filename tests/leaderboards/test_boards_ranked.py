@@ -37,7 +37,7 @@ def test_worst_case_and_ranks(make, make_boards, table):
     assert board.cell("strong", "worst case") == f"60.0% ({HARD})"
     assert board.cell("odd", "worst case") == f"10.0% ({MILD})"
     assert board.number("weak", "worst_accuracy") == pytest.approx(0.1)
-    assert list(board.board.text.columns) == ["rank", "defense", "clean", MILD, HARD, "worst case"]
+    assert list(board.board.text.columns) == ["rank", "defense", "worst case", "clean", MILD, HARD]
 
 
 def test_a_missing_column_is_no_better_and_ranks_last(make, make_boards, table):
@@ -92,8 +92,8 @@ def test_privacy_ranks_by_the_worst_column_then_whole_decibels(make, make_leak, 
     board = table(make_boards(records), "privacy")
     assert board.rows()[:4] == ["murky", "twin", "clear", "leaky"]
     assert [board.cell(row, "rank") for row in board.rows()[:4]] == ["1", "1", "3", "4"]
-    assert board.cell("leaky", "worst case") == "75%"
-    assert board.cell("leaky", "collusion rho=0.6") == "75% · 24.0 dB · 0.25"
+    assert board.cell("leaky", "worst case") == "75% [30, 95] (collusion rho=0.6)"
+    assert board.cell("leaky", "collusion rho=0.6") == "75% [30, 95] · 24.0 dB · 0.25"
     assert board.number("leaky", "worst_recovered") == 0.75
 
 
@@ -101,10 +101,28 @@ def test_controls_stand_below_without_a_rank(make, make_leak, make_boards, table
     records = [make("krum"), make_leak("krum", control=0.75), make_leak("krum", seed=1, control=0.25)]
     board = table(make_boards(records), "privacy")
     assert board.rows() == ["krum", "control: no defense", "control: mean image, no view"]
-    assert board.cell("control: no defense", "dlg") == "50% · 40.0 dB · 1.00"
-    assert board.cell("control: mean image, no view", "dlg") == "0% · 11.0 dB · 0.50"
+    assert board.cell("control: no defense", "dlg") == "50% [22, 78] · 40.0 dB · 1.00"
+    assert board.cell("control: mean image, no view", "dlg") == "0% [0, 32] · 11.0 dB · 0.50"
     assert board.cell("control: no defense", "rank") == ""
     assert board.number("control: no defense", "recovered", "dlg") == 0.5
+
+
+def test_the_accuracy_of_a_trained_model_that_was_attacked(make_leak, make_boards, table):
+    records = [make_leak("krum"), make_leak("krum", sweep="trained=50")]
+    assert "model" not in table(make_boards(records), "privacy").cell("krum", "dlg trained=50")
+    trained = records[1].model_copy(update={"metrics": {**records[1].metrics, "model_accuracy": 0.875}})
+    board = table(make_boards([records[0], trained]), "privacy")
+    assert board.cell("krum", "dlg trained=50") == "0% [0, 49] · 8.0 dB · 0.25 · model 88%"
+    assert board.cell("krum", "dlg") == "0% [0, 49] · 8.0 dB · 0.25"
+    assert board.number("krum", "model_accuracy", "dlg trained=50") == 0.875
+    assert "its test accuracy" in board.board.caption
+
+
+def test_without_clean_runs_there_is_no_board_of_utility(make_leak, make_boards, table):
+    leaderboard = make_boards([make_leak("krum", recovered=1.0)])
+    assert table(leaderboard, "utility").board.text.empty
+    assert table(leaderboard, "overall").cell("krum", "utility") == "–"
+    assert table(leaderboard, "overall").cell("krum", "Pareto") == "yes"
 
 
 def test_privacy_with_a_missing_or_failed_column(make, make_leak, make_boards, table):
@@ -118,7 +136,7 @@ def test_privacy_with_a_missing_or_failed_column(make, make_leak, make_boards, t
     assert board.cell("holed", "worst case") == board.cell("holed", "collusion rho=1") == "–"
     assert board.cell("broken", "collusion rho=1") == "failed"
     assert board.cell("broken", "worst case") == "–"
-    assert board.cell("whole", "dlg") == "100% · 8.0 dB · 0.25 (1 failed)"
+    assert board.cell("whole", "dlg") == "100% [51, 100] · 8.0 dB · 0.25 (1 failed)"
 
 
 def test_boards_stand_when_every_attack_failed(make, make_leak, make_boards, table):
@@ -177,9 +195,9 @@ def test_columns_stand_in_reading_order(make, make_leak, make_boards, table):
     ]
     records += [make("krum", "sign_flip", b) for b in (0.4, 0.05)] + [make("krum", "gaussian", 0.1), make("krum")]
     leaderboard = make_boards(records)
-    assert list(table(leaderboard, "robustness").board.text.columns)[2:-1] == [
+    assert list(table(leaderboard, "robustness").board.text.columns)[3:] == [
         "clean", "gaussian b=0.1", "sign_flip b=0.05", "sign_flip b=0.4",
     ]  # fmt: skip
-    assert list(table(leaderboard, "privacy").board.text.columns)[2:-1] == [
+    assert list(table(leaderboard, "privacy").board.text.columns)[3:] == [
         "dlg", "aaa", "collusion rho=0.3", "collusion rho=1",
     ]  # fmt: skip

@@ -53,6 +53,20 @@ def test_training_and_privacy_cells_may_differ_in_their_federation(make, make_le
     assert len(select(records).records) == 4
 
 
+def test_inversions_of_one_row_may_differ_in_their_federation(make_leak):
+    plain, batch = make_leak("a"), make_leak("a", sweep="batch_size=4", federation={"batch_size": 4})
+    assert select([plain, batch]).records == [plain, batch]
+    again = make_leak("a", sweep="batch_size=4", federation={"batch_size": 2})
+    assert select([plain, batch, again]).records == [plain, again]
+
+
+def test_audits_are_expected_of_the_cells_that_the_suite_has(make, make_audit):
+    cells = [make("a").cell, make_audit("a", 1.0, 1.0).cell, make("b").cell]
+    selection = select([make("a"), make("b"), make("c")], cells=cells)
+    wanted = [(row, column) for row in "abc" for column in ("clean", "audit rho=1") if selection.expects(row, column)]
+    assert wanted == [("a", "clean"), ("a", "audit rho=1"), ("b", "clean"), ("c", "clean")]
+
+
 def test_the_suites_cells_count_more_than_the_newest(make):
     wanted = make("a", accuracy=0.9, defense={"f": 1})
     tried = make("a", accuracy=0.1, defense={"f": 2})
@@ -63,13 +77,14 @@ def test_the_suites_cells_count_more_than_the_newest(make):
 def test_to_frame_has_a_row_a_record(make, make_leak):
     frame = to_frame([make("a", "sign_flip", 0.4, accuracy=0.7, seed=3), make_leak("a", "collusion", 0.6)])
     first, second = frame.to_dict(orient="records")
-    assert (first["column"], first["seed"], first["accuracy"], first["privacy_cell"]) == (
+    assert (first["column"], first["seed"], first["accuracy"], first["kind"]) == (
         "sign_flip b=0.4",
         3,
         0.7,
-        False,
+        "training",
     )
-    assert (second["column"], second["rho"], second["privacy_cell"]) == ("collusion rho=0.6", 0.6, True)
+    assert (second["column"], second["rho"], second["kind"]) == ("collusion rho=0.6", 0.6, "inversion")
+    assert second["images"] == 4
 
 
 def everything(leaderboard):

@@ -1,62 +1,17 @@
-"""Builders for the tests of performance tracking: entries, a folder of benchmarks, the command line."""
+"""Builders for the tests of performance tracking: entries, a folder of benchmarks."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import cli
 from bench.perf.calibration import KERNEL_VERSION
 from bench.perf.history import Entry, Figure
 from bench.records import Environment
 
-ROOT = Path(__file__).parents[3]
 CPU = "Some CPU 6-1-1, AVX2"
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended, and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """`python -m bench ...` in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["fedsiege", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, told.out, told.err)
-
-    return call
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Callable[..., Done]:
-    """`python -m bench ...` as a process of its own, in an empty folder; keywords are environment variables."""
-
-    def call(*arguments: str, **variables: str) -> Done:
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONPATH": path, **variables}
-        command = [sys.executable, "-m", "bench", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        return Done(done.returncode, done.stdout, done.stderr)
-
-    return call
 
 
 @pytest.fixture

@@ -10,12 +10,21 @@ from bench.privacy import PrivacyClaim
 
 NUMBER: dict[str, Any] = {"epsilon": 1.468, "delta": 1e-6, "unit": "per coordinate and round", "source": "Corollary 1"}
 REASON: dict[str, Any] = {**NUMBER, "epsilon": None, "reason": "needs epsilon < 1"}
+LIMITED: dict[str, Any] = {**NUMBER, "colluders": 0.6, "neighbours": "add_remove"}
 
 
-@pytest.mark.parametrize("fields", [NUMBER, REASON, {**NUMBER, "delta": None}, {**NUMBER, "epsilon": 0.0, "delta": 0}])
+@pytest.mark.parametrize(
+    "fields", [NUMBER, REASON, {**NUMBER, "delta": None}, {**NUMBER, "epsilon": 0.0, "delta": 0}, LIMITED]
+)
 def test_claims_survive_their_json(fields: dict[str, Any]) -> None:
     claim = PrivacyClaim(**fields)
     assert PrivacyClaim.model_validate_json(claim.model_dump_json()) == claim
+
+
+def test_claims_written_before_they_named_colluders_are_read() -> None:
+    old = PrivacyClaim(**NUMBER).model_dump(exclude={"colluders", "neighbours"})
+    claim = PrivacyClaim.model_validate(old)
+    assert (claim.colluders, claim.neighbours) == (1.0, "replace")
 
 
 @pytest.mark.parametrize("fields", [{**NUMBER, "reason": "why"}, {**REASON, "reason": None}])
@@ -30,6 +39,8 @@ def test_exactly_one_of_epsilon_and_reason(fields: dict[str, Any]) -> None:
         *(("epsilon", value) for value in (-1, math.inf, math.nan)),
         *(("delta", value) for value in (-1, 1, math.nan)),
         *((field, "") for field in ("unit", "source")),
+        *(("colluders", value) for value in (-0.1, 1.1, math.nan)),
+        ("neighbours", "both"),
         ("scope", "all"),
     ],
 )

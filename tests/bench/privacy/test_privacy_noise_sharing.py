@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from bench.privacy import (
     niss_aggregate_variance,
     niss_collusion_variance,
+    niss_max_colluders,
+    niss_max_colluders_scalar,
     niss_min_tau_squared,
     niss_min_tau_squared_scalar,
+    niss_worst_coordinate,
 )
 
 VARIANCES = st.floats(0, 1e3)
@@ -77,6 +80,43 @@ def test_scalar_threshold_keeps_the_honest_part_at_the_clients_variance(rho: flo
     assert niss_min_tau_squared_scalar(rho) >= niss_min_tau_squared(rho)
 
 
+@given(st.floats(0.5, 0.999))
+def test_thresholds_invert_one_another(rho: float) -> None:
+    assert niss_max_colluders(niss_min_tau_squared(rho)) == pytest.approx(rho, rel=1e-12)
+    assert niss_max_colluders_scalar(niss_min_tau_squared_scalar(rho)) == pytest.approx(rho, rel=1e-12)
+
+
+def test_ends_of_the_thresholds() -> None:
+    assert niss_max_colluders(0) == niss_max_colluders_scalar(0) == 0.5
+    assert niss_max_colluders(1) == niss_max_colluders(7) == 1
+    assert niss_max_colluders_scalar(1e6) < 1
+    np.testing.assert_allclose(niss_max_colluders([0, 0.6]), [0.5, 0.8])
+
+
+@pytest.mark.parametrize(("v", "measured"), [(20, 0.22), (29, 0.27), (170, 0.63), (679, 0.81)])
+def test_worst_coordinate_is_what_errata_n4_measured(v: int, measured: float) -> None:
+    """The least of 7,850 coordinates at rho = 1, tau^2 = 1, one exchange each; .03 at v = 7, where it scatters."""
+    assert niss_worst_coordinate(1, 1, v, 7850) == pytest.approx(measured, abs=0.05)
+    assert niss_worst_coordinate(1, 1, 7, 7850) == pytest.approx(0.03, abs=0.03)
+
+
+@pytest.mark.parametrize(("tau_squared", "rho", "v"), [(0.6, 0.8, 5), (1.0, 1.0, 20), (2.0, 0.5, 10)])
+def test_worst_coordinate_of_simulated_shares(tau_squared: float, rho: float, v: int) -> None:
+    """One coordinate in 100 lies below: 200,000 coordinates, false alarms below 1e-6 (five standard errors)."""
+    draws, known = 200_000, round(rho * v)
+    squares = np.random.default_rng(2).normal(0, math.sqrt(1 / v), (known, draws)) ** 2
+    left = (1 - rho) * (2 + tau_squared) + tau_squared * squares.sum(axis=0)
+    below = np.mean(left < niss_worst_coordinate(tau_squared, rho, v, 100))
+    assert below == pytest.approx(0.01, abs=5 * math.sqrt(0.01 * 0.99 / draws))
+
+
+@given(st.floats(0, 10), st.floats(0, 1), st.integers(1, 200))
+def test_worst_coordinate_is_below_the_mean_and_falls_with_more_of_them(tau: float, rho: float, v: int) -> None:
+    few, many = (niss_worst_coordinate(tau, rho, v, dim) for dim in (100, 10**6))
+    assert many <= few <= niss_collusion_variance(1, tau, rho) * (1 + 1e-9)
+    assert niss_worst_coordinate(tau, 0, v, 100) == pytest.approx(2 + tau)
+
+
 @given(st.lists(st.tuples(VARIANCES, VARIANCES, FRACTIONS), min_size=1, max_size=5))
 def test_arrays_are_elementwise_and_the_aggregate_sums(rows: list[tuple[float, float, float]]) -> None:
     sigma, tau, rho = np.array(rows).T
@@ -101,6 +141,19 @@ def test_variances_out_of_range_are_named(bad: float) -> None:
             call(bad, 1)
         with pytest.raises(ValueError, match=r"^tau_squared is .*, but must be finite and at least 0"):
             call(1, bad)
+
+
+def test_counts_and_taus_of_the_thresholds_out_of_range_are_named() -> None:
+    for call in (niss_max_colluders, niss_max_colluders_scalar, lambda tau: niss_worst_coordinate(tau, 0.5, 5, 10)):
+        for bad in (-0.1, math.nan, math.inf):
+            with pytest.raises(ValueError, match=r"^tau_squared is .*, but must be finite and at least 0"):
+                call(bad)
+    with pytest.raises(ValueError, match=r"^rho is"):
+        niss_worst_coordinate(1, 1.1, 5, 10)
+    with pytest.raises(ValueError, match=r"^num_shares is 0"):
+        niss_worst_coordinate(1, 1, 0, 10)
+    with pytest.raises(ValueError, match=r"^dim is 0"):
+        niss_worst_coordinate(1, 1, 5, 0)
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan, [0.5, 2.0]])

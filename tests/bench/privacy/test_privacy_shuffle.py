@@ -71,16 +71,29 @@ def test_theorem_1_where_its_second_term_is_larger() -> None:
 
 
 def test_claim_conditions_are_sentences() -> None:
+    """Errata D1: 0.61 is the gamma that the paper's 0.283 would have to be."""
     assert shuffle_claim_conditions(10_000, 0.75, 1e-6) is None
-    too_weak = "needs epsilon < 1: Corollary 1 gives 1.468 at gamma = 0.283, n = 1000"
+    too_weak = "needs epsilon < 1: gamma would be 0.61 at n = 1000, and gamma = 0.283 gives 1.468"
     assert shuffle_claim_conditions(1000, 0.283, 1e-6) == too_weak
     loose = "needs delta < 2 exp(-27/14) = 0.2907: delta is 0.3"
     assert shuffle_claim_conditions(1000, 0.283, 0.3) == loose
-    assert shuffle_claim_conditions(50, 0.283, 0.3) == (
-        "needs epsilon < 1: Corollary 1 gives 2.397 at gamma = 0.283, n = 50; " + loose
-    )
+    too_few = "needs epsilon < 1: n would be 283, and gamma = 0.283 gives 2.397"
+    assert shuffle_claim_conditions(50, 0.283, 0.3) == f"{too_few}; {loose}"
     for gamma in (0, 1):
         assert shuffle_claim_conditions(1000, gamma, 1e-6) == f"needs 0 < gamma < 1: gamma is {gamma}"
+
+
+@given(st.floats(1e-3, 1 - 1e-3), st.floats(1e-12, 0.2))
+def test_what_the_conditions_ask_for_meets_them(gamma: float, delta: float) -> None:
+    """The clients that are named suffice, one fewer does not; and so it is for gamma, at enough clients for one."""
+    named = shuffle_claim_conditions(2, gamma, delta)
+    assert named is not None
+    n = int(named.split("n would be ")[1].split(", and")[0].replace(",", ""))
+    assert shuffle_epsilon(n, gamma, delta) < 1 <= shuffle_epsilon(n - 1, gamma, delta)
+    weak = shuffle_claim_conditions(n, gamma / 2, delta)
+    assert weak is not None
+    asked = float(weak.split("gamma would be ")[1].split(" at n")[0])
+    assert asked == pytest.approx(shuffle_gamma(n, 1, delta), rel=1e-3)
 
 
 @pytest.mark.parametrize(("gamma", "bound"), [(0, 0.5), (0.75, 0.2), (0.283, 0.4176), (0.383, 0.3816), (0.483, 0.3408)])

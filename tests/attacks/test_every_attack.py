@@ -1,0 +1,80 @@
+"""What all attacks by Byzantine clients have in common: shapes, alphabets, draws, indifference to the honest order."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bench import registry
+from bench.data import Dataset
+from bench.federation import Federation
+from bench.protocol import Alphabet
+from bench.settings import FederationSettings
+from bench.threat import ByzantineAttack, ByzantineView, sanitize
+from defenses.dpbfl import DPBFL
+from defenses.krum import Krum
+from defenses.median import coordinate_median
+from defenses.niss import NISS
+from defenses.rsa import RSA
+
+ATTACKS: dict[str, type[ByzantineAttack]] = {
+    name: cls for name in registry.names("attack") if issubclass(cls := registry.get("attack", name), ByzantineAttack)
+}
+H, F, D = 9, 3, 14
+
+
+def views(alphabet: Alphabet, make: Callable[..., ByzantineView]) -> ByzantineView:
+    """A fresh view: its generator has drawn nothing, its memory is empty."""
+    generator = torch.Generator().manual_seed(7)
+    own, honest = (0.2 + torch.randn(rows, D, generator=generator, dtype=torch.float64) for rows in (F, H))
+    broadcast = torch.linspace(-1, 1, D, dtype=torch.float64)
+    if alphabet is Alphabet.TERNARY:
+        honest, own = torch.sign(honest), torch.sign(own).to(torch.int8)
+        return make(honest, own, alphabet, broadcast=broadcast, aggregate=lambda rows: -rows.double().sum(dim=0))
+    return make(honest, own, alphabet, broadcast=broadcast, aggregate=coordinate_median)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("alphabet", list(Alphabet))
+def test_a_message_a_byzantine_client_in_the_alphabet_and_the_same_again(
+    name: str, alphabet: Alphabet, omniscient_view: Callable[..., ByzantineView]
+) -> None:
+    first, second = (ATTACKS[name]().forge(views(alphabet, omniscient_view)) for _ in range(2))
+    assert first.shape == (F, D)
+    assert torch.equal(first, second) or name == "crash"
+    clean, rejected = sanitize(first, alphabet)
+    assert rejected == (F * D if name == "crash" else 0)
+    assert clean.dtype == (torch.int8 if alphabet is Alphabet.TERNARY else torch.float64)
+
+
+@pytest.mark.parametrize("name", [name for name, cls in ATTACKS.items() if cls.omniscient])
+def test_the_order_of_the_honest_does_not_matter(name: str, omniscient_view: Callable[..., ByzantineView]) -> None:
+    view, other = (views(Alphabet.REAL, omniscient_view) for _ in range(2))
+    assert other.honest is not None
+    assert other.names is not None
+    order = torch.randperm(H, generator=torch.Generator().manual_seed(1))
+    turned = replace(other, honest=other.honest[order], names=other.names[order])
+    torch.testing.assert_close(ATTACKS[name]().forge(view), ATTACKS[name]().forge(turned))
+
+
+@pytest.mark.parametrize("name", [name for name, cls in ATTACKS.items() if not cls.omniscient])
+def test_who_is_oblivious_needs_no_honest_messages(name: str, omniscient_view: Callable[..., ByzantineView]) -> None:
+    view, blind = (views(Alphabet.REAL, omniscient_view) for _ in range(2))
+    blind = replace(blind, honest=None, names=None, aggregate=None)
+    seen, unseen = ATTACKS[name]().forge(view), ATTACKS[name]().forge(blind)
+    assert torch.equal(seen, unseen) or name == "crash"
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("defense", [Krum(), RSA(), NISS(num_shares=3), DPBFL()], ids=lambda defense: defense.name)
+def test_every_attack_meets_every_kind_of_defense(
+    name: str, defense: Krum | RSA | NISS | DPBFL, digits: Dataset
+) -> None:
+    settings = FederationSettings(
+        dataset="digits", clients=12, samples_per_client=10, rounds=2, local_steps=1, lr=0.1, assumed_byzantine=0.25
+    )
+    played = Federation(settings, defense, digits, 0, ATTACKS[name](), 0.25)
+    for _ in range(2):
+        played.advance()
+    assert bool(torch.isfinite(played.global_model).all())

@@ -1,0 +1,225 @@
+"""Builders that the tests of the engine share: a tiny suite, its cells, a registry that forgets, the command line."""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench import cells, cli, leakage, registry
+from bench.cells import Outcome
+from bench.data import Dataset, load
+from bench.findings import Task
+from bench.records import Record
+from bench.suite import Cell, Suite
+
+ROOT = Path(__file__).parents[2]
+SUITE: dict[str, Any] = {
+    "name": "tiny",
+    "title": "t",
+    "seeds": [0],
+    "federation": {
+        "dataset": "digits",
+        "clients": 9,
+        "samples_per_client": 20,
+        "rounds": 3,
+        "local_steps": 2,
+        "batch_size": 10,
+        "lr": 0.5,
+        "assumed_byzantine": 0.25,
+    },
+    "privacy": {
+        "targets": 2,
+        "model": "lenet",
+        "samples_per_client": 1,
+        "local_steps": 1,
+        "batch_size": 1,
+        "rounds": 2,
+        "lr": 0.1,
+        "dtype": "float64",
+    },
+}
+SMALL = """
+name = "small"
+title = "two defenses, two attacks"
+seeds = [0, 1]
+
+[federation]
+dataset = "digits"
+clients = 10
+rounds = 3
+local_steps = 1
+lr = 0.1
+
+[privacy]
+targets = 2
+rounds = 2
+lr = 0.7
+
+[[defense]]
+name = "fedavg"
+
+[[defense]]
+name = "krum"
+num_selected = 2
+[defense.federation]
+lr = 0.3
+batch_size = 9
+
+[[attack]]
+name = "gaussian"
+byzantine = [0.0, 0.2]
+s = 3.0
+
+[[attack]]
+name = "dlg"
+"""
+SIGN_FLIP = {"name": "sign_flip", "byzantine": 2 / 9}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """The file of a suite of two defenses and two attacks."""
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load("digits")
+
+
+def _make_cell(defense: dict[str, Any], attack: dict[str, Any] | None = None, **federation: Any) -> Cell:
+    content = {**SUITE, "federation": {**SUITE["federation"], **federation}}
+    found = Suite(**content, defense=[defense], attack=[attack or SIGN_FLIP]).cells()
+    return found[0] if attack is None else found[-1]
+
+
+def _make_task(cell: Cell, seed: int = 0, recovered_psnr: float = 20.0) -> Task:
+    return Task("tiny", "s", cell, seed, threads=1, data_root=None, recovered_psnr=recovered_psnr)
+
+
+def _outcome(
+    defense: str | dict[str, Any], attack: dict[str, Any] | None = None, seed: int = 0, **given: Any
+) -> Outcome:
+    named = {"name": defense} if isinstance(defense, str) else defense
+    return cells.run_cell(_make_task(_make_cell(named, attack, **given), seed))
+
+
+@pytest.fixture(scope="session")
+def make_cell() -> Callable[..., Cell]:
+    """The attacked cell of a suite that holds nothing else; the clean one without an attack.
+
+    Training has 9 clients with 20 digits, 3 rounds; inversion has two targets and two rounds.
+    """
+    return _make_cell
+
+
+@pytest.fixture(scope="session")
+def make_task() -> Callable[..., Task]:
+    return _make_task
+
+
+@pytest.fixture(scope="session")
+def outcome() -> Callable[..., Outcome]:
+    """What playing such a cell gives: its record and the files beside it."""
+    return _outcome
+
+
+@pytest.fixture(scope="session")
+def play() -> Callable[..., Record]:
+    def record(*arguments: Any, **given: Any) -> Record:
+        return _outcome(*arguments, **given).record
+
+    return record
+
+
+@pytest.fixture(scope="session")
+def but_for_times() -> Callable[[Record], dict[str, Any]]:
+    """All of a record that must not depend on when it was made."""
+
+    def content(record: Record) -> dict[str, Any]:
+        found = record.model_dump(exclude={"finished_at"})
+        found["cost"] = {name: value for name, value in found["cost"].items() if not name.endswith("seconds")}
+        return found
+
+    return content
+
+
+@pytest.fixture(scope="session")
+def forget() -> Callable[[], None]:
+    """Inversions that a process has done already are done anew."""
+
+    def clear() -> None:
+        for found in vars(leakage).values():
+            if hasattr(found, "cache_clear"):
+                found.cache_clear()
+
+    return clear
+
+
+@pytest.fixture
+def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes that a test registers are forgotten after it."""
+    for kind in ("defense", "attack"):
+        for name in registry.names(kind):
+            registry.get(kind, name)  # a module registers once: its class must be there before the copy is made
+    kept: dict[Any, Any] = {kind: dict(classes) for kind, classes in registry._registered.items()}
+    monkeypatch.setattr(registry, "_registered", kept)
+
+
+@pytest.fixture
+def _global_generators() -> Iterator[None]:
+    """Nothing may draw from a global generator."""
+    before = (random.getstate(), str(np.random.get_state()), torch.get_rng_state())  # noqa: NPY002
+    yield
+    assert random.getstate() == before[0]
+    assert str(np.random.get_state()) == before[1]  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[2])
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """`python -m bench ...` in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["fedsiege", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, told.out, told.err)
+
+    return call
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[..., Done]:
+    """`python -m bench ...` as a process of its own, in an empty folder; keywords are environment variables."""
+
+    def call(*arguments: str, **variables: str) -> Done:
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path, **variables}
+        command = [sys.executable, "-m", "bench", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return call

@@ -1,0 +1,102 @@
+"""FoolsGold: the paper's loops in float64, sybils, a hand-worked pardon, refusals."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bench.protocol import Setting
+from bench.rules import gram_matrix
+from defenses.foolsgold import FoolsGold, foolsgold, foolsgold_weights
+
+
+def by_definition(messages: Tensor, kappa: float = 1.0) -> list[float]:
+    """Algorithm 1, loop by loop, without its history; weights that add up to 1."""
+    rows, n = messages.double(), len(messages)
+    cs = [[float(a @ b / (a.norm() * b.norm())) for b in rows] for a in rows]
+    for i in range(n):
+        cs[i][i] = 0.0
+    v = [max(row) for row in cs]
+    for i in range(n):
+        for j in range(n):
+            if v[j] > v[i]:
+                cs[i][j] *= v[i] / v[j]
+    alpha = [min(1.0, max(0.0, 1 - max(row))) for row in cs]
+    top = max(alpha)
+    logits = []
+    for a in (value / top for value in alpha):
+        logit = math.inf if a >= 1 else -math.inf if a <= 0 else math.log(a / (1 - a))
+        logits.append(min(1.0, max(0.0, kappa * (logit + 0.5))))
+    return [value / sum(logits) for value in logits]
+
+
+def test_pardoned_by_hand() -> None:
+    """Unit vectors at 0, 0 and 60 degrees: v = (1, 1, 1/2). The third is pardoned: 1/2 * 1/2 = 1/4, alpha = 3/4; the
+    twins have none. Rescaled it is 1, whose logit is clipped to 1: it alone counts.
+    """
+    third = [0.5, math.sqrt(0.75)]
+    messages = torch.tensor([[1.0, 0.0], [1.0, 0.0], third], dtype=torch.float64)
+    torch.testing.assert_close(foolsgold(messages), torch.tensor(third, dtype=torch.float64))
+
+
+def test_published_example() -> None:
+    """x = [[1,2,3],[4,5,6],[7,8,9]]: cosines .975, .959, .998; the logit leaves the first one alone."""
+    x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
+    assert by_definition(x) == [1.0, 0.0, 0.0]
+    torch.testing.assert_close(foolsgold(x), x[0])
+
+
+@pytest.mark.parametrize("kappa", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("kind", ["plain", "alike", "some sybils", "few coordinates"])
+def test_the_weights_are_the_definitions_in_float64(kind: str, kappa: float) -> None:
+    messages = torch.randn(12, 2000, generator=torch.Generator().manual_seed(0))
+    if kind == "alike":
+        messages = messages + 20
+    elif kind == "some sybils":
+        messages[:4] = messages[0] + 0.1 * messages[:4]
+    elif kind == "few coordinates":  # cosines of all sizes, so that no two weights are the same
+        messages = messages[:, :4]
+    expected = torch.tensor(by_definition(messages, kappa), dtype=torch.float64)
+    found = foolsgold_weights(gram_matrix(messages, origin=True), kappa)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_sybils_that_say_the_same_do_not_count_however_many_and_however_loud() -> None:
+    messages = torch.randn(12, 500, generator=torch.Generator().manual_seed(1))
+    messages[:9] = messages[0] * torch.linspace(1, 50, 9)[:, None]
+    weights = foolsgold_weights(gram_matrix(messages, origin=True))
+    assert weights[:9].tolist() == [0.0] * 9
+    assert weights.sum().item() == pytest.approx(1.0)
+
+
+def test_lengths_do_not_change_the_weights_and_zero_messages_have_no_direction() -> None:
+    messages = torch.randn(6, 50, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    scaled = messages * torch.tensor([1.0, 2, 3, 0.1, 50, 1])[:, None]
+    weights = [foolsgold_weights(gram_matrix(rows, origin=True)) for rows in (messages, scaled)]
+    torch.testing.assert_close(*weights)
+    with_zero = foolsgold_weights(gram_matrix(torch.cat([messages, torch.zeros(1, 50).double()]), origin=True))
+    assert bool(with_zero.isfinite().all())
+
+
+def test_where_all_are_twins_nobody_counts_and_a_lone_client_does() -> None:
+    assert foolsgold(torch.ones(4, 3)).tolist() == [0.0] * 3
+    assert foolsgold(torch.ones(1, 3)).tolist() == [1.0] * 3
+    assert foolsgold(torch.eye(2)).tolist() == [0.5, 0.5]  # the paper's sum would be (1, 1)
+
+
+@given(st.integers(0, 99))
+def test_it_scales_with_the_messages_and_does_not_see_their_order(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    messages, order = torch.randn(8, 20, generator=generator).double(), torch.randperm(8, generator=generator)
+    torch.testing.assert_close(foolsgold(messages[order]), foolsgold(messages))
+    torch.testing.assert_close(foolsgold(3 * messages), 3 * foolsgold(messages))
+
+
+def test_kappa_out_of_range_is_refused(make_setting: Callable[..., Setting]) -> None:
+    with pytest.raises(ValueError, match="kappa is 0"):
+        foolsgold(torch.ones(3, 2), kappa=0)
+    assert FoolsGold().tolerates(0.9, make_setting())
