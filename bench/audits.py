@@ -105,9 +105,11 @@ def play(task: Task, dataset: Dataset) -> Findings:
     if defense.alphabet is Alphabet.REAL:
         metrics["estimate_error"] = (without.error + with_.error) / 2
     model = models.build(settings.model, dataset.shape, dataset.num_classes)
-    findings = stated(defense, setting_of(settings, model.dim, settings.assumed_byzantine))
+    whole = setting_of(settings, model.dim, settings.assumed_byzantine)
+    findings = stated(defense, whole)
     privacy = findings.pop("privacy").model_copy(update={"audited": _audited(claim, found, audit, metrics, fit)})
-    return Findings(metrics=metrics, privacy=privacy, cost=Cost(), **findings)
+    cost = Cost(upload_bytes=defense.upload_bytes(whole), peer_bytes=defense.peer_bytes(whole))
+    return Findings(metrics=metrics, privacy=privacy, cost=cost, **findings)
 
 
 def inputs(defense: Defense, claim: PrivacyClaim, direction: Tensor) -> tuple[Tensor, Tensor]:

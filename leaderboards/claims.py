@@ -16,7 +16,7 @@ CAPTION = (
 
 
 def claims_board(rows: list[str], records: list[Record], audits: Audits) -> Board:
-    """Each defense's epsilons in their units, from a training run that finished: a failed one does not state them."""
+    """Each defense's epsilons in their units, from a record that finished: a failed one does not state them."""
     stated = {row: privacy for row in rows if (privacy := _privacy(row, records))}
     lines = [{"defense": row, **_cells(privacy, largest(audits, row))} for row, privacy in stated.items()]
     numbers = [
@@ -30,10 +30,10 @@ def claims_board(rows: list[str], records: list[Record], audits: Audits) -> Boar
 
 
 def _privacy(row: str, records: list[Record]) -> Privacy | None:
-    """Of a clean run, or else of an attacked one: the claim is the same."""
+    """Of a clean run, or else of an attacked one or of an audit: all are about the suite's own training."""
     mine = [record for record in records if record.cell.label == row and record.status == "ok"]
-    training = [record for record in mine if record.cell.kind == "training"]
-    clean_first = sorted(training, key=lambda record: record.cell.attack is not None)
+    training = [record for record in mine if record.cell.kind != "inversion"]
+    clean_first = sorted(training, key=lambda record: (record.cell.kind == "audit", record.cell.attack is not None))
     return clean_first[0].privacy if clean_first else None
 
 

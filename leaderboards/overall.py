@@ -46,10 +46,11 @@ def overall_board(
     recovered: Estimates,
     audits: Audits,
 ) -> Board:
-    """The ranks of the `ranked` boards side by side; the Pareto front first, then by robustness."""
-    boards = {board.name: board for board in ranked}
-    front = pareto_front(_points(rows, boards))
-    best_clean = max(filter(math.isfinite, boards["utility"].standing.scores.values()), default=math.nan)
+    """The ranks of the `ranked` boards that have any; the Pareto front first, then in the order of the first board."""
+    boards = {board.name: board for board in ranked if any(map(math.isfinite, board.standing.scores.values()))}
+    front = pareto_front(_points(rows, boards)) if len(boards) > 1 else set()
+    clean = (value.mean for (_, column), value in accuracy.items() if column == CLEAN)
+    best_clean = max(filter(math.isfinite, clean), default=math.nan)
     broken = {
         row: _broken_by(row, columns, accuracy, best_clean) + _leaks(row, columns, recovered) + _refuted(row, audits)
         for row in rows
@@ -58,14 +59,14 @@ def overall_board(
         {
             "defense": row,
             **{name: _place(board, row) for name, board in boards.items()},
-            "Pareto": "yes" if row in front else "",
+            **({"Pareto": "yes" if row in front else ""} if front else {}),
             "what breaks it": "; ".join(broken[row]) or "nothing here",
         }
         for row in rows
     ]
-    robustness = boards["robustness"].standing.ranks
-    lines.sort(key=lambda line: (line["defense"] not in front, robustness.get(line["defense"], 0)))
-    numbers = [Number(row, None, "pareto", float(row in front)) for row in rows]
+    first = next(iter(boards.values())).standing.ranks if boards else {}
+    lines.sort(key=lambda line: (line["defense"] not in front, first.get(line["defense"], 0)))
+    numbers = [Number(row, None, "pareto", float(row in front)) for row in rows if front]
     return make_board("overall", "Overall: a rank in each, no mixed score", CAPTION, lines, numbers)
 
 
@@ -80,10 +81,10 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def _points(rows: list[str], boards: Mapping[str, Board]) -> dict[str, tuple[float, ...]]:
-    """Each row's scores, higher being better, without the boards on which nobody has one."""
-    measured = [board for board in boards.values() if not all(map(math.isnan, board.standing.scores.values()))]
+    """Each row's scores, higher being better."""
     return {
-        row: tuple(round(AXES[board.name].sign * board.standing.scores[row], 6) for board in measured) for row in rows
+        row: tuple(round(AXES[name].sign * board.standing.scores[row], 6) for name, board in boards.items())
+        for row in rows
     }
 
 

@@ -89,7 +89,18 @@ def test_the_front_without_privacy_attacks(make, make_boards, table):
     records += [make("b", accuracy=0.8), make("b", "sign_flip", accuracy=0.4)]
     board = table(make_boards(records), "overall")
     assert [board.cell(name, "Pareto") for name in ("a", "b")] == ["yes", ""]
-    assert board.cell("a", "privacy") == "–"
+    assert "privacy" not in board.board.text.columns
+
+
+def test_where_nothing_is_ranked_nobody_is_on_the_front(make_audit, make_boards, table):
+    board = table(make_boards([make_audit("a", 0.5, None)]), "overall")
+    assert list(board.board.text.columns) == ["defense", "what breaks it"]
+    assert not len(board.board.data)
+
+
+def test_a_single_ranking_has_no_front(make, make_boards, table):
+    board = table(make_boards([make("a", accuracy=0.9), make("b", accuracy=0.8)]), "overall")
+    assert "Pareto" not in board.board.text.columns
 
 
 def test_claims(make, make_audit, make_boards, make_claim, table):

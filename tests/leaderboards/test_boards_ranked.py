@@ -121,8 +121,7 @@ def test_the_accuracy_of_a_trained_model_that_was_attacked(make_leak, make_board
 def test_without_clean_runs_there_is_no_board_of_utility(make_leak, make_boards, table):
     leaderboard = make_boards([make_leak("krum", recovered=1.0)])
     assert table(leaderboard, "utility").board.text.empty
-    assert table(leaderboard, "overall").cell("krum", "utility") == "–"
-    assert table(leaderboard, "overall").cell("krum", "Pareto") == "yes"
+    assert list(table(leaderboard, "overall").board.text.columns) == ["defense", "privacy", "what breaks it"]
 
 
 def test_privacy_with_a_missing_or_failed_column(make, make_leak, make_boards, table):
