@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from bench.records import Record
 from leaderboards.audits import audits_board, find_audits
+from leaderboards.backdoor import backdoor_boards
 from leaderboards.board import Board, Leaderboard
 from leaderboards.claims import claims_board
 from leaderboards.estimates import estimates, shares
@@ -48,6 +49,7 @@ def build(
         boards=[
             overall_board(rows, columns(frame), ranked, accuracy, recovered, audits),
             *robustness,
+            *backdoor_boards(rows, columns(training), training, accuracy),
             *privacy,
             noise_board(rows, columns(private), private),
             utility,

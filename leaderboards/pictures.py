@@ -1,6 +1,7 @@
 """The pictures beside a leaderboard: which there are, what is seen on each, how it is drawn."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from bench.records import Record, Store
 from leaderboards.audits import Audits, find_audits
 from leaderboards.board import Picture
 from leaderboards.estimates import MISSING, Estimates, estimates, shares
-from leaderboards.frame import Selection, columns
+from leaderboards.frame import CLEAN, WIDE, Selection, columns
 from leaderboards.noise import HONEST_NOISE
 from leaderboards.overall import LEAKING_SHARE
 from leaderboards.sweeps import Sweep, colluding, families
@@ -25,6 +26,9 @@ def find_pictures(rows: Sequence[str], selection: Selection, store: Store, thres
     found = families(records, columns(private))
     sweeps = colluding(found)
     pictures = []
+    training = selection.frame[selection.frame["kind"] == "training"]
+    if len(columns(training)) > WIDE:
+        pictures.append(heat(rows, columns(training), estimates(training, "accuracy")))
     if sweeps:
         pictures.append(leakage(rows, sweeps, recovered, psnr, threshold))
     if sweeps and any(value.seeds for value in ratio.values()):
@@ -35,6 +39,23 @@ def find_pictures(rows: Sequence[str], selection: Selection, store: Store, thres
         if drawn := _with_pictures(rows, sweep, records, store):
             pictures.append(gallery(name, sweep, drawn, recovered, threshold))
     return pictures
+
+
+def heat(rows: Sequence[str], places: Sequence[str], accuracy: Estimates) -> Picture:
+    """Accuracy under all attacks, where there are too many for one table."""
+
+    def draw() -> bytes:
+        from leaderboards import heat, plots
+
+        return plots.png(heat.heatmap(rows, places, accuracy))
+
+    attacked = [column for column in places if column != CLEAN]
+    scores = {(row, column): accuracy.get((row, column), MISSING).score for row in rows for column in attacked}
+    hardest = {row: min(attacked, key=lambda column: (scores[row, column], column)) for row in rows}
+    breaks = Counter(hardest.values()).most_common(3)
+    told = [f"{column} ({count} of {len(rows)} rows)" for column, count in breaks]
+    sentence = f"The worst attacks are most often {_list(told)}; the hardest columns stand on the left."
+    return Picture("heat", "Accuracy under every attack", sentence, draw)
 
 
 def leakage(

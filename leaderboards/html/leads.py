@@ -15,6 +15,7 @@ Place = tuple[str, str]
 
 MEASURED = {
     "robustness": "accuracy",
+    "backdoor": "backdoor_success",
     "privacy": "recovered",
     "noise": "residual_noise_ratio",
     "audits": "epsilon_audited",

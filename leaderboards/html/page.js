@@ -96,13 +96,13 @@
       cell.replaceChildren();
       delete cell.dataset.key;
       if (!found) {
-        cell.textContent = "–";
+        cell.append(make("span", {}, "–"));
         continue;
       }
       const source = found.firstElementChild;
       const text = `${source.firstChild.textContent.trim()} (${found.dataset.column})`;
       cell.dataset.key = found.dataset.score;
-      cell.append(source.dataset.place ? make("button", { type: "button", class: "place", "data-place": source.dataset.place }, text) : text);
+      cell.append(source.dataset.place ? make("button", { type: "button", class: "place", "data-place": source.dataset.place }, text) : make("span", {}, text));
     }
   }
 
@@ -113,9 +113,9 @@
 
   function settle() {
     for (const table of boards) {
-      const found = all("button, a", table).filter((one) => !one.closest(".gone"));
-      const current = found.find((one) => one === document.activeElement) ?? found[0];
-      for (const one of found) one.tabIndex = one === current ? 0 : -1;
+      const shown = all("button, a", table).filter((one) => !one.closest(".gone"));
+      const current = shown.find((one) => one === document.activeElement) ?? shown[0];
+      for (const one of all("button, a", table)) one.tabIndex = one === current ? 0 : -1;
     }
   }
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -18,8 +19,8 @@ from leaderboards.html.leads import find_leads
 from leaderboards.html.tables import SHADES, tables
 from leaderboards.html.threats import choices, threats
 
-PICTURE_BYTES = 2_500_000
-"""What all pictures may take, in bytes of PNG, so that the page stays under 5 MB."""
+PAGE_BYTES = 4_800_000
+"""What the page may take; pictures that do not fit beside the numbers are left out."""
 LONG = 32
 """Characters beyond which a text in a table breaks its lines."""
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -46,7 +47,6 @@ def html(leaderboard: Leaderboard) -> str:
     rows = list(dict.fromkeys([row.label for table in found for row in table.ranked]))
     boards = {board.name: board for board in leaderboard.boards}
     look = charts.styles(_in_order(rows, boards))
-    drawn, skipped = _draw(leaderboard.pictures)
     flags = {row: [glossary.explained(note) for note in notes] for row, notes in leaderboard.flags.items()}
     template = Environment(
         loader=PackageLoader("leaderboards.html", ""),
@@ -55,7 +55,8 @@ def html(leaderboard: Leaderboard) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("page.html.jinja")
-    return template.render(
+    render = partial(
+        template.render,
         board=leaderboard,
         title=leaderboard.title[:1].upper() + leaderboard.title[1:],
         overall=next((table for table in found if table.name == "overall"), None),
@@ -67,8 +68,6 @@ def html(leaderboard: Leaderboard) -> str:
         panels=charts.panels(leaderboard.evidence, list(columns), look),
         plot=charts.pareto(boards, leads, look),
         charts=charts,
-        pictures=drawn,
-        skipped=skipped,
         flags=flags,
         kinds=glossary.kinds(flag for some in flags.values() for flag in some),
         marks=glossary.MARKS,
@@ -83,6 +82,9 @@ def html(leaderboard: Leaderboard) -> str:
         data=Markup(_inline(evidence(leaderboard, columns))),
         threats=Markup(_inline({name: asdict(threat) for name, threat in columns.items()})),
     )
+    room = PAGE_BYTES - len(render(pictures=[], skipped=leaderboard.pictures).encode())
+    drawn, skipped = _draw(leaderboard.pictures, room)
+    return render(pictures=drawn, skipped=skipped)
 
 
 def _in_order(rows: Sequence[str], boards: Mapping[str, Board]) -> list[str]:
@@ -109,14 +111,14 @@ def _inline(content: dict[str, Any]) -> str:
     return text
 
 
-def _draw(pictures: Sequence[Picture]) -> tuple[list[Drawn], list[Picture]]:
-    """The pictures that fit, in their order, and those that do not."""
-    drawn, skipped, left = [], [], PICTURE_BYTES
+def _draw(pictures: Sequence[Picture], room: int) -> tuple[list[Drawn], list[Picture]]:
+    """The pictures that fit into so many bytes of the page, in their order, and those that do not."""
+    drawn, skipped = [], []
     for picture in pictures:
-        content = picture.draw()
-        if len(content) <= left:
-            left -= len(content)
-            drawn.append(Drawn(picture, base64.b64encode(content).decode()))
+        content = base64.b64encode(picture.draw()).decode()
+        if len(content) <= room:
+            room -= len(content)
+            drawn.append(Drawn(picture, content))
         else:
             skipped.append(picture)
     return drawn, skipped

@@ -1,0 +1,34 @@
+"""The board of backdoors: how often the model answers what the attackers want, beside how often it is right."""
+
+import pandas as pd
+
+from leaderboards.board import Board, make_board, numbers
+from leaderboards.estimates import MISSING, Estimates, estimates
+
+METRIC = "backdoor_success"
+CAPTION = (
+    "Share of the test images of other classes that get the attackers' answer once they carry the trigger, in %, mean "
+    "and 95 % t interval over the seeds; then the accuracy on test images without it. The lowest success leads. † "
+    "beyond what the defense itself claims to stand."
+)
+
+
+def backdoor_boards(rows: list[str], columns: list[str], training: pd.DataFrame, accuracy: Estimates) -> list[Board]:
+    """Every row's success and accuracy, in every column that has a success; no board where none has."""
+    found = {place: value for place, value in estimates(training, METRIC).items() if value.seeds}
+    planted = [column for column in columns if any((row, column) in found for row in rows)]
+    if not planted:
+        return []
+    lines = [{"defense": row} for row in sorted(rows, key=lambda row: _worst(row, planted, found))]
+    for line in lines:
+        for column in planted:
+            place = (line["defense"], column)
+            beside = accuracy.get(place, MISSING).text().removesuffix(" †")
+            line[column] = f"{found.get(place, MISSING).text()} (accuracy {beside})"
+    return [make_board("backdoor", "Backdoors: success of the trigger", CAPTION, lines, numbers(METRIC, found))]
+
+
+def _worst(row: str, planted: list[str], found: Estimates) -> tuple[bool, float]:
+    """The highest success of any column; rows without any come last."""
+    shares = [found[row, column].mean for column in planted if (row, column) in found]
+    return not shares, max(shares, default=0.0)
