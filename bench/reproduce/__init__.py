@@ -1,0 +1,1 @@
+"""The papers' tables, figures and theorems: ours beside theirs, each with a verdict that a stated rule gives."""

@@ -1,0 +1,111 @@
+"""`reproduce`: run what the items still miss, then make their tables, plots and the report."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import runner
+from bench.jobs import run_with_progress, write_bytes
+from bench.records import Record, Store
+from bench.reproduce import cost, report
+from bench.reproduce.evidence import MEASUREMENTS, RECORDS, papers_suite
+from bench.reproduce.item import Form, Item
+from bench.reproduce.items import choose
+from bench.reproduce.measurements import Experiment, Measurements
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    papers: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    results: Path = Path("results")
+    workers: int | None = None
+    seeds: tuple[int, ...] | None = None
+    data_root: str | None = None
+    full: bool = False  # heavy forms too
+    estimate: bool = False  # time a round of what is missing instead of running it
+    run: bool = True  # False: only the report, of the records that are there
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was run, and where it lies."""
+
+    ran: int
+    unfinished: list[Record]
+    entries: list[report.Entry]
+    written: list[Path]
+
+    def print(self) -> None:
+        console = Console(width=150, highlight=False) if not Console().is_terminal else Console(highlight=False)
+        for entry in self.entries:
+            line = entry.line()
+            console.print(f"{entry.item.id}: {line['verdict']}", markup=False)
+            console.print(f"  {line['we measured']}", markup=False)
+        console.print(f"{self.ran} cells and points run; the report is {self.written[-1]}", markup=False)
+
+
+def reproduce(request: Request) -> Outcome:
+    """Run what is missing of the items asked for, write their files and the whole report.
+
+    Raises `BadInputError` for what cannot be run.
+    """
+    chosen, ran, unfinished = choose(request.papers, request.only), 0, list[Record]()
+    for item in chosen if request.run or request.estimate else []:
+        for form in _forms(item, request):
+            if request.estimate:
+                ran += _measure(cost.probes(form), request)
+                continue
+            records, count = _run(form, request)
+            unfinished += [record for record in records if record.status != "ok"]
+            ran += count + sum(_measure(experiment, request) for experiment in form.experiments)
+    entries = report.entries(request.results)
+    written = []
+    for entry in entries:
+        if entry.item in chosen:
+            for name, content in report.files(entry).items():
+                written.append(report.folder(request.results) / entry.item.id / name)
+                write_bytes(written[-1], content)
+    written.append(report.folder(request.results) / "README.md")
+    write_bytes(written[-1], report.readme(entries))
+    return Outcome(ran, unfinished, [entry for entry in entries if entry.item in chosen], written)
+
+
+def _forms(item: Item, request: Request) -> Iterable[Form]:
+    """Those to run: all with `full`, else the ones that are not heavy; to estimate, those with cells."""
+    if request.estimate:
+        return [form for form in item.forms if form.suites]
+    return [form for form in item.forms if request.full or not form.heavy]
+
+
+def _run(form: Form, request: Request) -> tuple[list[Record], int]:
+    """The cells of the form's suites that have no record; those that experiments play are not run twice."""
+    records, ran = [], 0
+    for name in () if form.experiments else form.suites:
+        suite = papers_suite(name)
+        if request.seeds is not None:
+            suite = suite.model_copy(update={"seeds": request.seeds})
+        store = Store(request.results, RECORDS)
+        plan = runner.plan(suite, suite.cells(), store, request.data_root)
+        running = partial(runner.run, workers=request.workers or runner.default_workers())
+        found, count = run_with_progress(plan, store, running, request.quiet)
+        records += [*plan.present, *found]
+        ran += count
+    return records, ran
+
+
+def _measure(experiment: Experiment, request: Request) -> int:
+    store = Measurements(request.results / MEASUREMENTS)
+    missing = store.missing(experiment)
+    console = Console(stderr=True)
+    for count, point in enumerate(missing):
+        if not request.quiet and count % max(1, len(missing) // 10) == 0:
+            console.print(f"{experiment.name}: {count + 1} of {len(missing)}", markup=False)
+        store.make(experiment, point, request.data_root)
+    return len(missing)

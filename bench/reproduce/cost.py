@@ -1,0 +1,155 @@
+"""What a form would cost that is not run: a round of each kind of cell is timed, and multiplied."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.reproduce.evidence import FOLDER, MEASUREMENTS, Runs, papers_suite
+from bench.reproduce.item import Form, Item
+from bench.reproduce.measurements import Experiment, Measurements, Point
+from bench.settings import FederationSettings
+from bench.suite import Cell, shipped
+
+COSTLY: tuple[str, ...] = (
+    *("dataset", "model", "clients", "samples_per_client", "participation", "local_epochs", "local_steps"),
+    *("batch_size", "messages", "dtype"),
+)
+"""Settings on which the time of a round depends."""
+SEED = 1_000_003
+FEW_TARGETS = 1
+
+
+def kind_of(cell: Cell, probe: dict[str, int]) -> Point:
+    """What the cost of a round of this cell depends on, and what of it a probe makes smaller."""
+    settings = cell.federation.model_dump(mode="json")
+    attack = None
+    if cell.is_privacy and cell.attack is not None:
+        attack = {"name": cell.attack.name, "parameters": cell.attack.parameters}
+    return {
+        "defense": cell.defense.name,
+        "federation": {key: settings[key] for key in COSTLY},
+        "attack": attack,
+        "probe": dict(probe),
+    }
+
+
+def time_a_round(point: Point, seed: int, data_root: str | None) -> dict[str, Any]:
+    """Seconds of setting up, of one round and of one evaluation; of an inversion, of one target.
+
+    `scale` is how much more work a round of the cell is than the probe's: clients times steps.
+    """
+    everywhere = (name.removeprefix(f"{FOLDER}/") for name in shipped() if name.startswith(f"{FOLDER}/"))
+    cell = next(found for found in _cells(everywhere) if kind_of(found, point["probe"]) == point)
+    return _time_inversion(cell, data_root) if cell.is_privacy else _time_training(cell, point["probe"], data_root)
+
+
+def _time_training(cell: Cell, probe: dict[str, int], data_root: str | None) -> dict[str, Any]:
+    from bench.data import load
+    from bench.federation import Federation
+    from bench.findings import build_defense
+    from bench.metrics import accuracy_and_loss
+
+    dataset, settings = load(cell.federation.dataset, data_root), cell.federation
+    shard = settings.samples_per_client or max(1, len(dataset.train.y) // settings.clients)
+    smaller = FederationSettings(**{**settings.model_dump(), "samples_per_client": shard, **_length(probe)})
+    before = time.perf_counter()
+    federation = Federation(smaller, build_defense(cell), dataset, SEED)
+    ready = time.perf_counter()
+    federation.advance()
+    played = time.perf_counter()
+    accuracy_and_loss(federation.model, federation.global_model, dataset.test)
+    done = time.perf_counter()
+    return {
+        "setup_seconds": ready - before,
+        "round_seconds": played - ready,
+        "evaluation_seconds": done - played,
+        "scale": _work(settings, shard) / _work(smaller, shard),
+    }
+
+
+def _time_inversion(cell: Cell, data_root: str | None) -> dict[str, Any]:
+    from bench.cells import run_cell
+    from bench.findings import Task
+
+    few = cell.model_copy(update={"targets": min(FEW_TARGETS, cell.targets)})
+    outcome = run_cell(Task("cost", "cost", few, SEED, 1, data_root, 20.0))
+    assert outcome.record.status == "ok", outcome.record.error
+    return {"target_seconds": (outcome.record.cost.total_seconds or 0.0) / few.targets}
+
+
+def _length(probe: dict[str, int]) -> dict[str, int | None]:
+    return {**probe, "local_epochs": None} if "local_steps" in probe else dict(probe)
+
+
+def _work(settings: FederationSettings, shard: int) -> int:
+    from bench.clients import Plan
+
+    plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
+    return settings.participants * plan.num_steps(shard)
+
+
+def _cells(suites: Iterable[str]) -> Iterator[Cell]:
+    return (cell for name in suites for cell in papers_suite(name).cells())
+
+
+def probes(form: Form) -> Experiment:
+    """One round of each kind of cell that the form has."""
+
+    def points() -> tuple[Point, ...]:
+        kinds = {str(kind): kind for cell in _cells(form.suites) if (kind := kind_of(cell, dict(form.probe)))}
+        return tuple(kinds.values())
+
+    return Experiment("cost", time_a_round, points)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is missing of a form, and the core hours that it would take; None where nobody has timed a round."""
+
+    item: Item
+    form: Form
+    missing: int
+    wanted: int
+    hours: float | None
+
+    def text(self) -> str:
+        told = f"{self.missing} of {self.wanted} cells are missing"
+        return told if self.hours is None else f"{told}, about {hours(self.hours)} of one core"
+
+
+def hours(value: float) -> str:
+    """`3 min`, `1.4 h`, `12 days`."""
+    if value < 1:
+        return f"{max(1, round(60 * value))} min"
+    return f"{value:.2g} h" if value < 48 else f"{value / 24:.0f} days"
+
+
+def estimate(item: Item, form: Form, results: Path) -> Cost | None:
+    """None for a form without suites, whose experiments take seconds."""
+    if not form.suites:
+        return None
+    store, experiment = Measurements(results / MEASUREMENTS), probes(form)
+    timed = {str(found.point): found.only for found in store.found(experiment)}
+    runs = [Runs.collect(name, results) for name in form.suites]
+    missing = [cell for one in runs for cell, _ in one.missing]
+    if form.experiments:  # its measurements play the suite's cells themselves
+        points = [point for one in form.experiments for point in store.missing(one)]
+        by_hash = {cell.hash: cell for one in runs for cell in one.cells}
+        missing = [by_hash[point["cell"]] for point in points if point.get("cell") in by_hash]
+    wanted = sum(one.wanted for one in runs)
+    seconds = [_seconds(cell, timed.get(str(kind_of(cell, dict(form.probe))))) for cell in missing]
+    known = [value for value in seconds if value is not None]
+    return Cost(item, form, len(missing), wanted, sum(known) / 3600 if len(known) == len(seconds) else None)
+
+
+def _seconds(cell: Cell, timed: dict[str, Any] | None) -> float | None:
+    if timed is None:
+        return None
+    if cell.is_privacy:
+        return float(timed["target_seconds"]) * cell.targets
+    settings = cell.federation
+    evaluations = -(-settings.rounds // settings.eval_every)
+    played = settings.rounds * timed["round_seconds"] * timed["scale"]
+    return float(timed["setup_seconds"] + played + evaluations * timed["evaluation_seconds"])
