@@ -244,6 +244,91 @@ def perf(
     raise typer.Exit(1 if outcome.failed else 0)
 
 
+@app.command(name="new-defense")
+def new_defense(name: Annotated[str, typer.Argument(help="Its name on the boards, such as my_rule.")]) -> None:
+    """Write NAME.py in this folder: a commented defense that runs as it is."""
+    from bench.submission import scaffold
+
+    path = scaffold.write_new("defense", name)
+    typer.echo(f"wrote {path}; next: python -m bench submit {path} --suite smoke")
+
+
+@app.command(name="new-attack")
+def new_attack(name: Annotated[str, typer.Argument(help="Its name on the boards, such as my_attack.")]) -> None:
+    """Write NAME.py in this folder: a commented attack that runs as it is."""
+    from bench.submission import scaffold
+
+    typer.echo(
+        f"wrote {(path := scaffold.write_new('attack', name))}; next: python -m bench submit {path} --against ROW"
+    )
+
+
+@app.command()
+def submit(
+    source: Annotated[str, typer.Argument(metavar="FILE.py[:Class]", help="A defense, or an attack.")],
+    suite: SuiteOption = "digits",
+    results: ResultsOption = Path("results"),
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE: a parameter of it, lr, lr_decay or momentum.")
+    ] = None,
+    against: Annotated[list[str] | None, typer.Option("--against", help="For an attack: the rows.")] = None,
+    byzantine: Annotated[list[float] | None, typer.Option("--byzantine", help="For an attack that forges: b.")] = None,
+    check_only: Annotated[bool, typer.Option("--check-only", help="The contract, and no suite.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Run what breaks the contract; its row is marked.")] = False,
+    workers: WorkersOption = None,
+    data: DataOption = None,
+    cell_timeout: Annotated[float, typer.Option("--cell-timeout", metavar="SECONDS")] = 600.0,
+    cell_memory: Annotated[int, typer.Option("--cell-memory", metavar="MB", min=1)] = 4096,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a file of your own against the contract, run the suite for it, and write its folder for a pull request."""
+    from bench import submit as submission
+
+    request = submission.Request(
+        source=source,
+        suite=suite,
+        results=results,
+        changes=tuple(changes or ()),
+        against=tuple(against or ()),
+        byzantine=tuple(byzantine or ()),
+        workers=workers,
+        data_root=data,
+        check_only=check_only,
+        anyway=anyway,
+        cell_timeout=cell_timeout,
+        cell_memory=cell_memory,
+        quiet=quiet or as_json,
+    )
+    typer.echo(submission.WARNING.format(path=source), err=True)
+    report = submission.submit(request, (lambda line: None) if request.quiet else typer.echo)
+    if as_json:
+        _echo_json(report.as_dict())
+    raise typer.Exit(1 if report.failed else 0)
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="A record, a row's folder, a suite's, or all results.")],
+    sample: Annotated[int, typer.Option("--sample", min=0, help="Records that are played anew.")] = 5,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the draw; by default a new one, told.")] = None,
+    contract: Annotated[bool, typer.Option("--contract", help="Examine submitted sources as well.")] = False,
+    data: DataOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check records against their hashes, data and suite, and play a random sample of them anew."""
+    from bench import verify as verification
+
+    tell = (lambda line: None) if quiet or as_json else (lambda line: typer.echo(line, err=True))
+    found = verification.verify(path, sample, seed, data, contract, tell)
+    if as_json:
+        _echo_json(found.as_dict())
+    else:
+        found.print()
+    raise typer.Exit(1 if found.failed else 0)
+
+
 def _echo_json(content: Any) -> None:
     typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
 

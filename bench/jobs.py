@@ -32,6 +32,7 @@ from leaderboards.boards import Board, Leaderboard, build
 from leaderboards.formats import FORMATS
 from leaderboards.frame import select
 from leaderboards.pictures import find_pictures
+from leaderboards.submissions import add_submissions
 
 FILES = {"md": "leaderboard.md", "csv": "leaderboard.csv"}
 """The boards that every run writes beside its records; their pictures go into a folder `plots` there."""
@@ -208,6 +209,7 @@ def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None) -
         rows=rows,
     )
     leaderboard.left_out += damaged
+    add_submissions(leaderboard, store.folder)
     leaderboard.asked_for = asked_for or suite.name
     leaderboard.runnable = frozenset(cell.hash for cell in cells) if settings else frozenset()
     leaderboard.pictures = find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr)

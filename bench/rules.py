@@ -27,6 +27,9 @@ GRAM_ROWS = 128
 CANCELLATION = 1e-3
 """Below this share of the norms, a squared distance from float32 products is not trusted."""
 
+CLOSE_PAIRS, PAIRS_AT_A_TIME = 2, 32
+"""So many close pairs a row are measured one by one: attackers often send one message all alike."""
+
 COORDINATE_BLOCK_BYTES = 2**21
 """A transposed block of coordinates that stays in a core's cache."""
 
@@ -90,22 +93,33 @@ def gram_matrix(messages: Tensor, origin: bool = False) -> Tensor:
     With `origin` the matrix has a row and a column more, the last, for the zero vector as if it were a message.
 
     Products are taken about the mean in the messages' own precision. A few pairs of rows that lie so close together,
-    seen from there, that their distance would be rounding error are measured again in float64. Where many do (all are
-    close, seen from a mean that one long row has carried off) or a square overflows, everything is taken again in
-    float64 about the coordinate-wise median, which no minority can move far from the rest.
+    seen from there, that their distance would be rounding error are measured again in float64; of rows that are equal,
+    as attackers' often are, there may be more. Where many pairs are close (all are, seen from a mean that one long row
+    has carried off) or a square overflows, everything is taken again in float64 about the coordinate-wise median, which
+    no minority can move far from the rest.
     """
     gram = _block_products(messages, messages.mean(dim=0), origin)
     norms = gram.diagonal()
     sums = norms[:, None] + norms[None, :]
     close = (torch.sub(sums, gram, alpha=2) < CANCELLATION * sums).triu(1).nonzero()
-    if len(close) > len(messages) // 2 or not all_finite(gram):
-        exact = messages.double()
-        return _block_products(exact, exact.median(dim=0).values, origin)
-    i, j = close.unbind(dim=1)  # i < j, so that only j may be the origin
-    others = messages[j.clamp(max=len(messages) - 1)].double() * (j < len(messages))[:, None]
-    distances = (messages[i].double() - others).square().sum(dim=1)
-    gram[i, j] = gram[j, i] = (norms[i] + norms[j] - distances) / 2
-    return gram
+    if len(close) <= CLOSE_PAIRS * len(messages) and all_finite(gram):
+        i, j = close.unbind(dim=1)
+        distances = _measured(messages, close)
+        if int((distances > 0).sum()) <= len(messages) // 2:
+            gram[i, j] = gram[j, i] = (norms[i] + norms[j] - distances) / 2
+            return gram
+    exact = messages.double()
+    return _block_products(exact, exact.median(dim=0).values, origin)
+
+
+def _measured(messages: Tensor, pairs: Tensor) -> Tensor:
+    """Squared distances `(p,)`, float64, of pairs `(p, 2)` of rows i < j; j one too many is the origin."""
+    found = [torch.empty(0, dtype=torch.float64, device=messages.device)]
+    for some in pairs.split(PAIRS_AT_A_TIME):
+        i, j = some.unbind(dim=1)
+        others = messages[j.clamp(max=len(messages) - 1)].double() * (j < len(messages))[:, None]
+        found.append(others.sub_(messages[i]).square_().sum(dim=1))
+    return torch.cat(found)
 
 
 def _block_products(messages: Tensor, centre: Tensor, origin: bool) -> Tensor:

@@ -33,7 +33,7 @@ def _filter(g: np.ndarray, num_byzantine: int) -> np.ndarray:
     n = len(g)
     kept, best, smallest = np.ones(n), np.full(n, 1 / n), np.inf
     while (total := kept.sum()) > n - 2 * num_byzantine:
-        weights = kept / total
+        weights: np.ndarray = kept / total
         products = g @ weights
         centred = g - products[:, None] - products[None, :] + weights @ products
         root = np.sqrt(weights)

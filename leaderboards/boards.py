@@ -38,7 +38,7 @@ def build(
     rows = selection.rows(rows)
     accuracy, recovered = estimates(training, "accuracy"), shares(private, "recovered")
     audits = find_audits(selection.records)
-    robustness = robustness_boards(rows, columns(training), accuracy)
+    robustness = robustness_boards(rows, columns(training), accuracy, selection.evaluations)
     privacy = privacy_boards(rows, columns(private), private, recovered_psnr)
     utility = utility_board(rows, accuracy, training)
     ranked = (robustness[0], privacy[0], utility)

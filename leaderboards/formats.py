@@ -23,8 +23,7 @@ def markdown(leaderboard: Leaderboard) -> str:
         ]
     if leaderboard.pictures:
         links = [
-            f"[{markdown_text(one.title)}](<{one.path}>): {markdown_text(one.sentence)}"
-            for one in leaderboard.pictures
+            f"[{markdown_text(one.title)}](<{one.path}>): {markdown_text(one.sentence)}" for one in leaderboard.pictures
         ]
         parts += ["## Pictures", _bullets(links)]
     flags = [f"**{markdown_text(row)}**: {markdown_text(note)}" for row, note in _flags(leaderboard)]

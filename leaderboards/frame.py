@@ -42,7 +42,14 @@ class Selection:
         """Whether there should be records; in a row that the suite does not name, of all attacks but audits."""
         if any(row == named for named, _ in self.wanted):
             return (row, column) in self.wanted
-        return attack_of(column) != AUDIT
+        return attack_of(column) != AUDIT and column not in self.evaluations
+
+    @property
+    def evaluations(self) -> frozenset[str]:
+        """The columns that the suite has not: attacks that somebody ran against single rows."""
+        known = {column for _, column in self.wanted}
+        present = set(self.frame["column"]) if known and len(self.frame) else set()
+        return frozenset(present - known)
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:

@@ -14,8 +14,13 @@ CAPTION = (
 )
 
 
-def robustness_boards(rows: list[str], columns: list[str], accuracy: Estimates) -> list[Board]:
-    """Every row's accuracy in every column. Without an attacked column there is nothing to show."""
+def robustness_boards(
+    rows: list[str], columns: list[str], accuracy: Estimates, evaluations: frozenset[str] = frozenset()
+) -> list[Board]:
+    """Every row's accuracy in every column. Without an attacked column there is nothing to show.
+
+    `evaluations` are columns that single rows have on top of the suite's: they count there, and are missed nowhere.
+    """
     attacked = [column for column in columns if column != CLEAN]
 
     def cell(row: str, column: str) -> str:
@@ -24,11 +29,15 @@ def robustness_boards(rows: list[str], columns: list[str], accuracy: Estimates) 
     def worst(row: str, some: list[str]) -> tuple[str, str]:
         if some == [CLEAN]:
             return cell(row, CLEAN), ""
-        score, where = _worst_case(row, [column for column in some if column != CLEAN], accuracy)
+        score, where = _worst_case(row, expected(row, some), accuracy)
         return "–" if math.isnan(score) else f"{score:.1%}", where
 
+    def expected(row: str, some: list[str]) -> list[str]:
+        attacked = [column for column in some if column != CLEAN]
+        return [column for column in attacked if column not in evaluations or (row, column) in accuracy]
+
     title = "Robustness: accuracy under attack"
-    scores = {row: _worst_case(row, attacked, accuracy)[0] for row in rows} if attacked else {}
+    scores = {row: _worst_case(row, expected(row, attacked), accuracy)[0] for row in rows} if attacked else {}
     matrix = Matrix("robustness", title, CAPTION, columns, cell, worst)
     return matrix.boards(Standing.of("worst_accuracy", scores), numbers("accuracy", accuracy))
 
@@ -36,7 +45,7 @@ def robustness_boards(rows: list[str], columns: list[str], accuracy: Estimates) 
 def _worst_case(row: str, attacked: list[str], accuracy: Estimates) -> tuple[float, str]:
     """The lowest score and its column; nan where a column is missing, which no other column makes up for."""
     scores = {column: accuracy.get((row, column), MISSING).score for column in attacked}
-    if any(map(math.isnan, scores.values())):
+    if not scores or any(map(math.isnan, scores.values())):
         return math.nan, ""
     where = min(scores, key=lambda column: scores[column])
     return scores[where], where

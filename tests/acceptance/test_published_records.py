@@ -14,7 +14,7 @@ from bench.records import Record, Store, protocol_hash, read, record_key, settin
 from leaderboards.formats import FORMATS
 
 RESULTS = Path(__file__).parents[2] / "results"
-PUBLISHED = ("digits", "mnist", "mnist-bounds")
+PUBLISHED = ("digits", "mnist", "mnist-bounds", "audits", "cifar100-sample", "digits-collusion", "digits-leakage")
 every_suite = pytest.mark.parametrize("name", PUBLISHED)
 
 
@@ -139,6 +139,19 @@ def test_dlg_recovers_most_images_of_the_undefended_control() -> None:
 
 def test_dlg_recovers_no_image_under_dp_fedavg() -> None:
     assert values("mnist", "recovered", "dlg", "dp_fedavg") == [0, 0, 0]
+
+
+def test_every_inversion_recovers_its_undefended_control() -> None:
+    for name in ("digits", "cifar100-sample"):
+        attacked = [record for record in published(name) if record.cell.kind == "inversion"]
+        assert min(record.metrics["control_recovered"] for record in attacked) >= 0.5
+
+
+def test_a_claim_is_broken_where_it_must_be_and_nowhere_else() -> None:
+    """NISS without noise in the sum, and against colluders that deviate; never DP-FedAvg or LDPBFL."""
+    leaderboard = make_leaderboard(suite.load("audits"), Store(folder("audits").parent, "audits"))
+    broken = {row for row, notes in leaderboard.flags.items() if any("claim is broken" in note for note in notes)}
+    assert broken == {"niss (tau_squared=0.0)"}
 
 
 def test_dpbfl_holds_below_its_bound_and_breaks_beyond_it() -> None:

@@ -213,3 +213,14 @@ def test_one_message_and_more_messages_than_a_block_holds() -> None:
     assert Sorted().over_coordinates(torch.tensor([[2.0, 3.0]]), 0).tolist() == [2.0, 3.0]
     many = rows(COORDINATE_BLOCK_BYTES // 8 + 1, 2, dtype=torch.float64)
     assert torch.equal(Ranked().over_coordinates(many, 0), many.sort(dim=0).values[-2])
+
+
+@pytest.mark.parametrize("origin", [False, True])
+def test_equal_rows_among_others_have_distance_zero_and_the_rest_stays_exact(origin: bool) -> None:
+    """As attackers send them: 190 close pairs, all of them equal."""
+    rows = torch.randn(100, 300, generator=torch.Generator().manual_seed(0)) + 5
+    rows[3:23] = rows[3]
+    found = squared_distances(gram_matrix(rows, origin))
+    exact = torch.cat([rows, torch.zeros(1, 300)]).double() if origin else rows.double()
+    torch.testing.assert_close(found, (exact[:, None] - exact[None]).square().sum(dim=2), rtol=1e-5, atol=0)
+    assert not found[3:23, 3:23].any()

@@ -1,0 +1,254 @@
+"""The contract, rule by rule: each one is tried on fresh instances, and told in one sentence.
+
+The probes are rounds on made-up messages (`probe.py`) and a small federation on the digits. A rule is a function that
+returns its sentence, raises `BrokenError` with the sentence of a failure, or `Note` for what a reader should know.
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from bench import rng
+from bench.submission.federated import beyond_the_messages, learns
+from bench.submission.findings import Finding
+from bench.submission.growth import growth, prompt
+from bench.submission.probe import (
+    FRACTIONS,
+    Inputs,
+    StepError,
+    Subject,
+    forged_extremes,
+    inputs,
+    local_round,
+    play,
+    setting,
+    upload,
+)
+from bench.submission.problems import BrokenError, Note
+from bench.sums import SumDefense, plays_in_sums
+
+DRAWS = 200
+"""Rounds whose outcomes are compared in distribution."""
+
+FALSE_ALARM = 1e-6
+"""The chance that a Kolmogorov-Smirnov test takes two samples of one distribution for two; at most ten are made."""
+
+CLOSE = 1e-9
+"""Of float64 outcomes that may differ by the order of their sums, relative to the largest entry."""
+
+COMPARING = ("permutation of clients", "nothing but the messages")
+"""Rules that hold one outcome against another, which says something only where nothing but the messages changes it."""
+
+Rule = Callable[[Subject], str]
+
+
+def examine(subject: Subject, fingerprint: str | None, size: tuple[int, int], lr: float) -> Iterator[Finding]:
+    """All findings, in order; where a plain round cannot be played, the rules after it are not tried.
+
+    `fingerprint` is that of another process, `size` the suite's (participants, parameters), `lr` its learning rate.
+    """
+    rules: dict[str, Rule] = {
+        "shapes and types": shapes,
+        "promptness": prompt,
+        "inputs left as they are": inputs_kept,
+        "determinism": lambda subject: determinism(subject, fingerprint),
+        "global random state": global_state,
+        "finite output": finite,
+        "permutation of clients": permutation,
+        "sums": sums,
+        "nothing but the messages": beyond_the_messages,
+        "honest behaviour": lambda subject: learns(subject, lr),
+        "cost": lambda subject: growth(subject, size),
+    }
+    failed: set[str] = set()
+    for name, rule in rules.items():
+        if name in COMPARING and failed & {"determinism", "global random state"}:
+            yield Finding(rule=name, verdict="note", sentence="not tried: equal seeds have to give equal models first")
+            continue
+        finding = _tried(name, rule, subject)
+        yield finding
+        if finding.verdict == "failed":
+            failed.add(name)
+        if failed & {"shapes and types", "promptness"}:
+            yield Finding(rule="other rules", verdict="note", sentence="not tried: a plain round has to work first")
+            break
+    for what, where in subject.watch.trips.items():
+        yield Finding(rule="looking around", verdict="failed", sentence=f"{what} (first in: {where}).")
+
+
+def _tried(name: str, rule: Rule, subject: Subject) -> Finding:
+    try:
+        return Finding(rule=name, verdict="passed", sentence=rule(subject))
+    except Note as note:
+        return Finding(rule=name, verdict="note", sentence=str(note))
+    except (BrokenError, StepError) as broken:
+        return Finding(rule=name, verdict="failed", sentence=f"{broken}.")
+
+
+def fitting(subject: Subject) -> Subject:
+    """The subject at the suite's assumed Byzantine fraction, or at a smaller one where it refuses that."""
+    for assumed in (subject.assumed, *FRACTIONS):
+        found = Subject(subject.cls, subject.parameters, assumed, subject.watch)
+        try:
+            with found.step("start"):
+                found.build().start(setting(found))
+        except StepError:
+            continue
+        return found
+    return subject
+
+
+def fingerprint_of(subject: Subject) -> str:
+    """The bits of what rounds give, in hexadecimal; equal in every process of one machine."""
+    models = [play(subject, inputs(seed=seed, dtype=torch.float32)).model for seed in (1, 2)]
+    return torch.cat(models).numpy().tobytes().hex()
+
+
+def shapes(subject: Subject) -> str:
+    """Every step gives what its signature says, for float32 and float64 and for two sizes."""
+    for dtype in (torch.float32, torch.float64):
+        for clients in (20, 16):
+            play(subject, inputs(clients, dtype=dtype))
+    alphabet = subject.cls.alphabet
+    return f"messages (n, d) in the alphabet {alphabet.value!r}, a model (d,), in float32 and float64"
+
+
+def inputs_kept(subject: Subject) -> str:
+    """Every bit of what the steps are given is the same afterwards: `play` looks."""
+    for dtype in (torch.float32, torch.float64):
+        play(subject, inputs(dtype=dtype, seed=3), look=True)
+    return "no bit of what the steps were given has changed"
+
+
+def determinism(subject: Subject, fingerprint: str | None) -> str:
+    """Equal seeds, equal bits: of two fresh instances, and of two processes with different seeds of Python's hashes."""
+    first, second = fingerprint_of(subject), fingerprint_of(subject)
+    if first != second:
+        raise BrokenError("two rounds with the same seed and messages give different models")
+    if fingerprint is not None and fingerprint != first:
+        raise BrokenError("another process gives another model for the same seed: is there a set or a hash()?")
+    return "equal seeds give equal bits, in another process too"
+
+
+def global_state(subject: Subject) -> str:
+    """No draw from a global generator, and nothing read from one."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    try:
+        models = []
+        for seed in (11, 12):
+            _seed_all(seed)
+            states = random.getstate(), str(np.random.get_state()), torch.get_rng_state()  # noqa: NPY002
+            models.append(play(subject, inputs(seed=4)).model)
+            if random.getstate() != states[0]:
+                raise BrokenError("it draws from the global generator of random: use the generator that it is given")
+            if str(np.random.get_state()) != states[1]:  # noqa: NPY002
+                raise BrokenError("it draws from numpy's global generator: use the generator that it is given")
+            if not torch.equal(torch.get_rng_state(), states[2]):
+                raise BrokenError("it draws from torch's global generator: pass generator=server.generator to the draw")
+        if not torch.equal(models[0], models[1]):
+            raise BrokenError("its result depends on the seed of a global generator")
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        torch.set_rng_state(before[2])
+    return "neither drawn from nor read"
+
+
+def _seed_all(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+def finite(subject: Subject) -> str:
+    """Finite messages give a finite model, whatever Byzantine clients put into them."""
+    given = inputs(dtype=torch.float32, seed=5)
+    for case, forge in forged_extremes(subject.cls.alphabet).items():
+        try:
+            model = play(subject, given, forge).model
+        except StepError as error:
+            raise BrokenError(f"{error}, where {case}") from None
+        if not bool(torch.isfinite(model).all()):
+            raise BrokenError(f"the model is not finite where {case}")
+    return "also for huge, tiny, equal and zero messages"
+
+
+def permutation(subject: Subject) -> str:
+    """The order of the clients says nothing; where the server draws, the distribution is compared."""
+    given = inputs(seed=6)
+    order = torch.randperm(len(given.updates), generator=rng.generator(6, "order"))
+    plain, moved = play(subject, given), play(subject, given, lambda messages: messages[order])
+    if _close(plain.model, moved.model):
+        return "the same model in every order"
+    if not (plain.drew or moved.drew):
+        raise BrokenError("the model depends on the order in which the clients' messages stand")
+    one = torch.stack([play(subject, given, server_seed=100 + draw).model for draw in range(DRAWS)])
+    other = torch.stack(
+        [
+            play(subject, given, lambda messages: messages[order], server_seed=100 + DRAWS + draw).model
+            for draw in range(DRAWS)
+        ]
+    )
+    if (p := _same_distribution(one, other)) < FALSE_ALARM:
+        raise BrokenError(f"the distribution of the model depends on the order of the clients (p = {p:.1e})")
+    return f"the same distribution in every order, over {DRAWS} draws of the server"
+
+
+def sums(subject: Subject) -> str:
+    """A `SumDefense`'s shortcut, sums that are drawn, against the messages that they stand for."""
+    defense = subject.build()
+    given = inputs(seed=7)
+    facts = setting(subject)
+    if not isinstance(defense, SumDefense) or not plays_in_sums(defense, facts):
+        return "every message is there in every round: there is nothing to compare"
+    real = torch.stack([_sum_of_messages(subject, defense, given, draw) for draw in range(DRAWS)])
+    drawn = torch.stack([_drawn_sum(subject, defense, given, DRAWS + draw) for draw in range(DRAWS)])
+    if float(real.std(dim=0).max()) <= CLOSE * float(real.abs().max()):  # shares that cancel leave rounding
+        if not _close(real[0], drawn[0]):
+            raise BrokenError("summary and drawn_sum give another total than add_up of the messages")
+        return "summary and drawn_sum give the total of the messages"
+    if (p := _same_distribution(real, drawn)) < FALSE_ALARM:
+        raise BrokenError(f"totals by drawn_sum are distributed otherwise than those of messages (p = {p:.1e})")
+    return f"drawn totals are distributed as those of messages, over {DRAWS} rounds"
+
+
+def _sum_of_messages(subject: Subject, defense: SumDefense, given: Inputs, draw: int) -> Tensor:
+    local = local_round(given, setting(subject), draw)
+    with subject.step("add_up"):
+        return defense.add_up(upload(subject, defense, local), local.weights).double()
+
+
+def _drawn_sum(subject: Subject, defense: SumDefense, given: Inputs, draw: int) -> Tensor:
+    """In two blocks, as the engine does."""
+    facts, n = setting(subject), len(given.updates)
+    noise = local_round(given, facts, draw)
+    with subject.step("summary and drawn_sum"):
+        parts = []
+        for rows in (slice(0, n // 2), slice(n // 2, n)):
+            block = Inputs(given.updates[rows], given.broadcast, given.seed)
+            local = local_round(block, facts, draw)
+            local = type(local)(**{**vars(local), "weights": noise.weights[rows], "generator": noise.generator})
+            parts.append(defense.summary(local))
+        return defense.drawn_sum(torch.stack(parts).sum(dim=0), n, facts, noise.generator).double()
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    scale = max(float(one.abs().max()), float(other.abs().max()), 1e-30)
+    return float((one - other).abs().max()) <= CLOSE * scale
+
+
+def _same_distribution(one: Tensor, other: Tensor) -> float:
+    """The smallest p over Kolmogorov-Smirnov tests of three projections and the distance from the common mean."""
+    centre = torch.cat([one, other]).mean(dim=0)
+    directions = torch.randn(one.shape[1], 3, generator=rng.generator(0, "directions"), dtype=one.dtype)
+    directions /= math.sqrt(one.shape[1])
+    found = []
+    for column in range(3):
+        found.append(stats.ks_2samp((one @ directions)[:, column], (other @ directions)[:, column]).pvalue)
+    found.append(stats.ks_2samp((one - centre).norm(dim=1), (other - centre).norm(dim=1)).pvalue)
+    return float(min(found))

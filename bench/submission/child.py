@@ -1,0 +1,168 @@
+"""The process in which a submission's code runs: `python -m bench.submission.child JOB.json FD`, started by `sandbox`.
+
+It leaves the network first, then does its one job, and tells what it finds as lines of JSON.
+"""
+
+import importlib
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BadInputError
+from bench.submission.guards import leave_network, refuse_network
+
+if TYPE_CHECKING:
+    from bench.protocol import Defense
+    from bench.threat import Attack
+
+Tell = Callable[..., None]
+Job = dict[str, Any]
+
+
+def main() -> None:
+    """Read the job, do it, say that it ended."""
+    job: Job = json.loads(Path(sys.argv[1]).read_text())
+    channel = os.fdopen(int(sys.argv[2]), "w", buffering=1)
+
+    def tell(event: str, **content: Any) -> None:
+        channel.write(json.dumps({"event": event, **content}) + "\n")
+
+    tell("network", guarantee=leave_network())
+    refuse_network()
+    try:
+        {"inspect": look, "examine": examine, "run": run, "replay": replay}[job["do"]](job, tell)
+    except BadInputError as error:
+        tell("refused", sentence=str(error))
+    tell("end")
+
+
+def look(job: Job, tell: Tell) -> None:
+    """Import the file and say what it registers; of a defense also the fingerprint of what its rounds give."""
+    import torch
+
+    from bench.protocol import Defense
+    from bench.submission import checks, federated, guards
+    from bench.submission.probe import StepError, Subject
+
+    torch.set_num_threads(1)
+    watch = guards.Watch(job["file"], _data_folders())
+    watch.install()
+    tell("begin", what="its import")
+    with federated.loading_noted(watch), watch.during("import"):
+        try:
+            module = importlib.import_module(job["module"])
+        except (Exception, SystemExit) as error:
+            tell("refused", sentence=f"its import raised {type(error).__name__}: {_one_line(error)}")
+            return
+    found = list(_registered(module, job["wanted"]))
+    if len(found) != 1:
+        tell("refused", sentence=_which(found, job["wanted"]))
+        return
+    cls = found[0]
+    kind = "defense" if issubclass(cls, Defense) else "attack"
+    name = vars(cls).get("name") or Path(job["file"]).stem
+    tell("entry", kind=kind, name=name, class_name=cls.__name__, parameters=sorted(cls.model_fields))
+    if issubclass(cls, Defense):
+        tell("begin", what="a first round")
+        cls.name = name
+        subject = checks.fitting(Subject(cls, job["parameters"], job["assumed"], guards.Watch(job["file"])))
+        try:
+            tell("fingerprint", value=checks.fingerprint_of(subject))
+        except StepError:
+            tell("fingerprint", value=None)  # the examination says what is wrong
+
+
+def examine(job: Job, tell: Tell) -> None:
+    """The contract of a defense, rule by rule."""
+    import torch
+
+    from bench import registry
+    from bench.submission import checks, federated, guards
+    from bench.submission.findings import Finding
+    from bench.submission.probe import Subject
+
+    torch.set_num_threads(1)
+    watch = guards.Watch(job["file"], _data_folders())
+    watch.install()
+    with federated.loading_noted(watch):
+        with watch.during("import"):
+            cls = registry.get("defense", job["name"])
+        wanted = Subject(cls, job["parameters"], job["assumed"], watch)
+        subject = checks.fitting(wanted)
+        if subject.assumed != wanted.assumed:
+            told = f"it refuses {wanted.assumed:g} of 20 clients: probed at an assumed fraction of {subject.assumed:g}"
+            tell("finding", **Finding(rule="start", verdict="note", sentence=told).model_dump())
+        for finding in checks.examine(subject, job["fingerprint"], tuple(job["size"]), job["lr"] or federated.SMALL.lr):
+            tell("finding", **finding.model_dump())
+
+
+def run(job: Job, tell: Tell) -> None:
+    """The suite in the file, for some rows and attacks."""
+    from bench import jobs
+
+    report = jobs.run_suite(
+        job["suite"],
+        defenses=job["defenses"],
+        attacks=job["attacks"],
+        workers=job["workers"],
+        results=Path(job["results"]),
+        data_root=job["data_root"],
+        quiet=job["quiet"],
+        limits=jobs.parse_limits(job["cell_timeout"], job["cell_memory"]),
+    )
+    tell("ran", ran=report.ran, present=report.present, unfinished=[record.key for record in report.unfinished])
+
+
+def replay(job: Job, tell: Tell) -> None:
+    """Play recorded cells anew, one after the other."""
+    from bench.cells import run_cell
+    from bench.findings import Task
+    from bench.records import read
+
+    for place in job["records"]:
+        tell("begin", what=place)
+        old = read(Path(place))
+        threads, psnr = old.environment.threads, job["recovered_psnr"]
+        task = Task(old.suite, old.setting, old.cell, old.seed, threads, job["data_root"], psnr)
+        try:
+            tell("record", place=place, record=run_cell(task).record.model_dump(mode="json"))
+        except BadInputError as error:
+            tell("refused", place=place, sentence=str(error))
+
+
+def _registered(module: Any, wanted: str | None) -> "Iterable[type[Defense] | type[Attack]]":
+    """The classes of the file that are defenses or attacks: that of the wanted name, or all that are no mere bases."""
+    from bench.protocol import Defense
+    from bench.threat import Attack
+
+    for name, found in vars(module).items():
+        if not isinstance(found, type) or found.__module__ != module.__name__:
+            continue
+        if issubclass(found, Defense | Attack) and (wanted == name or not (wanted or inspect.isabstract(found))):
+            yield found
+
+
+def _which(found: "list[type[Defense] | type[Attack]]", wanted: str | None) -> str:
+    if wanted is not None:
+        return f"it has no defense or attack named {wanted}"
+    if not found:
+        return "it has no Defense or Attack with all its steps; `python -m bench new-defense NAME` shows one"
+    names = ", ".join(cls.__name__ for cls in found)
+    return f"it has several defenses or attacks ({names}): say which one with FILE.py:Class"
+
+
+def _data_folders() -> tuple[str, ...]:
+    root = os.environ.get("FEDSIEGE_DATA")
+    return (str(Path(root).expanduser().resolve()),) if root else ()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What a record, or a submitted row, says of itself, held against the suite, the data and this version's protocol."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import suite as suites
+from bench.data import load as load_data
+from bench.errors import BadInputError
+from bench.records import Record, protocol_hash, record_key, setting_hash
+from bench.submission.folder import FILE, Submission
+from bench.suite import RECOVERED_PSNR, Cell, Suite
+
+TUNABLE = ("lr", "lr_decay", "momentum")
+"""Settings of the federation that a row may have its own of, as the shipped rows have."""
+
+
+OTHER_PROTOCOL = "its protocol hash is not that of its content: it is of another version's protocol, or was changed"
+
+
+def suite_of(name: str) -> Suite | None:
+    """The shipped suite of a record; None where this version has none of that name."""
+    return suites.load(name) if name in suites.shipped() else None
+
+
+def recovered_psnr(suite: Suite | None) -> float:
+    """From which score on the suite counts an image as recovered."""
+    return RECOVERED_PSNR if suite is None else suite.ranking.recovered_psnr
+
+
+def problems(place: Path, record: Record, suite: Suite | None, data_root: str | None) -> Iterator[str]:
+    """What a record says of itself that is not so."""
+    cell = record.cell
+    if record.protocol != protocol_hash(cell, record.data_digest, recovered_psnr(suite)):
+        yield OTHER_PROTOCOL
+        return
+    expected = f"{cell.attack_name}/{record_key(cell, record.seed)}.json"
+    if f"{place.absolute().parent.name}/{place.name}" != expected:
+        yield f"by its content it is {expected}: its seed or its name was changed"
+    if suite is not None and record.setting != setting_hash(suite, record.data_digest):
+        yield f"its setting hash is not that of the suite {suite.name!r}"
+    try:
+        digest = load_data(cell.federation.dataset, data_root).digest
+    except BadInputError as error:
+        yield f"its data are not at hand: {error}"
+    else:
+        if record.data_digest != digest:
+            yield f"its data digest is {record.data_digest}, but {cell.federation.dataset} has {digest}"
+    for name in record.files.values():
+        if Path(name).name != name or not (place.parent / name).is_file():
+            yield f"its file {name} is not there"
+    accuracy = record.metrics.get("accuracy")
+    if record.curve and accuracy is not None and round(accuracy, 4) != record.curve[-1][1]:
+        yield f"its accuracy is {accuracy:.4f}, but its curve ends at {record.curve[-1][1]:.4f}"
+
+
+def foreign(record: Record, suite: Suite, submission: Submission | None, evaluated: bool) -> Iterator[str]:
+    """Why a record is none of the suite's; `evaluated` says that somebody else submitted its attack."""
+    cell = record.cell
+    if submission is None:
+        if not evaluated and cell.hash not in {one.hash for one in suite.cells()}:
+            yield f"its cell is none of the suite {suite.name!r} of this version"
+        return
+    if (cell.defense.name, cell.label) != (submission.name, submission.name):
+        yield f"it is a record of {cell.label!r}, not of {submission.name!r}"
+    if {key: cell.defense.parameters.get(key) for key in submission.parameters} != submission.parameters:
+        yield f"its parameters are not those of {FILE}"
+    if not evaluated and _meeting(cell) not in {_meeting(one) for one in suite.cells()}:
+        yield f"its attack or its federation is none of the suite {suite.name!r}"
+    own = suite.federation.model_copy(update=submission.federation)
+    if cell.kind == "training" and any(getattr(cell.federation, key) != getattr(own, key) for key in TUNABLE):
+        yield f"its {', '.join(TUNABLE)} are neither the suite's nor those of {FILE}"
+
+
+def _meeting(cell: Cell) -> str:
+    """A cell without its defense and without what a row may choose."""
+    content = {key: value for key, value in cell.content.items() if key not in ("label", "defense")}
+    content["federation"] = {key: value for key, value in content["federation"].items() if key not in TUNABLE}
+    return json.dumps(content, sort_keys=True)

@@ -1,0 +1,97 @@
+"""The two processes that look at a submission before anything is run: what it registers, then the contract."""
+
+from collections.abc import Callable
+
+from bench import models
+from bench.data import load as load_data
+from bench.errors import BadInputError
+from bench.submission import sandbox
+from bench.submission.findings import Examination, Finding
+from bench.submission.package import Entry, Source, packaged
+from bench.submission.sandbox import Bounds, Event, Finished
+from bench.suite import Parameters, Suite
+
+IMPORT_BOUNDS = Bounds(seconds=60, mebibytes=2048)
+EXAMINATION_BOUNDS = Bounds(seconds=300, mebibytes=4096)
+
+Tell = Callable[[str], None]
+
+
+def inspected(source: Source, parameters: Parameters, suite: Suite) -> tuple[Finished, Entry]:
+    """What a first process says of the file; `BadInputError` where it cannot be loaded or has not one class."""
+    with packaged(source) as folder:
+        job = {
+            "do": "inspect",
+            "file": str(folder / source.package / source.path.name),
+            "module": source.module,
+            "wanted": source.wanted,
+            "parameters": parameters,
+            "assumed": suite.federation.assumed_byzantine,
+        }
+        seen = sandbox.call(job, [folder], IMPORT_BOUNDS, hash_seed="1")  # another than the examination's
+    refuse(source, seen)
+    found = seen.last("entry")
+    if found is None:
+        raise BadInputError(f"{source.path}: {seen.broken or 'it said nothing'}, during {_last_step(seen)}")
+    return seen, Entry(found["kind"], found["name"], found["class_name"])
+
+
+def examined(
+    source: Source,
+    entry: Entry,
+    seen: Finished,
+    parameters: Parameters,
+    federation: Parameters,
+    suite: Suite,
+    data_root: str | None,
+    tell: Tell,
+) -> Examination:
+    """The contract, in a second process; each finding is told as it is made."""
+    settings = suite.federation
+    dataset = load_data(settings.dataset, data_root)
+    dim = models.build(settings.model, dataset.shape, dataset.num_classes).dim
+    guarantee = (seen.last("network") or {}).get("guarantee", "unknown")
+    tell(f"network: {guarantee}")
+
+    def heard(event: Event) -> None:
+        if event["event"] == "finding":
+            tell(_line(_finding(event)))
+
+    with packaged(source, entry) as folder:
+        job = {
+            "do": "examine",
+            "file": str(folder / source.package / source.path.name),
+            "name": entry.name,
+            "parameters": parameters,
+            "assumed": settings.assumed_byzantine,
+            "fingerprint": (seen.last("fingerprint") or {}).get("value"),
+            "size": (settings.participants, dim),
+            "lr": federation.get("lr"),
+        }
+        done = sandbox.call(job, [folder], EXAMINATION_BOUNDS, heard=heard)
+    findings = [_finding(event) for event in done.all("finding")]
+    if done.broken or seen.broken:
+        after = f"after the rule {findings[-1].rule!r}" if findings else "before its first finding"
+        sentence = f"{done.broken}, {after}" if done.broken else f"{seen.broken}, during {_last_step(seen)}"
+        findings.append(Finding(rule="limits", verdict="failed", sentence=f"{sentence}."))
+        tell(_line(findings[-1]))
+    return Examination(sha256=source.digest, network=guarantee, findings=findings)
+
+
+def refuse(source: Source, done: Finished) -> None:
+    """Raise `BadInputError` with what a process refused to do."""
+    if (refused := done.last("refused")) is not None:
+        raise BadInputError(f"{source.path}: {refused['sentence']}")
+
+
+def _last_step(seen: Finished) -> str:
+    return str((seen.last("begin") or {}).get("what", "its start"))
+
+
+def _finding(event: Event) -> Finding:
+    return Finding(**{key: value for key, value in event.items() if key != "event"})
+
+
+def _line(finding: Finding) -> str:
+    mark = {"passed": "ok", "failed": "BROKEN", "note": "note"}[finding.verdict]
+    return f"  {mark:<7} {finding.rule}: {finding.sentence}"

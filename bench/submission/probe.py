@@ -1,0 +1,180 @@
+"""A round of a defense on made-up messages, step by step, with everything that it was given looked at afterwards."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import rng
+from bench.contract import check_delivered, check_shape, check_upload
+from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, Setting
+from bench.submission.guards import Watch
+
+CLIENTS, DIM = 20, 50
+LR = 0.1
+FRACTIONS = (0.2, 0.1, 0.0)
+"""Assumed Byzantine fractions that are tried where a rule refuses the suite's at so few clients."""
+
+
+class StepError(Exception):
+    """A step raised, or gave what it must not, told in one sentence."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is examined: a class with its parameters, watched, at an assumed Byzantine fraction."""
+
+    cls: type[Defense]
+    parameters: Mapping[str, Any]
+    assumed: float
+    watch: Watch
+
+    def build(self) -> Defense:
+        """A fresh instance: nothing is carried from one probe to the next."""
+        return self.cls(**self.parameters)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """What a step raises, in a sentence that names it."""
+        try:
+            with self.watch.during(name):
+                yield
+        except StepError:
+            raise
+        except (Exception, SystemExit) as error:
+            told = " ".join(str(error).split())[:300]
+            raise StepError(f"{name} raised {type(error).__name__}: {told}") from error
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a round starts from: updates `(n, d)` of the clients and the broadcast `(d,)`."""
+
+    updates: Tensor
+    broadcast: Tensor
+    seed: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.updates.shape[0], self.updates.shape[1]
+
+
+@dataclass(frozen=True)
+class Played:
+    """What the steps gave, and whether the server's side drew random numbers."""
+
+    messages: Tensor
+    model: Tensor
+    drew: bool
+
+
+def inputs(clients: int = CLIENTS, dim: int = DIM, dtype: torch.dtype = torch.float64, seed: int = 0) -> Inputs:
+    """Updates of honest clients: a direction that they share, and as much that they do not."""
+    generator = rng.generator(seed, "probe", clients, dim)
+    shared = torch.randn(dim, generator=generator, dtype=torch.float64)
+    own = torch.randn(clients, dim, generator=generator, dtype=torch.float64)
+    broadcast = torch.randn(dim, generator=generator, dtype=torch.float64)
+    return Inputs((LR * (shared + own)).to(dtype), broadcast.to(dtype), seed)
+
+
+def setting(subject: Subject, clients: int = CLIENTS, dim: int = DIM) -> Setting:
+    """The public facts of the federation that a probe pretends to be."""
+    return Setting(clients, clients, dim, 10, LR, None, subject.assumed, 1e-6)
+
+
+def play(
+    subject: Subject,
+    given: Inputs,
+    forge: Callable[[Tensor], Tensor] = lambda messages: messages,
+    *,
+    server_seed: int | None = None,
+    look: bool = False,
+) -> Played:
+    """One round, from fresh; `forge` makes what arrives at the channel of what was uploaded.
+
+    Raises `StepError` where a step raises, breaks its shape, type or alphabet, or, with `look`, what it was given.
+    """
+    watch = partial(_untouched, look)
+    defense, (clients, dim) = subject.build(), given.size
+    facts = setting(subject, clients, dim)
+    with subject.step("start"):
+        defense.start(facts)
+    local = local_round(given, facts)
+    messages = forge(upload(subject, defense, local, look))
+    seed = given.seed if server_seed is None else server_seed
+    channel, server_draws = (rng.generator(seed, role, 0) for role in ("channel", "server"))
+    states = channel.get_state(), server_draws.get_state()
+    with subject.step("deliver"), watch("deliver", messages=messages):
+        delivered = defense.deliver(messages, channel)
+        check_delivered(delivered, "deliver", dim)
+    weights = local.weights if delivered.senders is None else local.weights[delivered.senders]
+    server = ServerRound(0, facts, given.broadcast, weights, server_draws)
+    if defense.num_root_samples():
+        server = replace(server, root_update=given.updates.mean(dim=0))
+    with (
+        subject.step("aggregate"),
+        watch("aggregate", messages=messages, rows=delivered.rows, broadcast=given.broadcast, weights=weights),
+    ):
+        model = defense.aggregate(delivered, server)
+        check_shape(model, "aggregate", given.broadcast.shape)
+        if model.dtype != given.broadcast.dtype:
+            raise ValueError(f"it returned {model.dtype}, not {given.broadcast.dtype}")
+    drew = not (torch.equal(states[0], channel.get_state()) and torch.equal(states[1], server_draws.get_state()))
+    return Played(messages, model, drew)
+
+
+def upload(subject: Subject, defense: Defense, local: LocalRound, look: bool = False) -> Tensor:
+    """The clients' messages `(n, d)`."""
+    watched = {"updates": local.updates, "broadcast": local.global_model, "weights": local.weights}
+    with subject.step("upload"), _untouched(look, "upload", **watched):
+        sent = defense.upload(local)
+        check_upload(sent, "upload", local.updates.shape, defense.alphabet)
+    return sent.messages
+
+
+def local_round(given: Inputs, facts: Setting, draw: int = 0) -> LocalRound:
+    """The clients' side; `draw` counts independent rounds on the same updates."""
+    n = len(given.updates)
+    weights = torch.full((n,), 1 / n, dtype=given.updates.dtype)
+    noise = rng.generator(given.seed, "noise", draw)
+    return LocalRound(0, torch.arange(n), facts, given.broadcast, given.updates, weights, noise)
+
+
+def forged_extremes(alphabet: Alphabet) -> dict[str, Callable[[Tensor], Tensor]]:
+    """What Byzantine clients may send, finite and in the alphabet, that brings a careless rule to its knees."""
+    if alphabet is Alphabet.TERNARY:
+        return {
+            f"all messages are {value}": lambda messages, value=value: torch.full_like(messages, value)  # type: ignore[misc]
+            for value in (-1, 0, 1)
+        }
+
+    def one(value: float) -> Callable[[Tensor], Tensor]:
+        return lambda messages: torch.cat([torch.full_like(messages[:1], value), messages[1:]])
+
+    return {
+        "all messages are 0": torch.zeros_like,
+        "all messages are equal": lambda messages: messages[:1].expand_as(messages).clone(),
+        "all messages are tiny (1e-30)": lambda messages: torch.full_like(messages, 1e-30),
+        "one message is 0": one(0.0),
+        "one message is 1e20, whose square is more than float32 holds": one(1e20),
+        "one message is -1e30": one(-1e30),
+    }
+
+
+@contextmanager
+def _untouched(look: bool, step: str, **tensors: Tensor) -> Iterator[None]:
+    """Raise `StepError` where one of them was written to, by torch's own count, or a bit has changed."""
+    before = {name: (tensor._version, tensor.clone()) for name, tensor in tensors.items()} if look else {}
+    yield
+    for name, (version, values) in before.items():
+        tensor = tensors[name]
+        if tensor._version != version or not torch.equal(_bits(values), _bits(tensor)):
+            raise StepError(f"{step} changed its {name} in place: it works on tensors that others hold; use a copy")
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().view(torch.uint8)

@@ -1,0 +1,224 @@
+"""`submit`: a file of somebody's own becomes a row beside the shipped ones, and a folder for a pull request."""
+
+import shutil
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import registry
+from bench import suite as suites
+from bench.errors import BadInputError
+from bench.names import unknown
+from bench.records import Store
+from bench.submission import folder as folders
+from bench.submission import sandbox
+from bench.submission.consistency import TUNABLE
+from bench.submission.examination import Tell, examined, inspected, refuse
+from bench.submission.findings import Examination
+from bench.submission.folder import Submission
+from bench.submission.package import Entry, Source, packaged, read_source
+from bench.submission.sandbox import Bounds, Finished
+from bench.submission.scaffold import check_name
+from bench.suite import Parameters, Suite
+
+WARNING = (
+    "fedsiege: this runs the code of {path}. Its processes have limits of time and memory and, where the platform "
+    "allows it, no network; they can read and write whatever you can. Read the file first."
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    source: str
+    suite: str = "digits"
+    results: Path = Path("results")
+    changes: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
+    byzantine: tuple[float, ...] = ()
+    workers: int | None = None
+    data_root: str | None = None
+    check_only: bool = False
+    anyway: bool = False
+    cell_timeout: float = 600.0
+    cell_memory: int = 4096
+    quiet: bool = False
+
+
+@dataclass
+class Report:
+    """What came of it: the findings, the submission's folders, and what the suite's run left unfinished."""
+
+    entry: Entry
+    examination: Examination | None
+    folders: list[Path]
+    ran: int = 0
+    unfinished: int = 0
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.unfinished) or bool(self.examination and self.examination.broken)
+
+    def as_dict(self) -> dict[str, Any]:
+        findings = [] if self.examination is None else [one.model_dump() for one in self.examination.findings]
+        return {
+            "kind": self.entry.kind,
+            "name": self.entry.name,
+            "findings": findings,
+            "folders": [str(path) for path in self.folders],
+            "ran": self.ran,
+            "failed_or_diverged": self.unfinished,
+        }
+
+
+def reported(folder: Path) -> Submission | None:
+    """What the authors say in `submission.toml` of a row's folder (their paper, numbers, claim); None without one."""
+    return folders.load(folder)
+
+
+def submit(request: Request, tell: Tell = print) -> Report:
+    """The whole way; raises `BadInputError` for what is no submission or no setting for one."""
+    source = read_source(request.source)
+    loaded = suites.load(request.suite)
+    given = _given(request.changes)
+    parameters = {key: value for key, value in given.items() if key not in TUNABLE}
+    federation = {key: value for key, value in given.items() if key in TUNABLE}
+    seen, entry = inspected(source, parameters, loaded)
+    _check_entry(entry, seen, parameters, request)
+    tell(f"{entry.kind} {entry.name!r} ({entry.class_name}), sha256 {source.digest[:16]}")
+    examination = None
+    if entry.kind == "defense":
+        examination = examined(source, entry, seen, parameters, federation, loaded, request.data_root, tell)
+        if examination.broken and not request.anyway and not request.check_only:
+            tell("nothing was run: mend it, or add --anyway, and the row is marked with what it breaks")
+    report = Report(entry, examination, [])
+    if request.check_only or (examination is not None and examination.broken and not request.anyway):
+        return report
+    submission = Submission(
+        schema_version=1,
+        kind=entry.kind,
+        name=entry.name,
+        class_name=entry.class_name,
+        source=source.path.name,
+        sha256=source.digest,
+        suite=loaded.name,
+        parameters=parameters,
+        federation=federation,
+        byzantine=request.byzantine,
+        against=request.against,
+    )
+    return _run(request, loaded, source, submission, report, tell)
+
+
+def suite_text(suite: str, submission: Submission) -> str:
+    """The suite's own text with one more table: the submission's."""
+    path = suites.shipped().get(suite, Path(suite))
+    lines = [f"[[{submission.kind}]]", f"name = {folders.toml(submission.name)}"]
+    if submission.byzantine:
+        lines.append(f"byzantine = {folders.toml(submission.byzantine)}")
+    lines += [f"{folders.toml(key)} = {folders.toml(value)}" for key, value in submission.parameters.items()]
+    if submission.federation:
+        lines.append(f"[{submission.kind}.federation]")
+        lines += [f"{key} = {folders.toml(value)}" for key, value in submission.federation.items()]
+    return path.read_text() + "\n" + "\n".join(lines) + "\n"
+
+
+def _run(request: Request, suite: Suite, source: Source, submission: Submission, report: Report, tell: Tell) -> Report:
+    """The suite's cells for the row, or of the attack against its rows, then the boards."""
+    from bench.jobs import Report as SuiteReport
+    from bench.jobs import make_leaderboard
+
+    store = Store(request.results, suite.name)
+    attack = submission.kind == "attack"
+    places = [store.folder / row / submission.name for row in submission.against]
+    report.folders = places if attack else [store.folder / submission.name]
+    for place in report.folders:
+        _make_room(place, submission, tell)
+        folders.write(place, source, submission, report.examination)
+    with packaged(source, report.entry) as folder:
+        text = folder / "suite.toml"
+        text.write_text(suite_text(request.suite, submission))
+        job = {
+            "do": "run",
+            "suite": str(text),
+            "defenses": submission.against if attack else [submission.name],
+            "attacks": [submission.name] if attack else [],
+            "workers": request.workers,
+            "results": str(request.results.resolve()),
+            "data_root": request.data_root,
+            "quiet": request.quiet,
+            "cell_timeout": request.cell_timeout,
+            "cell_memory": request.cell_memory,
+        }
+        bounds = Bounds(seconds=None, mebibytes=max(1, request.workers or 2) * request.cell_memory + 4096)
+        done = sandbox.call(job, [folder], bounds, quiet=request.quiet)
+    refuse(source, done)
+    ran = done.last("ran")
+    if ran is None:
+        raise BadInputError(f"the run of {source.path} broke off: {done.broken}; the same command goes on from there")
+    report.ran, report.unfinished = ran["ran"], len(ran["unfinished"])
+    if not request.quiet:
+        board = make_leaderboard(suite, store)
+        rows = submission.against if attack else [submission.name]
+        mine = [record for record in store.records([]) if record.cell.label in rows]
+        SuiteReport(suite, store.folder, mine, report.ran, board, [store.folder / "leaderboard.md"]).print()
+    for place in report.folders:
+        tell(f"submission in {place}: fill in {place / folders.FILE}, then open a pull request with this folder")
+    return report
+
+
+def _make_room(place: Path, submission: Submission, tell: Tell) -> None:
+    """Remove what an earlier source or other parameters of this name have left: records do not know their source."""
+    before = folders.load(place)
+    if before is None:
+        if any(place.glob("**/*.json")):
+            raise BadInputError(f"{place} has records and no {folders.FILE}: take another name, or move them away")
+        return
+    same = {"paper", "reported"}
+    if before.model_dump(exclude=same) == submission.model_dump(exclude=same):
+        return
+    old = [path for path in place.glob("**/*") if path.suffix in (".json", ".png") and path.is_file()]
+    for path in old:
+        path.unlink()
+    for path in sorted(place.glob("*/")):
+        if path.is_dir() and not any(path.iterdir()):
+            shutil.rmtree(path)
+    if before.source != submission.source:
+        (place / before.source).unlink(missing_ok=True)
+    tell(f"{place}: {len(old)} files of an earlier source or other parameters removed")
+
+
+def _given(changes: Iterable[str]) -> Parameters:
+    """`key=value` as TOML values, else texts."""
+    found: Parameters = {}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise BadInputError(f"--set {change!r} is not of the form key=value")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        if not isinstance(value, bool | int | float | str) or value in (float("inf"), float("-inf")) or value != value:
+            raise BadInputError(f"--set {change!r}: a submission is one row, so that {key} must be one plain value")
+        found[key.strip()] = value
+    return found
+
+
+def _check_entry(entry: Entry, seen: Finished, parameters: Parameters, request: Request) -> None:
+    check_name(entry.kind, entry.name)
+    if entry.name in registry.names(entry.kind):
+        raise BadInputError(f"{entry.kind} name {entry.name!r} is taken: choose another in @register")
+    known = (seen.last("entry") or {}).get("parameters", [])
+    for key in parameters:
+        if key not in known:
+            raise BadInputError(unknown("parameter to --set", key, [*known, *TUNABLE]))
+    if entry.kind == "defense" and (request.against or request.byzantine):
+        raise BadInputError("--against and --byzantine are for attacks, and this file has a defense")
+    if entry.kind == "attack" and not request.against and not request.check_only:
+        raise BadInputError(
+            "an attack needs --against ROW, the row to run it against, and --byzantine B where it forges"
+        )

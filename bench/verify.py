@@ -1,0 +1,222 @@
+"""`verify`: records checked for what they say of themselves, and a random sample of them played anew.
+
+A record that was edited by hand may be consistent with itself; it is not with what its cell gives when it is played.
+"""
+
+import re
+import secrets
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bench import suite as suites
+from bench.errors import BadInputError
+from bench.perf.accuracy import differing, numbers
+from bench.perf.history import machine_class
+from bench.records import Record, read
+from bench.submission import folder as folders
+from bench.submission import sandbox
+from bench.submission.consistency import OTHER_PROTOCOL, foreign, problems, recovered_psnr, suite_of
+from bench.submission.examination import Tell, examined, inspected
+from bench.submission.folder import Submission
+from bench.submission.package import packaged
+from bench.submission.sandbox import Bounds
+from bench.suite import Suite
+
+KEY = re.compile(r"[0-9a-f]{12}-s-?\d+\.json")
+"""The name of a record's file."""
+
+MOST_SHOWN = 3
+"""Differing fields of a record that are told one by one."""
+
+SECONDS_EACH, MEBIBYTES = 900.0, 6144
+"""What playing one record anew may take."""
+
+
+@dataclass
+class Row:
+    """The records of one folder of a suite, which share their code, and what is wrong with them."""
+
+    folder: Path
+    records: dict[Path, Record] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    replayed: int = 0
+    bit_for_bit: int = 0
+
+    @property
+    def verdict(self) -> str:
+        if self.problems:
+            return "NOT VERIFIED"
+        return "verified" if self.replayed else "consistent, none played anew"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found, and the seed that the sample was drawn with."""
+
+    rows: list[Row]
+    seed: int
+
+    @property
+    def failed(self) -> bool:
+        return any(row.problems for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        keys = ("problems", "notes", "replayed", "bit_for_bit", "verdict")
+        rows = [
+            {"row": str(row.folder), "records": len(row.records), **{key: getattr(row, key) for key in keys}}
+            for row in self.rows
+        ]
+        return {"seed": self.seed, "rows": rows}
+
+    def print(self) -> None:
+        table = Table("row", "records", "played anew", "bit for bit", "verdict")
+        for row in self.rows:
+            counts = (len(row.records), row.replayed, row.bit_for_bit)
+            table.add_row(escape(str(row.folder)), *map(str, counts), row.verdict)
+        console = Console(soft_wrap=True)
+        console.print(table)
+        for row in self.rows:
+            for problem in row.problems:
+                console.print(f"{escape(row.folder.name)}: {escape(problem)}", highlight=False)
+            for note in row.notes:
+                console.print(f"note on {escape(row.folder.name)}: {escape(note)}", highlight=False)
+        console.print(f"the sample was drawn with --seed {self.seed}", highlight=False)
+
+
+def verify(
+    path: Path,
+    sample: int = 5,
+    seed: int | None = None,
+    data_root: str | None = None,
+    contract: bool = False,
+    tell: Tell = lambda line: None,
+) -> Verification:
+    """Check all records in or below `path`, play `sample` of them anew; with `contract`, examine submitted sources too.
+
+    The sample is drawn with `seed`, by default one that nobody knows beforehand. Raises `BadInputError` where there is
+    no record.
+    """
+    if not path.exists():
+        raise BadInputError(f"there is no {path} to verify")
+    places = [path] if path.is_file() else sorted(one for one in path.rglob("*.json") if KEY.fullmatch(one.name))
+    if not places:
+        raise BadInputError(f"no records in {path}: a record is a file such as 0123456789ab-s0.json")
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    drawn = set(Random(seed).sample(places, min(sample, len(places))))
+    rows: dict[Path, Row] = {}
+    for place in places:
+        row = rows.setdefault(place.absolute().parents[1], Row(place.parents[1]))
+        try:
+            row.records[place] = read(place)
+        except BadInputError as error:
+            row.problems.append(str(error))
+    for row in rows.values():
+        _verify_row(row, drawn, data_root, contract, tell)
+    return Verification(list(rows.values()), seed)
+
+
+def _verify_row(row: Row, drawn: set[Path], data_root: str | None, contract: bool, tell: Tell) -> None:
+    """The row's source, then its records one by one, then those that were drawn."""
+    try:
+        submission = folders.load(row.folder)
+        if submission is not None:
+            folders.source_of(row.folder, submission)
+    except BadInputError as error:
+        row.problems.append(str(error))
+        return
+    known = {name: suite_of(name) for name in {record.suite for record in row.records.values()}}
+    row.notes += [f"this version has no suite {name!r} to compare with" for name, suite in known.items() if not suite]
+    for place, record in row.records.items():
+        suite, evaluated = known[record.suite], (place.parent / folders.FILE).is_file()
+        found = list(problems(place, record, suite, data_root))
+        if found == [OTHER_PROTOCOL]:
+            drawn = drawn - {place}  # what it was then cannot be played now
+        elif suite is not None:
+            found += foreign(record, suite, submission, evaluated)
+        row.problems += [f"{place.name}: {problem}" for problem in found]
+    if submission is not None and contract:
+        _check_contract(row, submission, data_root, tell)
+    chosen = sorted(place for place in row.records if place in drawn)
+    for attack in sorted({place.parent for place in chosen}):
+        _replay(row, [place for place in chosen if place.parent == attack], submission, known, data_root, tell)
+
+
+def _check_contract(row: Row, submission: Submission, data_root: str | None, tell: Tell) -> None:
+    """Examine the source anew; what it breaks is a problem only where the published findings do not say so."""
+    source, suite = folders.source_of(row.folder, submission), suites.load(submission.suite)
+    try:
+        seen, entry = inspected(source, submission.parameters, suite)
+        if entry != submission.entry:
+            raise BadInputError(f"{source.path} registers {entry}, not {submission.entry}")
+        found = examined(source, entry, seen, submission.parameters, submission.federation, suite, data_root, tell)
+        published = folders.examination(row.folder)
+    except BadInputError as error:
+        row.problems.append(str(error))
+        return
+    told = {finding.rule for finding in published.broken} if published else set()
+    for finding in found.broken:
+        line = f"breaks the contract ({finding.rule}): {finding.sentence}"
+        (row.notes if finding.rule in told else row.problems).append(line)
+
+
+def _replay(
+    row: Row,
+    places: list[Path],
+    submission: Submission | None,
+    known: dict[str, Suite | None],
+    data_root: str | None,
+    tell: Tell,
+) -> None:
+    """Play these records of one attack anew, in a process of their own, and compare."""
+    job = {
+        "do": "replay",
+        "records": [str(place.resolve()) for place in places],
+        "data_root": data_root,
+        "recovered_psnr": recovered_psnr(known[row.records[places[0]].suite]),
+    }
+    bounds = Bounds(SECONDS_EACH * len(places), MEBIBYTES)
+    done = _call(job, bounds, [row.folder, places[0].parent])
+    answers = {Path(event["place"]): event for event in done.all("record")}
+    for place in places:
+        old, answer = row.records[place], answers.get(place.resolve())
+        if answer is None:
+            refused = done.last("refused")
+            why = refused["sentence"] if refused else done.broken or "nothing came of it"
+            row.problems.append(f"{place.name}: it could not be played anew: {why}")
+            continue
+        new = Record.model_validate(answer["record"])
+        exact = machine_class(old.environment) == machine_class(new.environment)
+        row.replayed += 1
+        row.bit_for_bit += exact
+        found = list(differing(numbers(old), numbers(new), exact))
+        how = "on the same class of machine" if exact else "beyond the tolerances of another machine"
+        if found:
+            row.problems.append(f"{place.name}: {_in_short(found)} ({how})")
+        tell(f"{place}: {'differs' if found else 'the same'}")
+
+
+def _in_short(found: list[tuple[str, Any, Any]]) -> str:
+    """The differences that matter most, and how many there are besides."""
+    first = sorted(found, key=lambda one: not one[0].startswith(("status", "error", "metrics.")))[:MOST_SHOWN]
+    told = [f"{name} is {before!r}, but playing it anew gives {after!r}" for name, before, after in first]
+    more = len(found) - len(first)
+    return "; ".join(told) + (f"; and {more} more fields differ" if more else "")
+
+
+def _call(job: dict[str, Any], bounds: Bounds, folders_of_code: list[Path]) -> sandbox.Finished:
+    """With the submitted defense and the submitted attack on the path, where the records have such."""
+    with ExitStack() as stack:
+        packages = []
+        for folder in folders_of_code:
+            if (submission := folders.load(folder)) is not None:
+                source = folders.source_of(folder, submission)
+                packages.append(stack.enter_context(packaged(source, submission.entry)))
+        return sandbox.call(job, packages, bounds)

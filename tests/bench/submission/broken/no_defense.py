@@ -1,0 +1,3 @@
+"""Holds nothing that could be submitted."""
+
+ANSWER = 42

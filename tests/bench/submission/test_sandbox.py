@@ -1,0 +1,155 @@
+"""The process of its own: what a file does to it while it is imported, its limits, its network, its environment."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import suite
+from bench.errors import BadInputError
+from bench.submission import examination, guards, sandbox
+from bench.submission.examination import examined, inspected
+from bench.submission.package import Entry, Source, packaged, read_source
+from bench.submission.sandbox import Bounds
+
+BROKEN = Path(__file__).parent / "broken"
+SMOKE = suite.load("smoke")
+
+
+def source(name: str, wanted: str = "") -> Source:
+    return read_source(str(BROKEN / f"{name}.py") + wanted)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("raises_at_import", "its import raised RuntimeError: no license file found"),
+        ("exits_at_import", "its process ended with exit code 0 before it was done, during its import"),
+        ("opens_a_connection", "its import raised PermissionError: a submission has no network"),
+        ("no_defense", "it has no Defense or Attack"),
+        ("two_defenses", r"it has several defenses or attacks (One, Other): say which one with FILE.py:Class"),
+    ],
+)
+def test_what_goes_wrong_at_import_is_one_sentence(file: str, words: str) -> None:
+    with pytest.raises(BadInputError) as told:
+        inspected(source(file), {}, SMOKE)
+    assert words in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_an_import_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examination, "IMPORT_BOUNDS", Bounds(15, 2048))
+    started = time.monotonic()
+    with pytest.raises(BadInputError, match="it was not done after 15 seconds, during its import"):
+        inspected(source("never_imported"), {}, SMOKE)
+    assert time.monotonic() - started < 30
+
+
+def test_an_import_that_fills_the_memory_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examination, "IMPORT_BOUNDS", Bounds(60, 1024))
+    with pytest.raises(BadInputError, match="MiB of memory, more than the 1024 that it may, during its import"):
+        inspected(source("memory_hog"), {}, SMOKE)
+
+
+def test_a_class_can_be_named() -> None:
+    _, entry = inspected(source("two_defenses", ":Other"), {}, SMOKE)
+    assert entry == Entry("defense", "two_defenses", "Other")
+    with pytest.raises(BadInputError, match="no defense or attack named Third"):
+        inspected(source("two_defenses", ":Third"), {}, SMOKE)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("finds_the_mask", "it looks around with sys._getframe"),
+        ("finds_the_labels", "it looks around with gc.get_objects"),
+        ("reads_digits", "digits.csv.gz, which holds data of the benchmark"),
+        ("by_hash", "another process gives another model for the same seed"),
+    ],
+)
+def test_what_only_a_process_of_its_own_shows(file: str, words: str) -> None:
+    seen, entry = inspected(source(file), {}, SMOKE)
+    told: list[str] = []
+    found = examined(source(file), entry, seen, {}, {}, SMOKE, None, told.append)
+    assert any(words in finding.sentence for finding in found.broken)
+    assert any(line.startswith("  BROKEN") and words in line for line in told)
+
+
+def test_all_that_a_process_started_ends_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "lingers.py"
+    file.write_text(f"import subprocess\nsubprocess.Popen(['sleep', '600'], cwd={str(tmp_path)!r})\n")
+    with pytest.raises(BadInputError, match="it has no Defense"):
+        inspected(read_source(str(file)), {}, SMOKE)
+    links = [process.joinpath("cwd") for process in Path("/proc").glob("[0-9]*")]
+    assert tmp_path not in {link.resolve() for link in links if link.exists()}
+
+
+def test_the_network_is_gone_where_that_is_guaranteed() -> None:
+    code = (
+        "from bench.submission.guards import leave_network\n"
+        "print(leave_network())\n"
+        "print(sorted(line.split(':')[0].strip() for line in open('/proc/net/dev').readlines()[2:]))\n"
+        "import os; print(os.getuid())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=sandbox.ROOT)
+    guarantee, interfaces, user = done.stdout.splitlines()
+    assert guarantee.startswith(("none: an empty network namespace", "refused to Python's sockets only"))
+    assert (interfaces == "['lo']") or guarantee.startswith("refused")
+    import os
+
+    assert int(user) == os.getuid()
+
+
+def test_secrets_of_the_environment_stay_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "secret")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    found = sandbox._environment([tmp_path], "7")
+    assert "secret" not in found.values()
+    assert found["OMP_NUM_THREADS"] == "1"
+    assert found["PYTHONPATH"].startswith(str(tmp_path))
+
+
+def test_an_audit_hook_tells_unix_sockets_from_the_network() -> None:
+    import socket
+
+    unix, internet = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_INET)
+    with unix, internet:
+        assert guards._is_local((unix, "/tmp/x"))
+        assert not guards._is_local((internet, ("192.0.2.1", 80)))
+    assert not guards._is_local(("example.org", 80))
+
+
+# ----------------------------------------------------------------------------------------------------- the package
+
+
+def test_an_installed_package_is_found_by_every_process() -> None:
+    """A real distribution on the path, with the entry point that any third party's package has."""
+    code = (
+        "from bench import registry\n"
+        "print('two_defenses' in registry.names('defense'), registry.get('defense', 'two_defenses').name)"
+    )
+    theirs = source("two_defenses")
+    with packaged(theirs, Entry("defense", "two_defenses", "Other")) as folder:
+        environment = {**sandbox._environment([folder], "0")}
+        run: dict[str, Any] = {"capture_output": True, "text": True, "check": True, "env": environment}
+        assert subprocess.run([sys.executable, "-c", code], **run).stdout == "True two_defenses\n"
+        listed = subprocess.run([sys.executable, "-m", "bench", "list", "defenses"], **run).stdout
+        assert "two_defenses" in listed
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("absent.py", "cannot read"),
+        ("README.md", "is not a Python file"),
+        ("my-rule.py", "could be imported"),
+        ("x.py:1:Class", "cannot read"),
+    ],
+)
+def test_what_is_no_source_is_one_line(name: str, words: str) -> None:
+    with pytest.raises(BadInputError, match=words):
+        read_source(name)

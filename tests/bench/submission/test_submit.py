@@ -1,0 +1,247 @@
+"""`submit`: from a file to a row and a folder; resuming, changed sources, marked rows, attacks, reported numbers."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench import jobs, suite
+from bench.errors import BadInputError
+from bench.records import Store
+from bench.submission import folder as folders
+from bench.submit import Request, reported, submit
+from leaderboards.board import make_board
+from leaderboards.submissions import add_submissions
+
+HERE = Path(__file__).parent
+PHOCAS = HERE.parents[2] / "docs" / "examples" / "phocas.py"
+TINY = """
+name = "tiny"
+title = "a tiny suite"
+seeds = [0]
+
+[federation]
+dataset = "digits"
+clients = 6
+samples_per_client = 20
+rounds = 2
+local_steps = 1
+batch_size = 10
+lr = 0.5
+assumed_byzantine = 0.2
+
+[[defense]]
+name = "median"
+
+[[attack]]
+name = "sign_flip"
+byzantine = [0.2]
+"""
+LOUD = '''"""Sends what it would have sent, and twenty times as much."""
+
+from torch import Tensor
+
+from bench.registry import register
+from bench.threat import ByzantineAttack, ByzantineView
+
+
+@register("attack", "loud")
+class Loud(ByzantineAttack):
+    times: float = 20.0
+
+    def forge(self, view: ByzantineView) -> Tensor:
+        return -self.times * view.own
+'''
+
+Bench = Callable[..., Any]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "phocas.py").write_bytes(PHOCAS.read_bytes())
+    return tmp_path
+
+
+def records(place: Path) -> list[Path]:
+    return sorted(place.glob("*/*.json"))
+
+
+SUBMIT = ("submit", "phocas.py", "--suite", "tiny.toml", "--workers", "1")
+
+
+def test_from_file_to_row_and_again(bench: Bench, folder: Path) -> None:
+    done = bench(*SUBMIT)
+    assert done.code == 0
+    assert "this runs the code of phocas.py" in done.err
+    assert "they can read and write whatever you can" in done.err
+    assert "  ok      determinism: " in done.out
+    assert "│ phocas" in done.out
+    row = folder / "results" / "tiny" / "phocas"
+    assert len(records(row)) == 2
+    assert (row / "phocas.py").read_bytes() == PHOCAS.read_bytes()
+    submission = reported(row)
+    assert submission is not None
+    assert (submission.name, submission.suite, submission.paper.title) == ("phocas", "tiny", "")
+    examination = folders.examination(row)
+    assert examination is not None
+    assert (examination.broken, examination.sha256) == ([], submission.sha256)
+    before = {path: path.stat().st_mtime_ns for path in records(row)}
+
+    filled = (row / folders.FILE).read_text().replace('title = ""', 'title = "Phocas"')
+    (row / folders.FILE).write_text(filled)
+    again = json.loads(bench(*SUBMIT, "--json").out)
+    assert (again["ran"], again["failed_or_diverged"]) == (0, 0)
+    assert {path: path.stat().st_mtime_ns for path in records(row)} == before
+    assert (row / folders.FILE).read_text() == filled
+
+    (folder / "phocas.py").write_bytes(PHOCAS.read_bytes() + b"\n# another source\n")
+    changed = bench(*SUBMIT)
+    assert "files of an earlier source or other parameters removed" in changed.out
+    assert "2 cells run, 0 were there" in changed.out
+    assert 'title = "Phocas"' in (row / folders.FILE).read_text()
+
+
+def test_what_breaks_the_contract_runs_only_when_asked_and_is_marked(bench: Bench, folder: Path) -> None:
+    (folder / "order_dependent.py").write_bytes((HERE / "broken" / "order_dependent.py").read_bytes())
+    command = ("submit", "order_dependent.py", "--suite", "tiny.toml", "--workers", "1")
+    refused = bench(*command)
+    assert refused.code == 1
+    assert "BROKEN  permutation of clients" in refused.out
+    assert "nothing was run" in refused.out
+    assert not (folder / "results").exists()
+
+    marked = bench(*command, "--anyway")
+    assert marked.code == 1
+    assert len(records(folder / "results" / "tiny" / "order_dependent")) == 2
+    board = jobs.make_leaderboard(suite.load(str(folder / "tiny.toml")), Store(folder / "results", "tiny"))
+    if not any(found.name == "submissions" for found in board.boards):
+        add_submissions(board, folder / "results" / "tiny")
+    (flag,) = [note for note in board.flags["order_dependent"] if "contract" in note]
+    assert flag.startswith("breaks the contract (permutation of clients): the model depends on the order")
+
+
+def test_an_attack_is_an_evaluation_of_a_row(bench: Bench, folder: Path) -> None:
+    (folder / "loud.py").write_text(LOUD)
+    done = bench(
+        *("submit", "loud.py", "--suite", "tiny.toml", "--workers", "1", "--quiet"),
+        *("--against", "median", "--byzantine", "0.2", "--set", "times=30"),
+    )
+    assert done.code == 0
+    row = folder / "results" / "tiny" / "median"
+    submission = reported(row / "loud")
+    assert submission is not None
+    assert (submission.kind, submission.parameters, submission.against) == ("attack", {"times": 30}, ("median",))
+    assert {path.parent.name for path in records(row)} == {"clean", "loud"}
+
+
+def test_check_only_writes_nothing(bench: Bench, folder: Path) -> None:
+    done = bench(*SUBMIT, "--check-only", "--json")
+    found = json.loads(done.out)
+    assert (done.code, found["ran"], found["folders"]) == (0, 0, [])
+    assert {finding["verdict"] for finding in found["findings"]} == {"passed"}
+    assert not (folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--set", "b"), "not of the form key=value"),
+        (("--set", "lr=[0.1, 0.2]"), "must be one plain value"),
+        (("--set", "lr=nan"), "must be one plain value"),
+        (("--set", "trim=0.1"), "no parameter to --set named 'trim'"),
+        (("--against", "median"), "--against and --byzantine are for attacks"),
+        (("--suite", "absent"), "no suite named 'absent'"),
+    ],
+)
+def test_bad_input_is_one_line(bench: Bench, folder: Path, more: tuple[str, ...], words: str) -> None:
+    done = bench(*SUBMIT, *more)
+    assert done.code == 2
+    assert words in done.err.splitlines()[-1]
+    assert not (folder / "results").exists()
+
+
+def test_a_taken_name_is_refused(folder: Path) -> None:
+    krum = folder / "krum.py"
+    krum.write_text(PHOCAS.read_text().replace('"phocas"', '"krum"'))
+    with pytest.raises(BadInputError, match=r"'krum' is taken by defenses\.krum"):
+        submit(Request(str(krum), str(folder / "tiny.toml"), folder / "results"), lambda line: None)
+
+
+def test_records_of_somebody_else_are_left_alone(folder: Path) -> None:
+    place = folder / "results" / "tiny" / "phocas" / "clean"
+    place.mkdir(parents=True)
+    (place / "0123456789ab-s0.json").write_text("{}")
+    request = Request(str(folder / "phocas.py"), str(folder / "tiny.toml"), folder / "results", workers=1)
+    with pytest.raises(BadInputError, match=r"has records and no submission\.toml"):
+        submit(request, lambda line: None)
+    assert (place / "0123456789ab-s0.json").read_text() == "{}"
+
+
+# ------------------------------------------------------------------------------------------- what the authors report
+
+
+def numbers() -> pd.DataFrame:
+    row = {"board": "robustness", "defense": "phocas", "column": "sign_flip b=0.4", "metric": "accuracy", "mean": 0.507}
+    return pd.DataFrame([row])
+
+
+def board_of(submitted: Path, said: str) -> Any:
+    from leaderboards.board import Leaderboard
+
+    row = submitted / "smoke" / "phocas"
+    text = (row / folders.FILE).read_text()
+    (row / folders.FILE).write_text(text.partition("\n[paper]")[0] + said)
+    board = make_board("robustness", "", "", [], [])
+    board.data.loc[0, list(numbers().columns)] = numbers().iloc[0].tolist()
+    leaderboard = Leaderboard("smoke", "t", 1, [board])
+    add_submissions(leaderboard, submitted / "smoke")
+    return leaderboard
+
+
+SAID = """
+[paper]
+title = "Phocas"
+authors = ["Cong Xie", "Oluwasanmi Koyejo", "Indranil Gupta"]
+year = 2018
+
+[[reported]]
+column = "sign_flip b=0.4"
+value = 0.61
+setting = "made up for this test"
+where = "Table 0"
+
+[[reported]]
+metric = "loss"
+value = 0.25
+"""
+
+
+def test_the_authors_numbers_stand_beside_ours(submitted: Path) -> None:
+    leaderboard = board_of(submitted, SAID)
+    board = leaderboard.boards[-1]
+    first, second = board.text.to_dict("records")
+    assert first["paper"] == "Cong Xie et al., 2018, Phocas"
+    assert first["reported"] == "accuracy 0.61 (made up for this test, Table 0)"
+    assert first["measured"] == "0.507 (sign_flip b=0.4)"
+    assert (second["reported"], second["measured"]) == ("loss 0.25", "–")
+    long = board.data.set_index("metric")["mean"]
+    assert long["reported_accuracy"] == 0.61
+    assert leaderboard.flags == {}
+
+
+def test_a_damaged_submission_is_left_out_and_told(submitted: Path) -> None:
+    leaderboard = board_of(submitted, '\n[paper]\ntitel = "Phocas"\n')
+    assert [board.name for board in leaderboard.boards] == ["robustness"]
+    (line,) = leaderboard.left_out
+    assert "submission.toml: paper.titel" in line
+
+
+def test_another_source_than_the_submitted_one_is_flagged(submitted: Path) -> None:
+    with (submitted / "smoke" / "phocas" / "phocas.py").open("a") as file:
+        file.write("# changed\n")
+    (note,) = board_of(submitted, SAID).flags["phocas"]
+    assert "is not the source that was submitted" in note

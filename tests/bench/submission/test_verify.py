@@ -1,0 +1,172 @@
+"""`verify`: what really was submitted is verified; what was forged, changed or lost is not, and it is said why."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import BadInputError
+from bench.records import read
+from bench.submission import folder as folders
+from bench.verify import Row, verify
+
+Bench = Callable[..., Any]
+
+
+@pytest.fixture
+def row(submitted: Path) -> Path:
+    return submitted / "smoke" / "phocas"
+
+
+def record_of(row: Path, attack: str) -> Path:
+    (path,) = (row / attack).glob("*.json")
+    return path
+
+
+def edit(path: Path, **changes: Any) -> None:
+    content = json.loads(path.read_text())
+    for name, value in changes.items():
+        content[name] = value
+    path.write_text(json.dumps(content))
+
+
+def only(path: Path, **given: Any) -> Row:
+    (found,) = verify(path, **given).rows
+    return found
+
+
+def test_what_was_submitted_is_verified_bit_for_bit(row: Path) -> None:
+    found = only(row, sample=4)
+    assert found.problems == []
+    assert (found.verdict, found.replayed, found.bit_for_bit) == ("verified", 4, 4)
+
+
+def test_a_forged_accuracy_is_caught_by_playing_it_anew(bench: Bench, row: Path) -> None:
+    """The forger is careful: the curve ends at the new accuracy, and every hash is that of its content."""
+    path = record_of(row, "sign_flip")
+    record = read(path)
+    better = round(record.metrics["accuracy"] + 0.2, 4)
+    edit(
+        path, metrics={**record.metrics, "accuracy": better}, curve=[*record.curve[:-1], (record.curve[-1][0], better)]
+    )
+    assert only(row, sample=0).problems == []
+    done = bench("verify", str(path))
+    assert done.code == 1
+    assert f"metrics.accuracy is {better!r}, but playing it anew gives {record.metrics['accuracy']!r}" in done.out
+    assert "on the same class of machine" in done.out
+    assert "NOT VERIFIED" in done.out
+
+
+def test_a_forged_record_of_another_machine_is_caught_beyond_the_tolerances(row: Path) -> None:
+    path = record_of(row, "clean")
+    record = read(path)
+    elsewhere = {**record.environment.model_dump(), "cpu": "another"}
+    edit(path, environment=elsewhere)
+    found = only(path)
+    assert (found.problems, found.replayed, found.bit_for_bit) == ([], 1, 0)
+    accuracy = record.metrics["accuracy"] + 0.005  # within the hundredth that another machine may give
+    edit(path, metrics={**record.metrics, "accuracy": accuracy}, curve=[(10, round(accuracy, 4))])
+    (problem,) = only(path).problems
+    assert "curve" in problem  # an evaluation is missing in it
+    edit(path, metrics={**record.metrics, "accuracy": accuracy + 0.02}, curve=[(10, round(accuracy + 0.02, 4))])
+    (problem,) = only(path).problems
+    assert "metrics.accuracy" in problem
+    assert "beyond the tolerances of another machine" in problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"protocol": "0" * 16}, "its protocol hash is not that of its content"),
+        ({"setting": "0" * 16}, "its setting hash is not that of the suite 'smoke'"),
+        ({"seed": 1}, "by its content it is clean/"),
+        ({"data_digest": "0" * 16}, "its protocol hash is not that of its content"),
+        ({"metrics": {"accuracy": 0.99, "loss": 0.1}}, "its accuracy is 0.9900, but its curve ends at"),
+        ({"files": {"png": "absent.png"}}, "its file absent.png is not there"),
+        ({"schema_version": 99}, "has schema version 99"),
+        ({"unknown": 1}, "is not a record"),
+    ],
+)
+def test_what_a_record_says_of_itself_is_checked(row: Path, changes: dict[str, Any], words: str) -> None:
+    edit(record_of(row, "clean"), **changes)
+    found = only(row, sample=0)
+    assert any(words in problem for problem in found.problems)
+    assert found.verdict == "NOT VERIFIED"
+
+
+def test_a_cell_that_is_none_of_the_suites_is_caught(row: Path) -> None:
+    """Forty rounds instead of ten, with the hashes and the name that go with it."""
+    from bench.records import protocol_hash
+
+    path = record_of(row, "clean")
+    record = read(path)
+    easier = record.cell.federation.model_copy(update={"rounds": 40})
+    cell = record.cell.model_copy(update={"federation": easier})
+    forged = record.model_copy(update={"cell": cell, "protocol": protocol_hash(cell, record.data_digest)})
+    path.unlink()
+    path.with_name(f"{forged.key}.json").write_text(forged.model_dump_json())
+    (problem,) = only(row, sample=0).problems
+    assert "its attack or its federation is none of the suite 'smoke'" in problem
+
+
+def test_a_learning_rate_that_the_submission_does_not_name_is_caught(row: Path) -> None:
+    text = (row / folders.FILE).read_text()
+    (row / folders.FILE).write_text(text.replace("federation = {}", "federation = { lr = 2.0 }"))
+    problems = only(row, sample=0).problems
+    assert len(problems) == 2  # the clean run and the attacked one; inversions have a learning rate of their own
+    assert all("lr, lr_decay, momentum are neither the suite's nor those" in problem for problem in problems)
+
+
+def test_a_changed_source_is_caught(row: Path) -> None:
+    with (row / "phocas.py").open("a") as file:
+        file.write("# better now\n")
+    (problem,) = only(row).problems
+    assert "is not the source that was submitted" in problem
+
+
+def test_a_source_that_was_changed_with_its_digest_gives_other_numbers(row: Path) -> None:
+    source = row / "phocas.py"
+    source.write_text(source.read_text().replace("num_byzantine)\n\n    def tolerates", "0)\n\n    def tolerates"))
+    submission = folders.load(row)
+    assert submission is not None
+    digest = folders.Source(source, source.read_bytes()).digest
+    text = (row / folders.FILE).read_text()
+    (row / folders.FILE).write_text(text.replace(submission.sha256, digest))
+    (problem,) = only(record_of(row, "sign_flip")).problems
+    assert "metrics.accuracy" in problem
+
+
+def test_a_broken_contract_that_was_not_published_is_a_problem(row: Path) -> None:
+    source = row / "phocas.py"
+    source.write_text(source.read_text().replace("return phocas(block", "return 0 * phocas(block"))
+    submission = folders.load(row)
+    assert submission is not None
+    digest = folders.Source(source, source.read_bytes()).digest
+    (row / folders.FILE).write_text((row / folders.FILE).read_text().replace(submission.sha256, digest))
+    told: list[str] = []
+    found = only(row, sample=0, contract=True, tell=told.append)
+    assert any("breaks the contract (honest behaviour)" in problem for problem in found.problems)
+    assert any(line.startswith("  BROKEN") for line in told)
+
+
+def test_the_sample_follows_from_its_seed(bench: Bench, row: Path) -> None:
+    first, again, other = (
+        json.loads(bench("verify", str(row), "--sample", "1", "--seed", s, "--json").out) for s in "114"
+    )
+    assert first == again
+    assert (first["seed"], other["seed"]) == (1, 4)
+    assert first["rows"][0]["replayed"] == 1
+    unseeded = bench("verify", str(row), "--sample", "0")
+    assert unseeded.code == 0
+    assert "consistent, none played anew" in unseeded.out
+    assert "the sample was drawn with --seed " in unseeded.out
+
+
+def test_what_cannot_be_verified_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInputError, match="no records in"):
+        verify(tmp_path / "empty")
+    with pytest.raises(BadInputError, match="there is no"):
+        verify(tmp_path / "absent")

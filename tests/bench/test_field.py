@@ -1,0 +1,46 @@
+"""The suites of the field: everything that is registered is in one of them, and all rows had the same search."""
+
+import pytest
+
+from bench import registry
+from bench.findings import build_defense
+from bench.protocol import Setting
+from bench.suite import Suite, load
+from bench.threat import ByzantineAttack
+
+
+@pytest.fixture(scope="module", params=["field", "field-mnist"])
+def suite(request: pytest.FixtureRequest) -> Suite:
+    return load(request.param)
+
+
+def test_every_defense_and_every_byzantine_attack_meet_in_field() -> None:
+    suite = load("field")
+    attacks = {name for name in registry.names("attack") if issubclass(registry.get("attack", name), ByzantineAttack)}
+    assert {entry.name for entry in suite.defense} == set(registry.names("defense"))
+    assert {entry.name for entry in suite.attack} == attacks
+    rows, columns = ({getattr(cell, part) for cell in suite.cells()} for part in ("label", "column"))
+    assert len(suite.cells()) == len(rows) * len(columns)
+
+
+def test_every_row_had_as_many_trials(suite: Suite) -> None:
+    rows = {cell.label for cell in suite.cells()}
+    assert set(suite.tune) == rows
+    assert {len(next(iter(grid.values()))) for grid in suite.tune.values()} == {5 if suite.name == "field" else 4}
+    for cell in suite.cells():
+        ((key, grid),) = suite.tune[cell.label].items()
+        chosen = cell.federation.lr if key == "lr" else cell.defense.parameters[key]
+        assert chosen in grid
+
+
+def test_every_rule_takes_the_federation(suite: Suite) -> None:
+    shared = suite.federation
+    for cell in suite.cells():
+        if cell.attack is None:
+            lr = cell.federation.lr
+            build_defense(cell).start(
+                Setting(
+                    shared.clients, shared.participants, 7850, shared.rounds, lr, None, shared.assumed_byzantine, 1e-6
+                )
+            )
+    assert {cell.byzantine for cell in suite.cells()} == {0.0, shared.assumed_byzantine}

@@ -1,0 +1,279 @@
+"""The pages of docs/: filled in from code and published boards, every link and every example good."""
+
+import math
+import os
+import re
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bench
+from bench import registry
+from bench.privacy import niss_collusion_variance, robustness_bound
+from bench.suite import Suite
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+RESULTS = Path(os.environ.get("FEDSIEGE_RESULTS", ROOT / "results"))
+PAGES = sorted(DOCS.glob("*.md"))
+
+sys.path.insert(0, str(DOCS / "mkdocs"))
+import cited  # noqa: E402
+import pages  # noqa: E402
+import parts  # noqa: E402
+import text  # noqa: E402
+
+sys.path.pop(0)
+
+
+@cache
+def filled(page: str) -> str:
+    return pages.fill((DOCS / page).read_text(), RESULTS).text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_mark_and_number_can_be_filled_in(page: Path) -> None:
+    found = pages.fill(page.read_text(), RESULTS)
+    assert found.problems == []
+    assert "{{ " not in found.text
+    assert "<!--" not in found.text
+
+
+@pytest.mark.parametrize("kind", ["defense", "attack"])
+def test_every_part_has_one_section_and_one_line_of_the_index(kind: Any) -> None:
+    page = filled(f"{kind}s.md")
+    names = registry.names(kind)
+    assert len(names) > 20
+    assert [page.count(f"### `{name}` {{#{name}}}\n") for name in names] == [1] * len(names)
+    assert [page.count(f"| [`{name}`](#{name}) |") for name in names] == [1] * len(names)
+
+
+@pytest.mark.parametrize("kind", ["defense", "attack"])
+def test_every_parameter_has_a_meaning(kind: Any) -> None:
+    for name in registry.names(kind):
+        found = parts.parameters(name, registry.get(kind, name))
+        assert [one.name for one in found if not one.meaning] == []
+
+
+def test_no_meaning_is_left_over() -> None:
+    known = {"federation." + name for name in pages.FederationSettings.model_fields}
+    for kind in registry.PACKAGES:
+        for part in registry.names(kind):
+            fields = set(registry.get(kind, part).model_fields)  # type: ignore[attr-defined]
+            known |= fields | {f"{part}.{name}" for name in fields}
+    assert set(parts.MEANINGS) - known == set()
+
+
+def test_parameters_are_those_of_the_class() -> None:
+    found = {one.name: one for one in parts.parameters("niss", registry.get("defense", "niss"))}
+    assert found["zeta"].default == "3.0"
+    assert found["zeta"].values == "number, 0 < x"
+    assert found["dropout"].values == "number, 0 ≤ x < 1"
+    assert found["num_shares"].values == "whole or none, 1 ≤ x"
+    assert found["scale"].values == "`coordinate` or `share`"
+    assert found["allow_large_epsilon"].default == "false"
+    assert found["dropout"].meaning.startswith("share of clients that exchange")  # a comment of the code
+
+
+def test_claims_are_those_of_the_classes() -> None:
+    def claimed(name: str) -> str:
+        return parts.claims(registry.get("defense", name))  # type: ignore[arg-type]
+
+    assert "none of 20 (suite `field`); none of 100" in claimed("fedavg")
+    assert "b up to 0.2 where 4 of 20 are assumed" in claimed("krum")
+    assert "it refuses to work where 40 of 100 are assumed" in claimed("bulyan")  # n >= 4 f + 3
+    assert math.floor(100 * robustness_bound(0.283)) == 41
+    assert "b up to 0.41 where 40 of 100 are assumed" in claimed("dpbfl")
+    assert "void in the suite `digits`" in claimed("dpbfl")
+    assert "ε = 10, δ = 0.0001 per upload" in claimed("dp_fedavg")
+    assert "nothing against the server" in claimed("central_dp_fedavg")
+
+
+def test_a_number_is_a_link_to_its_line(tmp_path: Path) -> None:
+    lines = [
+        "board,defense,column,metric,mean,half_width,low,high",
+        "robustness,a (x=1),flip b=0.2,accuracy,0.59234,0.103,,",
+        "privacy,a (x=1),dlg,recovered,0.48,,0.34,0.62",
+        "claims,a (x=1),,epsilon_composed,4082.1,,,",
+        "noise,a (x=1),dlg,residual_noise_ratio,0.7,,,",
+    ]
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "leaderboard.csv").write_text("\n".join(lines) + "\n")
+    problems: list[str] = []
+
+    def cite(place: str) -> str:
+        return cited.cite(f"{{{{ s / a (x=1) / {place} }}}}", tmp_path, problems)
+
+    assert cite("flip b=0.2 / accuracy").endswith(">59.2 ± 10.3 %</a>")
+    assert "leaderboard.csv?plain=1#L2" in cite("flip b=0.2 / accuracy")
+    assert cite("dlg / recovered").endswith(">48 % [34, 62]</a>")
+    assert cite("/ epsilon_composed").endswith(">4,082</a>")
+    assert cite("dlg / residual_noise_ratio").endswith(">0.70</a>")
+    assert problems == []
+    assert cite("dlg / accuracy") == "(not measured)"
+    assert len(problems) == 1
+    assert cited.cite("{{ other / a / b / accuracy }}", tmp_path, problems) == "(not measured)"
+    assert len(problems) == 2
+
+
+def test_an_unknown_mark_is_a_problem() -> None:
+    found = pages.fill("before <!-- nonsense krum --> after", RESULTS)
+    assert found.text == "before  after"
+    assert found.problems == ["there is no mark <!-- nonsense krum -->"]
+
+
+def test_docstrings_become_markdown() -> None:
+    assert text.prose("a < b * c, see N4, `N4 * <x>`") == "a &lt; b \\* c, see [N4](errata.md#n4), `N4 * <x>`"
+    assert text.prose("N(0, 1), N50, D24") == "N(0, 1), N50, D24"
+    assert text.prose("idea\n\n    v <- v + 1") == "idea\n\n    v <- v + 1"
+    assert text.cell("a |\nb") == "a \\| b"
+
+
+def test_faultless_games_prove_what_the_binomial_bound_gives() -> None:
+    table = pages.fill("<!-- audit-limits -->", RESULTS).text
+    found = {int(line.split("|")[1].replace(",", "")): float(line.split("|")[2]) for line in table.splitlines()[2:]}
+    for games, epsilon in found.items():
+        rate = 1 - 0.025 ** (2 / games)  # Clopper-Pearson without a success among half of the games
+        assert epsilon == pytest.approx(math.log((1 - rate - 1e-4) / rate), abs=0.01)
+
+
+def slug(heading: str) -> str:
+    """As Python-Markdown's toc names a heading."""
+    kept = re.sub(r"[^\w\s-]", "", heading.replace("`", "")).strip().lower()
+    return re.sub(r"[-\s]+", "-", kept)
+
+
+@cache
+def anchors_of(path: Path) -> set[str]:
+    return anchors(filled(path.name) if path.parent == DOCS else path.read_text())
+
+
+def anchors(markdown: str) -> set[str]:
+    given = set(re.findall(r'<a id="([^"]+)">', markdown)) | set(re.findall(r"\{#([\w-]+)\}", markdown))
+    return given | {slug(line) for line in re.findall(r"^#+ (.+)$", markdown, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_every_relative_link_resolves(page: Path) -> None:
+    whole = page.read_text() if page.parent == ROOT else filled(page.name)
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", whole, flags=re.DOTALL)
+    for target in re.findall(r"\]\(<?([^)\s>]+)>?\)", prose):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        other = page.parent / path if path else page
+        assert other.is_file(), target
+        if anchor and other.suffix == ".md":
+            assert anchor in anchors_of(other), target
+
+
+def test_the_navigation_has_every_page_once() -> None:
+    navigation = (DOCS / "mkdocs" / "mkdocs.yml").read_text().split("\nnav:\n")[1].split("\n\n")[0]
+    assert sorted(re.findall(r"- (\S+\.md)", navigation)) == [page.name for page in PAGES]
+
+
+def test_every_erratum_that_the_code_names_is_there() -> None:
+    there = anchors((DOCS / "errata.md").read_text())
+    assert {f"n{number}" for number in range(1, 21)} | {f"d{number}" for number in range(1, 24)} <= there
+    named = set()
+    for package in ("bench", "attacks", "defenses", "leaderboards"):
+        for path in (ROOT / package).rglob("*.py"):
+            for sentence in re.findall(r"errata ([^.:;\n]+)", path.read_text()):
+                named |= {code.lower() for code in re.findall(r"\b[ND]\d+\b", sentence)}
+    assert len(named) > 15
+    assert named - there == set()
+
+
+def test_the_suite_of_the_example_is_one() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", (DOCS / "extending.md").read_text(), re.DOTALL)
+    content = next(tomllib.loads(block) for block in blocks if block.startswith("name ="))
+    cells = Suite(**content).cells()
+    columns = [cell.column for cell in cells if cell.label == "median"]
+    assert columns[0] == "clean"
+    assert sorted(columns[1:]) == [
+        "dlg",
+        *(f"sign_flip c={c} b={b}" for c in ("1.0", "2.0") for b in (0.1, 0.2)),
+    ]
+    assert {cell.federation.lr for cell in cells if cell.label == "trimmed_mean" and cell.kind == "training"} == {0.5}
+
+
+def test_the_example_defense_is_the_readme_s_which_runs() -> None:
+    example = re.search(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), re.DOTALL)
+    assert example is not None
+    assert f"```python\n{example[1]}```" in (ROOT / "README.md").read_text()
+
+
+def test_the_examples_of_the_first_page_run() -> None:
+    examples = re.findall(r"```python\n(.*?)```", (DOCS / "getting-started.md").read_text(), re.DOTALL)
+    frames, krum = examples
+    space: dict[str, Any] = {}
+    code = frames.replace('bench.run("smoke")', "None").replace('"results"', repr(str(ROOT / "results")))
+    exec(code, space)
+    assert space["accuracy"].loc["krum", "clean"] > 0.1
+    exec(krum.replace("krum(messages", "found = krum(messages"), space)
+    assert space["found"].tolist() == [1.0]
+
+
+def test_the_command_lines_of_the_pages_are_known() -> None:
+    from typer.main import get_command
+
+    from bench.cli import app
+
+    known = set(get_command(app).commands)  # type: ignore[attr-defined]
+    used = {found for page in PAGES for found in re.findall(r"python -m bench ([a-z][a-z-]+)", page.read_text())}
+    assert {"run", "verify", "new-defense"} <= used
+    assert used - known == set()
+
+
+def test_what_the_pages_say_in_words_is_what_the_numbers_say() -> None:
+    def mean(suite: str, row: str, column: str, metric: str) -> float:
+        return float(cited.read_board(RESULTS / suite / "leaderboard.csv")[row, column, metric].mean)
+
+    def recovered(row: str, column: str) -> float:
+        return mean("digits", row, column, "recovered")
+
+    def audited(row: str, column: str) -> float:
+        return mean("digits", row, column, "epsilon_audited")
+
+    def flipped(row: str, b: float) -> float:
+        return mean("mnist-bounds", row, f"sign_flip b={b}", "accuracy")
+
+    for rho in (0.3, 0.6, 1.0):
+        left = mean("digits", "niss", f"collusion rho={rho:g}", "residual_noise_ratio")
+        assert left == pytest.approx(float(niss_collusion_variance(1.0, 0.2, rho)), abs=0.06)
+    assert recovered("niss", "zero_shares rho=1") > 0.9 > 0.1 > recovered("niss", "collusion rho=1")
+    assert recovered("niss as printed", "subspace rho=1") > 0.9 > 0.1 > recovered("niss", "subspace rho=1")
+    assert recovered("ldpbfl", "inverting_gradients") > recovered("ldpbfl", "dlg label=inferred") > 0.1
+    assert recovered("dpbfl", "collusion rho=1") > 0.1 > recovered("dpbfl", "dlg label=inferred")
+    assert audited("dp_fedavg", "audit") < 10
+    assert audited("niss", "audit") < 10 < audited("niss", "audit rho=1")
+    assert mean("audits", "niss (tau_squared=0.0)", "audit", "epsilon_audited") > 10
+    for column in ("audit", "audit rho=1"):
+        assert mean("audits", "niss (tau_squared=1.0)", column, "epsilon_audited") < 10
+    assert flipped("dpbfl", 0.3) > 0.8 > 0.6 > flipped("dpbfl", 0.4) > 0.2 > flipped("dpbfl", 0.5)
+    assert flipped("rsa", 0.4) > 0.8
+    assert mean("digits", "krum", "clean", "accuracy") < 0.6
+
+
+def test_formulas_become_mathml(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("latex2mathml", reason="in the extra docs")
+    monkeypatch.syspath_prepend(DOCS / "mkdocs")
+    import hooks
+
+    shown = hooks.on_page_content(r'a <span class="arithmatex">\(x &lt; \sigma_k^2\)</span> b')
+    assert shown.startswith('a <math xmlns="http://www.w3.org/1998/Math/MathML" display="inline">')
+    assert shown.endswith("</math> b")
+    assert "<msubsup><mi>&#x003C3;</mi><mi>k</mi><mn>2</mn></msubsup>" in shown
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = (ROOT / "CITATION.cff").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    fields = dict(re.findall(r"^([\w-]+): (.+)$", citation, re.MULTILINE))
+    assert fields["version"] == bench.__version__ == project["version"]
+    assert fields["license"] == project["license"]
+    assert f"version = {{{project['version']}}}" in (DOCS / "citing.md").read_text()
