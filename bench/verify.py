@@ -182,7 +182,7 @@ def _replay(
         "data_root": data_root,
         "recovered_psnr": recovered_psnr(known[row.records[places[0]].suite]),
     }
-    bounds = Bounds(SECONDS_EACH * len(places), MEBIBYTES)
+    bounds = Bounds(SECONDS_EACH, MEBIBYTES)
     done = _call(job, bounds, [row.folder, places[0].parent])
     answers = {Path(event["place"]): event for event in done.all("record")}
     for place in places:

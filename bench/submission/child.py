@@ -88,6 +88,7 @@ def examine(job: Job, tell: Tell) -> None:
     torch.set_num_threads(1)
     watch = guards.Watch(job["file"], _data_folders())
     watch.install()
+    tell("begin", what="its import")
     with federated.loading_noted(watch):
         with watch.during("import"):
             cls = registry.get("defense", job["name"])

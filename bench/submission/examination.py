@@ -71,7 +71,7 @@ def examined(
         done = sandbox.call(job, [folder], EXAMINATION_BOUNDS, heard=heard)
     findings = [_finding(event) for event in done.all("finding")]
     if done.broken or seen.broken:
-        after = f"after the rule {findings[-1].rule!r}" if findings else "before its first finding"
+        after = f"after the rule {findings[-1].rule!r}" if findings else "before the first rule was tried"
         sentence = f"{done.broken}, {after}" if done.broken else f"{seen.broken}, during {_last_step(seen)}"
         findings.append(Finding(rule="limits", verdict="failed", sentence=f"{sentence}."))
         tell(_line(findings[-1]))

@@ -1,7 +1,7 @@
 """A job in a process of its own, with limits of time and memory; what it tells comes back line by line.
 
-Guaranteed: the process and all that it starts end when the time is over; where `/proc` is there, also when they hold
-too much memory together, as looked at ten times a second; the environment's variables that nobody needs stay here.
+Guaranteed: the process and all that it starts end when a step's time is over; where `/proc` is there, also when they
+hold too much memory together, as looked at ten times a second; the environment's variables that nobody needs stay here.
 The process may read and write what its user may.
 """
 
@@ -31,7 +31,9 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a job may take: seconds by the clock, MiB of memory that it holds alone, with all that it starts."""
+    """What a job may take: seconds by the clock from one line that it tells to the next, so that a slow start of the
+    interpreter counts for itself, and MiB of memory that it holds alone, with all that it starts.
+    """
 
     seconds: float | None
     mebibytes: int
@@ -100,6 +102,7 @@ def _listen(process: subprocess.Popen[bytes], reader: int, bounds: Bounds, heard
                 for line in lines:
                     events.append(json.loads(line))
                     heard(events[-1])
+                started = time.monotonic() if lines else started
             elif process.poll() is not None:
                 break  # what it has started holds the pipe open
             if (broken := _overstepped(process.pid, time.monotonic() - started, bounds)) is not None:

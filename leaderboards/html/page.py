@@ -50,6 +50,7 @@ def html(leaderboard: Leaderboard) -> str:
     flags = {row: [glossary.explained(note) for note in notes] for row, notes in leaderboard.flags.items()}
     template = Environment(
         loader=PackageLoader("leaderboards.html", ""),
+        keep_trailing_newline=True,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -277,7 +277,7 @@ def test_progress_goes_to_the_error_stream_unless_quiet(
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_boards_are_made_again_from_the_records(finished: jobs.Report, tiny: str, output_format: str) -> None:
     text = jobs.leaderboard_text(tiny, finished.folder.parent, output_format)
-    finished.leaderboard.asked_for = tiny  # the page names what its commands must name: here a file, not a shipped suite
+    finished.leaderboard.asked_for = tiny  # the page names what a command must: here a file
     assert text == FORMATS[output_format](finished.leaderboard)
     assert text.endswith("\n")
 
