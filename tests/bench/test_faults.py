@@ -106,7 +106,11 @@ def command(*options: str) -> list[str]:
 def start(tmp_path: Path, *options: str, **variables: str) -> "subprocess.Popen[str]":
     environment = {**os.environ, **{f"FEDSIEGE_TEST_{name}": value for name, value in variables.items()}}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command(*options), cwd=tmp_path, env=environment, start_new_session=True, **pipes)
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
+    try:
+        return subprocess.Popen(command(*options), cwd=tmp_path, env=environment, start_new_session=True, **pipes)
+    finally:
+        signal.signal(signal.SIGINT, ignored)
 
 
 def comes_true(condition: Callable[[], bool], seconds: float = 40) -> bool:
