@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from bench import suite as suites
 from bench.errors import BadInputError
@@ -54,7 +54,7 @@ class Row:
     def verdict(self) -> str:
         if self.problems:
             return "NOT VERIFIED"
-        return "verified" if self.replayed else "consistent, none played anew"
+        return "verified" if self.replayed else "consistent"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Verification:
         return {"seed": self.seed, "rows": rows}
 
     def print(self) -> None:
-        table = Table("row", "records", "played anew", "bit for bit", "verdict")
+        table = Table(Column("row", overflow="fold"), "records", "played anew", "bit for bit", "verdict")
         for row in self.rows:
             counts = (len(row.records), row.replayed, row.bit_for_bit)
             table.add_row(escape(str(row.folder)), *map(str, counts), row.verdict)

@@ -1,4 +1,4 @@
-"""Waits three seconds in every round."""
+"""Waits two seconds in every round."""
 
 import time
 
@@ -11,5 +11,5 @@ from bench.registry import register
 @register("defense", "too_slow")
 class TooSlow(Defense):
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
-        time.sleep(3)
+        time.sleep(2.1)
         return server.global_model + delivered.messages.mean(dim=0)
