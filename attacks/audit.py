@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attacks.collusion import strip
-from attacks.subspace import project_out
+from attacks.subspace import recover
 from bench.registry import register
 from bench.threat import Game, PrivacyAudit, RoundView
 
@@ -113,9 +113,7 @@ class Audit(PrivacyAudit):
         return seen.each_got is None or left * game.parameters["share_variance"] < left_over(seen, game)
 
     def recover(self, seen: RoundView, game: Game) -> Tensor:
-        known = strip(seen)
-        scalar = seen.each_got is not None and game.parameters["scale"] == "share"
-        return (project_out(known, seen.each_got) if scalar and seen.each_got is not None else known)[0]
+        return (recover(seen) if game.parameters.get("scale") == "share" else strip(seen))[0]
 
     def is_gaussian(self, game: Game) -> bool:
         """Not where factors s that nobody knows make the variance differ from game to game (errata N2, N4).

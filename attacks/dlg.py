@@ -33,10 +33,6 @@ class DLG(PrivacyAttack):
     matched: float = Field(default=1e-4, gt=0)  # a loss, as a share of the first guess's, that needs no further start
     agreement: float = Field(default=1e-3, ge=0)  # how close the losses of two starts are, as a share, to be the same
 
-    def estimates(self, view: View) -> list[Tensor]:
-        """The targets' messages `(T, d)` of each round, as the server got them."""
-        return [seen.estimate for seen in view.rounds]
-
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
         estimates = self.estimates(view)
         seen = observations(view, estimates)

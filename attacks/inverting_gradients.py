@@ -49,10 +49,6 @@ class InvertingGradients(PrivacyAttack):
     momentum: float = Field(default=0.99, ge=0, lt=1)  # of Adam; its usual 0.9 recovers fewer pictures
     tv: float = Field(default=1e-4, ge=0)  # the weight of the total variation; larger for smooth pictures
 
-    def estimates(self, view: View) -> list[Tensor]:
-        """The targets' messages `(T, d)` of each round, as the server got them."""
-        return [seen.estimate for seen in view.rounds]
-
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
         estimates = self.estimates(view)
         seen = observations(view, estimates)

@@ -258,9 +258,8 @@ def new_attack(name: Annotated[str, typer.Argument(help="Its name on the boards,
     """Write NAME.py in this folder: a commented attack that runs as it is."""
     from bench.submission import scaffold
 
-    typer.echo(
-        f"wrote {(path := scaffold.write_new('attack', name))}; next: python -m bench submit {path} --against ROW"
-    )
+    path = scaffold.write_new("attack", name)
+    typer.echo(f"wrote {path}; next: python -m bench submit {path} --against ROW")
 
 
 @app.command()

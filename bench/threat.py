@@ -140,8 +140,8 @@ def server_view(
     if not torch.equal(names[rows.clamp(max=len(names) - 1)], targets):
         raise ValueError("targets must be participants of the round")
     accomplice = torch.zeros(len(targets), len(names), dtype=torch.bool) if colluders is None else colluders[:, names]
-    estimate, hidden = _delivered_view(transcript, rows, accomplice)
     total = transcript.delivered.messages.sum(dim=0, dtype=torch.float64)
+    estimate, hidden = _delivered_view(transcript, total, rows, accomplice)
     estimate = estimate.to(transcript.broadcast.dtype)
     seen = RoundView(transcript.index, transcript.broadcast, estimate, hidden, total=total)
     if transcript.peers is None or not bool(accomplice.any()):
@@ -149,8 +149,10 @@ def server_view(
     return _with_shares(seen, transcript, rows, accomplice, single_shares)
 
 
-def _delivered_view(transcript: RoundTranscript, rows: Tensor, accomplice: Tensor) -> tuple[Tensor, Tensor]:
-    """What the channel delivered of the messages `rows (T,)`, and among how many each is hidden."""
+def _delivered_view(
+    transcript: RoundTranscript, total: Tensor, rows: Tensor, accomplice: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What the channel, in sum `total (d,)`, delivered of the messages `rows (T,)`; among how many each is hidden."""
     messages, delivered = transcript.messages, transcript.delivered
     if delivered.senders is not None:
         at = torch.full((len(messages),), -1)
@@ -160,7 +162,7 @@ def _delivered_view(transcript: RoundTranscript, rows: Tensor, accomplice: Tenso
         return estimate, (arrived >= 0).long()  # 0 where the message never arrived
     known = accomplice.double() @ messages.double()  # colluders know what they sent themselves
     hidden = len(messages) - accomplice.sum(dim=1)
-    return (delivered.messages.sum(dim=0, dtype=torch.float64) - known) / hidden.unsqueeze(1), hidden
+    return (total - known) / hidden.unsqueeze(1), hidden
 
 
 def _with_shares(

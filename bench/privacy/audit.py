@@ -97,8 +97,8 @@ def _audit(
 
     def bounded(counts: list[tuple[NDArray[np.intp], int]]) -> _Array:
         (false, negatives), (true, trials) = counts
-        fpr = _clopper_pearson_upper(false, negatives, tail)
-        return evidence(fpr, _clopper_pearson_upper(trials - true, trials, tail))
+        fpr = clopper_pearson_upper(false, negatives, tail)
+        return evidence(fpr, clopper_pearson_upper(trials - true, trials, tail))
 
     choose, measure = slice(0, None, 2), slice(1, None, 2)
     best = (-math.inf, 0, 0.0)
@@ -115,7 +115,7 @@ def _audit(
     return max(0.0, float(bounded(counts)[0])), max(0.0, float(faultless[0])), rates
 
 
-def _clopper_pearson_upper(successes: NDArray[np.intp], trials: int, tail: float) -> _Array:
+def clopper_pearson_upper(successes: NDArray[np.intp], trials: int, tail: float) -> _Array:
     """Upper end of the exact binomial interval that the true rate exceeds with probability at most `tail`."""
     failures = np.maximum(trials - successes, 1)
     return np.where(successes < trials, betaincinv(successes + 1, failures, 1 - tail), 1.0)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from bench.privacy.audit import clopper_pearson_upper
+
 FALSE_ALARM = 1e-3
 """Probability that points which all are as predicted are told to differ, shared out over the points (Bonferroni)."""
 
@@ -41,4 +43,4 @@ def mean_of(values: Sequence[float]) -> Mean:
 
 def upper_share(hits: int, draws: int, level: float) -> float:
     """Upper end of the one-sided Clopper-Pearson interval for a probability."""
-    return float(stats.beta.ppf(level, hits + 1, draws - hits)) if hits < draws else 1.0
+    return float(clopper_pearson_upper(np.array([hits]), draws, 1 - level)[0])
