@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 import torch
 
+from bench import registry
 from bench.protocol import Alphabet
 from bench.submission import checks
 from bench.submission.probe import Subject
 from bench.submission.scaffold import write_new
-from bench.submission.templates.attack import NewAttack, new_attack
-from bench.submission.templates.defense import new_rule
+
+with pytest.MonkeyPatch.context() as _patch:
+    # The templates register themselves: in a copy of the registry, so that no other test meets their names.
+    _patch.setattr(registry, "_registered", {kind: dict(known) for kind, known in registry._registered.items()})
+    from bench.submission.templates.attack import NewAttack, new_attack
+    from bench.submission.templates.defense import new_rule
 
 Bench = Callable[..., Any]
 
