@@ -27,7 +27,8 @@ class Request:
     workers: int | None = None
     seeds: tuple[int, ...] | None = None
     data_root: str | None = None
-    full: bool = False  # heavy forms too
+    reduced: bool = False  # of an item whose forms are all heavy, the last one too
+    full: bool = False  # of every item the first form, however heavy
     estimate: bool = False  # time a round of what is missing instead of running it
     run: bool = True  # False: only the report, of the records that are there
     quiet: bool = False
@@ -78,10 +79,13 @@ def reproduce(request: Request) -> Outcome:
 
 
 def _forms(item: Item, request: Request) -> Iterable[Form]:
-    """Those to run: all with `full`, else the ones that are not heavy; to estimate, those with cells."""
+    """Those to run: one at most, the fullest that the request allows; to estimate, all that have cells."""
     if request.estimate:
         return [form for form in item.forms if form.suites]
-    return [form for form in item.forms if request.full or not form.heavy]
+    if request.full:
+        return item.forms[:1]
+    light = [form for form in item.forms if not form.heavy]
+    return light[:1] or (item.forms[-1:] if request.reduced else ())
 
 
 def _run(form: Form, request: Request) -> tuple[list[Record], int]:

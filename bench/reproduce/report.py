@@ -46,7 +46,7 @@ class Entry:
         """The item's row of the report."""
         row = {"item": self._link(), "the paper states": f"{self.stated.says} ({self.stated.place})"}
         if self.exhibit is None:
-            heavy = " --full" if all(form.heavy for form in self.item.forms) else ""
+            heavy = " --reduced" if all(form.heavy for form in self.item.forms) else ""
             told = f"`python -m bench reproduce --only {self.item.id}{heavy}`"
             told = "; ".join([told, *(f"{cost.form.name}: {cost.text()}" for cost in self.costs)])
             return {**row, "we measured": "nothing yet", "settings": "", "verdict": f"{self.verdict}: {told}"}

@@ -116,3 +116,16 @@ def test_what_is_no_measurement_is_measured_again(tmp_path: Path) -> None:
     other.write_text(other.read_text().replace('"n": 50000', '"n": 1000'))
     assert store.missing(experiment) == points[:2]
     assert store.missing(replace(experiment, version=2)) == points
+
+
+def test_one_form_of_an_item_runs_the_fullest_that_is_asked_for() -> None:
+    def names(only: str, **asked: bool) -> list[str]:
+        (item,) = choose(["dpbfl"], [only])
+        return [form.name for form in command._forms(item, command.Request(**asked))]
+
+    assert names("fig8") == ["10 of 100 rounds"]
+    assert names("fig8", full=True) == ["in full"]
+    assert names("fig10") == []
+    assert names("fig10", reduced=True) == ["n = 10,000"]
+    assert names("fig10", full=True) == ["in full"]
+    assert names("fig9", reduced=True) == names("fig9", full=True) == ["in full"]
