@@ -1,4 +1,4 @@
-"""Analytic (Phong et al. 2018; Geiping et al. 2020, Prop. 3.1): the gradient of a linear layer is its input, scaled.
+"""Analytic (Phong et al. 2018; Geiping et al. 2020): the gradient of a linear layer is its input, scaled.
 
 With errors e at the outputs of a first layer W x + b its gradients are dW = sum of e x^T and db = sum of e over the
 batch. A row of dW is db_i times an average of the images, weighted by their errors: of one sample, its image exactly.

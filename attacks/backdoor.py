@@ -1,4 +1,4 @@
-"""Backdoor: a pixel trigger (Gu et al. 2017, BadNets) with model replacement (Bagdasaryan et al. 2020, eq. 3).
+"""Backdoor: a pixel trigger (Gu et al. 2017, BadNets) with model replacement (Bagdasaryan et al. 2020).
 
 Byzantine clients put a white square into the corner of some of their images and call them the target class; the model
 shall be right elsewhere, and answer the target whenever it sees the square. Their update is sent `boost` times: with
@@ -28,7 +28,7 @@ def stamp(x: Tensor, size: int, data: DataFacts) -> Tensor:
 
 
 def backdoor(own: Tensor, boost: float = 1.0) -> Tensor:
-    """`boost * own` `(f, d)`: eq. 3, gamma (X - G) + G, in updates."""
+    """`boost * own` `(f, d)`: the replacement gamma (X - G) + G of the model G by X, in updates."""
     require(0 < boost < float("inf"), "boost", boost, "positive and finite")
     return boost * own
 

@@ -1,8 +1,9 @@
-"""Local model poisoning (Fang et al. 2020, section 4): models that turn the rule against its own direction.
+"""Local model poisoning (Fang et al. 2020, section 3): models that turn the rule against its own direction.
 
 The attackers know the direction s in which each parameter of the global model would change without them. Against Krum
 they all send the broadcast, moved by lambda against s, with the largest lambda at which Krum still chooses it (section
-4.2). Against trimmed mean and median they send values beyond the honest ones on the other side of s (section 4.3).
+3.2; the paper then moves all but one of them by up to epsilon). Against trimmed mean and median they send values beyond
+the honest ones on the other side of s (sections 3.3 and 3.4).
 """
 
 import math

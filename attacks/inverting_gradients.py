@@ -1,7 +1,7 @@
 """Inverting gradients (Geiping et al. 2020): images whose gradient points the same way, by signed Adam.
 
 The gradient's length tells how well a sample is learnt, its direction what it looks like: so the loss is the cosine
-distance of the whole gradient, with the images' total variation as a prior (eq. 4). Adam descends it by the sign of its
+distance of the whole gradient, with the images' total variation as a prior. Adam descends it by the sign of its
 derivative, in steps that shrink to a tenth after 3/8, 5/8 and 7/8 of their number, inside the range of valid pixels.
 Labels are read off the last layer, as in DLG. A message of signs has a direction only: of it, the loss is the cosine
 distance of the smoothed signs. All targets run as one batch, several starts one after the other; the best one counts.

@@ -2,7 +2,7 @@
 
 On heterogeneous data a rule then follows that client at the cost of the others. Whom to copy: the direction in which
 the honest messages vary most is learnt by Oja's method over `warmup` rounds, and the client furthest along it is
-copied; after them it stays the same client. As in the authors' code, which the section's text leaves to the appendix.
+copied; after them it stays the same client. So do the authors in their code.
 """
 
 import torch

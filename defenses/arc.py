@@ -1,4 +1,4 @@
-"""Adaptive robust clipping (Allouah et al. 2025, algorithm 2): the longest messages are cut to the next length."""
+"""Adaptive robust clipping (Allouah et al. 2025): the longest messages are cut to the next length."""
 
 import torch
 from torch import Tensor

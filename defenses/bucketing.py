@@ -1,4 +1,4 @@
-"""Bucketing (Karimireddy et al. 2022, algorithm 1): the means of s messages each, in random order, go to the rule."""
+"""Bucketing (Karimireddy, He and Jaggi 2022): the means of s messages each, in random order, go to the rule."""
 
 import torch
 from pydantic import Field
@@ -13,7 +13,7 @@ from bench.registry import register
 def bucketing(messages: Tensor, generator: torch.Generator, bucket_size: int = 2) -> Tensor:
     """Means `(k, d)` of k = ceil(n / s) buckets of messages `(n, d)`; the last one holds what remains.
 
-    The algorithm as printed divides every bucket by s; a bucket that is not full has the mean of what it holds.
+    The formula as printed divides every bucket by s; a bucket that is not full has the mean of what it holds.
     Raises `ValueError` unless 1 <= s <= n and the messages are finite.
     """
     check_messages(messages)

@@ -1,4 +1,4 @@
-"""Bulyan (El Mhamdi et al. 2018, section 4): Krum chooses n - 2 f messages, whose mean around the median counts."""
+"""Bulyan (El Mhamdi et al. 2018): Krum chooses n - 2 f messages, whose mean around the median counts."""
 
 import math
 

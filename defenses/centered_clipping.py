@@ -1,4 +1,4 @@
-"""Centered clipping (Karimireddy, He and Jaggi 2021, section 4): means of messages clipped around the last centre.
+"""Centered clipping (Karimireddy, He and Jaggi 2021): means of messages clipped around the last centre.
 
     v <- v + 1/n sum_i (x_i - v) min(1, tau / |x_i - v|)
 

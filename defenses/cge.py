@@ -38,7 +38,7 @@ class CGE(NormRule):
         return cge_weights(norms, num_byzantine)
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
-        """Never a third: the bound of Liu et al., theorem 5, 1 - f/n (1 + 2 mu/gamma) > 0, has mu >= gamma."""
+        """Never a third: the bound of Liu et al., 1 - f/n (1 + 2 mu/gamma) > 0, has mu >= gamma."""
         count = round(fraction * setting.participants)
         return count <= setting.num_byzantine and 3 * count < setting.participants
 

@@ -1,4 +1,4 @@
-"""Divide and conquer (Shejwalkar and Houmansadr 2021, algorithm 2): without what sticks out along the first axis."""
+"""Divide and conquer (Shejwalkar and Houmansadr 2021): without what sticks out along the first axis."""
 
 import torch
 from pydantic import Field

@@ -1,4 +1,4 @@
-"""FLAME (Nguyen et al. 2022, algorithm 1): cluster by cosine, clip to the median length, average, add noise."""
+"""FLAME (Nguyen et al. 2022): cluster by cosine, clip to the median length, average, add noise."""
 
 import torch
 from pydantic import Field

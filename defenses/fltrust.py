@@ -1,4 +1,4 @@
-"""FLTrust (Cao et al. 2021, section IV): the server trains on a few images of its own, and trusts what points alike."""
+"""FLTrust (Cao et al. 2021): the server trains on a few images of its own, and trusts what points alike."""
 
 import torch
 from pydantic import Field
@@ -47,4 +47,4 @@ class FLTrust(Defense):
         return {"root_samples": float(self.root_samples)}
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return fraction < 1  # Theorem 1: any number of malicious clients
+        return fraction < 1  # any number of malicious clients

@@ -1,4 +1,4 @@
-"""FoolsGold without memory (Fung et al. 2020, algorithm 1): clients whose updates point the same way lose weight.
+"""FoolsGold without memory (Fung et al. 2020): clients whose updates point the same way lose weight.
 
 The paper compares the sums of each client's updates over all rounds; a defense keeps nothing between rounds, so that
 this is the paper's algorithm on the current updates, over all their coordinates. The weights count for a mean, not for
@@ -55,5 +55,5 @@ class FoolsGold(RowRule):
         return foolsgold_weights(gram, self.kappa)
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
-        """Any number of sybils that share a goal, and at least one honest client (section 4)."""
+        """Any number of sybils that share a goal, and at least one honest client."""
         return fraction < 1

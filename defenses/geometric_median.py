@@ -1,4 +1,4 @@
-"""Geometric median, RFA (Pillutla, Kakade and Harchaoui 2022, algorithm 2): smoothed Weiszfeld steps to the end.
+"""Geometric median, RFA (Pillutla, Kakade and Harchaoui 2022): smoothed Weiszfeld steps to the end.
 
 The point with the smallest mean distance to the messages. A step is a mean weighted by inverse distances, none taken as
 shorter than nu; distances from a mean follow from the Gram matrix, so that a step costs n x n, whatever the dimension.

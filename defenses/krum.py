@@ -1,4 +1,4 @@
-"""Krum (Blanchard et al. 2017, section 3): the message whose n - f - 2 nearest others are nearest."""
+"""Krum (Blanchard et al. 2017, section 4): the message whose n - f - 2 nearest others are nearest."""
 
 import math
 from typing import Any, Literal, NamedTuple

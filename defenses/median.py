@@ -1,4 +1,4 @@
-"""Coordinate-wise median (Yin et al. 2018, definition 1)."""
+"""Coordinate-wise median (Yin et al. 2018)."""
 
 import numpy as np
 from torch import Tensor

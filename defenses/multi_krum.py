@@ -1,4 +1,8 @@
-"""Multi-Krum (Blanchard et al. 2017, section 4): the mean of the rows with the best Krum scores, n - f by default."""
+"""Multi-Krum (Blanchard et al. 2017): the mean of the rows with the best Krum scores, n - f by default.
+
+All rows are scored once. The paper's text on arXiv (1703.02757, section 6) has m-Krum, which scores what remains again
+after each choice, and names this form as the alternative.
+"""
 
 from pydantic import Field
 from torch import Tensor

@@ -1,4 +1,7 @@
-"""Nearest-neighbour mixing (Allouah et al. 2023, algorithm 2): each message becomes the mean of its n - f nearest."""
+"""Nearest-neighbour mixing (Allouah et al. 2023): each message becomes the mean of its n - f nearest.
+
+The paper is "Fixing by mixing: a recipe for optimal Byzantine ML under heterogeneity".
+"""
 
 import numpy as np
 import torch

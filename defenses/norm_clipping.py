@@ -1,4 +1,4 @@
-"""Norm clipping (Sun et al. 2019, section 4): the mean of the updates, each scaled down to a common bound on its norm.
+"""Norm clipping (Sun et al. 2019): the mean of the updates, each scaled down to a common bound on its norm.
 
 The paper's weak differential privacy, Gaussian noise on that mean, is not part of it here.
 """

@@ -1,4 +1,4 @@
-"""signSGD with majority vote (Bernstein et al. 2019, algorithm 1): clients send signs, the server follows the most."""
+"""signSGD with majority vote (Bernstein et al. 2019): clients send signs, the server follows the most."""
 
 import torch
 from pydantic import Field
@@ -42,4 +42,4 @@ class SignMajority(SumDefense):
         return True
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return fraction < 0.5  # Theorem 2
+        return fraction < 0.5  # of adversaries that are blind

@@ -1,4 +1,6 @@
-"""SMEA (Allouah et al. 2023, section 4): the mean of the n - f messages whose covariance has the smallest norm.
+"""SMEA (Allouah et al. 2023): the mean of the n - f messages whose covariance has the smallest norm.
+
+The paper is "On the privacy-robustness-utility trilemma in distributed learning" (arXiv 2302.04787).
 
 Exact: a few power steps on all subsets at once bound each one's largest eigenvalue from below; the eigenvalues are then
 computed for the subsets whose bound is not above the best one. Nothing is drawn at random.

@@ -1,4 +1,4 @@
-"""Coordinate-wise trimmed mean (Yin et al. 2018, definition 2): the f largest and f smallest values are left out."""
+"""Coordinate-wise trimmed mean (Yin et al. 2018): the f largest and f smallest values are left out."""
 
 import numpy as np
 from torch import Tensor

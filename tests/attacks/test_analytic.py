@@ -117,7 +117,7 @@ def test_a_batch_of_the_same_errors_gives_the_average() -> None:
 
 
 def test_errors_weigh_the_average() -> None:
-    """Row i shows sum of e_i x over sum of e_i (Geiping et al. 2020, Proposition 3.1, for more than one sample)."""
+    """Row i shows sum of e_i x over sum of e_i (Geiping et al. 2020, for more than one sample)."""
     errors, x = normal(1, 3, 1).abs(), normal(1, 3, 7, seed=1)
     weighted = (errors[0] * x[0]).sum(dim=0) / errors.sum()
     torch.testing.assert_close(combined(layer_of(errors, x))[0], weighted)

@@ -100,7 +100,7 @@ def test_a_mean_answers_the_target_when_it_sees_the_square(boost: float | Litera
 
 
 def test_replacement_makes_the_mean_the_attackers_model(byzantine_view: Callable[..., ByzantineView]) -> None:
-    """Bagdasaryan et al., eq. 3: with gamma = m / f and honest clients that have converged, the mean is X."""
+    """Bagdasaryan et al.: with gamma = m / f and honest clients that have converged, the mean is X."""
     own = torch.tensor([[1.0, -2.0], [3.0, 0.0]])
     forged = Backdoor(boost="replace").forge(byzantine_view(own, clients=10))
     assert torch.equal(forged, 5 * own)

@@ -15,7 +15,7 @@ from defenses.foolsgold import FoolsGold, foolsgold, foolsgold_weights
 
 
 def by_definition(messages: Tensor, kappa: float = 1.0) -> list[float]:
-    """Algorithm 1, loop by loop, without its history; weights that add up to 1."""
+    """The paper's algorithm, loop by loop, without its history; weights that add up to 1."""
     rows, n = messages.double(), len(messages)
     cs = [[float(a @ b / (a.norm() * b.norm())) for b in rows] for a in rows]
     for i in range(n):
