@@ -40,7 +40,7 @@ def lines_of(results: Path, entry: report.Entry) -> list[str]:
         ("dpbfl-fig4", 0, SMALL, 8),
         ("dpbfl-fig6", 0, SMALL, 10),
         ("dpbfl-fig7", 0, SMALL, 10),
-        ("dpbfl-fig8", 1, SMALL, 5),
+        ("dpbfl-fig8", 0, SMALL, 5),
         ("dpbfl-fig9", 0, SMALL, 4),
         ("dpbfl-fig10", 2, ("dataset=digits", "rounds=1", "samples_per_client=1", "eval_every=1"), 2),
         ("dpbfl-fig11", 1, (*SMALL, "model=softmax", "local_steps=1"), 6),
