@@ -8,9 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.forging import Rule, check_honest, copies, deployed, deviation, fit, line_search, moments
+from bench.forging import FactorSearch, Rule, check_honest, copies, moments, most_harmful
 from bench.registry import register
-from bench.threat import ByzantineAttack, ByzantineView
 
 
 def alie_optimal(
@@ -25,26 +24,18 @@ def alie_optimal(
     """`num_byzantine` rows `(f, d)`, mean + z sigma with z from `low` to `high`, in 2 `points` evaluations."""
     check_honest(honest, num_byzantine)
     mean, std = moments(honest, ddof)
-    moved = deviation(aggregate, honest)
 
     def forged(z: float) -> Tensor:
         return copies(torch.add(mean, std, alpha=z), num_byzantine)
 
-    return forged(line_search(lambda z: moved(forged(z)), low, high, points))
+    return most_harmful(forged, honest, aggregate, low, high, points)
 
 
 @register("attack", "alie_optimal")
-class OptimalALIE(ByzantineAttack):
+class OptimalALIE(FactorSearch):
     """Omniscient, and plays each candidate through the deployed rule."""
 
-    omniscient = True
-
-    low: float = Field(default=0.1, gt=0)
-    high: float = Field(default=100.0, gt=0)
-    points: int = Field(default=10, ge=2)
     ddof: int = Field(default=0, ge=0, le=1)
 
-    def forge(self, view: ByzantineView) -> Tensor:
-        assert view.honest is not None
-        searched = (self.low, self.high, self.points)
-        return fit(alie_optimal(view.honest, len(view.own), deployed(view), *searched, self.ddof), view.alphabet)
+    def strongest(self, honest: Tensor, num_byzantine: int, aggregate: Rule) -> Tensor:
+        return alie_optimal(honest, num_byzantine, aggregate, self.low, self.high, self.points, self.ddof)

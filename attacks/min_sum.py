@@ -8,35 +8,28 @@ import math
 
 from torch import Tensor
 
-from attacks.min_max import Perturbation, perturbed, spread
-from bench.forging import check_honest, copies, fit
+from bench.forging import AgnosticAttack, Perturbation, perturbed, spread, squared_length
 from bench.registry import register
-from bench.threat import ByzantineAttack, ByzantineView
 
 
 def min_sum(honest: Tensor, num_byzantine: int, perturbation: Perturbation = "std") -> Tensor:
-    """`num_byzantine` rows `(f, d)`, all mean + gamma * perturbation of `honest (h, d)`, with the largest gamma.
+    """`num_byzantine` rows `(f, d)`, all mean + gamma * perturbation of `honest (h, d)`, with the largest gamma."""
+    return perturbed(min_sum_gamma, honest, num_byzantine, perturbation)
 
-    sum_i |mean + gamma p - x_i|^2 = sum_i |mean - x_i|^2 + h gamma^2 |p|^2, since deviations from a mean add up to 0.
+
+def min_sum_gamma(honest: Tensor, mean: Tensor, p: Tensor) -> float:
+    """The root of sum_i |mean + gamma p - x_i|^2 = sum_i |mean - x_i|^2 + h gamma^2 |p|^2 = max_j sum_i |x_j - x_i|^2.
+
+    The sum has no term in gamma: deviations from a mean add up to 0.
     """
-    check_honest(honest, num_byzantine)
-    mean, p = perturbed(honest, perturbation)
-    length = float(p.double().square().sum())
-    if not length > 0:  # the honest are all alike, or the mean is zero: there is no direction to go
-        return copies(mean, num_byzantine)
     apart, from_mean = spread(honest)
     room = float(apart.sum(dim=1).max() - from_mean.sum())
-    return copies(mean + math.sqrt(max(room, 0.0) / (len(honest) * length)) * p, num_byzantine)
+    return math.sqrt(max(room, 0.0) / (len(honest) * float(squared_length(p))))
 
 
 @register("attack", "min_sum")
-class MinSum(ByzantineAttack):
+class MinSum(AgnosticAttack):
     """Omniscient, and agnostic of the rule."""
 
-    omniscient = True
-
-    perturbation: Perturbation = "std"
-
-    def forge(self, view: ByzantineView) -> Tensor:
-        assert view.honest is not None
-        return fit(min_sum(view.honest, len(view.own), self.perturbation), view.alphabet)
+    def furthest(self, honest: Tensor, num_byzantine: int) -> Tensor:
+        return min_sum(honest, num_byzantine, self.perturbation)

@@ -1,20 +1,27 @@
 """What attacks that forge messages share: moments of the honest ones, copies of one row, searches against a rule."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from bench.errors import require
 from bench.protocol import Alphabet
-from bench.threat import ByzantineView
+from bench.rules import gram_matrix, squared_distances
+from bench.threat import ByzantineAttack, ByzantineView
 
 BLOCK_BYTES = 2**19
 """Coordinates of all messages whose moments are taken at a time: they stay in a core's cache."""
 
 Rule = Callable[[Tensor], Tensor]
 """What the server makes `(d,)` of all messages `(h + f, d)` of a round, the honest ones first."""
+
+Perturbation = Literal["unit", "std", "sign"]
+"""A direction from the honest mean: against the mean's own, minus the deviation, or against the mean's signs."""
 
 
 def check_honest(honest: Tensor, num_byzantine: int, at_least: int = 1) -> None:
@@ -56,11 +63,37 @@ def moments(honest: Tensor, ddof: int = 0) -> tuple[Tensor, Tensor]:
     return mean, squares.div_(h - ddof).sqrt_()
 
 
+def perturbed(
+    largest: Callable[[Tensor, Tensor, Tensor], float], honest: Tensor, num_byzantine: int, perturbation: Perturbation
+) -> Tensor:
+    """`num_byzantine` rows `(f, d)`, all mean + gamma p, with gamma = `largest(honest, mean, p)`.
+
+    Where the honest are all alike, or the mean is zero, there may be no direction p to go: it is the mean then.
+    """
+    check_honest(honest, num_byzantine)
+    mean, std = moments(honest)
+    p = {"unit": -mean / torch.linalg.vector_norm(mean), "std": -std, "sign": -torch.sign(mean)}[perturbation]
+    if not float(squared_length(p)) > 0:
+        return copies(mean, num_byzantine)
+    return copies(mean + largest(honest, mean, p) * p, num_byzantine)
+
+
+def squared_length(vector: Tensor) -> Tensor:
+    """|v|^2, float64."""
+    return vector.double().square().sum()
+
+
+def spread(honest: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distances `(h, h)` of the honest messages from each other, and `(h,)` from their mean; float64."""
+    apart = squared_distances(gram_matrix(honest))
+    return apart, (apart.mean(dim=1) - apart.mean() / 2).clamp(min=0)
+
+
 def deviation(aggregate: Rule, honest: Tensor) -> Callable[[Tensor], float]:
     """Of forged messages `(f, d)`: how far they move the rule's output from the mean of the honest ones (L2).
 
-    What the attacks of Fang et al. 2020, Shejwalkar and Houmansadr 2021 and Allouah et al. 2023 maximise. Infinite
-    where the output is not finite.
+    What the attacks of Shejwalkar and Houmansadr 2021 and Allouah et al. 2023 maximise. Infinite where the output is
+    not finite.
     """
     mean = honest.mean(dim=0)
 
@@ -69,6 +102,14 @@ def deviation(aggregate: Rule, honest: Tensor) -> Callable[[Tensor], float]:
         return moved if math.isfinite(moved) else math.inf
 
     return measure
+
+
+def most_harmful(
+    forged: Callable[[float], Tensor], honest: Tensor, aggregate: Rule, low: float, high: float, points: int
+) -> Tensor:
+    """Of the messages `forged(factor)` `(f, d)` those that move the rule's output furthest, by `line_search`."""
+    moved = deviation(aggregate, honest)
+    return forged(line_search(lambda factor: moved(forged(factor)), low, high, points))
 
 
 def line_search(score: Callable[[float], float], low: float, high: float, points: int) -> float:
@@ -85,3 +126,37 @@ def line_search(score: Callable[[float], float], low: float, high: float, points
 
 def _geometric(low: float, high: float, points: int) -> list[float]:
     return [low * (high / low) ** (k / (points - 1)) for k in range(points)]
+
+
+class FactorSearch(ByzantineAttack):
+    """Omniscient, and plays each candidate through the deployed rule; in a ternary alphabet, its signs."""
+
+    omniscient = True
+
+    low: float = Field(default=0.1, gt=0)
+    high: float = Field(default=100.0, gt=0)
+    points: int = Field(default=10, ge=2)
+
+    @abstractmethod
+    def strongest(self, honest: Tensor, num_byzantine: int, aggregate: Rule) -> Tensor:
+        """The forged messages `(f, d)`, reals, with the factor from `low` to `high` that harms `aggregate` most."""
+
+    def forge(self, view: ByzantineView) -> Tensor:
+        assert view.honest is not None
+        return fit(self.strongest(view.honest, len(view.own), deployed(view)), view.alphabet)
+
+
+class AgnosticAttack(ByzantineAttack):
+    """Omniscient, and agnostic of the rule: it goes from the honest mean along a perturbation."""
+
+    omniscient = True
+
+    perturbation: Perturbation = "std"
+
+    @abstractmethod
+    def furthest(self, honest: Tensor, num_byzantine: int) -> Tensor:
+        """The forged messages `(f, d)`, reals, as far along the perturbation as the honest messages allow."""
+
+    def forge(self, view: ByzantineView) -> Tensor:
+        assert view.honest is not None
+        return fit(self.furthest(view.honest, len(view.own)), view.alphabet)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attacks.min_max import MinMax, Perturbation, min_max
+from attacks.min_max import MinMax, min_max
 from attacks.min_sum import MinSum, min_sum
+from bench.forging import Perturbation
 from bench.threat import ByzantineView
 
 PERTURBATIONS: list[Perturbation] = ["unit", "std", "sign"]
