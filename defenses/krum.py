@@ -44,8 +44,13 @@ def krum_weights(gram: Tensor, num_byzantine: int, num_selected: int = 1, varian
     if meaning.power != 2:
         distances = distances ** (meaning.power / 2)
     scores = sum_of_smallest(distances, n - f - meaning.fewer)
-    weights = mean_of(scores.topk(num_selected, largest=False).indices, n)
+    weights = mean_of(_lowest(scores, num_selected), n)
     return weights * num_selected if meaning.total else weights
+
+
+def _lowest(scores: Tensor, count: int) -> Tensor:
+    """Indices `(count,)` of the lowest scores. Of equal ones Krum takes the first (footnote 3), Multi-Krum any."""
+    return scores.argmin(dim=0, keepdim=True) if count == 1 else scores.topk(count, largest=False).indices
 
 
 def krum(messages: Tensor, num_byzantine: int, num_selected: int = 1, variant: Variant = "paper") -> Tensor:

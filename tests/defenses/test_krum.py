@@ -65,7 +65,16 @@ def test_more_than_one_selected_is_their_mean(num_selected: int, expected: float
 
 
 def test_three_rows_suffice_without_byzantine_clients() -> None:
-    assert krum(torch.tensor([[0.0], [10.0], [11.0]]), 0).item() in (10.0, 11.0)
+    assert krum(torch.tensor([[0.0], [10.0], [11.0]]), 0).item() == 10.0
+
+
+@pytest.mark.parametrize(
+    "order", [(0, 1, 2, 3, 4, 5, 6), (0, 3, 4, 1, 6, 2, 5), (6, 5, 4, 3, 2, 1, 0), (3, 2, 1, 4, 0, 6, 5)]
+)
+def test_of_equal_scores_the_first_row_counts(order: tuple[int, ...]) -> None:
+    """Footnote 3. Of 0 to 6 with f = 2 the scores are 14, then five times 6, then 14."""
+    first = next(i for i in order if 0 < i < 6)
+    assert krum(torch.tensor(order, dtype=torch.float32)[:, None], 2).item() == first
 
 
 @pytest.mark.parametrize("seed", range(5))
