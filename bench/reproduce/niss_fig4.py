@@ -188,7 +188,7 @@ ITEMS = (
         RULE,
         (
             Form("in full", ("niss-fig4",), heavy=True),
-            Form("10 of the 100 pictures, 300 evaluations", ("niss-fig4-reduced",), heavy=True),
+            Form("16 of the 100 pictures", ("niss-fig4-reduced",), heavy=True),
         ),
         build,
     ),
