@@ -21,7 +21,8 @@ RULE = (
     "each sentence of the paper is a comparison of our mean accuracies of the last round on both data sets; in shape "
     f"where all of them hold, else not reproduced. Alike: within {ALIKE:g} points; slightly below: below, by at most "
     f"that; below or above: by more than {SLIGHTLY:g}; hardly suffers: at most {LITTLE:g} points lost to the "
-    f"clean run; converges: at least {KEPT:.0%} of the clean accuracy; lost, failed, not robust: less than {LOST:.0%} of it."
+    f"clean run; converges: at least {KEPT:.0%} of the clean accuracy; lost, failed, not robust: less "
+    f"than {LOST:.0%} of it."
 )
 
 
