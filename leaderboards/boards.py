@@ -39,7 +39,7 @@ def build(
     accuracy, recovered = estimates(training, "accuracy"), shares(private, "recovered")
     audits = find_audits(selection.records)
     robustness = robustness_boards(rows, columns(training), accuracy, selection.evaluations)
-    privacy = privacy_boards(rows, columns(private), private, recovered_psnr)
+    privacy = privacy_boards(rows, columns(private), private, recovered_psnr, selection.evaluations)
     utility = utility_board(rows, accuracy, training)
     ranked = (robustness[0], privacy[0], utility)
     return Leaderboard(
@@ -60,6 +60,7 @@ def build(
         left_out=list(selection.left_out),
         records=len(frame),
         evidence=list(selection.records),
+        evaluations=selection.evaluations,
         environments=sorted({_environment(record) for record in selection.records}),
     )
 

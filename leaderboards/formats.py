@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from leaderboards.board import Board, Leaderboard
+from leaderboards.board import LONG_FORMAT, Board, Leaderboard
 from leaderboards.html import html
+from leaderboards.version import dated, version
 
 
 def markdown(leaderboard: Leaderboard) -> str:
@@ -28,7 +29,7 @@ def markdown(leaderboard: Leaderboard) -> str:
         parts += ["## Pictures", _bullets(links)]
     flags = [f"**{markdown_text(row)}**: {markdown_text(note)}" for row, note in _flags(leaderboard)]
     parts += ["## Flags", _bullets(flags) if flags else "None."]
-    origin = [f"{leaderboard.records} records, {leaderboard.seeds} seed(s) a cell asked for"]
+    origin = [dated(leaderboard), f"{leaderboard.records} records, {leaderboard.seeds} seed(s) a cell asked for"]
     origin += [f"left out: {line}" for line in leaderboard.left_out]
     origin += leaderboard.environments
     parts += ["## Where the numbers come from", _bullets(map(markdown_text, origin))]
@@ -37,14 +38,15 @@ def markdown(leaderboard: Leaderboard) -> str:
 
 def csv(leaderboard: Leaderboard) -> str:
     """One number a line: board, defense, column, metric, mean, interval, seeds, failed seeds, within its claim."""
-    numbers = pd.concat([board.data for board in leaderboard.boards if len(board.data)], ignore_index=True)
+    filled = [board.data for board in leaderboard.boards if len(board.data)]
+    numbers = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(LONG_FORMAT))
     return numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def latex(leaderboard: Leaderboard) -> str:
     """Tables, one a board, to paste into a paper."""
-    packages = "% needs \\usepackage{array,booktabs,graphicx}\n"
-    return "\n".join([packages, *(_latex_table(leaderboard.suite, board) for board in _shown(leaderboard))])
+    head = f"% {dated(leaderboard)}\n% needs \\usepackage{{array,booktabs,graphicx}}\n"
+    return "\n".join([head, *(_latex_table(leaderboard.suite, board) for board in _shown(leaderboard))])
 
 
 def as_json(leaderboard: Leaderboard) -> str:
@@ -53,6 +55,7 @@ def as_json(leaderboard: Leaderboard) -> str:
         "suite": leaderboard.suite,
         "title": leaderboard.title,
         "seeds": leaderboard.seeds,
+        "version": version(leaderboard),
         "records": leaderboard.records,
         "environments": leaderboard.environments,
         "left_out": leaderboard.left_out,

@@ -35,7 +35,7 @@ class Selection:
 
     def rows(self, named: Iterable[str]) -> list[str]:
         """The rows that are present: first the named ones, in their order, then the others by age."""
-        present = list(self.frame["defense"].unique()) if len(self.frame) else []
+        present = list(self.frame["defense"].unique())
         return [row for row in dict.fromkeys([*named, *present]) if row in present]
 
     def expects(self, row: str, column: str) -> bool:
@@ -48,8 +48,15 @@ class Selection:
     def evaluations(self) -> frozenset[str]:
         """The columns that the suite has not: attacks that somebody ran against single rows."""
         known = {column for _, column in self.wanted}
-        present = set(self.frame["column"]) if known and len(self.frame) else set()
-        return frozenset(present - known)
+        return frozenset(set(self.frame["column"]) - known) if known else frozenset()
+
+
+FRAME = (
+    *("suite", "setting", "defense", "attack", "column", "byzantine", "rho", "kind", "sweep", "images", "seed"),
+    *("status", "error", "within_claim", "oracle_f", "round_seconds", "upload_bytes", "peer_bytes"),
+    *("epsilon_claimed", "epsilon_composed", "epsilon_audited", "key"),
+)
+"""The columns that every frame has, also one without records; metrics come behind them."""
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -84,7 +91,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
                 **record.metrics,
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(FRAME))
 
 
 def columns(frame: pd.DataFrame) -> list[str]:

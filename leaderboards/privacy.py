@@ -29,8 +29,18 @@ Leaks = dict[str, Estimates]
 """The estimates of each metric."""
 
 
-def privacy_boards(rows: list[str], columns: list[str], private: pd.DataFrame, recovered_psnr: float) -> list[Board]:
-    """Every row's leak in every column, and below them the controls; nothing to show without a privacy attack."""
+def privacy_boards(
+    rows: list[str],
+    columns: list[str],
+    private: pd.DataFrame,
+    recovered_psnr: float,
+    evaluations: frozenset[str] = frozenset(),
+) -> list[Board]:
+    """Every row's leak in every column, and below them the controls; nothing to show without a privacy attack.
+
+    `evaluations` are columns that single rows have on top of the suite's: the worst case counts them there, and they
+    are missed nowhere.
+    """
     leaks, controls = {metric: _estimates(private, metric) for metric in METRICS}, _controls(private)
     shown = {metric: {**leaks[metric], **controls[metric]} for metric in SHOWN}
     trained = {place: value for place, value in estimates(private, "model_accuracy").items() if value.seeds}
@@ -42,25 +52,32 @@ def privacy_boards(rows: list[str], columns: list[str], private: pd.DataFrame, r
         return share.with_failures(f"{share.share()} · {psnr.mean:.1f} dB · {ssim.mean:z.2f}{after}")
 
     def worst(row: str, some: list[str]) -> tuple[str, str]:
-        share, where = _highest(leaks["recovered"], row, some)
+        share, where = _highest(leaks["recovered"], row, known(row, some))
         return share.share(), where
+
+    def known(row: str, some: list[str]) -> list[str]:
+        found = leaks["recovered"]
+        return [column for column in some if column not in evaluations or found.get((row, column), MISSING).seeds]
 
     title, caption = "Privacy: what an attacker recovers", CAPTION.format(recovered_psnr=recovered_psnr)
     caption += TRAINED if trained else ""
     data = [*_numbers(leaks), *numbers("model_accuracy", trained), *_means(controls)]
     matrix = Matrix("privacy", title, caption, columns, cell, worst, tuple(CONTROLS), most=MOST)
-    return matrix.boards(_standing(rows, columns, private, leaks), data)
+    asked = {row: known(row, columns) for row in rows}
+    suites = [column for column in columns if column not in evaluations]
+    return matrix.boards(_standing(asked, suites, private, leaks), data)
 
 
 def _estimates(private: pd.DataFrame, metric: str) -> Estimates:
     return shares(private, metric) if metric.endswith(SHARES) else estimates(private, metric)
 
 
-def _standing(rows: list[str], columns: list[str], private: pd.DataFrame, leaks: Leaks) -> Standing:
-    worst = {row: _highest(leaks["recovered"], row, columns)[0] for row in rows} if columns else {}
-    usual = {row: _mean(leaks["recovered"], row, columns) for row in worst}
+def _standing(asked: dict[str, list[str]], suites: list[str], private: pd.DataFrame, leaks: Leaks) -> Standing:
+    """`asked` has each row's columns, `suites` those that all rows share: a mean over others would not compare."""
+    worst = {row: _highest(leaks["recovered"], row, mine)[0] for row, mine in asked.items() if mine}
+    usual = {row: _mean(leaks["recovered"], row, suites) for row in worst}
     blind = max((value.mean for value in estimates(private, "blind_psnr").values()), default=0.0)
-    clearest = {row: round(max(blind, _highest(leaks["psnr"], row, columns)[0].mean), 0) for row in worst}
+    clearest = {row: round(max(blind, _highest(leaks["psnr"], row, asked[row])[0].mean), 0) for row in worst}
     return Standing(
         "worst_recovered",
         {row: share.mean for row, share in worst.items()},
@@ -72,14 +89,16 @@ def _standing(rows: list[str], columns: list[str], private: pd.DataFrame, leaks:
 def _highest(found: Estimates, row: str, columns: list[str]) -> tuple[Estimate, str]:
     """The estimate with the highest mean of a row, and its column unless all are alike; none where one is missing."""
     values = {column: found.get((row, column), MISSING) for column in columns}
-    if any(math.isnan(value.mean) for value in values.values()):
+    if not values or any(math.isnan(value.mean) for value in values.values()):
         return MISSING, ""
     where = max(values, key=lambda column: values[column].mean)
     return values[where], where if len({value.mean for value in values.values()}) > 1 else ""
 
 
 def _mean(found: Estimates, row: str, columns: list[str]) -> float:
-    """The mean over a row's columns; nan where one is missing."""
+    """The mean over a row's columns; nan where one is missing, or there is none."""
+    if not columns:
+        return math.nan
     return sum(found.get((row, column), MISSING).mean for column in columns) / len(columns)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.errors import BadInputError
+from bench.records import Store
 from bench.submission import folder as folders
 from bench.submission.folder import Reported, Submission
 from leaderboards.board import Board, Leaderboard, Line, Number, make_board
@@ -24,11 +25,12 @@ CAPTION = (
 def add_submissions(leaderboard: Leaderboard, folder: Path) -> None:
     """Add the board and the flags of the submissions below a suite's folder; one that is damaged is left out, told."""
     measured = pd.concat([board.data for board in leaderboard.boards], ignore_index=True)
+    labels = _labels(leaderboard, folder)
     lines: list[Line] = []
     numbers: list[Number] = []
     for place in sorted([*folder.glob(f"*/{folders.FILE}"), *folder.glob(f"*/*/{folders.FILE}")]):
-        row = place.relative_to(folder).parts[0]
-        if row not in set(measured["defense"]):
+        name = place.relative_to(folder).parts[0]
+        if (row := labels.get(name, name)) not in set(measured["defense"]):
             continue  # its records are of another setting
         try:
             submission = folders.load(place.parent)
@@ -46,6 +48,15 @@ def add_submissions(leaderboard: Leaderboard, folder: Path) -> None:
         leaderboard.boards.append(_board(lines, numbers))
 
 
+def _labels(leaderboard: Leaderboard, folder: Path) -> dict[str, str]:
+    """The row of each folder that has records on the board: a label may have signs that no folder's name has."""
+    store = Store(folder.parent, folder.name)
+    found = {}
+    for record in leaderboard.evidence:
+        found[store.path(record.cell, record.seed).parents[1].name] = record.cell.label
+    return found
+
+
 def _board(lines: list[Line], numbers: list[Number]) -> Board:
     title = "Submissions: the authors' numbers beside ours, evaluations by others"
     return make_board("submissions", title, CAPTION, lines, numbers)
@@ -54,17 +65,18 @@ def _board(lines: list[Line], numbers: list[Number]) -> Board:
 def _flags(folder: Path, submission: Submission | None) -> Iterator[str]:
     """What breaks the contract; raises `BadInputError` where a file is damaged."""
     assert submission is not None
+    who = "" if submission.kind == "defense" else f"evaluation {submission.name}: "
     try:
         folders.source_of(folder, submission)
     except BadInputError as error:
-        yield f"the source is not what was submitted: {error}"
+        yield f"{who}the source is not what was submitted: {error}"
     found = folders.examination(folder)
-    if found is None and submission.kind == "defense":
-        yield "its contract was not examined"
-    elif found is not None and found.sha256 != submission.sha256:
-        yield "its contract was examined for another source"
+    if found is None:
+        yield f"{who}its contract was not examined"
+    elif found.sha256 != submission.sha256:
+        yield f"{who}its contract was examined for another source"
     for broken in found.broken if found is not None else ():
-        yield f"breaks the contract ({broken.rule}): {broken.sentence}"
+        yield f"{who}breaks the contract ({broken.rule}): {broken.sentence}"
 
 
 def _lines(row: str, submission: Submission, measured: pd.DataFrame) -> Iterator[Line]:

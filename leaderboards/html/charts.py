@@ -1,5 +1,6 @@
 """The page's charts as geometry: accuracy by round, a panel a threat model, and privacy against accuracy."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from leaderboards.estimates import MISSING, Estimate
 from leaderboards.html.evidence import by_place, thinned
 from leaderboards.html.leads import MEASURED, Leads, metric_of
 
-COLOURS, DASHES = 8, 4
-"""How many of each the style sheet has; 32 rows differ in one of the two."""
+COLOURS, DASHES = 8, 5
+"""How many of each the style sheet has; 40 rows differ in one of the two."""
 LEFT, TOP, RIGHT, BOTTOM = 34, 8, 8, 22
 """Margins of a panel, in units of its drawing."""
 PANEL = (320, 200)
@@ -19,6 +20,8 @@ PLOT = (640, 420)
 PLOT_MARGINS = (52, 16, 16, 44)
 LETTER, LINE, GAP, DOT = 7.6, 15, 12, 7
 """Width of a letter of a bold name, height of its line, its distance from its point, and half a point's width."""
+FURTHER = (0, 130, 260)
+"""How much further from its point a name may stand, where many points are in one place."""
 PERCENTS = (0, 25, 50, 75, 100)
 
 Box = tuple[float, float, float, float]
@@ -193,7 +196,10 @@ def _labels(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float,
     taken: list[Box] = [(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points.values()]
     found: dict[str, tuple[float, float, str]] = {}
     for row, (x, y) in sorted(points.items(), key=lambda item: (item[1][1], item[0])):
-        best = min(_candidates(row, x, y), key=lambda place: (_overlaps(_box(row, *place), taken), abs(place[1] - y)))
+        best = min(
+            _candidates(row, x, y),
+            key=lambda place: (_overlaps(_box(row, *place), taken), abs(place[1] - y) + abs(place[0] - x)),
+        )
         found[row] = best
         taken.append(_box(row, *best))
     return found
@@ -202,12 +208,13 @@ def _labels(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float,
 def _candidates(row: str, x: float, y: float) -> Iterator[tuple[float, float, str]]:
     """Places beside a point within the plot: on both sides, at its height and in lines above and below."""
     inwards = ("start", "end") if x < PLOT[0] / 2 else ("end", "start")
+    heights = [y + sign * LINE * step for step in range(PLOT[1] // LINE) for sign in (1, -1)]
     for side in inwards:
-        for height in (y + sign * LINE * step for step in range(PLOT[1] // LINE) for sign in (1, -1)):
-            place = (x + (GAP if side == "start" else -GAP), height, side)
+        for further, height in itertools.product(FURTHER, heights):
+            place = (x + (GAP + further) * (1 if side == "start" else -1), height, side)
             left, top, right, bottom = _box(row, *place)
             if (left >= PLOT_MARGINS[0] and right <= PLOT[0] and top >= 0 and bottom <= PLOT[1] - PLOT_MARGINS[3]) or (
-                side == inwards[0] and height == y
+                side == inwards[0] and height == y and not further
             ):
                 yield place
 

@@ -6,6 +6,21 @@ from dataclasses import dataclass
 
 LEFT_OUT = "It is left out of the mean, and counts as accuracy 0 in the ranking."
 FLAGS = (
+    (
+        r"^(evaluation \S+: )?breaks the contract",
+        "breaks the contract",
+        "The submitted file breaks a rule that every shipped one keeps; it is shown all the same, marked.",
+    ),
+    (
+        r"contract was (not examined|examined for another source)",
+        "contract not examined",
+        "Nobody has published what the examination says of this source: `python -m bench submit` writes it.",
+    ),
+    (
+        r"source is not what was submitted",
+        "source changed",
+        "The file in the folder is not the one whose digest was submitted, so that its numbers are of another one.",
+    ),
     (r"\d+ seed\(s\) failed", "failed", f"The cell broke off with an error. {LEFT_OUT}"),
     (r"\d+ seed\(s\) diverged", "diverged", f"The model or a message was no longer finite. {LEFT_OUT}"),
     (

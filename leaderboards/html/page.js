@@ -80,11 +80,12 @@
     settle();
   }
 
-  // The worst of the chosen columns, as the board ranks: none where one of them was not measured.
+  // The worst of the chosen columns, as the board ranks: none where one of the suite's was not measured.
   function worst(board, row, chosen) {
     const line = all(`#table-${board} tr[data-row]`).find((one) => one.dataset.row === row);
     const cells = line ? all("td[data-column]", line) : [];
-    const mine = cells.filter((cell) => chosen.has(cell.dataset.column) && threats[cell.dataset.column].attack !== "clean");
+    const asked = (cell, threat) => threat.attack !== "clean" && !(threat.extra && cell.dataset.score === undefined);
+    const mine = cells.filter((cell) => chosen.has(cell.dataset.column) && asked(cell, threats[cell.dataset.column]));
     if (mine.length === 0 || mine.some((cell) => cell.dataset.score === undefined)) return null;
     const sign = board === "robustness" ? 1 : -1;
     return mine.reduce((best, cell) => (sign * (cell.dataset.score - best.dataset.score) < 0 ? cell : best));

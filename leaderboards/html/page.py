@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from bench.records import PROTOCOL_VERSION
 from leaderboards.board import Board, Leaderboard, Picture
 from leaderboards.html import charts, glossary
 from leaderboards.html.evidence import AGAIN, by_place, evidence
 from leaderboards.html.leads import find_leads
 from leaderboards.html.tables import SHADES, tables
-from leaderboards.html.threats import choices, threats
+from leaderboards.html.threats import choices, shared, threats
+from leaderboards.version import version
 
 PAGE_BYTES = 4_800_000
 """What the page may take; pictures that do not fit beside the numbers are left out."""
@@ -40,7 +40,7 @@ def html(leaderboard: Leaderboard) -> str:
     from markupsafe import Markup
 
     style, script = _own("page.css"), _own("page.js")
-    columns = threats(leaderboard.evidence)
+    columns = threats(leaderboard.evidence, leaderboard.evaluations)
     places = by_place(leaderboard.evidence)
     leads = find_leads(leaderboard.boards, list(columns), places.keys())
     found = tables(leaderboard.boards, leads)
@@ -64,6 +64,7 @@ def html(leaderboard: Leaderboard) -> str:
         tables=[table for table in found if table.name != "overall"],
         columns=columns,
         choices=choices(columns.values()),
+        shared=shared(leaderboard.evidence),
         anchors={row: f"row-{index}" for index, row in enumerate(rows)},
         look=look,
         panels=charts.panels(leaderboard.evidence, list(columns), look),
@@ -75,7 +76,7 @@ def html(leaderboard: Leaderboard) -> str:
         shades=range(SHADES + 1),
         long=LONG,
         again=AGAIN,
-        version=_version(leaderboard),
+        version=version(leaderboard),
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),
@@ -123,27 +124,3 @@ def _draw(pictures: Sequence[Picture], room: int) -> tuple[list[Drawn], list[Pic
         else:
             skipped.append(picture)
     return drawn, skipped
-
-
-def _version(leaderboard: Leaderboard) -> dict[str, str]:
-    """What tells this board from another one of the suite: dated by its newest record, not by the clock."""
-    records = leaderboard.evidence
-    if not records:
-        return {"board": f"{leaderboard.suite}, no records"}
-    newest = max(record.finished_at for record in records)
-    commits = sorted({record.environment.commit or "unknown" for record in records})
-    current = any(record.cell.hash in leaderboard.runnable for record in records)
-    protocol = (
-        f"version {PROTOCOL_VERSION}"
-        if current
-        else f"not that of this code's suite (protocol version {PROTOCOL_VERSION}): a run begins a new board"
-    )
-    return {
-        "suite": leaderboard.asked_for or leaderboard.suite,
-        "newest record": f"{newest:%Y-%m-%d %H:%M} UTC",
-        "setting": ", ".join(sorted({record.setting for record in records})),
-        "protocol": protocol,
-        "data": ", ".join(sorted({f"{record.cell.federation.dataset} ({record.data_digest})" for record in records})),
-        "code at commit": ", ".join(commits),
-        "records": f"{leaderboard.records}, {leaderboard.seeds} seed(s) a cell asked for",
-    }

@@ -1,9 +1,10 @@
 """The threat models of a leaderboard, and what the page's filter chooses them by."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.records import Record
+from bench.settings import FederationSettings
 from leaderboards.frame import columns, to_frame
 
 KINDS = {"training": "accuracy under attack", "inversion": "images recovered", "audit": "audit of the claim"}
@@ -12,13 +13,17 @@ KINDS = {"training": "accuracy under attack", "inversion": "images recovered", "
 
 @dataclass(frozen=True)
 class Threat:
-    """A column: `b` only where clients forge, `rho` only where the server looks."""
+    """A column: `b` only where clients forge, `rho` only where the server looks.
+
+    `extra` says that somebody else's attack ran against some rows alone: the others do not miss it.
+    """
 
     column: str
     kind: str
     attack: str
     b: float | None
     rho: float | None
+    extra: bool = False
 
     @property
     def what(self) -> str:
@@ -36,8 +41,8 @@ class Choices:
     rhos: Sequence[float]
 
 
-def threats(records: Sequence[Record]) -> dict[str, Threat]:
-    """By column, in reading order; those of training first, audits last."""
+def threats(records: Sequence[Record], evaluations: Collection[str] = ()) -> dict[str, Threat]:
+    """By column, in reading order; those of training first, audits last. `evaluations` are the extra ones."""
     if not records:
         return {}
     cells = {record.cell.column: record.cell for record in records}
@@ -48,8 +53,33 @@ def threats(records: Sequence[Record]) -> dict[str, Threat]:
         cell = cells[column]
         forging = cell.kind == "training"
         b, rho = (cell.byzantine, None) if forging else (None, cell.rho or 0.0)
-        found[column] = Threat(column, cell.kind, cell.attack_name, b, rho)
+        found[column] = Threat(column, cell.kind, cell.attack_name, b, rho, column in evaluations)
     return found
+
+
+def shared(records: Iterable[Record]) -> dict[str, str]:
+    """What all that is trained on the board has in common, so that no filter chooses it; by name, for people."""
+    cells = [record.cell for record in records]
+    settings = [cell.federation for cell in cells if cell.kind == "training"] or [cell.federation for cell in cells]
+    said = {
+        "data set": {one.dataset for one in settings},
+        "partition": {_partition(one) for one in settings},
+        "model": {one.model for one in settings},
+        "clients": {_clients(one) for one in settings},
+        "rounds": {str(one.rounds) for one in settings},
+        "Byzantine share that defenses assume": {f"{one.assumed_byzantine:g}" for one in settings},
+    }
+    return {name: next(iter(values)) for name, values in said.items() if len(values) == 1}
+
+
+def _partition(settings: FederationSettings) -> str:
+    more = {"dirichlet": f" (alpha {settings.alpha:g})", "sorted": f" ({settings.shards_per_client} shards a client)"}
+    return settings.partition + more.get(settings.partition, "")
+
+
+def _clients(settings: FederationSettings) -> str:
+    n, m = settings.clients, settings.participants
+    return str(n) if n == m else f"{n}, {m} of them a round"
 
 
 def choices(found: Iterable[Threat]) -> Choices:

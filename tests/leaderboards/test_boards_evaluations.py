@@ -48,3 +48,63 @@ def test_a_missing_column_of_the_suite_still_ranks_last(make: Make, table: Any) 
     board = table(build("tiny", "t", 1, selection), "robustness")
     assert (board.cell("median", "rank"), board.cell("krum", "rank")) == ("1", "2")
     assert board.cell("krum", "worst case") == "–"
+
+
+def leaks(make_leak: Make, name: str, share: float, **more: Any) -> list[Record]:
+    return [make_leak(name, recovered=share, **more), make_leak(name, "collusion", 0.6, recovered=share, **more)]
+
+
+def test_the_worst_known_inversion_decides_the_rank(make_leak: Make, table: Any) -> None:
+    suites = leaks(make_leak, "niss", 0.0) + leaks(make_leak, "dpbfl", 0.25)
+    cells = [record.cell for record in suites]
+    before = table(build("tiny", "t", 1, select(suites, cells=cells)), "privacy")
+    assert (before.cell("niss", "rank"), before.cell("dpbfl", "rank")) == ("1", "2")
+
+    stronger = make_leak("niss", "peeler", 1.0, recovered=1.0, psnr=40.0)
+    leaderboard = build("tiny", "t", 1, select([*suites, stronger], cells=cells))
+    after = table(leaderboard, "privacy")
+    assert (after.cell("dpbfl", "rank"), after.cell("niss", "rank")) == ("1", "2")
+    assert after.cell("niss", "worst case").startswith("100%")
+    assert after.cell("niss", "worst case").endswith("(peeler rho=1)")
+    assert after.cell("dpbfl", "worst case").startswith("25%")
+    assert after.cell("dpbfl", "peeler rho=1") == "–"
+    assert after.number("dpbfl", "worst_recovered") == pytest.approx(0.25)
+    assert after.number("niss", "worst_recovered") == pytest.approx(1.0)
+    assert leaderboard.flags == {}
+
+
+def test_a_weaker_inversion_by_others_changes_no_rank(make_leak: Make, table: Any) -> None:
+    """Rows that share their worst case are told apart by the mean over the suite's columns, which all of them have."""
+    suites = leaks(make_leak, "one", 0.5) + leaks(make_leak, "other", 0.5)
+    cells = [record.cell for record in suites]
+    weaker = make_leak("one", "peeler", 1.0, recovered=0.0)
+    board = table(build("tiny", "t", 1, select([*suites, weaker], cells=cells)), "privacy")
+    assert (board.cell("one", "rank"), board.cell("other", "rank")) == ("1", "1")
+
+
+def test_an_inversion_by_others_that_failed_says_nothing(make_leak: Make, table: Any) -> None:
+    suites = leaks(make_leak, "niss", 0.0) + leaks(make_leak, "dpbfl", 0.25)
+    broke = make_leak("niss", "peeler", 1.0, status="failed", error="ValueError: no")
+    leaderboard = build("tiny", "t", 1, select([*suites, broke], cells=[record.cell for record in suites]))
+    board = table(leaderboard, "privacy")
+    assert (board.cell("niss", "rank"), board.cell("niss", "peeler rho=1")) == ("1", "failed")
+    assert leaderboard.flags == {"niss": ["peeler rho=1: 1 seed(s) failed: ValueError: no"]}
+
+
+def test_a_row_without_a_suites_inversion_still_has_no_worst_case(make_leak: Make, table: Any) -> None:
+    suites = leaks(make_leak, "niss", 0.0) + leaks(make_leak, "dpbfl", 0.25)
+    selection = select(suites[:1] + suites[2:], cells=[record.cell for record in suites])
+    board = table(build("tiny", "t", 1, selection), "privacy")
+    assert (board.cell("niss", "rank"), board.cell("niss", "worst case")) == ("2", "–")
+
+
+def test_many_columns_and_an_inversion_by_others(make_leak: Make, table: Any) -> None:
+    """Where a board is split by attack, the summary has a dash for rows without the evaluation."""
+    rhos = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    suites = [make_leak(row, "collusion", rho, recovered=0.25) for row in ("niss", "dpbfl") for rho in rhos]
+    stronger = make_leak("niss", "peeler", 1.0, recovered=1.0)
+    cells = [record.cell for record in suites]
+    board = table(build("tiny", "t", 1, select([*suites, stronger], cells=cells)), "privacy")
+    assert board.cell("dpbfl", "peeler") == "–"
+    assert board.cell("niss", "peeler").startswith("100%")
+    assert (board.cell("dpbfl", "rank"), board.cell("niss", "rank")) == ("1", "2")

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leaderboards.board import LONG_FORMAT
+from leaderboards.boards import build
 from leaderboards.formats import FORMATS
-from leaderboards.frame import select, to_frame
+from leaderboards.frame import FRAME, select, to_frame
 
 
 def accuracies(selection):
@@ -16,6 +18,25 @@ def accuracies(selection):
 def test_nothing_to_select():
     selection = select([])
     assert (selection.records, selection.left_out, len(selection.frame)) == ([], [], 0)
+
+
+def test_a_frame_without_records_has_its_columns(make):
+    assert tuple(to_frame([]).columns) == FRAME
+    assert set(FRAME) <= set(to_frame([make("a")]).columns)
+
+
+def test_records_of_which_none_is_the_suites_make_empty_boards_that_say_so(make, make_leak):
+    """What the suite's cells name has other parameters in every record that is there."""
+    old = [make("a", accuracy=0.1, defense={"f": 1}), make_leak("a", defense={"f": 1})]
+    wanted = [make("a", defense={"f": 2}).cell, make_leak("a", defense={"f": 2}).cell]
+    selection = select(old, cells=wanted)
+    assert (selection.records, selection.rows(["a"]), selection.evaluations) == ([], [], frozenset())
+    leaderboard = build("tiny", "t", 1, selection)
+    assert [len(board.text) for board in leaderboard.boards] == [0] * len(leaderboard.boards)
+    left_out = "2 records whose cell was run again or with other parameters"
+    written = {name: write(leaderboard) for name, write in FORMATS.items()}
+    assert all(left_out in written[name] for name in ("md", "json", "html"))
+    assert written["csv"] == ",".join(LONG_FORMAT) + "\n"
 
 
 def test_only_the_newest_setting(make):

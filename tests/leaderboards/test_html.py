@@ -21,10 +21,13 @@ from bench.privacy import PrivacyClaim
 from bench.records import Environment, Privacy, Record, Store, now, setting_hash
 from bench.suite import load
 from leaderboards.board import Leaderboard, Picture
+from leaderboards.boards import build
 from leaderboards.formats import FORMATS
+from leaderboards.frame import select
 from leaderboards.html import charts, glossary, html
 from leaderboards.html.evidence import MOST_POINTS, thinned
 from leaderboards.html.tables import leading_number, sort_keys
+from leaderboards.html.threats import shared
 
 NASTY = """</script><script>alert("x")</script><img src=x onerror=alert(1)> & 'a' {{ 7*7 }} \u2028 <!--"""
 
@@ -363,8 +366,8 @@ def test_texts_sort_as_numbers_where_they_are_numbers():
 
 
 def test_rows_differ_in_colour_or_dashes_and_neighbours_in_both():
-    found = list(charts.styles(map(str, range(32))).values())
-    assert len(set(found)) == 32
+    found = list(charts.styles(map(str, range(40))).values())
+    assert len(set(found)) == 40
     for one, other in itertools.pairwise(found):
         assert one.colour != other.colour
         assert one.dash != other.dash
@@ -402,6 +405,13 @@ def test_no_name_in_the_plot_covers_another():
         assert box[2] <= charts.PLOT[0]
 
 
+def test_no_name_covers_another_where_all_rules_leak_everything():
+    points = {f"some_rule_{index}": (charts.PLOT[0] - 16.0, 60.0 + 9 * index) for index in range(33)}
+    boxes = [charts._box(row, *place) for row, place in charts._labels(points).items()]
+    assert not any(charts._overlaps(box, boxes[:index]) for index, box in enumerate(boxes))
+    assert all(box[0] >= charts.PLOT_MARGINS[0] for box in boxes)
+
+
 def test_a_point_of_the_plot_stands_at_its_scores(leaderboard, page):
     points = [found for tag, found in page.tags if tag == "circle"]
     scores = {board.name: board.standing.scores for board in leaderboard.boards}
@@ -428,7 +438,8 @@ def test_every_flag_is_explained(make, make_leak, make_audit, make_claim, make_b
     records += [make_audit("a", 30.0, claimed=claimed), make_audit("a", 40.0, 1.0, claimed=claimed)]
     board = make_boards(records, seeds=3)
     found = [glossary.explained(note) for notes in board.flags.values() for note in notes]
-    assert {flag.name for flag in found} == {name for _, name, _ in glossary.FLAGS}
+    submitted = {"breaks the contract", "contract not examined", "source changed"}  # of files of somebody else's
+    assert {flag.name for flag in found} == {name for _, name, _ in glossary.FLAGS} - submitted
     page = Page(html(board))
     for meaning in glossary.kinds(found).values():
         assert meaning in page.text
@@ -451,3 +462,56 @@ def test_colours_of_the_charts_are_defined_for_both_schemes(page):
     light, dark = page.scripts["style"].split("@media (prefers-color-scheme: dark)", 1)
     for name in re.findall(r"var\((--[\w-]+)\)", page.scripts["style"]):
         assert name == "--share" or (f"{name}:" in light and f"{name}:" in dark.split("* {")[0])
+
+
+# ----------------------------------------------------------------------------------------------- evaluations by others
+
+
+def test_a_column_of_somebody_elses_attack_is_marked_as_one(make, make_boards):
+    suites = [make("krum"), make("krum", "sign_flip", 0.2), make("median"), make("median", "sign_flip", 0.2)]
+    stronger = make("krum", "loud", 0.2, accuracy=0.1)
+    selection = select([*suites, stronger], cells=[record.cell for record in suites])
+    threats = json.loads(Page(html(build("tiny", "t", 1, selection))).scripts["threats"])
+    assert {column: threat["extra"] for column, threat in threats.items()} == {
+        "clean": False,
+        "loud b=0.2": True,
+        "sign_flip b=0.2": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("note", "name"),
+    [
+        ("breaks the contract (permutation of clients): the model depends on the order.", "breaks the contract"),
+        ("evaluation loud: breaks the contract (determinism): two runs differ.", "breaks the contract"),
+        ("its contract was not examined", "contract not examined"),
+        ("the source is not what was submitted: x.py is another", "source changed"),
+    ],
+)
+def test_flags_of_submissions_explain_themselves(note, name):
+    flag = glossary.explained(note)
+    assert flag.name == name
+    assert len(flag.meaning) > 30
+
+
+# --------------------------------------------------------------------------------------- what no filter has to choose
+
+
+def test_the_head_says_what_all_rows_share(make, make_leak, make_boards):
+    dirichlet = {"partition": "dirichlet", "alpha": 0.5, "participation": 0.5}
+    records = [make("krum", federation=dirichlet), make("median", federation=dirichlet), make_leak("krum")]
+    assert shared(records) == {
+        "data set": "digits",
+        "partition": "dirichlet (alpha 0.5)",
+        "model": "softmax",
+        "clients": "10, 5 of them a round",
+        "rounds": "5",
+        "Byzantine share that defenses assume": "0.4",
+    }
+    assert "partition: dirichlet (alpha 0.5)" in "".join(Page(html(make_boards(records))).text)
+
+
+def test_what_differs_between_rows_is_not_said(make):
+    records = [make("krum", federation={"assumed_byzantine": 0.2}), make("median")]
+    assert "Byzantine share that defenses assume" not in shared(records)
+    assert shared([]) == {}
