@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal, TypeVar
 
 from bench.errors import BadInputError
 from bench.names import unknown
@@ -47,7 +47,7 @@ def get(kind: Kind, name: str) -> type:
         if name in _built_in(kind):
             importlib.import_module(f"{PACKAGES[kind]}.{name}")
         elif name in (entries := _entry_points(kind)):
-            _registered[kind][name] = register(kind, name)(cast(type, entries[name].load()))
+            _registered[kind][name] = register(kind, name)(_load(kind, name, entries[name]))
         else:
             raise BadInputError(unknown(kind, name, names(kind)))
     return _registered[kind][name]
@@ -65,7 +65,7 @@ def summaries(kind: Kind) -> dict[str, str]:
     }
     for name in names(kind):
         if name not in lines:
-            lines[name] = _first_line(get(kind, name).__doc__)
+            lines[name] = _summary(kind, name)
     return dict(sorted(lines.items()))
 
 
@@ -79,8 +79,38 @@ def _built_in(kind: Kind) -> dict[str, Path]:
     return {path.stem: path for path in sorted(files) if f'@register("{kind}", "{path.stem}")' in path.read_text()}
 
 
-def _entry_points(kind: Kind) -> dict[str, "importlib.metadata.EntryPoint"]:
-    return {entry.name: entry for entry in entry_points(group=f"fedsiege.{PACKAGES[kind]}")}
+def _entry_points(kind: Kind) -> dict[str, list["importlib.metadata.EntryPoint"]]:
+    """Those of every name; more than one where two packages bring the same."""
+    found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    for entry in entry_points(group=f"fedsiege.{PACKAGES[kind]}"):
+        found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def _load(kind: Kind, name: str, entries: list["importlib.metadata.EntryPoint"]) -> type:
+    """What another package registers; `BadInputError` where two do, where it cannot be loaded, or is no class."""
+    if len(entries) > 1:
+        raise BadInputError(
+            f"{kind} {name!r} is brought by {' and by '.join(entry.value for entry in entries)}: keep one"
+        )
+    try:
+        found = entries[0].load()
+    except Exception as error:  # whatever somebody else's module raises
+        told = " ".join(str(error).split())
+        raise BadInputError(
+            f"{kind} {name!r} of another package cannot be loaded: {type(error).__name__}: {told}"
+        ) from error
+    if not isinstance(found, type):
+        raise BadInputError(f"{kind} {name!r} of another package is {type(found).__name__}, not a class")
+    return found
+
+
+def _summary(kind: Kind, name: str) -> str:
+    """The line of another package's class; one that cannot be loaded says so, and the others stay listed."""
+    try:
+        return _first_line(get(kind, name).__doc__)
+    except BadInputError as error:
+        return str(error)
 
 
 def _first_line(docstring: str | None) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bench.cli import app
 
-yaml = pytest.importorskip("yaml")
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / ".github" / "workflows" / "submission.yml"
 
