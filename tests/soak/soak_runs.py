@@ -13,8 +13,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-LONGEST = 600.0
+LONGEST = 1800.0
 """Seconds after which a run that has not ended is taken to hang; the machine may be busy with other things."""
+
+LINGERING = 600.0
+"""Seconds that a run's processes may outlive it: where they have just begun, they first import what they need."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Ended:
     out: str
     err: str
     hung: bool
-    orphans: int  # processes of it that were still there a minute later
+    orphans: int  # processes of it that outlived it for too long
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Run:
     def is_over(self) -> bool:
         return self.process.poll() is not None
 
-    def at_work(self, seconds: float = 240.0) -> bool:
+    def at_work(self, seconds: float = 600.0) -> bool:
         """Wait until it has begun a cell; False where it ended, or did not begin in time."""
         return self.wait_for(lambda: bool(self.place.locks()), seconds)
 
@@ -120,7 +123,7 @@ class Run:
             hung = True
             self.process.kill()
             self.process.wait()
-        end = time.monotonic() + 60
+        end = time.monotonic() + LINGERING
         while (left := group(self.process.pid)) and time.monotonic() < end:
             time.sleep(0.05)
         for pid in left:
