@@ -9,13 +9,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.blocks import in_column_blocks
 from bench.errors import require
 from bench.protocol import Alphabet
 from bench.rules import gram_matrix, squared_distances
 from bench.threat import ByzantineAttack, ByzantineView
 
 BLOCK_BYTES = 2**19
-"""Coordinates of all messages whose moments are taken at a time: they stay in a core's cache."""
+"""A core takes the moments of so much of all messages at a time: it stays in its cache."""
 
 Rule = Callable[[Tensor], Tensor]
 """What the server makes `(d,)` of all messages `(h + f, d)` of a round, the honest ones first."""
@@ -53,13 +54,12 @@ def moments(honest: Tensor, ddof: int = 0) -> tuple[Tensor, Tensor]:
     require(0 <= ddof < len(honest), "ddof", ddof, f"between 0 and {len(honest) - 1}, below the number of rows")
     h, d = honest.shape
     mean, squares = honest.new_empty(d), honest.new_empty(d)
-    step = min(d, max(1, BLOCK_BYTES // (h * honest.element_size())))
-    scratch = honest.new_empty(h, step)  # fresh pages cost more than the arithmetic
-    for start in range(0, d, step):
-        at = slice(start, start + step)
-        torch.mean(honest[:, at], dim=0, out=mean[at])
-        centred = torch.sub(honest[:, at], mean[at], out=scratch[:, : len(mean[at])])
-        torch.sum(centred.square_(), dim=0, out=squares[at])
+    width, count = min(d, max(1, BLOCK_BYTES // (h * honest.element_size()))), torch.get_num_threads()
+    room = honest.new_empty(min(count, d // width), h, width)  # new pages cost more than the arithmetic
+    for columns, blocks in in_column_blocks(honest, width, count):
+        middle = torch.mean(honest[:, columns], dim=0, out=mean[columns]).view(len(blocks), -1)
+        centred = torch.sub(blocks, middle[:, None], out=room[: len(blocks), :, : blocks.shape[2]])
+        torch.sum(centred.square_(), dim=1, out=squares[columns].view(len(blocks), -1))
     return mean, squares.div_(h - ddof).sqrt_()
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from bench import registry
 from bench.errors import require
-from bench.protocol import Alphabet, Defense, Delivered, ServerRound, Setting, check_messages
-from bench.rules import NormRule, RowRule, apply_weights, gram_matrix
+from bench.protocol import Alphabet, Defense, Delivered, ServerRound, Setting
+from bench.rules import NormRule, RowRule, apply_weights, checked_gram
 from bench.sums import SumDefense
 
 
@@ -97,9 +97,8 @@ class Mixing(PreAggregation):
         rule, messages = self.wrapped, delivered.messages
         if not isinstance(rule, RowRule) or type(rule).aggregate not in (RowRule.aggregate, NormRule.aggregate):
             return super().aggregate(delivered, server)
-        check_messages(messages)
         n = len(messages)
-        gram = gram_matrix(messages, self.origin or rule.origin)
+        gram = checked_gram(messages, self.origin or rule.origin)
         m = self.mix(gram if self.origin else gram[:n, :n], server.setting.num_byzantine)
         k = len(m)
         m = torch.nn.functional.pad(m, (0, len(gram) - m.shape[1], 0, int(rule.origin)))

@@ -206,7 +206,20 @@ def clip(updates: Tensor, norm: float | None) -> Tensor:
 
 def check_messages(messages: Tensor, argument: str = "messages") -> None:
     """Raise `ValueError` unless `messages` is a finite, non-empty matrix `(n, d)` with a message a row."""
+    check_matrix(messages, argument)
+    check_finite(messages, argument)
+
+
+def check_matrix(messages: Tensor, argument: str = "messages") -> None:
+    """Raise `ValueError` unless `messages` is a non-empty matrix `(n, d)`."""
     require(messages.dim() == 2 and messages.numel() > 0, argument, tuple(messages.shape), "a non-empty (n, d) tensor")
+
+
+def check_finite(messages: Tensor, argument: str = "messages") -> None:
+    """Raise `ValueError` where an entry is infinite or not a number; a pass over all of them.
+
+    What is worked out of all entries anyway proves them finite by being finite: this is for where it is not.
+    """
     require(all_finite(messages), argument, "not finite", "finite numbers")
 
 

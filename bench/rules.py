@@ -5,7 +5,7 @@ coordinate over all clients. A rule's own file holds nothing but its idea.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
@@ -13,13 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.protocol import Defense, Delivered, ServerRound, all_finite, check_messages
+from bench.blocks import LINE_BYTES, in_column_blocks, in_groups, per_thread, scratch, transposed
+from bench.protocol import Defense, Delivered, ServerRound, all_finite, check_finite, check_matrix, check_messages
 
 GRAM_BLOCK = 4096
 """Coordinates whose products are added up in float32 before the sum goes on in float64."""
 
 GRAM_NUMBERS = 2**22
-"""Entries of messages whose blocks are multiplied at a time."""
+"""Entries of messages whose blocks are multiplied at a time, at most."""
+
+GRAM_CACHE_BYTES = 2**20
+"""A core multiplies blocks of about this size at a time, centred: they stay in its cache."""
 
 GRAM_ROWS = 128
 """Rows whose products are taken at a time, with themselves and the rows before them: the other half is the mirror."""
@@ -30,8 +34,11 @@ CANCELLATION = 1e-3
 CLOSE_PAIRS, PAIRS_AT_A_TIME = 2, 32
 """So many close pairs a row are measured one by one: attackers often send one message all alike."""
 
-COORDINATE_BLOCK_BYTES = 2**21
-"""A transposed block of coordinates that stays in a core's cache."""
+COORDINATE_BLOCK_BYTES = 2**19
+"""A transposed block of coordinates that stays in a core's cache, beside what it was transposed from."""
+
+SORTED_AT_ONCE = 512
+"""Up to so many values a coordinate numpy sorts all of them faster than it finds one or two of a rank."""
 
 
 class RowRule(Defense):
@@ -44,11 +51,13 @@ class RowRule(Defense):
         """Weights `(n,)` of the messages from their `gram_matrix`, `(n, n)`, or `(n + 1, n + 1)` with the origin."""
 
     def weigh(self, messages: Tensor, num_byzantine: int) -> Tensor:
-        """Weights `(n,)` of the messages `(n, d)`; for a rule to override that needs less than all inner products."""
-        return self.weights(gram_matrix(messages, self.origin), num_byzantine)
+        """Weights `(n,)` of the messages `(n, d)`; for a rule to override that needs less than all inner products.
+
+        Raises `ValueError` unless the messages are a finite, non-empty matrix.
+        """
+        return self.weights(checked_gram(messages, self.origin), num_byzantine)
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
-        check_messages(delivered.messages)
         weights = self.weigh(delivered.messages, server.setting.num_byzantine)
         return server.global_model + apply_weights(weights, delivered.messages)
 
@@ -70,21 +79,42 @@ class NormRule(RowRule):
 
 
 def norms_of(messages: Tensor) -> Tensor:
-    """L2 norms `(n,)`, float64, of the messages `(n, d)`; once more in float64 where a square overflows."""
+    """L2 norms `(n,)`, float64, of the messages `(n, d)`; once more in float64 where a square overflows.
+
+    Raises `ValueError` unless the messages are a finite, non-empty matrix.
+    """
+    check_matrix(messages)
     norms: Tensor = torch.linalg.vector_norm(messages, dim=1)
     if not all_finite(norms):
+        check_finite(messages)
         norms = torch.linalg.vector_norm(messages, dim=1, dtype=torch.float64)
     return norms.double()
 
 
 def distances_to(point: Tensor, messages: Tensor) -> Tensor:
-    """L2 distances `(n,)`, float64, of the messages `(n, d)` from `point (d,)`; in float64 where a square overflows."""
-    apart, distances = torch.empty_like(point), messages.new_empty(len(messages))
-    for row, message in enumerate(messages):  # one row at a time stays in cache, and nothing cancels
-        torch.linalg.vector_norm(torch.sub(message, point, out=apart), out=distances[row])
-    if messages.dtype != torch.float64 and not all_finite(distances):
-        return distances_to(point.double(), messages.double())
+    """L2 distances `(n,)`, float64, of the messages `(n, d)` from `point (d,)`; in float64 where a square overflows.
+
+    Raises `ValueError` unless the messages are a finite, non-empty matrix.
+    """
+    check_matrix(messages)
+    groups = in_groups(messages)
+    apart = torch.empty_like(groups[0])  # the first group is the largest; nothing cancels
+    norms = [torch.linalg.vector_norm(torch.sub(rows, point, out=apart[: len(rows)]), dim=1) for rows in groups]
+    distances = torch.cat(norms)
+    if not all_finite(distances):
+        check_finite(messages)
+        if messages.dtype != torch.float64:
+            return distances_to(point.double(), messages.double())
     return distances.double()
+
+
+def checked_gram(messages: Tensor, origin: bool = False) -> Tensor:
+    """`gram_matrix`; raises `ValueError` unless the messages are a finite, non-empty matrix."""
+    check_matrix(messages)
+    gram = gram_matrix(messages, origin)
+    if not all_finite(gram):
+        check_finite(messages)
+    return gram
 
 
 def gram_matrix(messages: Tensor, origin: bool = False) -> Tensor:
@@ -98,7 +128,7 @@ def gram_matrix(messages: Tensor, origin: bool = False) -> Tensor:
     has carried off) or a square overflows, everything is taken again in float64 about the coordinate-wise median, which
     no minority can move far from the rest.
     """
-    gram = _block_products(messages, messages.mean(dim=0), origin)
+    gram = _block_products(messages, None, origin)
     norms = gram.diagonal()
     sums = norms[:, None] + norms[None, :]
     close = (torch.sub(sums, gram, alpha=2) < CANCELLATION * sums).triu(1).nonzero()
@@ -122,20 +152,19 @@ def _measured(messages: Tensor, pairs: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def _block_products(messages: Tensor, centre: Tensor, origin: bool) -> Tensor:
-    n, d = len(messages) + origin, messages.shape[1]
+def _block_products(messages: Tensor, centre: Tensor | None, origin: bool) -> Tensor:
+    """Inner products `(n, n)`, float64, of the messages `(n, d)` minus `centre (d,)`, their mean where it is None."""
+    n = len(messages) + origin
     gram = torch.zeros(n, n, dtype=torch.float64, device=messages.device)
-    whole = d // GRAM_BLOCK * GRAM_BLOCK
-    step = max(1, GRAM_NUMBERS // (n * GRAM_BLOCK)) * GRAM_BLOCK
-    starts = [*range(0, whole, step), whole]
-    for start, end in zip(starts, [*starts[1:], d], strict=True):
-        if start == end:
-            continue
-        centred = messages.new_empty(n, end - start)
-        torch.sub(messages[:, start:end], centre[start:end], out=centred[: len(messages)])
+    bounded = max(1, GRAM_NUMBERS // (n * GRAM_BLOCK))
+    count = min(bounded, per_thread(n * GRAM_BLOCK * messages.element_size(), GRAM_CACHE_BYTES))
+    room = scratch(messages, n, GRAM_BLOCK, count)
+    for columns, raw in in_column_blocks(messages, GRAM_BLOCK, count):
+        middle = (messages[:, columns].mean(dim=0) if centre is None else centre[columns]).view(len(raw), -1)
+        blocks = room[: len(raw), :, : raw.shape[2]]
+        torch.sub(raw, middle[:, None], out=blocks[:, : len(messages)])
         if origin:
-            torch.neg(centre[start:end], out=centred[-1])
-        blocks = centred.unflatten(1, (-1, min(GRAM_BLOCK, end - start))).transpose(0, 1)  # (blocks, n, GRAM_BLOCK)
+            torch.neg(middle, out=blocks[:, -1])
         for row in range(0, n, GRAM_ROWS):
             upto = min(row + GRAM_ROWS, n)
             gram[row:upto, :upto] += (blocks[:, row:upto] @ blocks[:, :upto].mT).sum(dim=0, dtype=torch.float64)
@@ -190,11 +219,11 @@ class CoordinateRule(Defense):
         num_messages, dim = values.shape
         ranks = self.ranks(num_messages)
         result = np.empty(dim, dtype=values.dtype)
-        step = max(1, COORDINATE_BLOCK_BYTES // (num_messages * values.itemsize))
+        step = max(LINE_BYTES, COORDINATE_BLOCK_BYTES // num_messages) // values.itemsize
 
         def reduce_block(start: int) -> None:
-            block = np.array(values[:, start : start + step].T, order="C")  # a copy: it is sorted in place
-            if ranks is None:
+            block = transposed(values[:, start : start + step])
+            if ranks is None or num_messages <= SORTED_AT_ONCE:
                 block.sort(axis=1)
             else:
                 _place(block, ranks)
@@ -218,9 +247,9 @@ def _place(block: np.ndarray, ranks: Iterable[int]) -> None:
         end = rank
 
 
-def _on_all_threads(work: Callable[[int], None], items: Iterable[int]) -> None:
+def _on_all_threads(work: Callable[[int], None], items: Sequence[int]) -> None:
     """Do the work on as many threads as torch may use; numpy lets go of the interpreter's lock while it sorts."""
-    threads = torch.get_num_threads()
+    threads = min(torch.get_num_threads(), len(items))
     if threads == 1:
         for item in items:
             work(item)

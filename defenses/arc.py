@@ -3,11 +3,15 @@
 import torch
 from torch import Tensor
 
+from bench.blocks import in_groups
 from bench.errors import require
 from bench.preaggregation import Mixing
-from bench.protocol import Setting, check_messages
+from bench.protocol import Setting, all_finite, check_matrix
 from bench.registry import register
 from bench.rules import norms_of, squared_distances
+
+CUT_NUMBERS = 2**16
+"""Entries that are multiplied at a time, in float64: they stay in a core's cache."""
 
 
 def arc_scales(norms: Tensor, num_byzantine: int) -> Tensor:
@@ -24,11 +28,14 @@ def arc_scales(norms: Tensor, num_byzantine: int) -> Tensor:
 
 def arc(messages: Tensor, num_byzantine: int) -> Tensor:
     """The clipped messages `(n, d)` of `(n, d)`; raises `ValueError` unless 0 <= f < n / 2 and all is finite."""
-    check_messages(messages)
-    scales = arc_scales(norms_of(messages), num_byzantine)
-    clipped = messages.clone()
+    check_matrix(messages)
+    clipped = torch.empty_like(messages)
+    pairs = zip(in_groups(messages), in_groups(clipped), strict=True)
+    norms = torch.cat([torch.linalg.vector_norm(into.copy_(rows), dim=1) for rows, into in pairs])
+    scales = arc_scales(norms.double() if all_finite(norms) else norms_of(messages), num_byzantine)
     rows = (scales < 1).nonzero()[:, 0]
-    clipped[rows] = (messages[rows].double() * scales[rows, None]).to(messages.dtype)
+    for some in rows.split(max(1, CUT_NUMBERS // messages.shape[1])):
+        clipped[some] = (messages[some].double() * scales[some, None]).to(messages.dtype)
     return clipped
 
 

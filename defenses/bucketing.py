@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bench.errors import require
 from bench.preaggregation import PreAggregation
-from bench.protocol import check_messages
+from bench.protocol import all_finite, check_finite, check_matrix
 from bench.registry import register
 
 
@@ -16,7 +16,7 @@ def bucketing(messages: Tensor, generator: torch.Generator, bucket_size: int = 2
     The formula as printed divides every bucket by s; a bucket that is not full has the mean of what it holds.
     Raises `ValueError` unless 1 <= s <= n and the messages are finite.
     """
-    check_messages(messages)
+    check_matrix(messages)
     n, s = len(messages), bucket_size
     require(1 <= s <= n, "bucket_size", s, f"between 1 and {n}, the messages")
     pi = torch.randperm(n, generator=generator, device=generator.device)
@@ -26,7 +26,10 @@ def bucketing(messages: Tensor, generator: torch.Generator, bucket_size: int = 2
     sizes = bucket.bincount()
     m = messages.new_zeros(len(sizes), n)
     m[bucket, torch.arange(n, device=m.device)] = (1 / sizes.to(m.dtype))[bucket]
-    return m @ messages
+    means = m @ messages  # a zero times infinity is not a number: each mean shows what any message holds
+    if not all_finite(means):
+        check_finite(messages)
+    return means
 
 
 @register("defense", "bucketing")

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Defense, Delivered, ServerRound, Setting, check_messages
+from bench.protocol import Defense, Delivered, ServerRound, Setting
 from bench.registry import register
-from bench.rules import gram_matrix, squared_distances, sum_of_smallest
+from bench.rules import checked_gram, squared_distances, sum_of_smallest
 from defenses.meamed import Meamed
 
 
@@ -37,8 +37,7 @@ def bulyan(messages: Tensor, num_byzantine: int) -> Tensor:
 
     Raises `ValueError` unless n >= 4 f + 3 and the messages are finite.
     """
-    check_messages(messages)
-    selection = bulyan_selection(gram_matrix(messages), num_byzantine)
+    selection = bulyan_selection(checked_gram(messages), num_byzantine)
     return Meamed().over_coordinates(messages[selection], 2 * num_byzantine)
 
 

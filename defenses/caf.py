@@ -11,9 +11,9 @@ from scipy.linalg import eigh
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Setting, check_messages
+from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, gram_matrix
+from bench.rules import RowRule, apply_weights, checked_gram
 from bench.threads import blas_threads
 
 
@@ -52,8 +52,7 @@ def caf(messages: Tensor, num_byzantine: int) -> Tensor:
 
     Raises `ValueError` unless 0 <= 2 f < n and the messages are finite.
     """
-    check_messages(messages)
-    return apply_weights(caf_weights(gram_matrix(messages), num_byzantine), messages)
+    return apply_weights(caf_weights(checked_gram(messages), num_byzantine), messages)
 
 
 @register("defense", "caf")

@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Setting, check_messages
+from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, gram_matrix
+from bench.rules import RowRule, apply_weights, checked_gram
 
 
 def centered_clipping_weights(gram: Tensor, tau: float = 10.0, iterations: int = 1) -> Tensor:
@@ -39,8 +39,7 @@ def centered_clipping(messages: Tensor, *, tau: float = 10.0, iterations: int = 
 
     Raises `ValueError` unless tau is positive, there is a step and the messages are finite.
     """
-    check_messages(messages)
-    return apply_weights(centered_clipping_weights(gram_matrix(messages, origin=True), tau, iterations), messages)
+    return apply_weights(centered_clipping_weights(checked_gram(messages, origin=True), tau, iterations), messages)
 
 
 @register("defense", "centered_clipping")

@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Setting, check_messages
+from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, gram_matrix, squared_distances
+from bench.rules import RowRule, apply_weights, checked_gram, squared_distances
 
 
 def foolsgold_weights(gram: Tensor, kappa: float = 1.0) -> Tensor:
@@ -39,8 +39,7 @@ def foolsgold_weights(gram: Tensor, kappa: float = 1.0) -> Tensor:
 
 def foolsgold(messages: Tensor, *, kappa: float = 1.0) -> Tensor:
     """The weighted mean `(d,)` of `(n, d)`; raises `ValueError` unless kappa is positive and all is finite."""
-    check_messages(messages)
-    return apply_weights(foolsgold_weights(gram_matrix(messages, origin=True), kappa), messages)
+    return apply_weights(foolsgold_weights(checked_gram(messages, origin=True), kappa), messages)
 
 
 @register("defense", "foolsgold")

@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Setting, check_messages
+from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, gram_matrix, squared_distances
+from bench.rules import RowRule, apply_weights, checked_gram, squared_distances
 
 MAX_STEPS = 10_000
 """Steps after which it is left at that: each makes the mean distance smaller, but none need be the last."""
@@ -53,8 +53,7 @@ def geometric_median(messages: Tensor, *, nu: float = 1e-6, tolerance: float = 1
 
     Raises `ValueError` unless nu and the tolerance are positive and the messages are finite.
     """
-    check_messages(messages)
-    return apply_weights(geometric_median_weights(gram_matrix(messages), nu, tolerance), messages)
+    return apply_weights(geometric_median_weights(checked_gram(messages), nu, tolerance), messages)
 
 
 @register("defense", "geometric_median")

@@ -7,9 +7,9 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Setting, check_messages
+from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, gram_matrix, mean_of, squared_distances, sum_of_smallest
+from bench.rules import RowRule, apply_weights, checked_gram, mean_of, squared_distances, sum_of_smallest
 
 Variant = Literal["paper", "one_neighbour_more", "unsquared", "fourth_power", "fourth_power_sum"]
 
@@ -59,8 +59,7 @@ def krum(messages: Tensor, num_byzantine: int, num_selected: int = 1, variant: V
     `variant` is another meaning in public use, see `VARIANTS`. Raises `ValueError` unless n >= 2 f + 3,
     1 <= num_selected <= n and the messages are finite.
     """
-    check_messages(messages)
-    return apply_weights(krum_weights(gram_matrix(messages), num_byzantine, num_selected, variant), messages)
+    return apply_weights(krum_weights(checked_gram(messages), num_byzantine, num_selected, variant), messages)
 
 
 def check_setting(setting: Setting) -> None:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Setting, check_messages
+from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, gram_matrix, mean_of, squared_distances
+from bench.rules import RowRule, apply_weights, checked_gram, mean_of, squared_distances
 
 MAX_BRANCHES = 10**5
 """After so many branches the search is given up: some tens are common, but exponentially many in f possible."""
@@ -49,8 +49,7 @@ def mda(messages: Tensor, num_byzantine: int) -> Tensor:
 
     Raises `ValueError` unless 0 <= 2 f < n and the messages are finite, or where the search would not end.
     """
-    check_messages(messages)
-    return apply_weights(mda_weights(gram_matrix(messages), num_byzantine), messages)
+    return apply_weights(mda_weights(checked_gram(messages), num_byzantine), messages)
 
 
 @register("defense", "mda")

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Setting, check_messages
+from bench.protocol import Setting, check_matrix
 from bench.registry import register
 from bench.rules import RowRule, apply_weights, distances_to, mean_of, squared_distances
 
@@ -25,7 +25,7 @@ def monna(messages: Tensor, num_byzantine: int, *, pivot: int = 0) -> Tensor:
 
     Raises `ValueError` unless 0 <= 2 f < n, 0 <= pivot < n and the messages are finite.
     """
-    check_messages(messages)
+    check_matrix(messages)
     _check(len(messages), num_byzantine, pivot, "num_byzantine")
     return apply_weights(monna_weights(distances_to(messages[pivot], messages), num_byzantine, pivot), messages)
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from bench.errors import require
 from bench.preaggregation import Mixing
-from bench.protocol import Setting, check_messages
+from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import gram_matrix, squared_distances
+from bench.rules import checked_gram, squared_distances
 
 
 def nnm_matrix(gram: Tensor, num_byzantine: int) -> Tensor:
@@ -26,8 +26,7 @@ def nnm_matrix(gram: Tensor, num_byzantine: int) -> Tensor:
 
 def nnm(messages: Tensor, num_byzantine: int) -> Tensor:
     """The mixed messages `(n, d)` of `(n, d)`; raises `ValueError` unless 0 <= f < n / 2 and all is finite."""
-    check_messages(messages)
-    return nnm_matrix(gram_matrix(messages), num_byzantine).to(messages.dtype) @ messages
+    return nnm_matrix(checked_gram(messages), num_byzantine).to(messages.dtype) @ messages
 
 
 @register("defense", "nnm")

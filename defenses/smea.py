@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Setting, check_messages
+from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, gram_matrix, mean_of
+from bench.rules import RowRule, apply_weights, checked_gram, mean_of
 from bench.threads import blas_threads
 
 MAX_SUBSETS = 2**20
@@ -57,8 +57,7 @@ def smea(messages: Tensor, num_byzantine: int) -> Tensor:
 
     Raises `ValueError` unless 0 <= 2 f < n, the messages are finite and there are at most 2^20 subsets.
     """
-    check_messages(messages)
-    return apply_weights(smea_weights(gram_matrix(messages), num_byzantine), messages)
+    return apply_weights(smea_weights(checked_gram(messages), num_byzantine), messages)
 
 
 @register("defense", "smea")
@@ -77,18 +76,26 @@ class SMEA(RowRule):
 
 def _lower_bounds(g: np.ndarray, member: np.ndarray) -> np.ndarray:
     """Rayleigh quotients `(s,)` of the scatter of each subset, a row of `member (s, n)`, after some power steps."""
-    sizes = member.sum(axis=1, keepdims=True)
+    inside = np.ascontiguousarray(member.T)  # (n, s): a sum over a subset's rows adds up long vectors
+    size = member[0].sum()
+    scaled = g / max(g.diagonal().max(), np.finfo(float).tiny)  # so that some steps neither overflow nor vanish
+    vectors, moved = np.empty_like(inside), np.empty_like(inside)
 
-    def centre(vectors: np.ndarray) -> np.ndarray:
-        inside: np.ndarray = vectors * member
-        inside -= member * (inside.sum(axis=1, keepdims=True) / sizes)
-        return inside
+    def centre(products: np.ndarray) -> None:
+        np.multiply(products, inside, out=vectors)
+        np.multiply(inside, vectors.sum(axis=0) / size, out=moved)
+        np.subtract(vectors, moved, out=vectors)
 
-    vectors = centre(np.broadcast_to(np.linalg.eigh(g)[1][:, -1], member.shape))
-    for _ in range(POWER_STEPS):
-        vectors = centre(vectors @ g)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=np.finfo(float).tiny)
-    quotients: np.ndarray = np.einsum("sn,sn->s", vectors @ g, vectors)
+    def squares() -> np.ndarray:
+        found: np.ndarray = np.einsum("ns,ns->s", vectors, vectors).clip(min=np.finfo(float).tiny)
+        return found
+
+    centre(np.linalg.eigh(g)[1][:, -1:])
+    for step in range(POWER_STEPS):
+        centre(np.matmul(scaled, vectors, out=moved))
+        if step == POWER_STEPS // 2:
+            np.divide(vectors, np.sqrt(squares()), out=vectors)
+    quotients: np.ndarray = np.einsum("ns,ns->s", np.matmul(g, vectors, out=moved), vectors) / squares()
     return quotients
 
 
