@@ -6,14 +6,14 @@
     python tests/performance/peers_comparison.py --byzfl ... --byzpy ... --growth [--only median]...
 
 The peers are read as installed packages, each in an environment of its own. A measurement is a process of its own that
-loads the rows, makes one call to warm up and times the next ones; the sides take turns. What is measured again replaces
-what the JSON holds of it, the rest stays, so that the whole can be run in pieces.
+loads the rows, makes one call to warm up and times the next ones; the sides take turns. It is forked from one that has
+imported the side's package, which takes seconds and is done once. What is measured again replaces what the JSON holds
+of it, the rest stays, so that the whole can be run in pieces; a side that was stopped at the limit is not tried again.
 """
 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -77,11 +77,6 @@ def busy_seconds() -> float:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def children_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def await_quiet(patience: float) -> None:
     """Return as soon as the machine has been idle for half a second, or when patience ends."""
     end = time.monotonic() + patience
@@ -92,41 +87,80 @@ def await_quiet(patience: float) -> None:
             return
 
 
-def watched(side: str, told: dict[str, Any], pythons: dict[str, str]) -> dict[str, Any]:
-    """`play`, and how many cores other processes used meanwhile."""
-    start, busy, mine = time.monotonic(), busy_seconds(), children_seconds()
-    answer = play(side, told, pythons)
-    others = busy_seconds() - busy - (children_seconds() - mine)
-    return {**answer, "others": max(0.0, others / (time.monotonic() - start))}
+class Library:
+    """A process that has imported one side's package, and forks another one for each measurement."""
+
+    def __init__(self, package: str, python: str) -> None:
+        variables = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+        variables |= {key: str(value) for key, value in KEEP_FREED.items()}
+        variables["PYTHONPATH"] = str(HERE.parents[1]) if package == "ours" else ""
+        command = [python, str(HERE / f"peers_{package}.py")]
+        self.package = package
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables, cwd=HERE
+        )
+
+    def ask(self, told: dict[str, Any]) -> dict[str, Any]:
+        """The answer of a process of its own, see `peers_timing.measured`."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps(told), file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.package}: the process has ended, status {self.process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
 
 
-def play(side: str, told: dict[str, Any], pythons: dict[str, str]) -> dict[str, Any]:
-    """One process's answer; seconds None where the library has no such thing, infinite where it was stopped."""
-    package = side.split("_")[0]
-    variables = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    variables |= {key: str(value) for key, value in KEEP_FREED.items()}
-    variables["PYTHONPATH"] = str(HERE.parents[1]) if side == "ours" else ""
-    command = [pythons[package], str(HERE / f"peers_{package}.py"), json.dumps({**told, "side": side})]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=HERE, timeout=told["limit"])
-    except subprocess.TimeoutExpired:
-        return {"seconds": None, "stopped": True}
-    if done.returncode:
-        return {"seconds": None, "failed": done.stderr.strip().splitlines()[-1][:200]}
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+class Libraries:
+    """Those of all sides, each started when it is first asked; a context that ends them."""
+
+    def __init__(self, pythons: dict[str, str]) -> None:
+        self.pythons = pythons
+        self.running: dict[str, Library] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for library in self.running.values():
+            library.close()
+
+    def play(self, side: str, told: dict[str, Any], patience: float) -> dict[str, Any]:
+        """One measurement, begun on a quiet machine, and how many cores other processes used meanwhile.
+
+        Seconds are None where the library has no such thing, failed or was stopped.
+        """
+        package = side.split("_")[0]
+        library = self.running.get(package) or Library(package, self.pythons[package])
+        self.running[package] = library
+        await_quiet(patience)
+        start, busy = time.monotonic(), busy_seconds()
+        answer = library.ask({**told, "side": side})
+        others = busy_seconds() - busy - answer["used"]
+        return {**answer, "others": max(0.0, others / (time.monotonic() - start))}
 
 
-def measure(case: dict[str, Any], pythons: dict[str, str], how: argparse.Namespace) -> dict[str, Any]:
-    """Every side's median seconds turn by turn, what went wrong, and how far its answer is from ours."""
+def measure(
+    case: dict[str, Any], libraries: Libraries, how: argparse.Namespace, over: dict[str, str]
+) -> dict[str, Any]:
+    """Every side's median seconds turn by turn, what went wrong, and how far its answer is from ours.
+
+    The sides in `over` are left out: what they say there has been found before.
+    """
     rows = torch.randn(case["n"], case["d"], generator=torch.Generator().manual_seed(0))
-    sides = [side for side in SIDES if side in case.get("sides", SIDES)]
+    sides = [side for side in SIDES if side in case.get("sides", SIDES) and side not in over]
     found: dict[str, Any] = {
         "case": case,
         "measured_at": now().isoformat(),
         "seconds": {},
         "fastest": {},
-        "notes": {},
+        "notes": dict(over),
         "others": [],
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -136,14 +170,11 @@ def measure(case: dict[str, Any], pythons: dict[str, str], how: argparse.Namespa
         told |= {"repeats": how.repeats, "limit": how.limit}
         for _ in range(how.turns):
             for side in list(sides):
-                await_quiet(how.patience)
-                answer = watched(side, told, pythons)
+                answer = libraries.play(side, told, how.patience)
                 found["others"].append(round(answer["others"], 2))
                 if answer["seconds"] is None:
                     sides.remove(side)
-                    found["notes"][side] = answer.get("failed") or (
-                        f"over {told['limit']:g} s" if "stopped" in answer else "none"
-                    )
+                    found["notes"][side] = answer.get("failed") or (stopped(how) if "stopped" in answer else "none")
                     continue
                 for kind in ("seconds", "fastest"):
                     found[kind].setdefault(side, []).append(answer[kind])
@@ -153,6 +184,18 @@ def measure(case: dict[str, Any], pythons: dict[str, str], how: argparse.Namespa
                     found.setdefault("stack_seconds", []).append(answer["stack_seconds"])
         found["differences"] = dict(differences(case, sides, rows, Path(folder)))
     return found
+
+
+def stopped(how: argparse.Namespace) -> str:
+    """What is noted of a side that takes longer than the limit."""
+    return f"over {how.limit:g} s"
+
+
+def over_before(case: dict[str, Any], before: dict[str, Any], how: argparse.Namespace) -> dict[str, str]:
+    """The sides that were stopped at this limit when the case was last measured: to see it once is enough."""
+    if how.again or before.get("case") != case:
+        return {}
+    return {side: note for side, note in before["notes"].items() if note == stopped(how)}
 
 
 def differences(case: dict[str, Any], sides: list[str], rows: torch.Tensor, folder: Path) -> Iterable[tuple[str, Any]]:
@@ -176,27 +219,27 @@ def main() -> None:
     parser.add_argument("--growth", action="store_true", help="cost over n and d instead of the table")
     parser.add_argument("--patience", type=float, default=0.0, help="seconds to wait for an idle machine before each")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds after which a process is stopped")
+    parser.add_argument("--again", action="store_true", help="try also what was stopped at the limit before")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--output", type=Path, default=HERE.parents[1] / "results" / "perf")
     options = parser.parse_args()
-    pythons = {"ours": sys.executable, "byzfl": options.byzfl, "byzpy": options.byzpy}
     store = options.output / "peers.json"
     found: dict[str, Any] = json.loads(store.read_text()) if store.exists() else {"table": {}, "growth": {}}
     part, cases = ("growth", GROWTH) if options.growth else ("table", TABLE)
-    for title, case in cases.items():
-        if options.only and not any(title.startswith(start) for start in options.only):
-            continue
-        found[part][title] = measure(case, pythons, options)
-        seconds = {side: round(1e3 * median(times), 2) for side, times in found[part][title]["seconds"].items()}
-        print(title, seconds, found[part][title]["notes"], found[part][title]["differences"], flush=True)
-        found |= {
-            "machine": environment("cpu", THREADS).model_dump(mode="json"),
-        }
-        found |= {"turns": options.turns, "repeats": options.repeats}
-        options.output.mkdir(parents=True, exist_ok=True)
-        store.write_text(json.dumps(found, indent=1) + "\n")
-        (options.output / "peers.md").write_text(page(found, TABLE, GROWING, SIZES))
+    with Libraries({"ours": sys.executable, "byzfl": options.byzfl, "byzpy": options.byzpy}) as libraries:
+        for title, case in cases.items():
+            if options.only and not any(title.startswith(start) for start in options.only):
+                continue
+            over = over_before(case, found[part].get(title, {}), options)
+            found[part][title] = measure(case, libraries, options, over)
+            seconds = {side: round(1e3 * median(times), 2) for side, times in found[part][title]["seconds"].items()}
+            print(title, seconds, found[part][title]["notes"], found[part][title]["differences"], flush=True)
+            found |= {"machine": environment("cpu", THREADS).model_dump(mode="json")}
+            found |= {"turns": options.turns, "repeats": options.repeats}
+            options.output.mkdir(parents=True, exist_ok=True)
+            store.write_text(json.dumps(found, indent=1) + "\n")
+            (options.output / "peers.md").write_text(page(found, TABLE, GROWING, SIZES))
 
 
 if __name__ == "__main__":
