@@ -17,8 +17,10 @@ from bench import cells, cli, leakage, registry
 from bench.cells import Outcome
 from bench.data import Dataset, load
 from bench.findings import Task
+from bench.protocol import Delivered, ServerRound
 from bench.records import Record
 from bench.suite import Cell, Suite
+from defenses.fedavg import FedAvg
 
 ROOT = Path(__file__).parents[2]
 SUITE: dict[str, Any] = {
@@ -46,6 +48,29 @@ SUITE: dict[str, Any] = {
         "dtype": "float64",
     },
 }
+TINY = """
+name = "tiny"
+title = "a tiny suite"
+seeds = {seeds}
+
+[federation]
+dataset = "digits"
+clients = {clients}
+samples_per_client = 20
+rounds = 2
+local_steps = 1
+batch_size = 10
+lr = 0.5
+assumed_byzantine = {assumed_byzantine}
+
+[privacy]
+targets = 2
+model = "lenet"
+samples_per_client = 1
+batch_size = 1
+lr = 0.1
+dtype = "float64"
+"""
 SMALL = """
 name = "small"
 title = "two defenses, two attacks"
@@ -90,6 +115,16 @@ def small(tmp_path: Path) -> Path:
     path = tmp_path / "small.toml"
     path.write_text(SMALL)
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_suite() -> Callable[..., str]:
+    """The text of a suite file with some seconds of work, of which a test gives the rows, tables of defenses on."""
+
+    def text(rows: str, seeds: str = "[0]", clients: int = 6, assumed_byzantine: float = 0.16) -> str:
+        return TINY.format(seeds=seeds, clients=clients, assumed_byzantine=assumed_byzantine) + rows
+
+    return text
 
 
 @pytest.fixture(scope="session")
@@ -174,6 +209,16 @@ def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
             registry.get(kind, name)  # a module registers once: its class must be there before the copy is made
     kept: dict[Any, Any] = {kind: dict(classes) for kind, classes in registry._registered.items()}
     monkeypatch.setattr(registry, "_registered", kept)
+
+
+@pytest.fixture
+def _broken(_registry: None) -> None:
+    """A defense `broken` that raises in its first round; forgotten after the test."""
+
+    @registry.register("defense", "broken")
+    class Broken(FedAvg):
+        def aggregate(self, delivered: Delivered, server: ServerRound) -> torch.Tensor:
+            raise RuntimeError("cannot aggregate")
 
 
 @pytest.fixture

@@ -15,28 +15,7 @@ import pytest
 from bench import data
 from bench.records import read
 
-TINY = """
-name = "tiny"
-title = "a tiny suite"
-seeds = [0]
-
-[federation]
-dataset = "digits"
-clients = 6
-samples_per_client = 20
-rounds = 2
-local_steps = 1
-batch_size = 10
-lr = 0.5
-assumed_byzantine = 0.16
-
-[privacy]
-targets = 2
-model = "lenet"
-samples_per_client = 1
-batch_size = 1
-lr = 0.1
-
+ROWS = """
 [[defense]]
 name = "median"
 
@@ -141,23 +120,23 @@ CHANGES: dict[str, str] = {  # what follows --set, and what is told
     "ranking.recovered_psnr=inf": r"ranking\.recovered_psnr: .*finite number \(given inf\)",
 }
 
-EDITS: dict[str, tuple[str, str, str]] = {  # what of the suite's text becomes what, and what is told
+EDITS: dict[str, tuple[str, str, str]] = {  # what of the suite's text, all of it if "", becomes what, and what is told
     "a syntax error": ("lr = 0.5", "lr = = 1", r"edited\.toml is not valid TOML: .*\(at line 13, column 6\)"),
     "a table that is not closed": ("[privacy]", "[privacy", r"is not valid TOML: .*\(at line 16, column 9\)"),
     "a key twice": ("rounds = 2", "rounds = 2\nrounds = 3", r"is not valid TOML: Cannot overwrite.*line 11"),
     "bytes that are no text": ("a tiny suite", "\udcff", r"is not valid TOML: 'utf-8' codec can't decode byte 0xff"),
-    "nothing": (TINY, "", r"edited\.toml: name: Field required"),
+    "nothing": ("", "", r"edited\.toml: name: Field required"),
     "no name": ('name = "tiny"', "", r"edited\.toml: name: Field required"),
     "a name that leaves the folder": ('"tiny"', '"../tiny"', r"name: .*should match pattern.* \(given '\.\./tiny'\)"),
     "a seed twice": ("seeds = [0]", "seeds = [3, 3]", r"seeds: seed 3 stands there twice"),
     "no seeds": ("seeds = [0]", "seeds = []", r"seeds: .*at least 1 item.* \(given \[\]\)"),
     "no attacks": (
-        TINY[TINY.index("[[attack]]") : TINY.index("[tune")],
+        ROWS[ROWS.index("[[attack]]") : ROWS.index("[tune")],
         "",
         r"edited\.toml: attack: Field required",
     ),
     "no defenses": (
-        TINY[TINY.index("[[defense]]") : TINY.index("[[attack")],
+        ROWS[: ROWS.index("[[attack")],
         "",
         r"edited\.toml: defense: Field required",
     ),
@@ -211,9 +190,14 @@ def test_there_are_more_than_sixty() -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def suite_text(tiny_suite: Callable[..., str]) -> str:
+    return tiny_suite(ROWS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, suite_text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("FEDSIEGE_DATA", raising=False)
-    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "tiny.toml").write_text(suite_text)
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "other.json").write_text("{}")
     (tmp_path / "newer.json").write_text('{"schema_version": 99}')
@@ -231,13 +215,20 @@ def the_line(done: Any) -> str:
     return str(line)
 
 
+def edit(folder: Path, name: str) -> None:
+    """Where the case is one of `EDITS`, write the edited suite."""
+    if name.startswith("suite: "):
+        text = (folder / "tiny.toml").read_text()
+        old, new, _ = EDITS[name.removeprefix("suite: ")]
+        assert old in text
+        edited = text.replace(old or text, new, 1)
+        (folder / "edited.toml").write_bytes(edited.encode(errors="surrogateescape"))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_is_one_line_and_exit_code_two(bench: Callable[..., Any], folder: Path, name: str) -> None:
     arguments, told = CASES[name]
-    if name.startswith("suite: "):
-        old, new, _ = EDITS[name.removeprefix("suite: ")]
-        assert old in TINY
-        (folder / "edited.toml").write_bytes(TINY.replace(old, new, 1).encode(errors="surrogateescape"))
+    edit(folder, name)
     before = everything(folder)
     line = the_line(bench(*arguments))
     assert re.search(told, line), line
@@ -317,9 +308,7 @@ def test_a_file_that_is_no_record_is_kept_and_told(bench: Callable[..., Any], fo
 )
 def test_bad_input_in_a_process_of_its_own_is_the_same(shell: Callable[..., Any], folder: Path, name: str) -> None:
     arguments, told = CASES[name]
-    if name.startswith("suite: "):
-        old, new, _ = EDITS[name.removeprefix("suite: ")]
-        (folder / "edited.toml").write_text(TINY.replace(old, new, 1))
+    edit(folder, name)
     before = everything(folder)
     line = the_line(shell(*arguments))
     assert re.search(told, line), line

@@ -11,39 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from bench import jobs, registry, tune
-from bench.protocol import Delivered, ServerRound
+from bench import jobs, tune
 from bench.records import read
 from bench.tune import Trial
 from bench.workers import Limits
-from defenses.fedavg import FedAvg
 
 ROOT = Path(__file__).parents[2]
-TINY = """
-name = "tiny"
-title = "a tiny suite"
-seeds = [0]
-
-[federation]
-dataset = "digits"
-clients = 6
-samples_per_client = 20
-rounds = 2
-local_steps = 1
-batch_size = 10
-lr = 0.5
-assumed_byzantine = 0.16
-
-[privacy]
-targets = 2
-model = "lenet"
-samples_per_client = 1
-batch_size = 1
-lr = 0.1
-dtype = "float64"
-
+ROWS = """
 [[defense]]
 name = "median"
 
@@ -68,17 +43,22 @@ Command = Callable[..., Any]
 """The command line in this process, in an empty folder with `tiny.toml`; what it returns has code, out and err."""
 
 
+@pytest.fixture(scope="session")
+def suite_text(tiny_suite: Callable[..., str]) -> str:
+    return tiny_suite(ROWS)
+
+
 @pytest.fixture(autouse=True)
-def _tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _tiny(tmp_path: Path, suite_text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FEDSIEGE_DATA", raising=False)
-    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "tiny.toml").write_text(suite_text)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, suite_text: str) -> Path:
     """A results folder with the tiny suite's six records."""
     folder = tmp_path_factory.mktemp("finished")
-    (folder / "tiny.toml").write_text(TINY)
+    (folder / "tiny.toml").write_text(suite_text)
     jobs.run_suite(str(folder / "tiny.toml"), results=folder / "results", workers=1, quiet=True)
     return folder / "results"
 
@@ -246,20 +226,9 @@ def test_a_run_that_is_stopped_says_how_to_go_on(bench: Command, monkeypatch: py
     ]
 
 
-def test_a_failed_cell_is_exit_code_one_now_and_the_next_time(
-    bench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in registry.names("defense"):
-        registry.get("defense", name)  # a module registers once: its class must be there before the copy is made
-    kept = {**registry._registered, "defense": dict(registry._registered["defense"])}
-    monkeypatch.setattr(registry, "_registered", kept)
-
-    @registry.register("defense", "broken")
-    class Broken(FedAvg):
-        def aggregate(self, delivered: Delivered, server: ServerRound) -> torch.Tensor:
-            raise RuntimeError("cannot aggregate")
-
-    (tmp_path / "tiny.toml").write_text(TINY.replace("dp_fedavg", "broken"))
+@pytest.mark.usefixtures("_broken")
+def test_a_failed_cell_is_exit_code_one_now_and_the_next_time(bench: Command, suite_text: str, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(suite_text.replace("dp_fedavg", "broken"))
     done = bench(*RUN, "--attack", "sign_flip", "--set", "median.label=plain")
     assert done.code == 1
     assert "RuntimeError: cannot aggregate" in done.out

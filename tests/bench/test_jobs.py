@@ -3,45 +3,21 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import torch
 
 import bench
-from bench import jobs, registry
+from bench import jobs
 from bench.errors import BadInputError
-from bench.protocol import Delivered, ServerRound
 from bench.records import Store, read
 from bench.suite import load as load_suite
-from defenses.fedavg import FedAvg
 from leaderboards.formats import FORMATS
 
-TINY = """
-name = "tiny"
-title = "a tiny suite"
-seeds = [0, 1]
-
-[federation]
-dataset = "digits"
-clients = 8
-samples_per_client = 20
-rounds = 2
-local_steps = 1
-batch_size = 10
-lr = 0.5
-assumed_byzantine = 0.25
-
-[privacy]
-targets = 2
-model = "lenet"
-samples_per_client = 1
-batch_size = 1
-lr = 0.1
-dtype = "float64"
-
+ROWS = """
 [[defense]]
 name = "median"
 
@@ -59,10 +35,16 @@ evaluations = 20
 """
 
 
+@pytest.fixture(scope="session")
+def suite_text(tiny_suite: Callable[..., str]) -> str:
+    """The suite: two defenses, three columns, two seeds."""
+    return tiny_suite(ROWS, seeds="[0, 1]", clients=8, assumed_byzantine=0.25)
+
+
 @pytest.fixture
-def tiny(tmp_path: Path) -> str:
+def tiny(tmp_path: Path, suite_text: str) -> str:
     path = tmp_path / "tiny.toml"
-    path.write_text(TINY)
+    path.write_text(suite_text)
     return str(path)
 
 
@@ -71,11 +53,11 @@ def run(suite: str, results: Path, **given: Any) -> jobs.Report:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> jobs.Report:
+def finished(tmp_path_factory: pytest.TempPathFactory, suite_text: str) -> jobs.Report:
     """The whole tiny suite."""
     folder = tmp_path_factory.mktemp("finished")
     suite = folder / "tiny.toml"
-    suite.write_text(TINY)
+    suite.write_text(suite_text)
     return run(str(suite), folder)
 
 
@@ -176,25 +158,11 @@ def test_boards_of_one_setting_leave_out_the_records_of_another(tiny: str, tmp_p
 # ------------------------------------------------------------------------------------------------------------- failures
 
 
-@pytest.fixture
-def _broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A defense `broken` that raises in its first round; forgotten after the test."""
-    for name in registry.names("defense"):
-        registry.get("defense", name)  # a module registers once: its class must be there before the copy is made
-    kept = {**registry._registered, "defense": dict(registry._registered["defense"])}
-    monkeypatch.setattr(registry, "_registered", kept)
-
-    @registry.register("defense", "broken")
-    class Broken(FedAvg):
-        def aggregate(self, delivered: Delivered, server: ServerRound) -> torch.Tensor:
-            raise RuntimeError("cannot aggregate")
-
-
 @pytest.mark.usefixtures("_broken")
 def test_failed_cells_are_told_in_the_report_and_on_the_boards(
-    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: str, suite_text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path(tiny).write_text(TINY.replace('name = "median"', 'name = "broken"'))
+    Path(tiny).write_text(suite_text.replace('name = "median"', 'name = "broken"'))
     report = run(tiny, tmp_path, attacks=["sign_flip"], seeds=(0,))
     assert {(record.cell.label, record.status) for record in report.unfinished} == {("broken", "failed")}
     assert report.summary()["failed_or_diverged"] == [record.key for record in report.unfinished]

@@ -14,14 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from bench import data, records, registry, runner
+from bench import data, records, runner
 from bench.cells import Task
 from bench.data import DatasetSpec, Source
 from bench.errors import BadInputError
-from bench.protocol import Delivered, ServerRound
 from bench.records import Record, Store
 from bench.suite import Suite
-from defenses.fedavg import FedAvg
 
 
 def suite(**changes: Any) -> Suite:
@@ -252,20 +250,6 @@ def test_results_that_cannot_be_written_are_told_in_one_line(tmp_path: Path) -> 
 
 
 # ------------------------------------------------------------------------------------------------------- failing cells
-
-
-@pytest.fixture
-def _broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A defense `broken` that raises in its first round; forgotten after the test."""
-    for name in registry.names("defense"):
-        registry.get("defense", name)  # a module registers once: its class must be there before the copy is made
-    kept = {**registry._registered, "defense": dict(registry._registered["defense"])}
-    monkeypatch.setattr(registry, "_registered", kept)
-
-    @registry.register("defense", "broken")
-    class Broken(FedAvg):
-        def aggregate(self, delivered: Delivered, server: ServerRound) -> torch.Tensor:
-            raise RuntimeError("cannot aggregate")
 
 
 @pytest.mark.usefixtures("_broken")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,7 @@ from bench.settings import FederationSettings
 from bench.suite import Cell
 from bench.tune import Trial
 
-TINY = """
-name = "tiny"
-title = "a tiny suite with a search"
-seeds = [0]
-
-[federation]
-dataset = "digits"
-clients = 8
-samples_per_client = 20
-rounds = 2
-local_steps = 1
-batch_size = 10
-lr = 0.5
-assumed_byzantine = 0.25
-
+ROWS = """
 [[defense]]
 name = "krum"
 num_selected = 2
@@ -52,9 +39,9 @@ POINTS = [{"lr": lr, "num_selected": selected} for lr in (1e-6, 0.5, 1.0) for se
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> str:
+def tiny(tmp_path: Path, tiny_suite: Callable[..., str]) -> str:
     path = tmp_path / "tiny.toml"
-    path.write_text(TINY)
+    path.write_text(tiny_suite(ROWS, clients=8, assumed_byzantine=0.25))
     return str(path)
 
 
@@ -125,7 +112,8 @@ def test_changes_reach_the_search(tiny: str, tried: list[tuple[Cell, int]]) -> N
 
 
 def test_a_setting_that_is_a_whole_number_stays_one(tiny: str) -> None:
-    Path(tiny).write_text(TINY.replace("lr = [1e-6, 0.5, 1.0]", "batch_size = [4, 8]"))
+    path = Path(tiny)
+    path.write_text(path.read_text().replace("lr = [1e-6, 0.5, 1.0]", "batch_size = [4, 8]"))
     assert {trial.values["batch_size"] for trial in tune.search(tiny, "krum", None)} == {4, 8}
 
 
@@ -148,8 +136,9 @@ def test_a_defense_without_a_grid_is_told_in_one_line(tiny: str, defense: str, t
     ],
 )
 def test_a_grid_that_cannot_be_searched_is_told_in_one_line(tiny: str, wrong: str, told: tuple[str, ...]) -> None:
-    head, _ = TINY.split("[tune.krum]")
-    Path(tiny).write_text(f"{head}[tune.krum]\n{wrong}\n")
+    path = Path(tiny)
+    head, _ = path.read_text().split("[tune.krum]")
+    path.write_text(f"{head}[tune.krum]\n{wrong}\n")
     with pytest.raises(BadInputError) as caught:
         tune.search(tiny, "krum", None)
     assert "\n" not in str(caught.value)

@@ -18,21 +18,7 @@ from leaderboards.submissions import add_submissions
 
 HERE = Path(__file__).parent
 PHOCAS = HERE.parents[2] / "docs" / "examples" / "phocas.py"
-TINY = """
-name = "tiny"
-title = "a tiny suite"
-seeds = [0]
-
-[federation]
-dataset = "digits"
-clients = 6
-samples_per_client = 20
-rounds = 2
-local_steps = 1
-batch_size = 10
-lr = 0.5
-assumed_byzantine = 0.2
-
+ROWS = """
 [[defense]]
 name = "median"
 
@@ -60,8 +46,8 @@ Bench = Callable[..., Any]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "tiny.toml").write_text(TINY)
+def folder(tmp_path: Path, tiny_suite: Callable[..., str]) -> Path:
+    (tmp_path / "tiny.toml").write_text(tiny_suite(ROWS, assumed_byzantine=0.2))
     (tmp_path / "phocas.py").write_bytes(PHOCAS.read_bytes())
     return tmp_path
 
