@@ -22,6 +22,8 @@ def crash(honest: Tensor, num_byzantine: int, kind: Kind = "nan") -> Tensor:
 class Crash(ByzantineAttack):
     """Oblivious; the engine rejects what is not finite, alike for all defenses, and counts it in the record."""
 
+    finite = False
+
     kind: Kind = "nan"
 
     def forge(self, view: ByzantineView) -> Tensor:

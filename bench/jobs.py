@@ -117,13 +117,7 @@ def run_suite(
     running = partial(runner.run, workers=workers or runner.default_workers(), limits=limits, fresh=fresh)
     records, ran = run_with_progress(plan, store, running, quiet)
     leaderboard = make_leaderboard(loaded, store)
-    written, pictures = [], []
-    for kind, name in FILES.items():
-        written.append(store.folder / name)
-        write_text(written[-1], FORMATS[kind](leaderboard))
-    for picture in leaderboard.pictures:
-        pictures.append(store.folder / picture.path)
-        write_bytes(pictures[-1], picture.draw())
+    written, pictures = write_boards(leaderboard, store)
     return Report(loaded, store.folder, [*plan.present, *records], ran, leaderboard, written, pictures)
 
 
@@ -214,6 +208,18 @@ def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None) -
     leaderboard.runnable = frozenset(cell.hash for cell in cells) if settings else frozenset()
     leaderboard.pictures = find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr)
     return leaderboard
+
+
+def write_boards(leaderboard: Leaderboard, store: Store) -> tuple[list[Path], list[Path]]:
+    """Write the boards and the pictures beside the records; where they lie."""
+    written, pictures = [], []
+    for kind, name in FILES.items():
+        written.append(store.folder / name)
+        write_text(written[-1], FORMATS[kind](leaderboard))
+    for picture in leaderboard.pictures:
+        pictures.append(store.folder / picture.path)
+        write_bytes(pictures[-1], picture.draw())
+    return written, pictures
 
 
 def leaderboard_text(suite: str, results: Path, output_format: str) -> str:

@@ -173,12 +173,17 @@ def reconstruct(attack: PrivacyAttack, view: View, seed: int) -> Reconstruction:
 
     Where they know none, the same reconstruction is not made twice.
     """
-    cleaned = [
+    alone = attack.alone()
+    return _infer(type(alone), alone.model_dump_json(), Sight.of(cleaned(attack, view)), seed)
+
+
+def cleaned(attack: PrivacyAttack, view: View) -> View:
+    """The view of the server alone once its colluders have taken out the noise that they know."""
+    rounds = (
         replace(seen, estimate=estimate, shares_sent=None, shares_got=None, each_got=None)
         for seen, estimate in zip(view.rounds, attack.estimates(view), strict=True)
-    ]
-    alone = attack.alone()
-    return _infer(type(alone), alone.model_dump_json(), Sight.of(replace(view, rounds=tuple(cleaned))), seed)
+    )
+    return replace(view, rounds=tuple(rounds))
 
 
 @lru_cache(maxsize=8)

@@ -2,7 +2,8 @@
 
 import shutil
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from bench.records import Store
 from bench.submission import folder as folders
 from bench.submission import sandbox
 from bench.submission.consistency import TUNABLE
-from bench.submission.examination import Tell, examined, inspected, refuse
+from bench.submission.examination import Tell, Terms, examined, inspected, refuse
 from bench.submission.findings import Examination
 from bench.submission.folder import Submission
 from bench.submission.package import Entry, Source, packaged, read_source
+from bench.submission.rows import Row, alphabets, find_rows
 from bench.submission.sandbox import Bounds, Finished
 from bench.submission.scaffold import check_name
 from bench.suite import Parameters, Suite
@@ -83,19 +85,18 @@ def submit(request: Request, tell: Tell = print) -> Report:
     """The whole way; raises `BadInputError` for what is no submission or no setting for one."""
     source = read_source(request.source)
     loaded = suites.load(request.suite)
+    store = Store(request.results, loaded.name)
     given = _given(request.changes)
     parameters = {key: value for key, value in given.items() if key not in TUNABLE}
     federation = {key: value for key, value in given.items() if key in TUNABLE}
-    seen, entry = inspected(source, parameters, loaded)
+    against = find_rows(request.against, loaded, store)
+    terms = Terms(loaded, parameters, federation, alphabets(against))
+    seen, entry = inspected(source, terms)
     _check_entry(entry, seen, parameters, request)
     tell(f"{entry.kind} {entry.name!r} ({entry.class_name}), sha256 {source.digest[:16]}")
-    examination = None
-    if entry.kind == "defense":
-        examination = examined(source, entry, seen, parameters, federation, loaded, request.data_root, tell)
-        if examination.broken and not request.anyway and not request.check_only:
-            tell("nothing was run: mend it, or add --anyway, and the row is marked with what it breaks")
+    examination = examined(source, entry, seen, terms, request.data_root, tell)
     report = Report(entry, examination, [])
-    if request.check_only or (examination is not None and examination.broken and not request.anyway):
+    if request.check_only or not _may_run(entry, examination, request.anyway, tell):
         return report
     submission = Submission(
         schema_version=1,
@@ -110,12 +111,16 @@ def submit(request: Request, tell: Tell = print) -> Report:
         byzantine=request.byzantine,
         against=request.against,
     )
-    return _run(request, loaded, source, submission, report, tell)
+    return _Run(request, loaded, store, source, submission, against).play(report, tell)
 
 
-def suite_text(suite: str, submission: Submission) -> str:
-    """The suite's own text with one more table: the submission's."""
+def suite_text(suite: str, submissions: Iterable[Submission]) -> str:
+    """The suite's own text with one more table for each of the submissions."""
     path = suites.shipped().get(suite, Path(suite))
+    return "\n".join([path.read_text(), *(line for submission in submissions for line in _table(submission))]) + "\n"
+
+
+def _table(submission: Submission) -> list[str]:
     lines = [f"[[{submission.kind}]]", f"name = {folders.toml(submission.name)}"]
     if submission.byzantine:
         lines.append(f"byzantine = {folders.toml(submission.byzantine)}")
@@ -123,51 +128,101 @@ def suite_text(suite: str, submission: Submission) -> str:
     if submission.federation:
         lines.append(f"[{submission.kind}.federation]")
         lines += [f"{key} = {folders.toml(value)}" for key, value in submission.federation.items()]
-    return path.read_text() + "\n" + "\n".join(lines) + "\n"
+    return lines
 
 
-def _run(request: Request, suite: Suite, source: Source, submission: Submission, report: Report, tell: Tell) -> Report:
-    """The suite's cells for the row, or of the attack against its rows, then the boards."""
-    from bench.jobs import Report as SuiteReport
-    from bench.jobs import make_leaderboard
+def _may_run(entry: Entry, examination: Examination, anyway: bool, tell: Tell) -> bool:
+    """What breaks the contract runs only when asked; an attack not even then, since it decides the rank of others."""
+    if not examination.broken:
+        return True
+    if entry.kind == "attack":
+        tell("nothing was run: an attack that breaks the contract decides nobody's rank; mend it")
+    elif not anyway:
+        tell("nothing was run: mend it, or add --anyway, and the row is marked with what it breaks")
+    return entry.kind == "defense" and anyway
 
-    store = Store(request.results, suite.name)
-    attack = submission.kind == "attack"
-    places = [store.folder / row / submission.name for row in submission.against]
-    report.folders = places if attack else [store.folder / submission.name]
-    for place in report.folders:
-        _make_room(place, submission, tell)
-        folders.write(place, source, submission, report.examination)
-    with packaged(source, report.entry) as folder:
-        text = folder / "suite.toml"
-        text.write_text(suite_text(request.suite, submission))
-        job = {
-            "do": "run",
-            "suite": str(text),
-            "defenses": submission.against if attack else [submission.name],
-            "attacks": [submission.name] if attack else [],
-            "workers": request.workers,
-            "results": str(request.results.resolve()),
-            "data_root": request.data_root,
-            "quiet": request.quiet,
-            "cell_timeout": request.cell_timeout,
-            "cell_memory": request.cell_memory,
-        }
-        bounds = Bounds(seconds=None, mebibytes=max(1, request.workers or 2) * request.cell_memory + 4096)
-        done = sandbox.call(job, [folder], bounds, quiet=request.quiet)
-    refuse(source, done)
-    ran = done.last("ran")
-    if ran is None:
-        raise BadInputError(f"the run of {source.path} broke off: {done.broken}; the same command goes on from there")
-    report.ran, report.unfinished = ran["ran"], len(ran["unfinished"])
-    if not request.quiet:
-        board = make_leaderboard(suite, store)
-        rows = submission.against if attack else [submission.name]
-        mine = [record for record in store.records([]) if record.cell.label in rows]
-        SuiteReport(suite, store.folder, mine, report.ran, board, [store.folder / "leaderboard.md"]).print()
-    for place in report.folders:
-        tell(f"submission in {place}: fill in {place / folders.FILE}, then open a pull request with this folder")
-    return report
+
+@dataclass(frozen=True)
+class _Run:
+    """The suite's cells for a submitted row, or of a submitted attack `against` some rows, then the boards."""
+
+    request: Request
+    suite: Suite
+    store: Store
+    source: Source
+    submission: Submission
+    against: Sequence[Row]
+
+    def play(self, report: Report, tell: Tell) -> Report:
+        """Make the folders, run what is missing, and write the boards as the suite itself has them."""
+        from bench.jobs import Report as SuiteReport
+        from bench.jobs import make_leaderboard, write_boards
+
+        name = self.submission.name
+        rows = [row.label for row in self.against] or [name]
+        report.folders = [row.folder / name for row in self.against] or [self.store.folder / name]
+        _check_attack_name(self.submission, self.store, report.folders)
+        for place in report.folders:
+            _make_room(place, self.submission, tell)
+            folders.write(place, self.source, self.submission, report.examination)
+        ran = self._ran(report.entry, rows)
+        report.ran, report.unfinished = ran["ran"], len(ran["unfinished"])
+        board = make_leaderboard(self.suite, self.store)
+        written, pictures = write_boards(board, self.store)
+        if not self.request.quiet:
+            mine = [record for record in self.store.records([]) if record.cell.label in rows]
+            SuiteReport(self.suite, self.store.folder, mine, report.ran, board, written, pictures).print()
+        for place in report.folders:
+            tell(f"submission in {place}: fill in {place / folders.FILE}, then open a pull request with this folder")
+        return report
+
+    def _ran(self, entry: Entry, rows: list[str]) -> sandbox.Event:
+        """What a process of its own says of the run; submitted rows that an attack is run against go along."""
+        request, attack = self.request, entry.kind == "attack"
+        others = [row for row in self.against if row.submission is not None]
+        with ExitStack() as stack:
+            packages = [stack.enter_context(packaged(self.source, entry))]
+            for row in others:
+                assert row.submission is not None
+                theirs = folders.source_of(row.folder, row.submission)
+                packages.append(stack.enter_context(packaged(theirs, row.submission.entry)))
+            text = packages[0] / "suite.toml"
+            text.write_text(
+                suite_text(request.suite, [*(row.submission for row in others if row.submission), self.submission])
+            )
+            job = {
+                "do": "run",
+                "suite": str(text),
+                "defenses": rows,
+                "attacks": [entry.name] if attack else [],
+                "workers": request.workers,
+                "results": str(request.results.resolve()),
+                "data_root": request.data_root,
+                "quiet": request.quiet,
+                "cell_timeout": request.cell_timeout,
+                "cell_memory": request.cell_memory,
+            }
+            bounds = Bounds(seconds=None, mebibytes=max(1, request.workers or 2) * request.cell_memory + 4096)
+            done = sandbox.call(job, packages, bounds, quiet=request.quiet)
+        refuse(self.source, done)
+        if (ran := done.last("ran")) is None:
+            raise BadInputError(
+                f"the run of {self.source.path} broke off: {done.broken}; the same command goes on from there"
+            )
+        return ran
+
+
+def _check_attack_name(submission: Submission, store: Store, places: Iterable[Path]) -> None:
+    """Refuse a name under which another attack stands on the board: a column is one attack."""
+    if submission.kind == "defense":
+        return
+    for path in sorted(store.folder.glob(f"*/{submission.name}/{folders.FILE}")):
+        other = folders.load(path.parent)
+        same = other is not None and (other.sha256, other.parameters) == (submission.sha256, submission.parameters)
+        if path.parent not in places and not same:
+            raise BadInputError(
+                f"attack name {submission.name!r} is taken by another one in {path.parent}: choose another in @register"
+            )
 
 
 def _make_room(place: Path, submission: Submission, tell: Tell) -> None:

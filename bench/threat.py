@@ -227,6 +227,8 @@ class ByzantineAttack(Attack):
     """Byzantine clients, a fraction b of all, send what they like; oblivious ones see only their own messages."""
 
     omniscient: ClassVar[bool] = False
+    finite: ClassVar[bool] = True
+    """Whether all that it sends are numbers; False is for attacks that mean to send others."""
 
     @abstractmethod
     def forge(self, view: ByzantineView) -> Tensor:

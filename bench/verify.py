@@ -19,13 +19,14 @@ from bench import suite as suites
 from bench.errors import BadInputError
 from bench.perf.accuracy import differing, numbers
 from bench.perf.history import machine_class
-from bench.records import Record, read
+from bench.records import Record, Store, read
 from bench.submission import folder as folders
 from bench.submission import sandbox
 from bench.submission.consistency import OTHER_PROTOCOL, foreign, problems, recovered_psnr, suite_of
-from bench.submission.examination import Tell, examined, inspected
+from bench.submission.examination import Tell, Terms, examined, inspected
 from bench.submission.folder import Submission
 from bench.submission.package import packaged
+from bench.submission.rows import alphabets, find_rows
 from bench.submission.sandbox import Bounds
 from bench.suite import Suite
 
@@ -124,53 +125,64 @@ def verify(
 
 
 def _verify_row(row: Row, drawn: set[Path], data_root: str | None, contract: bool, tell: Tell) -> None:
-    """The row's source, then its records one by one, then those that were drawn."""
+    """The row's source and those of others' attacks on it, then its records one by one, then those that were drawn."""
     try:
-        submission = folders.load(row.folder)
-        if submission is not None:
-            folders.source_of(row.folder, submission)
+        submission = _submission(row.folder)
+        evaluations = {folder: _submission(folder) for folder in {place.parent for place in row.records}}
     except BadInputError as error:
         row.problems.append(str(error))
         return
     known = {name: suite_of(name) for name in {record.suite for record in row.records.values()}}
     row.notes += [f"this version has no suite {name!r} to compare with" for name, suite in known.items() if not suite]
     for place, record in row.records.items():
-        suite, evaluated = known[record.suite], (place.parent / folders.FILE).is_file()
+        suite = known[record.suite]
         found = list(problems(place, record, suite, data_root))
         if found == [OTHER_PROTOCOL]:
             drawn = drawn - {place}  # what it was then cannot be played now
         elif suite is not None:
-            found += foreign(record, suite, submission, evaluated)
+            found += foreign(record, suite, submission, evaluations[place.parent])
         row.problems += [f"{place.name}: {problem}" for problem in found]
-    if submission is not None and contract:
-        _check_contract(row, submission, data_root, tell)
+    for folder, submitted in sorted({row.folder: submission, **evaluations}.items()):
+        if submitted is not None and contract:
+            _check_contract(row, folder, submitted, data_root, tell)
     chosen = sorted(place for place in row.records if place in drawn)
     for attack in sorted({place.parent for place in chosen}):
-        _replay(row, [place for place in chosen if place.parent == attack], submission, known, data_root, tell)
+        _replay(row, [place for place in chosen if place.parent == attack], known, data_root, tell)
 
 
-def _check_contract(row: Row, submission: Submission, data_root: str | None, tell: Tell) -> None:
-    """Examine the source anew; what it breaks is a problem only where the published findings do not say so."""
-    source, suite = folders.source_of(row.folder, submission), suites.load(submission.suite)
+def _submission(folder: Path) -> Submission | None:
+    """What was submitted in a folder; `BadInputError` where the source is not the one that was."""
+    submission = folders.load(folder)
+    if submission is not None:
+        folders.source_of(folder, submission)
+    return submission
+
+
+def _check_contract(row: Row, folder: Path, submission: Submission, data_root: str | None, tell: Tell) -> None:
+    """Examine a source anew; what it breaks is a problem only where the published findings do not say so."""
     try:
-        seen, entry = inspected(source, submission.parameters, suite)
+        source, suite = folders.source_of(folder, submission), suites.load(submission.suite)
+        store = Store(row.folder.absolute().parents[1], row.folder.absolute().parent.name)
+        against = alphabets(find_rows(submission.against, suite, store))
+        terms = Terms(suite, submission.parameters, submission.federation, against)
+        seen, entry = inspected(source, terms)
         if entry != submission.entry:
             raise BadInputError(f"{source.path} registers {entry}, not {submission.entry}")
-        found = examined(source, entry, seen, submission.parameters, submission.federation, suite, data_root, tell)
-        published = folders.examination(row.folder)
+        found = examined(source, entry, seen, terms, data_root, tell)
+        published = folders.examination(folder)
     except BadInputError as error:
         row.problems.append(str(error))
         return
     told = {finding.rule for finding in published.broken} if published else set()
+    who = "" if folder == row.folder else f"attack {submission.name} "
     for finding in found.broken:
-        line = f"breaks the contract ({finding.rule}): {finding.sentence}"
+        line = f"{who}breaks the contract ({finding.rule}): {finding.sentence}"
         (row.notes if finding.rule in told else row.problems).append(line)
 
 
 def _replay(
     row: Row,
     places: list[Path],
-    submission: Submission | None,
     known: dict[str, Suite | None],
     data_root: str | None,
     tell: Tell,

@@ -5,22 +5,21 @@ returns its sentence, raises `BrokenError` with the sentence of a failure, or `N
 """
 
 import math
-import random
 from collections.abc import Callable, Iterator
+from functools import partial
 
-import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
 
 from bench import rng
+from bench.submission.common import bits, repeatable, tried, undisturbed
 from bench.submission.federated import beyond_the_messages, learns
 from bench.submission.findings import Finding
 from bench.submission.growth import growth, prompt
 from bench.submission.probe import (
     FRACTIONS,
     Inputs,
-    StepError,
     Subject,
     forged_extremes,
     inputs,
@@ -29,7 +28,7 @@ from bench.submission.probe import (
     setting,
     upload,
 )
-from bench.submission.problems import BrokenError, Note
+from bench.submission.problems import BrokenError, StepError
 from bench.sums import SumDefense, plays_in_sums
 
 DRAWS = 200
@@ -54,7 +53,7 @@ def examine(subject: Subject, fingerprint: str | None, size: tuple[int, int], lr
     """
     rules: dict[str, Rule] = {
         "shapes and types": shapes,
-        "promptness": prompt,
+        "promptness": lambda subject: prompt(partial(_round, subject)),
         "inputs left as they are": inputs_kept,
         "determinism": lambda subject: determinism(subject, fingerprint),
         "global random state": global_state,
@@ -63,14 +62,14 @@ def examine(subject: Subject, fingerprint: str | None, size: tuple[int, int], lr
         "sums": sums,
         "nothing but the messages": beyond_the_messages,
         "honest behaviour": lambda subject: learns(subject, lr),
-        "cost": lambda subject: growth(subject, size),
+        "cost": lambda subject: growth(partial(_round, subject), size),
     }
     failed: set[str] = set()
     for name, rule in rules.items():
         if name in COMPARING and failed & {"determinism", "global random state"}:
             yield Finding(rule=name, verdict="note", sentence="not tried: equal seeds have to give equal models first")
             continue
-        finding = _tried(name, rule, subject)
+        finding = tried(name, partial(rule, subject))
         yield finding
         if finding.verdict == "failed":
             failed.add(name)
@@ -79,15 +78,6 @@ def examine(subject: Subject, fingerprint: str | None, size: tuple[int, int], lr
             break
     for what, where in subject.watch.trips.items():
         yield Finding(rule="looking around", verdict="failed", sentence=f"{what} (first in: {where}).")
-
-
-def _tried(name: str, rule: Rule, subject: Subject) -> Finding:
-    try:
-        return Finding(rule=name, verdict="passed", sentence=rule(subject))
-    except Note as note:
-        return Finding(rule=name, verdict="note", sentence=str(note))
-    except (BrokenError, StepError) as broken:
-        return Finding(rule=name, verdict="failed", sentence=f"{broken}.")
 
 
 def fitting(subject: Subject) -> Subject:
@@ -105,8 +95,17 @@ def fitting(subject: Subject) -> Subject:
 
 def fingerprint_of(subject: Subject) -> str:
     """The bits of what rounds give, in hexadecimal; equal in every process of one machine."""
-    models = [play(subject, inputs(seed=seed, dtype=torch.float32)).model for seed in (1, 2)]
-    return torch.cat(models).numpy().tobytes().hex()
+    return _print(subject).hex()
+
+
+def _print(subject: Subject) -> bytes:
+    return bits(*(play(subject, inputs(seed=seed, dtype=torch.float32)).model for seed in (1, 2)))
+
+
+def _round(subject: Subject, clients: int, dim: int) -> Callable[[], object]:
+    """For measuring: a round of that size."""
+    given = inputs(clients, dim, torch.float32)
+    return lambda: play(subject, given)
 
 
 def shapes(subject: Subject) -> str:
@@ -127,42 +126,12 @@ def inputs_kept(subject: Subject) -> str:
 
 def determinism(subject: Subject, fingerprint: str | None) -> str:
     """Equal seeds, equal bits: of two fresh instances, and of two processes with different seeds of Python's hashes."""
-    first, second = fingerprint_of(subject), fingerprint_of(subject)
-    if first != second:
-        raise BrokenError("two rounds with the same seed and messages give different models")
-    if fingerprint is not None and fingerprint != first:
-        raise BrokenError("another process gives another model for the same seed: is there a set or a hash()?")
-    return "equal seeds give equal bits, in another process too"
+    return repeatable(partial(_print, subject), fingerprint, "seed and messages", "model")
 
 
 def global_state(subject: Subject) -> str:
     """No draw from a global generator, and nothing read from one."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    try:
-        models = []
-        for seed in (11, 12):
-            _seed_all(seed)
-            states = random.getstate(), str(np.random.get_state()), torch.get_rng_state()  # noqa: NPY002
-            models.append(play(subject, inputs(seed=4)).model)
-            if random.getstate() != states[0]:
-                raise BrokenError("it draws from the global generator of random: use the generator that it is given")
-            if str(np.random.get_state()) != states[1]:  # noqa: NPY002
-                raise BrokenError("it draws from numpy's global generator: use the generator that it is given")
-            if not torch.equal(torch.get_rng_state(), states[2]):
-                raise BrokenError("it draws from torch's global generator: pass generator=server.generator to the draw")
-        if not torch.equal(models[0], models[1]):
-            raise BrokenError("its result depends on the seed of a global generator")
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
-        torch.set_rng_state(before[2])
-    return "neither drawn from nor read"
-
-
-def _seed_all(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-    torch.manual_seed(seed)
+    return undisturbed(lambda: bits(play(subject, inputs(seed=4)).model), "server.generator")
 
 
 def finite(subject: Subject) -> str:

@@ -8,7 +8,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,9 @@ from bench.submission.guards import leave_network, refuse_network
 
 if TYPE_CHECKING:
     from bench.protocol import Defense
+    from bench.submission.attack_probe import AttackSubject
+    from bench.submission.findings import Finding
+    from bench.submission.guards import Watch
     from bench.threat import Attack
 
 Tell = Callable[..., None]
@@ -41,12 +44,13 @@ def main() -> None:
 
 
 def look(job: Job, tell: Tell) -> None:
-    """Import the file and say what it registers; of a defense also the fingerprint of what its rounds give."""
+    """Import the file and say what it registers; and the fingerprint of what it gives, for another process."""
     import torch
+    from pydantic import ValidationError
 
     from bench.protocol import Defense
-    from bench.submission import checks, federated, guards
-    from bench.submission.probe import StepError, Subject
+    from bench.submission import federated, guards
+    from bench.suite import explain
 
     torch.set_num_threads(1)
     watch = guards.Watch(job["file"], _data_folders())
@@ -66,24 +70,51 @@ def look(job: Job, tell: Tell) -> None:
     kind = "defense" if issubclass(cls, Defense) else "attack"
     name = vars(cls).get("name") or Path(job["file"]).stem
     tell("entry", kind=kind, name=name, class_name=cls.__name__, parameters=sorted(cls.model_fields))
-    if issubclass(cls, Defense):
-        tell("begin", what="a first round")
-        cls.name = name
-        subject = checks.fitting(Subject(cls, job["parameters"], job["assumed"], guards.Watch(job["file"])))
-        try:
-            tell("fingerprint", value=checks.fingerprint_of(subject))
-        except StepError:
-            tell("fingerprint", value=None)  # the examination says what is wrong
+    if not set(job["parameters"]) <= set(cls.model_fields):
+        return  # unknown names are told with the nearest ones
+    try:
+        cls.model_validate(job["parameters"])
+    except ValidationError as error:
+        tell("refused", sentence=explain(error))
+        return
+    tell("begin", what="a first round")
+    cls.name = name
+    print_of = _print_of_defense if issubclass(cls, Defense) else _print_of_attack
+    tell("fingerprint", value=print_of(cls, job, guards.Watch(job["file"])))
+
+
+def _print_of_defense(cls: Any, job: Job, watch: "Watch") -> str | None:
+    """None where a round cannot be played: the examination says what is wrong."""
+    from bench.submission import checks
+    from bench.submission.probe import Subject
+    from bench.submission.problems import StepError
+
+    subject = checks.fitting(Subject(cls, job["parameters"], job["assumed"], watch))
+    try:
+        return checks.fingerprint_of(subject)
+    except StepError:
+        return None
+
+
+def _print_of_attack(cls: Any, job: Job, watch: "Watch") -> str | None:
+    from bench.submission import attack_checks
+
+    return attack_checks.fingerprint_of(_attacking(cls, job, watch))
+
+
+def _attacking(cls: Any, job: Job, watch: "Watch") -> "AttackSubject":
+    from bench.protocol import Alphabet
+    from bench.submission.attack_probe import AttackSubject
+
+    return AttackSubject(cls, job["parameters"], tuple(map(Alphabet, job["alphabets"])), watch)
 
 
 def examine(job: Job, tell: Tell) -> None:
-    """The contract of a defense, rule by rule."""
+    """The contract of a defense or an attack, rule by rule."""
     import torch
 
     from bench import registry
-    from bench.submission import checks, federated, guards
-    from bench.submission.findings import Finding
-    from bench.submission.probe import Subject
+    from bench.submission import federated, guards
 
     torch.set_num_threads(1)
     watch = guards.Watch(job["file"], _data_folders())
@@ -91,14 +122,29 @@ def examine(job: Job, tell: Tell) -> None:
     tell("begin", what="its import")
     with federated.loading_noted(watch):
         with watch.during("import"):
-            cls = registry.get("defense", job["name"])
-        wanted = Subject(cls, job["parameters"], job["assumed"], watch)
-        subject = checks.fitting(wanted)
-        if subject.assumed != wanted.assumed:
-            told = f"it refuses {wanted.assumed:g} of 20 clients: probed at an assumed fraction of {subject.assumed:g}"
-            tell("finding", **Finding(rule="start", verdict="note", sentence=told).model_dump())
-        for finding in checks.examine(subject, job["fingerprint"], tuple(job["size"]), job["lr"] or federated.SMALL.lr):
+            cls = registry.get(job["kind"], job["name"])
+        findings = _of_defense if job["kind"] == "defense" else _of_attack
+        for finding in findings(cls, job, watch):
             tell("finding", **finding.model_dump())
+
+
+def _of_defense(cls: Any, job: Job, watch: "Watch") -> "Iterator[Finding]":
+    from bench.submission import checks, federated
+    from bench.submission.findings import Finding
+    from bench.submission.probe import Subject
+
+    wanted = Subject(cls, job["parameters"], job["assumed"], watch)
+    subject = checks.fitting(wanted)
+    if subject.assumed != wanted.assumed:
+        told = f"it refuses {wanted.assumed:g} of 20 clients: probed at an assumed fraction of {subject.assumed:g}"
+        yield Finding(rule="start", verdict="note", sentence=told)
+    yield from checks.examine(subject, job["fingerprint"], tuple(job["size"]), job["lr"] or federated.SMALL.lr)
+
+
+def _of_attack(cls: Any, job: Job, watch: "Watch") -> "Iterator[Finding]":
+    from bench.submission import attack_checks
+
+    yield from attack_checks.examine(_attacking(cls, job, watch), job["fingerprint"], tuple(job["size"]))
 
 
 def run(job: Job, tell: Tell) -> None:

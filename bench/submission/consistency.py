@@ -14,6 +14,8 @@ from bench.suite import RECOVERED_PSNR, Cell, Suite
 TUNABLE = ("lr", "lr_decay", "momentum")
 """Settings of the federation that a row may have its own of, as the shipped rows have."""
 
+DEFENDING, ATTACKING = ("label", "defense"), ("attack", "byzantine", "rho")
+"""What of a cell is a submitted defense's own, and what a submitted attack's."""
 
 OTHER_PROTOCOL = "its protocol hash is not that of its content: it is of another version's protocol, or was changed"
 
@@ -54,26 +56,54 @@ def problems(place: Path, record: Record, suite: Suite | None, data_root: str | 
         yield f"its accuracy is {accuracy:.4f}, but its curve ends at {record.curve[-1][1]:.4f}"
 
 
-def foreign(record: Record, suite: Suite, submission: Submission | None, evaluated: bool) -> Iterator[str]:
-    """Why a record is none of the suite's; `evaluated` says that somebody else submitted its attack."""
+def foreign(
+    record: Record, suite: Suite, submission: Submission | None, evaluation: Submission | None
+) -> Iterator[str]:
+    """Why a record is none of the suite's; `evaluation` is its attack's submission, where somebody else ran it."""
     cell = record.cell
+    if evaluation is not None:
+        yield from _of_another_attack(cell, evaluation)
     if submission is None:
-        if not evaluated and cell.hash not in {one.hash for one in suite.cells()}:
+        if evaluation is None and cell.hash not in {one.hash for one in suite.cells()}:
             yield f"its cell is none of the suite {suite.name!r} of this version"
+        if evaluation is not None and not _has_seat(cell, suite, ATTACKING):
+            yield f"its defense or its federation is none of the suite {suite.name!r} of this version"
         return
     if (cell.defense.name, cell.label) != (submission.name, submission.name):
         yield f"it is a record of {cell.label!r}, not of {submission.name!r}"
     if {key: cell.defense.parameters.get(key) for key in submission.parameters} != submission.parameters:
         yield f"its parameters are not those of {FILE}"
-    if not evaluated and _meeting(cell) not in {_meeting(one) for one in suite.cells()}:
-        yield f"its attack or its federation is none of the suite {suite.name!r}"
+    if not _has_seat(cell, suite, DEFENDING if evaluation is None else (*DEFENDING, *ATTACKING)):
+        what = "its attack or its federation" if evaluation is None else "its federation"
+        yield f"{what} is none of the suite {suite.name!r}"
     own = suite.federation.model_copy(update=submission.federation)
     if cell.kind == "training" and any(getattr(cell.federation, key) != getattr(own, key) for key in TUNABLE):
         yield f"its {', '.join(TUNABLE)} are neither the suite's nor those of {FILE}"
 
 
-def _meeting(cell: Cell) -> str:
-    """A cell without its defense and without what a row may choose."""
-    content = {key: value for key, value in cell.content.items() if key not in ("label", "defense")}
-    content["federation"] = {key: value for key, value in content["federation"].items() if key not in TUNABLE}
+def _of_another_attack(cell: Cell, evaluation: Submission) -> Iterator[str]:
+    """Why a record is not one of the attack whose `submission.toml` lies beside it."""
+    attack = cell.attack
+    if attack is None or attack.name != evaluation.name:
+        yield f"it is a record of {cell.attack_name!r}, not of {evaluation.name!r}"
+        return
+    if {key: attack.parameters.get(key) for key in evaluation.parameters} != evaluation.parameters:
+        yield f"its attack's parameters are not those of {FILE}"
+    if cell.kind == "training" and cell.byzantine not in evaluation.byzantine:
+        yield f"its Byzantine fraction {cell.byzantine:g} is none of {FILE}"
+    if evaluation.against and cell.label not in evaluation.against:
+        yield f"it is a record of {cell.label!r}, which {FILE} does not name"
+
+
+def _has_seat(cell: Cell, suite: Suite, free: tuple[str, ...]) -> bool:
+    """Whether the suite has this cell but for what is `free`; nothing is asked where it has none of the kind."""
+    alike = [one for one in suite.cells() if one.kind == cell.kind]
+    return not alike or _without(cell, free) in {_without(one, free) for one in alike}
+
+
+def _without(cell: Cell, free: tuple[str, ...]) -> str:
+    """A cell without what is free; of a submitted defense that are also the settings that a row may choose."""
+    content = {key: value for key, value in cell.content.items() if key not in free}
+    chosen = TUNABLE if "defense" in free else ()
+    content["federation"] = {key: value for key, value in content["federation"].items() if key not in chosen}
     return json.dumps(content, sort_keys=True)

@@ -1,10 +1,12 @@
 """The two processes that look at a submission before anything is run: what it registers, then the contract."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from bench import models
 from bench.data import load as load_data
 from bench.errors import BadInputError
+from bench.protocol import Alphabet
 from bench.submission import sandbox
 from bench.submission.findings import Examination, Finding
 from bench.submission.package import Entry, Source, packaged
@@ -17,7 +19,17 @@ EXAMINATION_BOUNDS = Bounds(seconds=300, mebibytes=4096)
 Tell = Callable[[str], None]
 
 
-def inspected(source: Source, parameters: Parameters, suite: Suite) -> tuple[Finished, Entry]:
+@dataclass(frozen=True)
+class Terms:
+    """What a file is examined under: its parameters, its own federation settings, the alphabets of an attack's rows."""
+
+    suite: Suite
+    parameters: Parameters
+    federation: Parameters = field(default_factory=dict)
+    alphabets: tuple[Alphabet, ...] = (Alphabet.REAL,)
+
+
+def inspected(source: Source, terms: Terms) -> tuple[Finished, Entry]:
     """What a first process says of the file; `BadInputError` where it cannot be loaded or has not one class."""
     with packaged(source) as folder:
         job = {
@@ -25,8 +37,7 @@ def inspected(source: Source, parameters: Parameters, suite: Suite) -> tuple[Fin
             "file": str(folder / source.package / source.path.name),
             "module": source.module,
             "wanted": source.wanted,
-            "parameters": parameters,
-            "assumed": suite.federation.assumed_byzantine,
+            **_terms(terms),
         }
         seen = sandbox.call(job, [folder], IMPORT_BOUNDS, hash_seed="1")  # another than the examination's
     refuse(source, seen)
@@ -37,17 +48,10 @@ def inspected(source: Source, parameters: Parameters, suite: Suite) -> tuple[Fin
 
 
 def examined(
-    source: Source,
-    entry: Entry,
-    seen: Finished,
-    parameters: Parameters,
-    federation: Parameters,
-    suite: Suite,
-    data_root: str | None,
-    tell: Tell,
+    source: Source, entry: Entry, seen: Finished, terms: Terms, data_root: str | None, tell: Tell
 ) -> Examination:
     """The contract, in a second process; each finding is told as it is made."""
-    settings = suite.federation
+    settings = terms.suite.federation
     dataset = load_data(settings.dataset, data_root)
     dim = models.build(settings.model, dataset.shape, dataset.num_classes).dim
     guarantee = (seen.last("network") or {}).get("guarantee", "unknown")
@@ -61,12 +65,12 @@ def examined(
         job = {
             "do": "examine",
             "file": str(folder / source.package / source.path.name),
+            "kind": entry.kind,
             "name": entry.name,
-            "parameters": parameters,
-            "assumed": settings.assumed_byzantine,
+            **_terms(terms),
             "fingerprint": (seen.last("fingerprint") or {}).get("value"),
             "size": (settings.participants, dim),
-            "lr": federation.get("lr"),
+            "lr": terms.federation.get("lr"),
         }
         done = sandbox.call(job, [folder], EXAMINATION_BOUNDS, heard=heard)
     findings = [_finding(event) for event in done.all("finding")]
@@ -76,6 +80,15 @@ def examined(
         findings.append(Finding(rule="limits", verdict="failed", sentence=f"{sentence}."))
         tell(_line(findings[-1]))
     return Examination(sha256=source.digest, network=guarantee, findings=findings)
+
+
+def _terms(terms: Terms) -> dict[str, object]:
+    """As both processes are told them."""
+    return {
+        "parameters": terms.parameters,
+        "assumed": terms.suite.federation.assumed_byzantine,
+        "alphabets": list(terms.alphabets),
+    }
 
 
 def refuse(source: Source, done: Finished) -> None:

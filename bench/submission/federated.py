@@ -37,7 +37,7 @@ def loading_noted(watch: Watch) -> Iterator[None]:
     def load(name: str, root: str | None = None) -> Dataset:
         watch.note(f"it loads the data set {name!r}")
         found = _true_load(name, root)
-        return _false(found) if watch.falsify else found
+        return false_labels(found) if watch.falsify else found
 
     vars(data)["load"] = load
     try:
@@ -81,7 +81,7 @@ class _Elsewhere(Federation):
 def beyond_the_messages(subject: Subject) -> str:
     """The same messages under another Byzantine mask, other labels, another test split: the same bits come out."""
     dataset = _true_load("digits")
-    decoy = _false(dataset)
+    decoy = false_labels(dataset)
     models = [
         _model_of(subject, dataset, byzantine=0.0, around=dataset),
         _model_of(subject, dataset, byzantine=0.25, around=dataset),
@@ -109,7 +109,7 @@ def _model_of(subject: Subject, dataset: Dataset, byzantine: float, around: Data
     return federation.global_model
 
 
-def _false(dataset: Dataset) -> Dataset:
+def false_labels(dataset: Dataset) -> Dataset:
     """The same images under other labels."""
     train, validation, test = (
         replace(split, y=(split.y + 3) % dataset.num_classes)

@@ -1,7 +1,7 @@
 """A round of a defense on made-up messages, step by step, with everything that it was given looked at afterwards."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,16 +12,14 @@ from torch import Tensor
 from bench import rng
 from bench.contract import check_delivered, check_shape, check_upload
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, Setting
+from bench.submission.common import untouched
 from bench.submission.guards import Watch
+from bench.submission.problems import watched
 
 CLIENTS, DIM = 20, 50
 LR = 0.1
 FRACTIONS = (0.2, 0.1, 0.0)
 """Assumed Byzantine fractions that are tried where a rule refuses the suite's at so few clients."""
-
-
-class StepError(Exception):
-    """A step raised, or gave what it must not, told in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +33,12 @@ class Subject:
 
     def build(self) -> Defense:
         """A fresh instance: nothing is carried from one probe to the next."""
-        return self.cls(**self.parameters)
+        with self.step("its construction"):
+            return self.cls(**self.parameters)
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self, name: str) -> AbstractContextManager[None]:
         """What a step raises, in a sentence that names it."""
-        try:
-            with self.watch.during(name):
-                yield
-        except StepError:
-            raise
-        except (Exception, SystemExit) as error:
-            told = " ".join(str(error).split())[:300]
-            raise StepError(f"{name} raised {type(error).__name__}: {told}") from error
+        return watched(self.watch, name)
 
 
 @dataclass(frozen=True)
@@ -98,7 +89,7 @@ def play(
 
     Raises `StepError` where a step raises, breaks its shape, type or alphabet, or, with `look`, what it was given.
     """
-    watch = partial(_untouched, look)
+    watch = partial(untouched, look)
     defense, (clients, dim) = subject.build(), given.size
     facts = setting(subject, clients, dim)
     with subject.step("start"):
@@ -129,8 +120,8 @@ def play(
 
 def upload(subject: Subject, defense: Defense, local: LocalRound, look: bool = False) -> Tensor:
     """The clients' messages `(n, d)`."""
-    watched = {"updates": local.updates, "broadcast": local.global_model, "weights": local.weights}
-    with subject.step("upload"), _untouched(look, "upload", **watched):
+    given = {"updates": local.updates, "broadcast": local.global_model, "weights": local.weights}
+    with subject.step("upload"), untouched(look, "upload", **given):
         sent = defense.upload(local)
         check_upload(sent, "upload", local.updates.shape, defense.alphabet)
     return sent.messages
@@ -163,18 +154,3 @@ def forged_extremes(alphabet: Alphabet) -> dict[str, Callable[[Tensor], Tensor]]
         "one message is 1e20, whose square is more than float32 holds": one(1e20),
         "one message is -1e30": one(-1e30),
     }
-
-
-@contextmanager
-def _untouched(look: bool, step: str, **tensors: Tensor) -> Iterator[None]:
-    """Raise `StepError` where one of them was written to, by torch's own count, or a bit has changed."""
-    before = {name: (tensor._version, tensor.clone()) for name, tensor in tensors.items()} if look else {}
-    yield
-    for name, (version, values) in before.items():
-        tensor = tensors[name]
-        if tensor._version != version or not torch.equal(_bits(values), _bits(tensor)):
-            raise StepError(f"{step} changed its {name} in place: it works on tensors that others hold; use a copy")
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    return tensor.contiguous().view(torch.uint8)

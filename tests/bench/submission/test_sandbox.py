@@ -14,12 +14,12 @@ import pytest
 from bench import suite
 from bench.errors import BadInputError
 from bench.submission import examination, guards, sandbox
-from bench.submission.examination import examined, inspected
+from bench.submission.examination import Terms, examined, inspected
 from bench.submission.package import Entry, Source, packaged, read_source
 from bench.submission.sandbox import Bounds
 
 BROKEN = Path(__file__).parent / "broken"
-SMOKE = suite.load("smoke")
+TERMS = Terms(suite.load("smoke"), {})
 
 
 def source(name: str, wanted: str = "") -> Source:
@@ -38,7 +38,7 @@ def source(name: str, wanted: str = "") -> Source:
 )
 def test_what_goes_wrong_at_import_is_one_sentence(file: str, words: str) -> None:
     with pytest.raises(BadInputError) as told:
-        inspected(source(file), {}, SMOKE)
+        inspected(source(file), TERMS)
     assert words in str(told.value)
     assert "\n" not in str(told.value)
 
@@ -47,21 +47,21 @@ def test_an_import_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(examination, "IMPORT_BOUNDS", Bounds(15, 2048))
     started = time.monotonic()
     with pytest.raises(BadInputError, match="it was not done after 15 seconds, during its import"):
-        inspected(source("never_imported"), {}, SMOKE)
+        inspected(source("never_imported"), TERMS)
     assert time.monotonic() - started < 30
 
 
 def test_an_import_that_fills_the_memory_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examination, "IMPORT_BOUNDS", Bounds(60, 1024))
     with pytest.raises(BadInputError, match="MiB of memory, more than the 1024 that it may, during its import"):
-        inspected(source("memory_hog"), {}, SMOKE)
+        inspected(source("memory_hog"), TERMS)
 
 
 def test_a_class_can_be_named() -> None:
-    _, entry = inspected(source("two_defenses", ":Other"), {}, SMOKE)
+    _, entry = inspected(source("two_defenses", ":Other"), TERMS)
     assert entry == Entry("defense", "two_defenses", "Other")
     with pytest.raises(BadInputError, match="no defense or attack named Third"):
-        inspected(source("two_defenses", ":Third"), {}, SMOKE)
+        inspected(source("two_defenses", ":Third"), TERMS)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_a_class_can_be_named() -> None:
     ],
 )
 def test_what_only_a_process_of_its_own_shows(file: str, words: str) -> None:
-    seen, entry = inspected(source(file), {}, SMOKE)
+    seen, entry = inspected(source(file), TERMS)
     told: list[str] = []
-    found = examined(source(file), entry, seen, {}, {}, SMOKE, None, told.append)
+    found = examined(source(file), entry, seen, TERMS, None, told.append)
     assert any(words in finding.sentence for finding in found.broken)
     assert any(line.startswith("  BROKEN") and words in line for line in told)
 
@@ -85,7 +85,7 @@ def test_all_that_a_process_started_ends_with_it(tmp_path: Path) -> None:
     file = tmp_path / "lingers.py"
     file.write_text(f"import subprocess\nsubprocess.Popen(['sleep', '600'], cwd={str(tmp_path)!r})\n")
     with pytest.raises(BadInputError, match="it has no Defense"):
-        inspected(read_source(str(file)), {}, SMOKE)
+        inspected(read_source(str(file)), TERMS)
     folders = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
