@@ -16,6 +16,8 @@ ALIKE = 1e-5
 """Largest difference over the largest entry of answers that count as the same in float32."""
 
 REASONS: dict[str, str] = {
+    "Multi-Krum": "ByzPy multiplies the rows as they are; ours takes their mean off first, so that no cancellation in "
+    "float32 changes a choice: two more passes over them. The same holds for NNM.",
     "geometric median": "ByzFL takes three steps from zero and stops, which is far enough for rows as far "
     "from one another as these; ours and ByzPy's go on until they have converged.",
     "MDA": "ByzFL goes through all 30,045,015 subsets.",
