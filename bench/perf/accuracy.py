@@ -11,6 +11,7 @@ from bench.errors import BadInputError
 from bench.jobs import run_suite
 from bench.perf.history import machine_class
 from bench.records import Record, Store
+from bench.submission.folder import FILE as SUBMISSION
 
 SUITE = "smoke"
 
@@ -98,15 +99,21 @@ def check(results: Path, data_root: str | None = None) -> Check:
 
 
 def load(results: Path) -> dict[str, Record]:
-    """The suite's records by the place of their file; `BadInputError` for one that cannot be read."""
+    """The suite's own records by the place of their file; `BadInputError` for one that cannot be read.
+
+    Submitted rows and attacks lie beside them, and are no part of the suite: `verify` plays those.
+    """
     damaged: list[str] = []
     store = Store(results, SUITE)
-    found = {
-        str(store.path(record.cell, record.seed).relative_to(store.folder)): record for record in store.records(damaged)
-    }
+    found = {store.path(record.cell, record.seed): record for record in store.records(damaged)}
     if damaged:
         raise BadInputError(damaged[0])
-    return found
+    return {str(path.relative_to(store.folder)): record for path, record in found.items() if not _is_submitted(path)}
+
+
+def _is_submitted(path: Path) -> bool:
+    """Whether the record's defense or attack is somebody else's."""
+    return any((folder / SUBMISSION).is_file() for folder in list(path.parents)[:2])
 
 
 def compare(committed: Mapping[str, Record], found: Mapping[str, Record]) -> Check:

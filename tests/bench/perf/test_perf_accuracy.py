@@ -1,6 +1,7 @@
 """The smoke suite's numbers against the committed ones: exact on one class of machine, close on another."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,18 @@ def test_a_record_whose_accuracy_was_edited_by_hand_is_named(bench: Command, res
             "found": true,
         }
     ]
+
+
+def test_submitted_rows_and_attacks_are_no_part_of_the_suite(results: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(results, tmp_path / "results"))
+    (folder / "smoke/krum/submission.toml").touch()
+    (folder / "smoke/dpbfl/dlg/submission.toml").touch()
+    kept, left_out = set(load(folder)), set(load(results)) - set(load(folder))
+    assert {place.rpartition("/")[0] for place in left_out} == {
+        *(f"krum/{attack}" for attack in ("clean", "collusion", "dlg", "sign_flip")),
+        "dpbfl/dlg",
+    }
+    assert len(kept) + len(left_out) == len(load(results))
 
 
 def test_the_same_records_do_not_differ(committed: dict[str, Record], capsys: pytest.CaptureFixture[str]) -> None:
