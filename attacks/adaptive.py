@@ -43,6 +43,9 @@ def adaptive(
     """
     check_honest(honest, num_byzantine)
     require(evaluations >= 1, "evaluations", evaluations, "at least 1")
+    require(objective in ("descent", "deviation"), "objective", objective, "descent or deviation")
+    fits = own is None or own.shape == (num_byzantine, honest.shape[1])
+    require(fits, "own", None if own is None else tuple(own.shape), f"of shape {(num_byzantine, honest.shape[1])}")
     search = Search(honest, num_byzantine, aggregate, objective)
     if own is not None:
         search.offer(sign_flip(own))
@@ -62,7 +65,7 @@ def strongest_votes(honest: Tensor, num_byzantine: int) -> Tensor:
 
     Where the honest votes cancel, every vote moves the sum as far: it is 1.
     """
-    check_honest(honest, num_byzantine)
+    check_honest(honest, num_byzantine, signs=True)
     return copies(torch.where(honest.sum(dim=0) > 0, -1, 1).to(torch.int8), num_byzantine)
 
 

@@ -10,7 +10,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from bench.errors import require
-from bench.forging import check_honest, copies, fit, moments
+from bench.forging import check_honest, check_number, copies, fit, moments
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
 
@@ -36,6 +36,7 @@ def alie(honest: Tensor, num_byzantine: int, z: float | None = None, ddof: int =
     check_honest(honest, num_byzantine)
     mean, std = moments(honest, ddof)
     z = alie_z(len(honest) + num_byzantine, num_byzantine) if z is None else z
+    check_number("z", z, honest.dtype)
     return copies(torch.add(mean, std, alpha=z), num_byzantine)
 
 

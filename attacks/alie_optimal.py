@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.forging import FactorSearch, Rule, check_honest, copies, moments, most_harmful
+from bench.forging import FactorSearch, Rule, check_honest, check_number, copies, moments, most_harmful
 from bench.registry import register
 
 
@@ -23,6 +23,7 @@ def alie_optimal(
 ) -> Tensor:
     """`num_byzantine` rows `(f, d)`, mean + z sigma with z from `low` to `high`, in 2 `points` evaluations."""
     check_honest(honest, num_byzantine)
+    check_number("high", high, honest.dtype)
     mean, std = moments(honest, ddof)
 
     def forged(z: float) -> Tensor:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from bench.errors import require
 from bench.forging import check_honest, copies
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
@@ -14,6 +15,7 @@ Kind = Literal["nan", "inf", "silence"]
 def crash(honest: Tensor, num_byzantine: int, kind: Kind = "nan") -> Tensor:
     """`num_byzantine` rows `(f, d)` of NaN, infinities, or the zeros that stand for silence."""
     check_honest(honest, num_byzantine, at_least=0)
+    require(kind in ("nan", "inf", "silence"), "kind", kind, "nan, inf or silence")
     value = {"nan": float("nan"), "inf": float("inf"), "silence": 0.0}[kind]
     return copies(honest.new_full((honest.shape[1],), value), num_byzantine)
 

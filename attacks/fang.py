@@ -38,6 +38,9 @@ def fang(
     the interval between the honest extreme and b times it (1 / b where that lies on the wrong side).
     """
     check_honest(honest, num_byzantine, at_least=2)
+    require(against in ("krum", "trimmed_mean"), "against", against, "krum or trimmed_mean")
+    fits = direction is None or direction.shape == honest.shape[1:]
+    require(fits, "direction", None if direction is None else tuple(direction.shape), f"of {honest.shape[1]} entries")
     s = torch.sign(honest.mean(dim=0)) if direction is None else torch.sign(direction)
     if against == "krum":
         return copies(s * -krum_lambda(honest, num_byzantine, s, threshold), num_byzantine)
@@ -49,6 +52,8 @@ def krum_lambda(honest: Tensor, num_byzantine: int, s: Tensor, threshold: float 
 
     Where it never does, the first one below `threshold`. Krum's scores are Blanchard's, over squared distances.
     """
+    check_honest(honest, num_byzantine)
+    require(s.shape == honest.shape[1:], "s", tuple(s.shape), f"of {honest.shape[1]} entries")
     require(threshold > 0, "threshold", threshold, "positive")
     h, f = honest.shape[0], num_byzantine
     if f == 0 or not bool(s.any()):
@@ -62,6 +67,7 @@ def krum_lambda(honest: Tensor, num_byzantine: int, s: Tensor, threshold: float 
     nearest = float(sum_of_smallest(apart.sqrt(), min(neighbours, h - 1)).min())
     bound = nearest / max(1, size - 2 * f - 1) + float(lengths.max().sqrt())
     factor = bound / math.sqrt(weight)
+    require(factor < math.inf, "honest", "too large", "finite numbers whose squares add up")  # or it halves for ever
     everyone = torch.zeros(size, size, dtype=torch.float64)
     everyone[:h, :h] = apart
     while factor > threshold:
@@ -79,7 +85,9 @@ def beyond_extremes(honest: Tensor, num_byzantine: int, s: Tensor, b: float, gen
 
     Where s is 0 the attackers take the lower side.
     """
+    check_honest(honest, num_byzantine)
     require(1 < b < math.inf, "b", b, "above 1 and finite")
+    require(s.shape == honest.shape[1:], "s", tuple(s.shape), f"of {honest.shape[1]} entries")
     extreme = torch.where(s < 0, honest.amax(dim=0), honest.amin(dim=0))
     outwards = torch.where((s < 0) == (extreme > 0), extreme * b, extreme / b)
     share = torch.rand(num_byzantine, honest.shape[1], generator=generator, dtype=honest.dtype)

@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.errors import require
-from bench.forging import fit
-from bench.protocol import Alphabet
+from bench.forging import check_number, fit
+from bench.protocol import REALS, Alphabet
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
 
@@ -19,6 +19,9 @@ def free_rider(change: Tensor, num_byzantine: int, s: float, generator: torch.Ge
     """`num_byzantine` rows `(f, d)`, each `change (d,)` of the global model plus its own N(0, s^2) noise."""
     require(num_byzantine >= 0, "num_byzantine", num_byzantine, "at least 0")
     require(0 <= s < float("inf"), "s", s, "at least 0 and finite")
+    fits = change.dim() == 1 and change.dtype in REALS
+    require(fits, "change", f"{change.dtype} of shape {tuple(change.shape)}", "float32 or float64, (d,)")
+    check_number("s", s, change.dtype)
     noise = torch.randn(num_byzantine, len(change), generator=generator, dtype=change.dtype)
     return torch.add(change, noise, alpha=s)
 

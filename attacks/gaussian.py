@@ -5,6 +5,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.errors import require
+from bench.forging import check_honest
 from bench.protocol import Alphabet
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
@@ -12,7 +13,7 @@ from bench.threat import ByzantineAttack, ByzantineView
 
 def gaussian(honest: Tensor, num_byzantine: int, s: float, generator: torch.Generator) -> Tensor:
     """`num_byzantine` rows `(f, d)` of N(0, s^2) noise, of the width and type of the messages `honest (h, d)`."""
-    require(num_byzantine >= 0, "num_byzantine", num_byzantine, "at least 0")
+    check_honest(honest, num_byzantine, at_least=0)
     require(0 < s < float("inf"), "s", s, "positive and finite")
     return s * torch.randn(num_byzantine, honest.shape[1], generator=generator, dtype=honest.dtype)
 

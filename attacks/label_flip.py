@@ -5,11 +5,13 @@ from torch import Tensor
 
 from bench.errors import require
 from bench.poisoning import DataFacts, DataPoisoning
+from bench.protocol import WHOLE
 from bench.registry import register
 
 
 def label_flip(y: Tensor, num_classes: int) -> Tensor:
     """`C - 1 - y`, of any shape; raises `ValueError` unless the labels are in 0 .. C - 1."""
+    require(y.dtype in WHOLE, "y", y.dtype, "whole numbers")
     known = bool(((y >= 0) & (y < num_classes)).all())
     require(known, "y", "other labels", f"in 0 .. {num_classes - 1}")
     return num_classes - 1 - y

@@ -23,6 +23,7 @@ def mimic(honest: Tensor, num_byzantine: int, direction: Tensor) -> Tensor:
 
 def furthest(honest: Tensor, direction: Tensor) -> int:
     """The index of the row with the largest inner product."""
+    check_honest(honest, 0)
     require(direction.shape == honest.shape[1:], "direction", tuple(direction.shape), f"of {honest.shape[1]} entries")
     return int((honest @ direction).argmax())
 

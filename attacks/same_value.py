@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from bench.forging import check_honest, copies, fit
+from bench.forging import check_honest, check_number, copies, fit
 from bench.protocol import Alphabet
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
@@ -11,6 +11,7 @@ from bench.threat import ByzantineAttack, ByzantineView
 def same_value(honest: Tensor, num_byzantine: int, value: float = 100.0) -> Tensor:
     """`num_byzantine` rows `(f, d)` of `value`, of the width and type of `honest (h, d)`."""
     check_honest(honest, num_byzantine, at_least=0)
+    check_number("value", value, honest.dtype)
     return copies(honest.new_full((honest.shape[1],), value), num_byzantine)
 
 

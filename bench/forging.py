@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.blocks import in_column_blocks
 from bench.errors import require
-from bench.protocol import Alphabet
+from bench.protocol import REALS, WHOLE, Alphabet
 from bench.rules import gram_matrix, squared_distances
 from bench.threat import ByzantineAttack, ByzantineView
 
@@ -25,15 +25,28 @@ Perturbation = Literal["unit", "std", "sign"]
 """A direction from the honest mean: against the mean's own, minus the deviation, or against the mean's signs."""
 
 
-def check_honest(honest: Tensor, num_byzantine: int, at_least: int = 1) -> None:
-    """Raise `ValueError` unless `honest` is an `(h, d)` matrix of `at_least` rows and `num_byzantine` a number."""
+def check_honest(honest: Tensor, num_byzantine: int, at_least: int = 1, *, signs: bool = False) -> None:
+    """Raise `ValueError` unless `honest` is an `(h, d)` matrix of `at_least` rows and `num_byzantine` a number.
+
+    They are float32 or float64; where they may be `signs`, also whole numbers.
+    """
     good = honest.dim() == 2 and len(honest) >= at_least and honest.shape[1] > 0
     require(good, "honest", tuple(honest.shape), f"an (h, d) tensor with at least {at_least} rows")
+    known = honest.dtype in REALS or (signs and honest.dtype in WHOLE)
+    require(known, "honest", honest.dtype, "float32 or float64")
     require(num_byzantine >= 0, "num_byzantine", num_byzantine, "at least 0")
+
+
+def check_number(argument: str, value: float, dtype: torch.dtype) -> None:
+    """Raise `ValueError` unless the number type of the messages holds the value."""
+    largest = torch.finfo(dtype).max
+    require(-largest <= value <= largest, argument, value, f"a number that {dtype} holds")
 
 
 def copies(row: Tensor, num_byzantine: int) -> Tensor:
     """`row (d,)` for each Byzantine client, `(f, d)`: one row in memory, not to be written into."""
+    require(row.dim() == 1, "row", tuple(row.shape), "a (d,) tensor")
+    require(num_byzantine >= 0, "num_byzantine", num_byzantine, "at least 0")
     return row.expand(num_byzantine, -1)
 
 
@@ -51,6 +64,7 @@ def deployed(view: ByzantineView) -> Rule:
 
 def moments(honest: Tensor, ddof: int = 0) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation `(d,)` of each coordinate over the rows; the sum of squares is over h - ddof."""
+    check_honest(honest, 0)
     require(0 <= ddof < len(honest), "ddof", ddof, f"between 0 and {len(honest) - 1}, below the number of rows")
     h, d = honest.shape
     mean, squares = honest.new_empty(d), honest.new_empty(d)
@@ -71,6 +85,8 @@ def perturbed(
     Where the honest are all alike, or the mean is zero, there may be no direction p to go: it is the mean then.
     """
     check_honest(honest, num_byzantine)
+    known = ("unit", "std", "sign")
+    require(perturbation in known, "perturbation", perturbation, f"one of {', '.join(known)}")
     mean, std = moments(honest)
     p = {"unit": -mean / torch.linalg.vector_norm(mean), "std": -std, "sign": -torch.sign(mean)}[perturbation]
     if not float(squared_length(p)) > 0:

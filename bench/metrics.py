@@ -6,6 +6,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from bench.data import Dataset, Split
+from bench.errors import require
 from bench.models import Model
 
 EVALUATION_BATCH = 2000
@@ -13,6 +14,7 @@ EVALUATION_BATCH = 2000
 
 def accuracy_and_loss(model: Model, params: Tensor, split: Split) -> tuple[float, float]:
     """Share of right answers, and mean cross-entropy, of the model `(d,)` on a split."""
+    require(len(split.y) > 0, "split", "empty", "at least one image")
     right, loss = 0, 0.0
     for x, y in zip(split.x.split(EVALUATION_BATCH), split.y.split(EVALUATION_BATCH), strict=True):
         logits = model.logits(params, x.to(params.dtype))

@@ -75,6 +75,7 @@ def partition(
 
 def class_counts(labels: Tensor, indices: Tensor, num_classes: int) -> Tensor:
     """How many samples of each class each client holds, (n, num_classes) int64, for a partition `indices` (n, s)."""
+    require(labels.numel() > 0, "labels", tuple(labels.shape), "not empty")
     largest = int(labels.max())
     require(largest < num_classes, "num_classes", num_classes, f"greater than the largest label, {largest}")
     cells = labels[indices] + num_classes * torch.arange(len(indices), device=indices.device)[:, None]

@@ -21,6 +21,10 @@ from torch import Tensor
 from bench.errors import require
 from bench.privacy import PrivacyClaim
 
+REALS = (torch.float32, torch.float64)
+WHOLE = (torch.int8, torch.int16, torch.int32, torch.int64)
+"""Number types of messages, and of signs and labels."""
+
 
 class Alphabet(StrEnum):
     """What a message may hold."""
@@ -201,18 +205,25 @@ def clip(updates: Tensor, norm: float | None) -> Tensor:
     if norm is None:
         return updates
     lengths: Tensor = torch.linalg.vector_norm(updates, dim=1, keepdim=True)
-    return updates * (norm / lengths.clamp(min=norm))
+    if not all_finite(lengths):  # squares overflow long before the updates do
+        lengths = torch.linalg.vector_norm(updates, dim=1, keepdim=True, dtype=torch.float64)
+    return updates * (norm / lengths.clamp(min=norm)).to(updates.dtype)
 
 
-def check_messages(messages: Tensor, argument: str = "messages") -> None:
+def check_messages(messages: Tensor, argument: str = "messages", *, signs: bool = False) -> None:
     """Raise `ValueError` unless `messages` is a finite, non-empty matrix `(n, d)` with a message a row."""
-    check_matrix(messages, argument)
+    check_matrix(messages, argument, signs=signs)
     check_finite(messages, argument)
 
 
-def check_matrix(messages: Tensor, argument: str = "messages") -> None:
-    """Raise `ValueError` unless `messages` is a non-empty matrix `(n, d)`."""
+def check_matrix(messages: Tensor, argument: str = "messages", *, signs: bool = False) -> None:
+    """Raise `ValueError` unless `messages` is a non-empty matrix `(n, d)` of float32 or float64.
+
+    Where they may be `signs`, whole numbers will do as well.
+    """
     require(messages.dim() == 2 and messages.numel() > 0, argument, tuple(messages.shape), "a non-empty (n, d) tensor")
+    wanted = "float32 or float64, or whole numbers" if signs else "float32 or float64"
+    require(messages.dtype in REALS or (signs and messages.dtype in WHOLE), argument, messages.dtype, wanted)
 
 
 def check_finite(messages: Tensor, argument: str = "messages") -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.blocks import LINE_BYTES, in_column_blocks, in_groups, per_thread, scratch, transposed
+from bench.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, all_finite, check_finite, check_matrix, check_messages
 
 GRAM_BLOCK = 4096
@@ -88,6 +89,7 @@ def norms_of(messages: Tensor) -> Tensor:
     if not all_finite(norms):
         check_finite(messages)
         norms = torch.linalg.vector_norm(messages, dim=1, dtype=torch.float64)
+        _require_squares(norms)
     return norms.double()
 
 
@@ -105,6 +107,7 @@ def distances_to(point: Tensor, messages: Tensor) -> Tensor:
         check_finite(messages)
         if messages.dtype != torch.float64:
             return distances_to(point.double(), messages.double())
+        _require_squares(distances)
     return distances.double()
 
 
@@ -114,7 +117,13 @@ def checked_gram(messages: Tensor, origin: bool = False) -> Tensor:
     gram = gram_matrix(messages, origin)
     if not all_finite(gram):
         check_finite(messages)
+        _require_squares(gram)
     return gram
+
+
+def _require_squares(products: Tensor) -> None:
+    """Raise `ValueError` where finite messages give products in float64 that are not."""
+    require(all_finite(products), "messages", "too large", "numbers whose squares add up in float64")
 
 
 def gram_matrix(messages: Tensor, origin: bool = False) -> Tensor:

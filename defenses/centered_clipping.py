@@ -19,7 +19,7 @@ from bench.rules import RowRule, apply_weights, checked_gram
 
 def centered_clipping_weights(gram: Tensor, tau: float = 10.0, iterations: int = 1) -> Tensor:
     """Weights `(n,)` from the Gram matrix `(n + 1, n + 1)` with the origin, on which the rest to 1 lies."""
-    require(tau > 0, "tau", tau, "positive")
+    require(0 < tau < np.inf, "tau", tau, "positive and finite")
     require(iterations >= 1, "iterations", iterations, "at least 1")
     g = gram.cpu().numpy()
     n = len(g) - 1

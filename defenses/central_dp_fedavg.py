@@ -1,18 +1,27 @@
 """Central DP-FedAvg (McMahan et al. 2018, algorithm 1): clients clip, a trusted server adds one noise to the sum."""
 
+import math
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_gaussian
-from bench.protocol import LocalRound, ServerRound, Setting, Upload, clip
+from bench.protocol import LocalRound, ServerRound, Setting, Upload, check_messages, clip
 from bench.registry import register
 from bench.sums import SumDefense
 from defenses.fedavg import weighted_sum
 
 
 def central_dp_fedavg(messages: Tensor, generator: torch.Generator, *, zeta: float = 3.0, z: float = 1.0) -> Tensor:
-    """The mean `(d,)` of the clipped messages `(n, d)`, plus N(0, (z zeta / n)^2)."""
+    """The mean `(d,)` of the clipped messages `(n, d)`, plus N(0, (z zeta / n)^2).
+
+    Raises `ValueError` unless zeta is positive, z not negative, and the messages are finite.
+    """
+    check_messages(messages)
+    require(0 < zeta <= torch.finfo(messages.dtype).max, "zeta", zeta, "positive and finite")
+    require(0 <= z < math.inf, "z", z, "at least 0 and finite")
     return noisy(clip(messages, zeta).mean(dim=0), z * zeta / len(messages), generator)
 
 

@@ -1,5 +1,7 @@
 """Divide and conquer (Shejwalkar and Houmansadr 2021): without what sticks out along the first axis."""
 
+import math
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 from bench.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, Setting, check_messages
 from bench.registry import register
-from bench.rules import apply_weights, gram_matrix, mean_of
+from bench.rules import apply_weights, checked_gram, mean_of
 
 
 def outlier_scores(gram: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ def dnc(
     votes = torch.zeros(n, dtype=torch.long, device=messages.device)
     for _ in range(num_iterations):
         r = torch.randperm(d, generator=generator, device=generator.device)[:subsample].sort().values
-        scores = outlier_scores(gram_matrix(messages if len(r) == d else messages[:, r.to(messages.device)]))
+        scores = outlier_scores(checked_gram(messages if len(r) == d else messages[:, r.to(messages.device)]))
         votes[scores.topk(keep, largest=False).indices] += 1
     return apply_weights(mean_of((votes == votes.max()).nonzero()[:, 0], n), messages)
 
@@ -72,4 +74,5 @@ class DnC(Defense):
 
 
 def _check(n: int, f: int, c: float, argument: str) -> None:
+    require(0 <= c < math.inf, "filter_fraction", c, "at least 0 and finite")
     require(f >= 0 and int(c * f) < n, argument, f, f"at least 0, and {c:g} times it below {n}, the messages")

@@ -34,6 +34,8 @@ def randomized_sum(counts: Tensor, num_clients: int, gamma: float, generator: to
     value: exactly the distribution of `randomize(x).sum(0)`, without a draw for every client.
     """
     _check_gamma(gamma)
+    fits = counts.dim() == 2 and len(counts) == 2 and counts.is_floating_point()
+    require(fits, "counts", f"{counts.dtype} of shape {tuple(counts.shape)}", "real numbers (2, d)")
     votes = torch.cat([counts, num_clients - counts.sum(dim=0, keepdim=True)])
     random = torch.binomial(votes, torch.full_like(votes, gamma), generator=generator)
     total = random.sum(dim=0)
@@ -45,6 +47,7 @@ def randomized_sum(counts: Tensor, num_clients: int, gamma: float, generator: to
 
 def shuffle(messages: Tensor, generator: torch.Generator) -> Tensor:
     """The shuffler S: each coordinate of `(n, d)` permuted over the clients on its own (errata D7)."""
+    require(messages.dim() == 2, "messages", tuple(messages.shape), "an (n, d) tensor")
     rows = messages.mT.contiguous()  # a coordinate's messages side by side, to be sorted in cache
     keys = torch.rand(rows.shape, generator=generator)
     return rows.gather(1, keys.argsort(dim=1)).mT.contiguous()
@@ -60,7 +63,7 @@ def exact_sum(messages: Tensor) -> Tensor:
 def analyze(messages: Tensor, gamma: float) -> Tensor:
     """The analyzer A (eq. 7, 11): z = sum of the messages / (1 - gamma), `(d,)`, the unbiased sum."""
     _check_gamma(gamma)
-    check_messages(messages)
+    check_messages(messages, signs=True)
     return exact_sum(messages) / (1 - gamma)
 
 

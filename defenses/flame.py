@@ -1,14 +1,16 @@
 """FLAME (Nguyen et al. 2022): cluster by cosine, clip to the median length, average, add noise."""
 
+import math
+
 import torch
 from pydantic import Field
 from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Defense, Delivered, ServerRound, Setting, check_messages
+from bench.protocol import Defense, Delivered, ServerRound, Setting, all_finite, check_messages
 from bench.registry import register
-from bench.rules import apply_weights, gram_matrix, norms_of, squared_distances
+from bench.rules import apply_weights, checked_gram, norms_of, squared_distances
 
 
 def cosine_distances(messages: Tensor, broadcast: Tensor) -> Tensor:
@@ -22,7 +24,7 @@ def cosine_distances(messages: Tensor, broadcast: Tensor) -> Tensor:
     norms = (w.double().square().sum() + longer).clamp(min=0).sqrt()
     total, product = norms[:, None] + norms[None, :], norms[:, None] * norms[None, :]
     gap = torch.where(total > 0, (longer[:, None] - longer[None, :]) / total, 0.0)
-    apart = (squared_distances(gram_matrix(messages)) - gap.square()) / (2 * product)
+    apart = (squared_distances(checked_gram(messages)) - gap.square()) / (2 * product)
     return torch.where(product > 0, apart, 1.0).clamp(0, 2).fill_diagonal_(0)
 
 
@@ -47,8 +49,10 @@ def flame(
     lambda being the `noise_level`. Raises `ValueError` unless it is not negative and the messages are finite.
     """
     check_messages(messages)
-    require(noise_level >= 0, "noise_level", noise_level, "at least 0")
+    require(0 <= noise_level < math.inf, "noise_level", noise_level, "at least 0 and finite")
     w = messages.new_zeros(messages.shape[1]) if broadcast is None else broadcast
+    fits = w.shape == messages.shape[1:] and all_finite(w)
+    require(fits, "broadcast", tuple(w.shape), f"{messages.shape[1]} finite numbers")
     admitted = majority_cluster(cosine_distances(messages, w))
     norms = norms_of(messages)
     s = norms.quantile(0.5)

@@ -5,6 +5,8 @@ this is the paper's algorithm on the current updates, over all their coordinates
 a sum, whose length would grow with the number of clients.
 """
 
+import math
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -20,7 +22,7 @@ def foolsgold_weights(gram: Tensor, kappa: float = 1.0) -> Tensor:
 
     All 0 where every message has a twin, when nobody can be told from a sybil. A lone message has weight 1.
     """
-    require(kappa > 0, "kappa", kappa, "positive")
+    require(0 < kappa < math.inf, "kappa", kappa, "positive and finite")
     distances = squared_distances(gram)
     norms = distances[-1, :-1].sqrt()
     if len(norms) == 1:

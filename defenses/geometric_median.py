@@ -27,7 +27,7 @@ def geometric_median_weights(gram: Tensor, nu: float = 1e-6, tolerance: float = 
     Stops where the gradient of the smoothed mean distance g is no longer than `tolerance`; a gradient of length 1 pulls
     with all rows in one direction. Since g is convex, its value there is at most 2 `tolerance` g above the minimum.
     """
-    require(nu > 0, "nu", nu, "positive")
+    require(0 < nu < np.inf, "nu", nu, "positive and finite")
     require(tolerance > 0, "tolerance", tolerance, "positive")
     g = gram.cpu().numpy()
     norms = g.diagonal()

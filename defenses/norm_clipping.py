@@ -3,6 +3,8 @@
 The paper's weak differential privacy, Gaussian noise on that mean, is not part of it here.
 """
 
+import math
+
 from pydantic import Field
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from bench.rules import NormRule, apply_weights, norms_of
 
 def norm_clipping_weights(norms: Tensor, bound: float = 3.0) -> Tensor:
     """Weights `(n,)`: 1 / max(1, |x_i| / bound), over n."""
-    require(bound > 0, "bound", bound, "positive")
+    require(0 < bound < math.inf, "bound", bound, "positive and finite")
     return bound / norms.clamp(min=bound) / len(norms)
 
 

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.errors import require
 from bench.protocol import ServerRound, Setting, check_messages
 from bench.registry import register
 from bench.sums import SumDefense
@@ -16,6 +17,8 @@ from bench.sums import SumDefense
 def sign_sum(global_model: Tensor, local_models: Tensor) -> Tensor:
     """Sum over the workers of sign(w_0 - w_i): `(d,)` from `(d,)` and `(n, d)`."""
     check_messages(local_models, "local_models")
+    fits = global_model.shape == local_models.shape[1:]
+    require(fits, "global_model", tuple(global_model.shape), f"of {local_models.shape[1]} entries")
     return _votes(local_models - global_model)
 
 

@@ -15,7 +15,7 @@ def sign_majority(messages: Tensor) -> Tensor:
 
     Messages may be gradients or their signs; raises `ValueError` where they are empty or not finite.
     """
-    check_messages(messages)
+    check_messages(messages, signs=True)
     return exact_sum(torch.sign(messages)).sign()
 
 

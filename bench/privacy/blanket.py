@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import binom
 
 from bench.errors import require
-from bench.privacy.compose import compose_local
+from bench.privacy.compose import TINY_GAMMA, compose_local
 
 _Array = NDArray[np.float64]
 _Counts = NDArray[np.int64]
@@ -28,7 +28,7 @@ def compose_shuffle(n: int, gamma: float, releases: int, delta: float) -> float:
     """
     require(1 <= n < math.inf and n == math.floor(n), "n", n, "a whole number of clients of at least 1")
     local = compose_local(gamma, releases, delta)
-    if releases == 0 or gamma == 0 or n == 1:
+    if releases == 0 or gamma < TINY_GAMMA or n == 1:
         return local
     weight, loss = _blanket_losses(n, gamma)
 

@@ -14,6 +14,9 @@ from bench.errors import require
 from bench.privacy.gaussian import gaussian_epsilon
 from bench.privacy.local import local_epsilon
 
+TINY_GAMMA = 1e-300
+"""Below it products of gamma vanish."""
+
 
 def compose_gaussian(noise_multiplier: float, steps: int, delta: float, sampling_rate: float = 1.0) -> float:
     """Epsilon of `steps` Gaussian releases of noise standard deviation noise_multiplier * sensitivity.
@@ -87,6 +90,8 @@ def compose_local(gamma: float, releases: int, delta: float) -> float:
     require_count_and_delta("releases", releases, delta)
     if releases == 0 or gamma == 0:
         return 0.0 if releases == 0 else math.inf
+    if gamma < TINY_GAMMA:  # all releases lose their most but for a probability that no delta can show
+        return max(0.0, releases * loss + math.log1p(-delta))
     mean, deviation = releases * (1 - gamma), math.sqrt(releases * gamma * (5 / 3 - gamma))
     low, high = max(0.0, mean - 6 * deviation) * loss, (releases + 1) * loss  # delta is 1 - 1e-9 at low, 0 at high
     if _local_delta(low, gamma, releases) <= delta:

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.errors import require
+
 
 def niss_drawn_noise(
     *,
@@ -22,6 +24,12 @@ def niss_drawn_noise(
     their upload, so that the honest ends of their shares stay in the sum. Over the edges k -> l with noise n the honest
     upload n at k and -(1 + tau z) n at l, z ~ N(0, 1), for each coordinate or, with `per_share`, once.
     """
+    require(num_clients >= 2, "num_clients", num_clients, "at least 2")
+    require(0 <= num_honest <= num_clients, "num_honest", num_honest, f"between 0 and {num_clients}")
+    require(1 <= num_shares <= num_clients - 1, "num_shares", num_shares, f"between 1 and {num_clients - 1}")
+    require(dim >= 1, "dim", dim, "at least 1")
+    require(0 <= share_variance < np.inf, "share_variance", share_variance, "finite and at least 0")
+    require(0 <= tau_squared < np.inf, "tau_squared", tau_squared, "finite and at least 0")
     crossing = _crossing_edges(num_honest, num_clients, num_shares, generator)
     received = num_honest * num_shares  # edges into honest clients; `crossing` of them come from the others
     g, kept, z = torch.randn(3, dim, generator=generator, dtype=torch.float64)

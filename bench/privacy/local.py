@@ -11,7 +11,9 @@ def local_epsilon(gamma: float) -> float:
     Raises ValueError unless gamma lies in [0, 1).
     """
     require(0 <= gamma < 1, "gamma", gamma, "in [0, 1)")
-    return math.log1p(3 * (1 - gamma) / gamma) if gamma else math.inf
+    if gamma < 1e-300:  # the quotient would overflow
+        return math.log(3) - math.log(gamma) if gamma else math.inf
+    return math.log1p(3 * (1 - gamma) / gamma)
 
 
 def gamma_for_local_epsilon(epsilon: float) -> float:

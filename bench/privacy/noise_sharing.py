@@ -19,8 +19,8 @@ def niss_aggregate_variance(sigma_squared: ArrayLike, tau_squared: ArrayLike) ->
     Exact for regular exchanges in which sigma or tau is common to all; otherwise tau_k^2 must be the mean over the
     receivers of client k's shares (errata N8). Raises ValueError for a negative or not finite value.
     """
-    variance = _variances("sigma_squared", sigma_squared) * _variances("tau_squared", tau_squared)
-    return float(np.sum(variance))
+    sigma, tau = _fitting(_variances("sigma_squared", sigma_squared), _variances("tau_squared", tau_squared))
+    return float(np.sum(sigma * tau))
 
 
 def niss_collusion_variance(sigma_squared: ArrayLike, tau_squared: ArrayLike, rho: ArrayLike) -> Values:
@@ -30,10 +30,8 @@ def niss_collusion_variance(sigma_squared: ArrayLike, tau_squared: ArrayLike, rh
     the mean over coordinates, for factors drawn per coordinate and honest-but-curious colluders (errata N4).
     Raises ValueError for a negative or not finite variance, or rho outside [0, 1].
     """
-    sigma, tau, colluding = (
-        _variances("sigma_squared", sigma_squared),
-        _variances("tau_squared", tau_squared),
-        _fractions(rho),
+    sigma, tau, colluding = _fitting(
+        _variances("sigma_squared", sigma_squared), _variances("tau_squared", tau_squared), _fractions(rho)
     )
     return _as_given(sigma * ((1 - colluding) * (tau + 2) + colluding * tau))
 
@@ -95,6 +93,16 @@ def _variances(name: str, values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64)
     require(bool(np.all((array >= 0) & np.isfinite(array))), name, values, "finite and at least 0")
     return array
+
+
+def _fitting(*arrays: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """The arrays, if numpy can broadcast them to one shape."""
+    shapes = [array.shape for array in arrays]
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(f"the shapes of sigma_squared, tau_squared, rho are {shapes}, but must be alike") from None
+    return arrays
 
 
 def _fractions(rho: ArrayLike) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ def shuffle_gamma(n: int, epsilon: float, delta: float) -> float:
     """
     _require_clients_and_delta(n, delta)
     require(0 < epsilon < math.inf, "epsilon", epsilon, "a finite number above 0")
-    gamma = 42 * math.log(2 / delta) / (n - 1) / epsilon**2
+    gamma = _over_square(42 * math.log(2 / delta) / (n - 1), epsilon)
     return _feasible(gamma, _epsilon(n, 1.0, delta), n, epsilon, delta)
 
 
@@ -40,7 +40,7 @@ def theorem1_gamma(n: int, epsilon: float, delta: float) -> float:
     """
     _require_clients_and_delta(n, delta)
     require(0 < epsilon < 1, "epsilon", epsilon, "between 0 and 1, both excluded")
-    gamma = max(42 * math.log(2 / delta) / (n - 1) / epsilon**2, 81 / (n - 1) / epsilon)
+    gamma = max(_over_square(42 * math.log(2 / delta) / (n - 1), epsilon), 81 / (n - 1) / epsilon)
     return _feasible(gamma, max(_epsilon(n, 1.0, delta), 81 / (n - 1)), n, epsilon, delta)
 
 
@@ -97,6 +97,11 @@ def analyzer_variance(n: int, nonzero: int, gamma: float) -> float:
     require(0 <= gamma < 1, "gamma", gamma, "in [0, 1)")
     keep = 1 - gamma
     return (keep * gamma * nonzero + 2 * gamma / 3 * n) / keep**2
+
+
+def _over_square(numerator: float, epsilon: float) -> float:
+    """`numerator / epsilon^2`, also where the square would overflow or vanish."""
+    return numerator / epsilon**2 if 1e-150 < epsilon < 1e150 else numerator / epsilon / epsilon
 
 
 def _clients(gamma: float, delta: float) -> int:
