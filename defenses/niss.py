@@ -17,7 +17,7 @@ from bench import rng
 from bench.errors import require
 from bench.privacy import PrivacyClaim, niss_max_colluders, niss_max_colluders_scalar, niss_worst_coordinate
 from bench.privacy.drawn_noise import niss_drawn_noise
-from bench.protocol import Delivered, LocalRound, Setting, Upload, clip
+from bench.protocol import REALS, Delivered, LocalRound, Setting, Upload, clip
 from bench.registry import register
 from defenses.dp_fedavg import DPFedAvg
 
@@ -116,6 +116,9 @@ def exchange(
     require(1 <= num_shares <= num_clients - 1, "num_shares", num_shares, f"between 1 and {num_clients - 1}")
     require(dim >= 1, "dim", dim, "at least 1")
     require(scale in ("coordinate", "share"), "scale", scale, "'coordinate' or 'share'")
+    require(dtype in REALS, "dtype", dtype, "float32 or float64")
+    fits = mute is None or mute.shape == (num_clients, num_clients)
+    require(fits, "mute", None if mute is None else tuple(mute.shape), f"of shape {(num_clients, num_clients)}")
     sigma = _column("sigma_squared", sigma_squared, num_clients, dtype).sqrt()
     tau = _column("tau_squared", tau_squared, num_clients, dtype).sqrt()
 
