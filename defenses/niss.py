@@ -26,6 +26,9 @@ Scale = Literal["coordinate", "share"]
 BLOCK_NUMBERS = 2**18
 """Noise of so many clients times coordinates is drawn at a time: a core's cache holds it."""
 
+KEPT_BYTES = 64 * 2**20
+"""Single shares are kept up to this size; above it, drawing them again is what fits into memory."""
+
 
 @dataclass(frozen=True)
 class Shares:
@@ -41,7 +44,7 @@ class Shares:
 class NoiseExchange:
     """The noise of one round, `(m, d)` each: a client's `own`, what it `received` (after s), and its `upload`.
 
-    Single shares are not kept: `legs` and `shares` draw them again from `seed`.
+    Single shares `(v, m, d)` are `kept` where they are few; else `legs` and `shares` draw them again from `seed`.
     """
 
     own: Tensor
@@ -50,6 +53,7 @@ class NoiseExchange:
     order: Tensor
     shifts: Tensor
     seed: int
+    kept: Tensor | None = None
 
     @property
     def upload(self) -> Tensor:
@@ -64,10 +68,12 @@ class NoiseExchange:
 
     def noise(self, i: int) -> Tensor:
         """n_i of every client `(m, d)`, from N(0, sigma_k^2 / v)."""
+        if self.kept is not None:
+            return self.kept[i]
         return torch.cat([self.noise_at(i, columns) for columns in self.blocks()], dim=1)
 
     def noise_at(self, i: int, columns: slice) -> Tensor:
-        """Those of some coordinates, which `blocks` gives."""
+        """Those of some coordinates, which `blocks` gives; drawn anew."""
         n = self.own.new_empty(len(self.own), columns.stop - columns.start)
         n.normal_(generator=rng.generator(self.seed, "share", i, columns.start))
         return n.mul_(self.sigma / len(self.shifts) ** 0.5)
@@ -124,6 +130,7 @@ def exchange(
 
     seed = int(torch.randint(2**62, (1,), generator=generator))
     tracker = rng.generator(seed, "tracker")
+    few = num_shares * num_clients * dim * dtype.itemsize <= KEPT_BYTES
     noise = NoiseExchange(
         own=torch.zeros(num_clients, dim, dtype=dtype),
         received=torch.zeros(num_clients, dim, dtype=dtype),
@@ -131,6 +138,7 @@ def exchange(
         order=torch.randperm(num_clients, generator=tracker),
         shifts=1 + torch.randperm(num_clients - 1, generator=tracker)[:num_shares],
         seed=seed,
+        kept=torch.empty(num_shares, num_clients, dim, dtype=dtype) if few else None,
     )
     n, r = torch.empty_like(noise.own), torch.empty_like(noise.own)
     z = torch.empty(num_clients, dim if scale == "coordinate" else 1, dtype=dtype)
@@ -145,6 +153,8 @@ def exchange(
         squares = torch.zeros_like(own)
         for i in range(num_shares):
             n = noise.noise_at(i, columns)
+            if noise.kept is not None:
+                noise.kept[i, :, columns] = n
             own.add_(n)
             if (zeros := silent[i]) is not None:
                 n.masked_fill_(zeros, 0)

@@ -15,6 +15,7 @@ from scipy.stats import beta, kstest, norm
 from torch import Tensor
 
 from bench.privacy import niss_aggregate_variance
+from defenses import niss
 from defenses.niss import NoiseExchange, exchange
 
 sizes = st.integers(2, 9).flatmap(lambda m: st.tuples(st.just(m), st.integers(1, m - 1)))
@@ -116,6 +117,19 @@ def test_all_pairs_of_clients_are_equally_likely() -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- variances
+
+
+def test_shares_that_are_kept_are_those_that_would_be_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    mute = torch.eye(10, dtype=torch.bool).roll(1, dims=1)
+    kept = make(mute=mute)
+    monkeypatch.setattr(niss, "KEPT_BYTES", 0)
+    drawn = make(mute=mute)
+    assert kept.kept is not None
+    assert drawn.kept is None
+    assert torch.equal(kept.upload, drawn.upload)
+    for (share, receivers), (again, to) in zip(kept.legs(), drawn.legs(), strict=True):
+        assert torch.equal(share, again)
+        assert torch.equal(receivers, to)
 
 
 @pytest.mark.parametrize("num_shares", [1, 3, 9])
