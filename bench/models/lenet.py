@@ -48,16 +48,24 @@ class Convolution:
 
     def windows(self, x: Tensor) -> Tensor:
         """`patches` with channels last: `(k, H, W, channels)` to `(k, positions, kernel^2 * channels)`."""
-        around = (0, 0, self.padding, self.padding, self.padding, self.padding)
-        views = F.pad(x, around).unfold(1, self.kernel, self.stride).unfold(2, self.kernel, self.stride)
-        return views.permute(0, 1, 2, 4, 5, 3).flatten(3).flatten(1, 2)
+        padded = F.pad(x, (0, 0, self.padding, self.padding, self.padding, self.padding))
+        image, row, column, channel = padded.stride()
+        size = (len(x), *self.out_size, self.kernel, self.kernel, self.in_channels)
+        views = padded.as_strided(size, (image, self.stride * row, self.stride * column, row, column, channel))
+        return views.reshape(len(x), math.prod(self.out_size), -1)
 
     def spread(self, errors: Tensor, kernels: Tensor) -> Tensor:
-        """The transpose of `windows`, of errors `(k, B * positions, out)` @ kernels: `(k, B * H * W, channels)`."""
-        by_image = errors.unflatten(1, (-1, math.prod(self.out_size)))
-        patches = (_per_image(_channels_first(kernels)).mT @ by_image.mT).flatten(0, 1)
-        images = F.fold(patches, self.in_size, self.kernel, padding=self.padding, stride=self.stride)
-        pixels = images.flatten(2).mT.contiguous()
+        """The transpose of `windows`, of errors `(k, B * positions, out)` @ kernels: `(k, B * H * W, channels)`.
+
+        The kernels `([k,] out, channels * 25)` are as the parameters have them.
+        """
+        positions = math.prod(self.out_size)
+        by_image = errors.unflatten(1, (-1, positions))
+        patches = _per_image(kernels).mT @ by_image.mT
+        # All images as the channels of one, which `fold` goes through faster than through as many images.
+        stack = patches.reshape(1, -1, positions)
+        images = F.fold(stack, self.in_size, self.kernel, padding=self.padding, stride=self.stride)
+        pixels = images.view(len(errors), by_image.shape[1], self.in_channels, -1).mT.contiguous()
         return pixels.reshape(len(errors), -1, self.in_channels)
 
 
@@ -126,7 +134,7 @@ class LeNet(Model):
             def back(cotangent: Tensor) -> Derivatives:
                 v = _Tensors.of(self, cotangent)
                 by_head = done.features @ v.head.mT + v.head_bias.unsqueeze(1), done.error @ v.head
-                return done.back(v.kernels, v.biases, *by_head)
+                return done.back(v.kernels, v.plain, v.biases, *by_head)
 
             return done.gradients(), back
 
@@ -150,8 +158,10 @@ class LeNet(Model):
             sizes, lengths = _gram(error), _gram(features)
             head = (sizes * lengths).sum((1, 2)) - 2 * (error * product).sum((1, 2)) + constant
             parts = [part.square().flatten(1).sum(1) for part in (*kernels, *biases, bias)]
+            doubled = [2 * kernel for kernel in kernels]
             derivatives = done.back(
-                [2 * kernel for kernel in kernels],
+                doubled,
+                [_channels_first(kernel) for kernel in doubled],
                 [2 * bias for bias in biases],
                 2 * (lengths @ error - product + bias.unsqueeze(1)),
                 2 * (sizes @ features - error @ goal.head),
@@ -163,9 +173,10 @@ class LeNet(Model):
 
 @dataclass(frozen=True)
 class _Tensors:
-    """A parameter vector `([k,] d)` by layer, the kernels with channels last: `([k,] out, 25 * channels)`."""
+    """A parameter vector `([k,] d)` by layer, kernels with channels last, `([k,] out, 25 * channels)`, and plain."""
 
     kernels: list[Tensor]
+    plain: list[Tensor]  # ([k,] out, channels * 25)
     biases: list[Tensor]
     head: Tensor  # ([k,] classes, features)
     head_bias: Tensor
@@ -174,7 +185,7 @@ class _Tensors:
     def of(cls, model: LeNet, params: Tensor) -> "_Tensors":
         *convolutions, head, head_bias = model.split(params)
         kernels = [_channels_last(kernel) for kernel in convolutions[::2]]
-        return cls(kernels, convolutions[1::2], head, head_bias)
+        return cls(kernels, convolutions[::2], convolutions[1::2], head, head_bias)
 
 
 class _Pass:
@@ -201,7 +212,7 @@ class _Pass:
         self.incoming = [self._positions_first(self.error @ tensors.head)]
         self.errors = [self.incoming[0] * self.slopes[-1]]
         for index in range(len(self.layers) - 1, 0, -1):
-            self.incoming.insert(0, self.layers[index].spread(self.errors[0], tensors.kernels[index]))
+            self.incoming.insert(0, self.layers[index].spread(self.errors[0], tensors.plain[index]))
             self.errors.insert(0, self.incoming[0] * self.slopes[index - 1])
 
     def by_kernels(self) -> list[Tensor]:
@@ -216,8 +227,13 @@ class _Pass:
         parts += [(self.error.mT @ self.features).flatten(1), self.error.sum(1)]
         return torch.cat(parts, dim=1)
 
-    def back(self, kernels: list[Tensor], biases: list[Tensor], by_error: Tensor, by_features: Tensor) -> Derivatives:
-        """From derivatives by the convolutions' gradients, and by the dense layer's error and input, to the inputs."""
+    def back(
+        self, kernels: list[Tensor], plain: list[Tensor], biases: list[Tensor], by_error: Tensor, by_features: Tensor
+    ) -> Derivatives:
+        """From derivatives by the convolutions' gradients, and by the dense layer's error and input, to the inputs.
+
+        Those by kernels are there twice: with channels last, and plain as the parameters are.
+        """
         by_outputs: list[Tensor] = []
         upward = None
         for index, layer in enumerate(self.layers):
@@ -233,8 +249,8 @@ class _Pass:
         downward = self._positions_first(by_features + by_logits @ head)
         for index in range(len(self.layers) - 1, -1, -1):
             inputs = (downward + by_outputs[index]) * self.slopes[index]
-            own = self.tensors.kernels[index].expand_as(kernels[index])
-            both = torch.cat([self.errors[index], inputs], dim=2), torch.cat([kernels[index], own], dim=1)
+            own = self.tensors.plain[index].expand_as(plain[index])
+            both = torch.cat([self.errors[index], inputs], dim=2), torch.cat([plain[index], own], dim=1)
             downward = self.layers[index].spread(*both)
         first = self.layers[0]
         images = downward.unflatten(1, (self.batch, -1)).mT.unflatten(-1, first.in_size)
