@@ -7,8 +7,6 @@ Labels are read off the last layer, as in DLG. A message of signs has a directio
 distance of the smoothed signs. All targets run as one batch, several starts one after the other; the best one counts.
 """
 
-from collections.abc import Callable
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -34,9 +32,63 @@ def total_variation(images: Tensor) -> Tensor:
     return down.flatten(1).mean(dim=1) + across.flatten(1).mean(dim=1)
 
 
+def variation_slope(images: Tensor) -> Tensor:
+    """The derivative of `total_variation` by the images, of their shape: signs of the differences, over their number.
+
+    0 where neighbours are equal, as autograd has it.
+    """
+    down, across = images.diff(dim=-2).sign(), images.diff(dim=-1).sign()
+    down, across = down / max(1, down[0].numel()), across / max(1, across[0].numel())
+    slope = torch.zeros_like(images)
+    slope[..., 1:, :] += down
+    slope[..., :-1, :] -= down
+    slope[..., 1:] += across
+    slope[..., :-1] -= across
+    return slope
+
+
+def cosine_slope(targets: Tensor) -> Slope:
+    """`cosine_distance` from `targets (k, d)`, and its derivative: (cos * x / |x| - t / |t|) / |x|."""
+    unit = targets / _length(targets)
+
+    def slope(vectors: Tensor) -> tuple[Tensor, Tensor]:
+        length = _length(vectors)
+        own = vectors / length
+        along = (unit * (own / length)).sum(dim=1, keepdim=True)
+        return 1 - (own * unit).sum(dim=1), along * own - unit / length
+
+    return slope
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """Norms of rows, `(k, 1)`, kept off 0 as `torch.cosine_similarity` does."""
+    length: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return length.clamp(min=1e-8)
+
+
 def soft_signs(values: Tensor) -> Tensor:
     """Rows `(k, d)` through tanh, as sharp as the likelihood of DLG is."""
-    return torch.tanh(values / (2 * SHARPNESS * values.abs().mean(dim=1, keepdim=True)))
+    return torch.tanh(values / _width(values))
+
+
+def _width(values: Tensor) -> Tensor:
+    return 2 * SHARPNESS * values.abs().mean(dim=1, keepdim=True)
+
+
+def soft_signs_slope(distance: Slope, offset: Tensor, lr: float) -> Slope:
+    """A loss of `soft_signs(offset + lr * gradients)` as a loss of the gradients `(k, d)`."""
+
+    def slope(gradients: Tensor) -> tuple[Tensor, Tensor]:
+        u = offset + lr * gradients
+        width = _width(u)
+        signs = torch.tanh(u / width)
+        loss, by_signs = distance(signs)
+        by_scaled = torch.ops.aten.tanh_backward(by_signs, signs)  # rounds as autograd does, in one pass
+        by_width = -(by_scaled * (u / width / width)).sum(dim=1, keepdim=True)
+        by_mean = by_width * (2 * SHARPNESS) / u.shape[1]
+        return loss, (by_scaled / width + by_mean * u.sign()) * lr
+
+    return slope
 
 
 @register("attack", "inverting_gradients")
@@ -76,8 +128,7 @@ class InvertingGradients(PrivacyAttack):
         history = []
         for _ in range(self.steps):
             distance, by_images = _mean_of(matchers, images, y)
-            _, by_variation = differentiated(total_variation)(images)
-            images.grad = (by_images + self.tv * by_variation).sign()
+            images.grad = (by_images + self.tv * variation_slope(images)).sign()
             optimizer.step()
             scheduler.step()
             images.clamp_(low, high)
@@ -88,27 +139,9 @@ class InvertingGradients(PrivacyAttack):
 
 def direction_matcher(facts: PublicFacts, seen: Observation, rows: Tensor) -> Matcher:
     """The cosine distance of what dummy images of the targets `rows (k,)` would show from what these showed."""
-    target = seen.target[rows].float()
-
-    def loss(gradient: Tensor) -> Tensor:
-        if not seen.sign:
-            return cosine_distance(gradient, target)
-        assert seen.offset is not None
-        return cosine_distance(soft_signs(seen.offset.float() + seen.lr * gradient), target)
-
-    return through(pullback(facts.model, seen, rows, torch.float32), differentiated(loss))
-
-
-def differentiated(loss: Callable[[Tensor], Tensor]) -> Slope:
-    """A loss of each row, with its derivative."""
-
-    def slope(values: Tensor) -> tuple[Tensor, Tensor]:
-        at = values.detach().requires_grad_()
-        found = loss(at)
-        (derivative,) = torch.autograd.grad(found.sum(), at)
-        return found.detach(), derivative
-
-    return slope
+    distance = cosine_slope(seen.target[rows].float())
+    slope = soft_signs_slope(distance, seen.offset.float(), seen.lr) if seen.offset is not None else distance
+    return through(pullback(facts.model, seen, rows, torch.float32), slope)
 
 
 def _mean_of(matchers: list[Matcher], images: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

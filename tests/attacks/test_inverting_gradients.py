@@ -13,10 +13,12 @@ from torch import Tensor
 from attacks.inverting_gradients import (
     InvertingGradients,
     cosine_distance,
-    differentiated,
+    cosine_slope,
     direction_matcher,
     soft_signs,
+    soft_signs_slope,
     total_variation,
+    variation_slope,
 )
 from bench.inversion import SHARPNESS
 from bench.rng import generator
@@ -128,16 +130,40 @@ def test_soft_signs_are_twice_the_sigmoid_of_the_likelihood_less_1() -> None:
     torch.testing.assert_close(soft_signs(values), 2 * torch.sigmoid(v) - 1)
 
 
-@pytest.mark.parametrize("loss", [total_variation, lambda x: soft_signs(x.flatten(1)).sum(dim=1)])
-def test_a_loss_is_differentiated_row_by_row(loss: Callable[[Tensor], Tensor]) -> None:
-    x = torch.randn(2, 1, 1, 3, 4, generator=generator(1), dtype=torch.float64)
-    value, slope = differentiated(loss)(x)
-    torch.testing.assert_close(value, loss(x))
-    step = torch.zeros_like(x)
-    step[1, 0, 0, 1, 2] = 1e-6
-    expected = (loss(x + step) - loss(x - step)) / 2e-6
-    assert float(expected[0]) == 0
-    assert float(slope[1, 0, 0, 1, 2]) == pytest.approx(float(expected[1]), rel=1e-6)
+def by_autograd(loss: Callable[[Tensor], Tensor], values: Tensor) -> tuple[Tensor, Tensor]:
+    """A loss of each row, and its derivative."""
+    at = values.clone().requires_grad_()
+    found = loss(at)
+    return found.detach(), torch.autograd.grad(found.sum(), at)[0]
+
+
+@pytest.mark.parametrize("size", [(2, 1, 1, 3, 4), (3, 2, 3, 5, 5), (1, 1, 1, 1, 2)])
+def test_the_slope_of_the_total_variation_is_its_derivative(size: tuple[int, ...]) -> None:
+    x = torch.randn(size, generator=generator(1), dtype=torch.float64)
+    x[0, 0, 0, 0, 0] = x[0, 0, 0, 0, 1]  # neighbours that are equal pull nowhere
+    loss = total_variation if size[-2] > 1 else lambda x: x.diff(dim=-1).abs().flatten(1).mean(dim=1)
+    torch.testing.assert_close(variation_slope(x), by_autograd(loss, x)[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_slope_of_the_cosine_distance_is_its_derivative(dtype: torch.dtype) -> None:
+    """A row of zeros, which has no direction, among them."""
+    x, targets = torch.randn(2, 4, 30, generator=generator(2), dtype=dtype)
+    x[1] = 0
+    found, slope = cosine_slope(targets)(x)
+    loss, expected = by_autograd(lambda x: cosine_distance(x, targets), x)
+    torch.testing.assert_close(found, loss)
+    torch.testing.assert_close(slope, expected)
+    assert float(slope[0].norm()) > 0
+
+
+def test_the_slope_through_soft_signs_is_the_derivative() -> None:
+    x, targets = torch.randn(2, 4, 30, generator=generator(3), dtype=torch.float64)
+    offset = torch.randn(30, generator=generator(4), dtype=torch.float64)
+    found, slope = soft_signs_slope(cosine_slope(targets.sign()), offset, 0.1)(x)
+    loss, expected = by_autograd(lambda x: cosine_distance(soft_signs(offset + 0.1 * x), targets.sign()), x)
+    torch.testing.assert_close(found, loss)
+    torch.testing.assert_close(slope, expected)
 
 
 @pytest.mark.parametrize("defense", [FedAvg(), LDPBFL(gamma=0.0)], ids=["gradient", "signs"])
