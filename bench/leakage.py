@@ -23,7 +23,6 @@ from bench.findings import DivergedError, Findings, Task, build_attack, build_de
 from bench.metrics import accuracy_and_loss, image_metrics, labels_recovered, matched
 from bench.protocol import Alphabet, clip
 from bench.settings import FederationSettings
-from bench.suite import Cell
 from bench.threat import (
     PrivacyAttack,
     Reconstruction,
@@ -59,13 +58,16 @@ def play(task: Task, dataset: Dataset) -> Findings:
     before = time.perf_counter()
     watched = watch(federation, dataset, attack, cell.targets, cell.trained)
     seconds = time.perf_counter() - before
-    control = _control(cell, attack, task.seed, task.data_root)
+    alone = attack.alone()
+    control = _control(
+        cell.federation, type(alone), alone.model_dump_json(), cell.targets, cell.trained, task.seed, task.data_root
+    )
     result = reconstruct(attack, watched.view, task.seed)
 
     view, truth = watched.view, watched.truth.flatten(0, 1)
     shown = {
         "": matched(result.images, watched.truth, dataset).flatten(0, 1),
-        "control_": matched(control.images, watched.truth, dataset).flatten(0, 1),
+        "control_": matched(control, watched.truth, dataset).flatten(0, 1),
         "blind_": view.mean_image.expand_as(truth),
     }
     measured = {prefix: image_metrics(images, truth, dataset) for prefix, images in shown.items()}
@@ -191,16 +193,8 @@ def _infer(kind: type[PrivacyAttack], parameters: str, sight: Sight, seed: int) 
     return kind.model_validate_json(parameters).infer(sight.view, rng.generator(seed, "attack"))
 
 
-def _control(cell: Cell, attack: PrivacyAttack, seed: int, data_root: str | None) -> Reconstruction:
-    """The same attack, on the same targets, with no defense: colluders know nothing there."""
-    alone = attack.alone()
-    parameters = alone.model_dump_json()
-    watched = _undefended(cell.federation, type(alone), parameters, cell.targets, cell.trained, seed, data_root)
-    return reconstruct(alone, watched.view, seed)
-
-
-@lru_cache(maxsize=4)
-def _undefended(
+@lru_cache(maxsize=16)
+def _control(
     settings: FederationSettings,
     kind: type[PrivacyAttack],
     parameters: str,
@@ -208,10 +202,14 @@ def _undefended(
     trained: int,
     seed: int,
     data_root: str | None,
-) -> Watched:
-    dataset = load(settings.dataset, data_root)
+) -> Tensor:
+    """The images that the same attack finds of the same targets with no defense: colluders know nothing there.
+
+    All defenses of a suite share them, so they are kept: images alone, which are small.
+    """
+    dataset, attack = load(settings.dataset, data_root), kind.model_validate_json(parameters)
     federation = Federation(settings, registry.get("defense", CONTROL)(), dataset, seed)
-    return watch(federation, dataset, kind.model_validate_json(parameters), targets, trained)
+    return reconstruct(attack, watch(federation, dataset, attack, targets, trained).view, seed).images
 
 
 def _residual_noise_ratio(federation: Federation, watched: Watched, result: Reconstruction) -> float | None:
