@@ -4,7 +4,7 @@ import numpy as np
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Setting
+from bench.protocol import Setting, check_matrix
 from bench.registry import register
 from bench.rules import CoordinateRule
 
@@ -45,6 +45,7 @@ class Meamed(CoordinateRule):
 
 def meamed(messages: Tensor, num_byzantine: int) -> Tensor:
     """The mean around the median `(d,)` of `(n, d)`; raises `ValueError` unless 0 <= 2 f < n and all is finite."""
+    check_matrix(messages)
     _check(len(messages), num_byzantine, "num_byzantine")
     return Meamed().over_coordinates(messages, num_byzantine)
 

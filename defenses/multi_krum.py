@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Setting
+from bench.protocol import Setting, check_matrix
 from bench.registry import register
 from bench.rules import RowRule
 from defenses.krum import Variant, check_setting, krum, krum_weights
@@ -21,7 +21,9 @@ def multi_krum(
 
     Raises `ValueError` unless n >= 2 f + 3, 1 <= num_selected <= n and the messages are finite.
     """
-    return krum(messages, num_byzantine, num_selected or len(messages) - num_byzantine, variant)
+    check_matrix(messages)
+    selected = len(messages) - num_byzantine if num_selected is None else num_selected
+    return krum(messages, num_byzantine, selected, variant)
 
 
 @register("defense", "multi_krum")

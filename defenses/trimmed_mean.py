@@ -4,7 +4,7 @@ import numpy as np
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Setting
+from bench.protocol import Setting, check_matrix
 from bench.registry import register
 from bench.rules import CoordinateRule
 
@@ -26,6 +26,7 @@ class TrimmedMean(CoordinateRule):
 
 def trimmed_mean(messages: Tensor, num_byzantine: int) -> Tensor:
     """The trimmed mean `(d,)` of `(n, d)`; raises `ValueError` unless 0 <= 2 f < n and the messages are finite."""
+    check_matrix(messages)
     _check(len(messages), num_byzantine, "num_byzantine")
     return TrimmedMean().over_coordinates(messages, num_byzantine)
 

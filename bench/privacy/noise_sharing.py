@@ -85,7 +85,9 @@ def niss_worst_coordinate(tau_squared: float, rho: float, num_shares: int, dim: 
     require(num_shares >= 1, "num_shares", num_shares, "a count of at least 1")
     require(dim >= 1, "dim", dim, "a count of at least 1")
     known = colluding * num_shares
-    squares = 2 * float(gammaincinv(known / 2, 1 / dim)) / num_shares if known > 0 else 0.0
+    if tau == 0 or known < 1e-300:  # nothing is scaled, or nothing is known: the quantile would be no number
+        return (1 - colluding) * (2 + tau)
+    squares = 2 * float(gammaincinv(known / 2, 1 / dim)) / num_shares
     return (1 - colluding) * (2 + tau) + tau * squares
 
 

@@ -30,7 +30,6 @@ LEFT_OUT = {
     "attacks.audit.target_tau_squared": VIEW,
     "attacks.audit.whitened": VIEW,
     "attacks.collusion.strip": VIEW,
-    "attacks.inverting_gradients.differentiated": "gives the derivative of a loss that is a function itself",
     "attacks.inverting_gradients.direction_matcher": VIEW,
     "attacks.subspace.recover": VIEW,
     "bench.forging.deployed": VIEW,

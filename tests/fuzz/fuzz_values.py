@@ -32,6 +32,7 @@ from fuzz_world import EXTREME, MODERATE, REALS, Maker
 from hypothesis import strategies as st
 
 from attacks.analytic import Layer
+from attacks.inverting_gradients import cosine_slope
 from bench import models
 from bench.inversion import Observation
 from bench.poisoning import DataFacts
@@ -202,6 +203,11 @@ SPECIAL: dict[str, dict[str, Maker]] = {
     "attacks.mimic.oja": {
         "honest": lambda w: w.tensor(w.n, w.d),
         "direction": lambda w: w.tensor(w.d, kinds=("normal",)),
+    },
+    "attacks.inverting_gradients.soft_signs_slope": {
+        "distance": lambda world: cosine_slope(world.tensor(world.n, world.d)),
+        "lr": lambda world: 0.1,
+        "offset": lambda world: world.tensor(world.d),
     },
     "attacks.min_max.min_max_gamma": {"honest": moderate, "p": nonzero},
     "attacks.min_sum.min_sum_gamma": {"honest": moderate, "p": nonzero},
