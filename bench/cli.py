@@ -68,6 +68,10 @@ def run(
         int | None,
         typer.Option("--cell-memory", metavar="MB", min=1, help="A cell whose worker holds more MiB is failed."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS", help="auto, HOST:PORT or local: cells run on a Ray cluster."),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,6 +91,7 @@ def run(
         device=device,
         quiet=quiet or as_json,
         limits=jobs.parse_limits(cell_timeout, cell_memory),
+        ray=ray,
     )
     if as_json:
         _echo_json(report.summary())

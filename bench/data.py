@@ -113,8 +113,16 @@ def available() -> dict[str, str]:
     return dict(DATASETS)
 
 
+_adopted: dict[str, Dataset] = {}
+
+
+def adopt(dataset: Dataset) -> None:
+    """Let `load` give this data set in this process where no root is named, in place of a download."""
+    _adopted[dataset.name] = dataset
+
+
 def load(name: str, root: str | Path | None = None) -> Dataset:
-    """The data set `name`, memoised, from a torchvision root: `root`, else FEDSIEGE_DATA, else a download.
+    """The data set `name`, memoised: from a torchvision root (`root`, else FEDSIEGE_DATA), adopted, or a download.
 
     A given root is only read; the download goes to the user's cache (XDG_CACHE_HOME or ~/.cache). Embedded data sets
     need no root and look at none. Raises `BadInputError` if the name is unknown, or the data missing or damaged.
@@ -122,6 +130,8 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
     if name not in SPECS:
         raise BadInputError(unknown("data set", name, SPECS))
     given = root or os.environ.get("FEDSIEGE_DATA")
+    if not given and name in _adopted:
+        return _adopted[name]
     return _load(name, Path(given).expanduser().resolve() if given and SPECS[name].folder else None)
 
 

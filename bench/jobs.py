@@ -27,7 +27,7 @@ from bench.names import unknown
 from bench.records import Record, Store, setting_hash, write_whole
 from bench.suite import Suite
 from bench.suite import load as load_suite
-from bench.workers import NO_LIMITS, Limits
+from bench.workers import NO_LIMITS, Backend, Limits
 from leaderboards.boards import Board, Leaderboard, build
 from leaderboards.formats import FORMATS
 from leaderboards.frame import select
@@ -106,19 +106,31 @@ def run_suite(
     device: str = "auto",
     quiet: bool = False,
     limits: Limits = NO_LIMITS,
+    ray: str | None = None,
 ) -> Report:
-    """Run what is missing of a suite, write its boards, and report."""
+    """Run what is missing of a suite, write its boards, and report.
+
+    With an address in `ray` the cells go to that Ray cluster, and `workers` is the most of them at once.
+    """
     check_device(device)
     loaded = load_suite(suite, changes)
     if seeds is not None:
         loaded = loaded.model_copy(update={"seeds": seeds})
     store = Store(results, loaded.name)
     plan = runner.plan(loaded, loaded.cells(defenses, attacks), store, data_root, fresh)
-    running = partial(runner.run, workers=workers or runner.default_workers(), limits=limits, fresh=fresh)
+    place = _cluster(ray, loaded, limits, workers) if ray is not None and plan.tasks else None
+    running = partial(runner.run, workers=workers or runner.default_workers(), limits=limits, fresh=fresh, place=place)
     records, ran = run_with_progress(plan, store, running, quiet)
     leaderboard = make_leaderboard(loaded, store)
     written, pictures = write_boards(leaderboard, store)
     return Report(loaded, store.folder, [*plan.present, *records], ran, leaderboard, written, pictures)
+
+
+def _cluster(address: str, suite: Suite, limits: Limits, most: int | None) -> Backend:
+    """The cluster at an address, with what the suite says a cell takes of it."""
+    from bench import cluster
+
+    return cluster.connect(address, suite.resources.cpus or suite.threads, suite.resources.gpus, limits, most)
 
 
 def run_with_progress(

@@ -26,7 +26,7 @@ from bench.workers import NO_LIMITS, Backend, Limits, WorkerLostError, backend
 Announce = Callable[[Task], None]
 
 LOOK_SECONDS = 0.5
-"""Between two looks at the cells that another run has taken."""
+"""Between two looks at the cells that another run has taken, and at the slots that a backend has."""
 
 
 @dataclass
@@ -86,12 +86,12 @@ def run(
     `workers` processes under `limits`.
     """
     share = _Share(tasks, store, fresh)
-    with writing(store):
-        _sweep(store)
     running: dict[Future[Outcome], Task] = {}
     lost: dict[str, list[str]] = {}  # why a task's workers were lost
     told = False
     with closing(backend(workers, limits) if place is None else place) as place, closing(share):
+        with writing(store):
+            _sweep(store)
         while True:
             while len(running) < place.slots and (task := share.take()) is not None:
                 announce(task)
@@ -102,7 +102,7 @@ def run(
             if not running and not told:
                 told = True
                 waits(share.elsewhere)
-            for future in _next_done(running, share):
+            for future in _next_done(running):
                 task = running.pop(future)
                 outcome = _outcome(future, task, lost)
                 if outcome is None:
@@ -115,12 +115,12 @@ def run(
                 yield outcome.record
 
 
-def _next_done(running: dict[Future[Outcome], Task], share: "_Share") -> set[Future[Outcome]]:
-    """The tasks that ended next; none where it is time to look at what others have done."""
+def _next_done(running: dict[Future[Outcome], Task]) -> set[Future[Outcome]]:
+    """The tasks that ended next; none where it is time to look at what others have done, and at the slots."""
     if not running:
         time.sleep(LOOK_SECONDS)
         return set()
-    return wait(running, LOOK_SECONDS if share.elsewhere else None, FIRST_COMPLETED).done
+    return wait(running, LOOK_SECONDS, FIRST_COMPLETED).done
 
 
 def _outcome(future: Future[Outcome], task: Task, lost: dict[str, list[str]]) -> Outcome | None:

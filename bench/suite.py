@@ -19,13 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bench.errors import BadInputError
 from bench.names import unknown
-from bench.settings import FederationSettings
+from bench.settings import FederationSettings, Resources
 
 Parameters = dict[str, Any]
 Kind = Literal["training", "inversion", "audit"]
 """What a cell plays: a training, an inversion of what clients upload, or the distinguishing game of an audit."""
 LENGTHS = {"local_epochs": "local_steps", "local_steps": "local_epochs"}
 """How long a client trains in a round: each of the two takes the place of the other."""
+TABLES = ("federation", "privacy", "ranking", "resources")
+"""The tables of a suite that `--set` reaches as `TABLE.KEY`."""
+
 RECOVERED_PSNR = 20.0
 STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -183,6 +186,7 @@ class Suite(BaseModel):
     defense: tuple[DefenseEntry, ...] = Field(min_length=1)
     attack: tuple[AttackEntry, ...] = Field(min_length=1)
     ranking: Ranking = Ranking()
+    resources: Resources = Resources()  # of a cell on a cluster; no part of cells and setting, as it changes no number
     training: bool = True  # whether the clean run is among the cells; a suite of privacy attacks may do without
     tune: dict[str, dict[str, list[float]]] = {}  # the search space of `bench tune`, by defense
 
@@ -395,7 +399,7 @@ def _apply(content: dict[str, Any], change: str) -> None:
         federation[name] = value
         for entry, overruled in itertools.product(content["defense"], (name, LENGTHS.get(name, name))):
             entry.get("federation", {}).pop(overruled, None)
-    elif table in ("federation", "privacy", "ranking"):
+    elif table in TABLES:
         content.setdefault(table, {})[name] = value
     elif entries := [
         entry for kind in ("defense", "attack") for entry in content.get(kind, []) if entry["name"] == table
@@ -404,6 +408,6 @@ def _apply(content: dict[str, Any], change: str) -> None:
             entry[name] = value
     elif dot:
         names = {entry["name"] for kind in ("defense", "attack") for entry in content[kind]}
-        raise BadInputError(unknown("defense, attack or table", table, {*names, "federation", "privacy", "ranking"}))
+        raise BadInputError(unknown("defense, attack or table", table, {*names, *TABLES}))
     else:
         raise BadInputError(unknown("key to --set", key.strip(), FederationSettings.model_fields))

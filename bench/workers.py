@@ -44,6 +44,22 @@ class Limits:
     seconds: float | None = None
     mebibytes: int | None = None
 
+    def out_of_time(self) -> "WorkerLostError":
+        """What becomes of a cell that runs longer."""
+        return WorkerLostError(f"it ran longer than --cell-timeout {self.seconds:g} seconds", again=False)
+
+    def out_of_memory(self, process: int | None) -> "WorkerLostError | None":
+        """What becomes of the cell of a process that holds more; None where it does not."""
+        if self.mebibytes is None or (held := _resident(process)) <= self.mebibytes * 2**20:
+            return None
+        over = f"more than --cell-memory {self.mebibytes}"
+        return WorkerLostError(f"its worker process held {held / 2**20:.0f} MiB, {over}")
+
+    def check(self) -> None:
+        """Raise `BadInputError` on a machine that does not tell the memory of a process that is to be limited."""
+        if self.mebibytes is not None and not _statm(os.getpid()).exists():
+            raise BadInputError(f"--cell-memory {self.mebibytes} needs /proc, where Linux tells a process's memory")
+
 
 NO_LIMITS = Limits()
 
@@ -96,8 +112,7 @@ class Processes:
     """Worker processes, forked from a server that has imported everything once."""
 
     def __init__(self, workers: int, limits: Limits) -> None:
-        if limits.mebibytes is not None and not _statm(os.getpid()).exists():
-            raise BadInputError(f"--cell-memory {limits.mebibytes} needs /proc, where Linux tells a process's memory")
+        limits.check()
         self.slots = workers
         self._limits = limits
         self._context = multiprocessing.get_context("forkserver")
@@ -216,10 +231,9 @@ class Worker:
 
     def _check(self, limits: Limits, started: float) -> None:
         if limits.seconds is not None and time.monotonic() - started >= limits.seconds:
-            raise WorkerLostError(f"it ran longer than --cell-timeout {limits.seconds:g} seconds", again=False)
-        if limits.mebibytes is not None and (held := _resident(self._process.pid)) > limits.mebibytes * 2**20:
-            over = f"more than --cell-memory {limits.mebibytes}"
-            raise WorkerLostError(f"its worker process held {held / 2**20:.0f} MiB, {over}")
+            raise limits.out_of_time()
+        if (over := limits.out_of_memory(self._process.pid)) is not None:
+            raise over
 
 
 def _statm(process: int | None) -> Path:

@@ -62,6 +62,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "time in words": ((*RUN, "--cell-timeout", "soon"), r"'--cell-timeout': .*valid number.* \(given 'soon'\)"),
     "no memory": ((*RUN, "--cell-memory", "0"), rf"'--cell-memory': {NOT_1} \(given '0'\)"),
     "memory with a unit": ((*RUN, "--cell-memory", "4G"), r"'--cell-memory': .*valid integer.* \(given '4G'\)"),
+    "a cluster without a port": ((*RUN, "--ray", "head"), r"--ray is 'head', but must be auto, local, or HOST:PORT of"),
+    "a cluster at a port that is none": ((*RUN, "--ray", "head:99999"), r"--ray is 'head:99999', but must be auto, "),
+    "a cluster from afar": ((*RUN, "--ray", "ray://head:10001"), r"--ray is 'ray://head:10001', but must be .*node of"),
+    "a cluster that is not there": ((*RUN, "--ray", "127.0.0.1:9"), r"--ray 127\.0\.0\.1:9: nobody answers there"),
     "results in a file": ((*RUN, "--results", "newer.json"), r"cannot write under newer\.json/tiny: Not a directory"),
     "results that cannot be written": ((*RUN, "--results", "/proc/no"), r"cannot write under /proc/no/tiny: "),
     "boards of nothing": (("leaderboard",), r"no records in results/digits: run `python -m bench run --suite digits`"),
@@ -117,6 +121,10 @@ CHANGES: dict[str, str] = {  # what follows --set, and what is told
     "privacy.rounds=0": rf"rounds: {NOT_1} \(given 0\)",
     "privacy.targets=7": r"row 'median', dlg: privacy\.targets is 7, but must be at most 6, the clients",
     "privacy.subjects=9": r"subjects: .*not permitted \(given 9\)",
+    "resources.cpus=0": r"resources\.cpus: .*equal to 0\.01 \(given 0\)",
+    "resources.gpus=-1": r"resources\.gpus: .*equal to 0 \(given -1\)",
+    "resources.gpus=1.5": r"resources\.gpus: gpus is 1\.5, but must be a whole number, or a share of one GPU",
+    "resources.tpus=1": r"resources\.tpus: .*not permitted \(given 1\)",
     "ranking.recovered_psnr=inf": r"ranking\.recovered_psnr: .*finite number \(given inf\)",
 }
 

@@ -184,6 +184,7 @@ def test_every_option_of_a_run_arrives(bench: Command, monkeypatch: pytest.Monke
         *("run", "--suite", "mnist", "--defense", "krum", "--defense", "rsa", "--attack", "dlg", "--seeds", "3,4"),
         *("--set", "rounds=5", "--set", "krum.num_selected=2", "--workers", "7", "--results", "out", "--fresh"),
         *("--data", "somewhere", "--device", "cpu", "--quiet", "--cell-timeout", "2.5", "--cell-memory", "900"),
+        *("--ray", "10.0.0.1:6379"),
     )
     assert seen == {
         "suite": "mnist",
@@ -198,6 +199,7 @@ def test_every_option_of_a_run_arrives(bench: Command, monkeypatch: pytest.Monke
         "device": "cpu",
         "quiet": True,
         "limits": Limits(seconds=2.5, mebibytes=900),
+        "ray": "10.0.0.1:6379",
     }
 
 
