@@ -14,7 +14,10 @@ from bench.records import Record, Store, protocol_hash, read, record_key, settin
 from leaderboards.formats import FORMATS
 
 RESULTS = Path(__file__).parents[2] / "results"
-PUBLISHED = ("digits", "mnist", "mnist-bounds", "audits", "cifar100-sample", "digits-collusion", "digits-leakage")
+PUBLISHED = (
+    *("digits", "mnist", "mnist-bounds", "audits", "cifar100-sample", "digits-collusion", "digits-leakage"),
+    "field",
+)
 every_suite = pytest.mark.parametrize("name", PUBLISHED)
 
 
