@@ -277,3 +277,10 @@ def _check_entry(entry: Entry, seen: Finished, parameters: Parameters, request: 
         raise BadInputError(
             "an attack needs --against ROW, the row to run it against, and --byzantine B where it forges"
         )
+    forges = bool((seen.last("entry") or {}).get("forges"))
+    if request.against and forges != bool(request.byzantine):
+        needs, takes_none = "needs --byzantine B, a fraction of the clients", "forges nothing and takes no --byzantine"
+        raise BadInputError(f"attack {entry.name!r} {needs if forges else takes_none}")
+    for fraction in request.byzantine:
+        if not 0 < fraction <= 1:
+            raise BadInputError(f"--byzantine is {fraction:g}, but must be above 0 and at most 1")

@@ -51,6 +51,7 @@ def look(job: Job, tell: Tell) -> None:
     from bench.protocol import Defense
     from bench.submission import federated, guards
     from bench.suite import explain
+    from bench.threat import ByzantineAttack
 
     torch.set_num_threads(1)
     watch = guards.Watch(job["file"], _data_folders())
@@ -69,7 +70,8 @@ def look(job: Job, tell: Tell) -> None:
     cls = found[0]
     kind = "defense" if issubclass(cls, Defense) else "attack"
     name = vars(cls).get("name") or Path(job["file"]).stem
-    tell("entry", kind=kind, name=name, class_name=cls.__name__, parameters=sorted(cls.model_fields))
+    forges = issubclass(cls, ByzantineAttack)
+    tell("entry", kind=kind, name=name, class_name=cls.__name__, parameters=sorted(cls.model_fields), forges=forges)
     if not set(job["parameters"]) <= set(cls.model_fields):
         return  # unknown names are told with the nearest ones
     try:

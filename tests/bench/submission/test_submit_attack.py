@@ -171,8 +171,8 @@ def test_an_inversion_of_somebody_else_s(bench: Bench, folder: Path) -> None:
         ((), "an attack needs --against ROW"),
         (("--against", "absent"), "no row in suite 'tiny' named 'absent'"),
         (("--against", "../median"), "no row in suite 'tiny' named '../median'"),
-        (("--against", "median"), "needs byzantine, the fractions of clients"),
-        (("--against", "median", "--byzantine", "1.5"), "byzantine fraction 1.5 is not between 0 and 1"),
+        (("--against", "median"), "attack 'loud' needs --byzantine B, a fraction of the clients"),
+        (("--against", "median", "--byzantine", "1.5"), "--byzantine is 1.5, but must be above 0 and at most 1"),
         (("--against", "median", "--byzantine", "0.2", "--set", "tims=3"), "no parameter to --set named 'tims'"),
         (("--against", "median", "--byzantine", "0.2", "--set", "times=loud"), "times: Input should be a valid number"),
     ],
@@ -182,6 +182,7 @@ def test_bad_input_is_one_line(bench: Bench, folder: Path, more: tuple[str, ...]
     assert done.code == 2
     assert words in done.err.splitlines()[-1]
     assert "Traceback" not in done.err
+    assert not (folder / "results").exists()
 
 
 def test_two_attacks_of_one_name_do_not_share_a_column(bench: Bench, folder: Path) -> None:
