@@ -4,6 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+KINDS = (
+    "driver killed",
+    "worker killed",
+    "fork server or worker killed",
+    "Ctrl-C",
+    "full disk",
+    "two runs at once",
+    "one of two runs killed",
+    "run under --cell-timeout",
+    "record cut short",
+    "truncated temporary file planted",
+)
+
 PAGE = """# Soak
 
 Random cells through the real command line while processes are killed, and the records compared with those of an
@@ -29,6 +42,8 @@ undisturbed run, byte for byte but for times ([`tests/soak`](../../tests/soak/so
 ## Faults
 
 {faults}
+
+{missed}
 
 {excused}
 
@@ -64,6 +79,7 @@ def page(facts: dict[str, Any]) -> str:
     """README.md."""
     about = facts["environment"]
     versions = f"Python {about['python']}, torch {about['torch']}, numpy {about['numpy']}"
+    missed = [kind for kind in KINDS if kind not in facts["faults"]]
     excused = _table(facts["excused"], "reason") if facts["excused"] else "None."
     return PAGE.format(
         **{key: facts[key] for key in ("seed", "minutes", "cells", "suites", "turns", "starts", "records", "pictures")},
@@ -76,6 +92,7 @@ def page(facts: dict[str, Any]) -> str:
         num_differences=len(facts["differences"]),
         num_wrong=len(facts["wrong"]),
         faults=_table(facts["faults"], "fault"),
+        missed=f"Not injected in this time: {', '.join(missed)}." if missed else "Every kind was injected.",
         excused="Cells that a fault rightly made fail (the reason is recorded; the record was removed, and the cell "
         f"ran again):\n\n{excused}",
         differences=_items(facts["differences"]),
