@@ -128,6 +128,7 @@ def test_parameters_of_the_class_are_used_and_bad_ones_told(broken: ModuleType) 
     assert "ValidationError" in failures(findings(broken.FewGames, REAL, runs=-2))["shapes and types"]
 
 
+@pytest.mark.slow
 def test_another_process_gives_other_messages(broken: ModuleType) -> None:
     subject = AttackSubject(broken.Flip, {}, (REAL,), guards.Watch(""))
     print_here = attack_checks.fingerprint_of(subject)
@@ -161,6 +162,7 @@ def test_shipped_attacks_keep_the_contract(name: str) -> None:
         ("FindsTheTruth", "it looks around with sys._getframe"),
     ],
 )
+@pytest.mark.slow
 def test_what_only_a_process_of_its_own_shows(name: str, words: str) -> None:
     source, terms = read_source(f"{FILE}:{name}"), Terms(SMOKE, {})
     seen, entry = inspected(source, terms)

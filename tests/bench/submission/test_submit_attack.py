@@ -121,6 +121,7 @@ def test_a_broken_attack_runs_nowhere(bench: Bench, folder: Path) -> None:
         assert not (folder / "results").exists()
 
 
+@pytest.mark.slow
 def test_an_attack_alone_is_only_checked(bench: Bench, folder: Path) -> None:
     done = bench(*SUBMIT, "--check-only", "--json")
     found = json.loads(done.out)
@@ -128,6 +129,7 @@ def test_an_attack_alone_is_only_checked(bench: Bench, folder: Path) -> None:
     assert {finding["verdict"] for finding in found["findings"]} == {"passed"}
 
 
+@pytest.mark.slow
 def test_the_template_is_an_attack_that_keeps_the_contract(bench: Bench, folder: Path) -> None:
     assert bench("new-attack", "louder").code == 0
     done = bench("submit", "louder.py", "--check-only", "--json")
@@ -135,6 +137,7 @@ def test_the_template_is_an_attack_that_keeps_the_contract(bench: Bench, folder:
     assert {finding["verdict"] for finding in json.loads(done.out)["findings"]} == {"passed"}
 
 
+@pytest.mark.slow
 def test_a_submitted_defense_may_be_attacked_too(bench: Bench, folder: Path) -> None:
     assert bench("submit", "phocas.py", "--suite", "tiny.toml", "--workers", "1", "--quiet").code == 0
     done = bench(*SUBMIT, "--against", "phocas", "--byzantine", "0.2", "--quiet")
@@ -147,6 +150,7 @@ def test_a_submitted_defense_may_be_attacked_too(bench: Bench, folder: Path) -> 
     assert (found.problems, found.verdict, found.replayed) == ([], "verified", 4)
 
 
+@pytest.mark.slow
 def test_a_label_with_other_signs_than_a_folder_has(bench: Bench, folder: Path) -> None:
     done = bench(*SUBMIT, "--against", "krum, many", "--byzantine", "0.2", "--quiet")
     assert done.code == 0, done.err
@@ -158,6 +162,7 @@ def test_a_label_with_other_signs_than_a_folder_has(bench: Bench, folder: Path) 
     assert list(submissions.index) == ["krum, many"]
 
 
+@pytest.mark.slow
 def test_an_inversion_of_somebody_else_s(bench: Bench, folder: Path) -> None:
     done = bench("submit", "guess.py", "--suite", "tiny.toml", "--workers", "1", "--quiet", "--against", "median")
     assert done.code == 0, done.out + done.err
@@ -185,6 +190,7 @@ def test_bad_input_is_one_line(bench: Bench, folder: Path, more: tuple[str, ...]
     assert not (folder / "results").exists()
 
 
+@pytest.mark.slow
 def test_two_attacks_of_one_name_do_not_share_a_column(bench: Bench, folder: Path) -> None:
     assert bench(*SUBMIT, *AGAINST, "--quiet").code == 0
     (folder / "loud.py").write_text(LOUD + "\n# another one\n")
@@ -228,6 +234,7 @@ def only(path: Path, **given: Any) -> Row:
     return found
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_verified_with_its_contract(attacked: Path) -> None:
     found = only(attacked, sample=2, contract=True)
     assert found.problems == []
@@ -255,6 +262,7 @@ def forge(path: Path, **cell: Any) -> None:
     path.with_name(f"{forged.key}.json").write_text(forged.model_dump_json())
 
 
+@pytest.mark.slow
 def test_an_evaluation_in_another_federation_is_caught(attacked: Path) -> None:
     path = record_of(attacked)
     forge(path, federation=read(path).cell.federation.model_copy(update={"rounds": 1}))
@@ -262,6 +270,7 @@ def test_an_evaluation_in_another_federation_is_caught(attacked: Path) -> None:
     assert "its defense or its federation is none of the suite 'smoke'" in problem
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_other_parameters_or_fractions_is_caught(attacked: Path) -> None:
     path = record_of(attacked)
     forge(path, byzantine=0.45)
@@ -269,6 +278,7 @@ def test_an_evaluation_of_other_parameters_or_fractions_is_caught(attacked: Path
     assert "its Byzantine fraction 0.45 is none of submission.toml" in problem
 
 
+@pytest.mark.slow
 def test_an_attack_that_was_changed_is_caught(attacked: Path) -> None:
     with (attacked / "loud" / "loud.py").open("a") as file:
         file.write("# louder\n")
@@ -276,6 +286,7 @@ def test_an_attack_that_was_changed_is_caught(attacked: Path) -> None:
     assert "is not the source that was submitted" in problem
 
 
+@pytest.mark.slow
 def test_an_attack_that_breaks_the_contract_is_a_problem_of_the_row_that_it_is_run_against(attacked: Path) -> None:
     place = attacked / "loud"
     source = place / "loud.py"
