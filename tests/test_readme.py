@@ -34,9 +34,9 @@ def test_the_example_defense_trains() -> None:
 def test_ci_runs_the_readme_s_test_command() -> None:
     commands = re.findall(r"```bash\n(.*?)\n```", README, re.DOTALL)
     assert commands[0] == "pip install -e . && python -m bench"
-    assert commands[1] == "pip install -e '.[dev]' && pytest"
+    assert commands[1] == "pip install -e '.[dev]' && pytest -n 2 --dist loadfile"
     ci = (ROOT / ".ci" / "run").read_text()
-    assert "pip install --quiet -e '.[dev]' && pytest" in ci
+    assert "pip install --quiet -e '.[dev]' && pytest -n 2 --dist loadfile" in ci
 
 
 def test_every_row_of_the_readme_s_boards_stands_in_the_published_leaderboard() -> None:

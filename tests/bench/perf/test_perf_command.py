@@ -135,6 +135,7 @@ def test_a_folder_without_benchmarks_is_refused(bench: Command, tmp_path: Path) 
 # ------------------------------------------------------------------------------------------------------ the real thing
 
 
+@pytest.mark.slow
 def test_a_planted_slowdown_is_caught(shell: Command, planted: Path) -> None:
     assert shell("perf", "--benchmarks", "planted", "--passes", "1", "--save").code == 0
     asked = ("perf", "--benchmarks", "planted", "--passes", "1", "--compare", *TWICE, "--json")

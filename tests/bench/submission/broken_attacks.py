@@ -97,7 +97,7 @@ class SaysThatItIsNotFinite(ByzantineAttack):
     finite = False
 
     def forge(self, view: ByzantineView) -> Tensor:
-        return torch.full_like(view.own, torch.nan)
+        return torch.full(view.own.shape, torch.nan, dtype=view.broadcast.dtype)
 
 
 class FindsTheHonest(ByzantineAttack):

@@ -91,6 +91,7 @@ def test_from_file_to_row_and_again(bench: Bench, folder: Path) -> None:
     assert 'title = "Phocas"' in (row / folders.FILE).read_text()
 
 
+@pytest.mark.slow
 def test_what_breaks_the_contract_runs_only_when_asked_and_is_marked(bench: Bench, folder: Path) -> None:
     (folder / "order_dependent.py").write_bytes((HERE / "broken" / "order_dependent.py").read_bytes())
     command = ("submit", "order_dependent.py", "--suite", "tiny.toml", "--workers", "1")
@@ -108,6 +109,7 @@ def test_what_breaks_the_contract_runs_only_when_asked_and_is_marked(bench: Benc
     assert flag.startswith("breaks the contract (permutation of clients): the model depends on the order")
 
 
+@pytest.mark.slow
 def test_an_attack_is_an_evaluation_of_a_row(bench: Bench, folder: Path) -> None:
     (folder / "loud.py").write_text(LOUD)
     done = bench(

@@ -241,6 +241,7 @@ def test_an_evaluation_is_verified_with_its_contract(attacked: Path) -> None:
     assert (found.verdict, found.replayed, found.bit_for_bit) == ("verified", 2, 2)
 
 
+@pytest.mark.slow
 def test_a_forged_evaluation_is_caught_by_playing_it_anew(attacked: Path) -> None:
     """Somebody wants a rival's row to rank last: the accuracy under his attack is lowered by hand."""
     path = record_of(attacked)

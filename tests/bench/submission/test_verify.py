@@ -59,6 +59,7 @@ def test_a_forged_accuracy_is_caught_by_playing_it_anew(bench: Bench, row: Path)
     assert "NOT VERIFIED" in done.out
 
 
+@pytest.mark.slow
 def test_a_forged_record_of_another_machine_is_caught_beyond_the_tolerances(row: Path) -> None:
     path = record_of(row, "clean")
     record = read(path)
@@ -138,6 +139,7 @@ def test_a_source_that_was_changed_with_its_digest_gives_other_numbers(row: Path
     assert "metrics.accuracy" in problem
 
 
+@pytest.mark.slow
 def test_a_broken_contract_that_was_not_published_is_a_problem(row: Path) -> None:
     source = row / "phocas.py"
     source.write_text(source.read_text().replace("return phocas(block", "return 0 * phocas(block"))
@@ -151,6 +153,7 @@ def test_a_broken_contract_that_was_not_published_is_a_problem(row: Path) -> Non
     assert any(line.startswith("  BROKEN") for line in told)
 
 
+@pytest.mark.slow
 def test_the_sample_follows_from_its_seed(bench: Bench, row: Path) -> None:
     first, again, other = (
         json.loads(bench("verify", str(row), "--sample", "1", "--seed", s, "--json").out) for s in "114"
