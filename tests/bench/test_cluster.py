@@ -294,6 +294,7 @@ def test_a_driver_that_is_killed_goes_on_when_it_is_started_again(
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
+@pytest.mark.slow
 def test_cells_of_a_node_that_is_lost_run_elsewhere_and_new_nodes_are_used(
     nodes: Nodes, store: Store, tmp_path: Path
 ) -> None:
@@ -321,6 +322,7 @@ def test_cells_of_a_node_that_is_lost_run_elsewhere_and_new_nodes_are_used(
 # -------------------------------------------------------------------------------------------------------------- limits
 
 
+@pytest.mark.slow
 def test_limits_hold_and_the_other_cells_go_on(nodes: Nodes, store: Store) -> None:
     clean = {"attack": [{"name": "ipm", "byzantine": 0}]}
     asked = suite(ENDLESS, {"name": "fedavg"}, {"name": "hoarder", "label": "big", "mebibytes": 1200}, **clean)
