@@ -138,11 +138,12 @@ def _grown(found: Found | None, numbers: int) -> str:
     if found is None:
         return "not measured"
     ours = _milliseconds(found, "ours")
-    if ours is None:
-        return str(found["notes"]["ours"])
     peers = [value for side in NAMES if (value := _milliseconds(found, side)) is not None]
-    mark = "**" if peers and min(peers) < ours else ""
     beside = f"{min(peers):.3g}" if peers else next(iter(found["notes"].values()), "–")
+    if ours is None:
+        mark = "**" if peers else ""
+        return f"{mark}{found['notes']['ours']}{mark} / {beside}"
+    mark = "**" if peers and min(peers) < ours else ""
     memory = f", {found['peak_bytes']['ours'] / (4 * numbers):.1f} x" if numbers >= 10**7 else ""
     return f"{mark}{ours:.3g}{mark} / {beside}{memory}"
 
