@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from bench.errors import BadInputError
 from bench.submission.attack_probe import AttackProbe, AttackSubject
-from bench.submission.common import bits, repeatable, tried, undisturbed
+from bench.submission.common import bits, in_order, repeatable, undisturbed
 from bench.submission.findings import Finding
 from bench.submission.forging_probe import ForgingProbe
 from bench.submission.game_probe import GameProbe
@@ -36,20 +36,7 @@ def examine(subject: AttackSubject, fingerprint: str | None, size: tuple[int, in
         "nothing but its view": probe.behind_its_view,
         "cost": lambda: probe.growth(size),
     }
-    failed: set[str] = set()
-    for name, rule in rules.items():
-        if name == "nothing but its view" and failed & {"determinism", "global random state"}:
-            yield Finding(rule=name, verdict="note", sentence="not tried: equal seeds have to give equal bits first")
-            continue
-        finding = tried(name, rule)
-        yield finding
-        if finding.verdict == "failed":
-            failed.add(name)
-        if failed & {"shapes and types", "promptness"}:
-            yield Finding(rule="other rules", verdict="note", sentence="not tried: a plain play has to work first")
-            break
-    for what, where in subject.watch.trips.items():
-        yield Finding(rule="looking around", verdict="failed", sentence=f"{what} (first in: {where}).")
+    yield from in_order(rules, ("nothing but its view",), "bits", "play", subject.watch)
 
 
 def probe_of(subject: AttackSubject) -> AttackProbe:

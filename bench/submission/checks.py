@@ -13,7 +13,7 @@ from scipy import stats
 from torch import Tensor
 
 from bench import rng
-from bench.submission.common import bits, repeatable, tried, undisturbed
+from bench.submission.common import bits, in_order, repeatable, undisturbed
 from bench.submission.federated import beyond_the_messages, learns
 from bench.submission.findings import Finding
 from bench.submission.growth import growth, prompt
@@ -64,20 +64,8 @@ def examine(subject: Subject, fingerprint: str | None, size: tuple[int, int], lr
         "honest behaviour": lambda subject: learns(subject, lr),
         "cost": lambda subject: growth(partial(_round, subject), size),
     }
-    failed: set[str] = set()
-    for name, rule in rules.items():
-        if name in COMPARING and failed & {"determinism", "global random state"}:
-            yield Finding(rule=name, verdict="note", sentence="not tried: equal seeds have to give equal models first")
-            continue
-        finding = tried(name, partial(rule, subject))
-        yield finding
-        if finding.verdict == "failed":
-            failed.add(name)
-        if failed & {"shapes and types", "promptness"}:
-            yield Finding(rule="other rules", verdict="note", sentence="not tried: a plain round has to work first")
-            break
-    for what, where in subject.watch.trips.items():
-        yield Finding(rule="looking around", verdict="failed", sentence=f"{what} (first in: {where}).")
+    on_subject = {name: partial(rule, subject) for name, rule in rules.items()}
+    yield from in_order(on_subject, COMPARING, "models", "round", subject.watch)
 
 
 def fitting(subject: Subject) -> Subject:

@@ -1,7 +1,7 @@
 """Rules that a defense and an attack are held to alike, each tried on a function that plays from fresh."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.submission.findings import Finding
+from bench.submission.guards import Watch
 from bench.submission.problems import BrokenError, Note, StepError
 
 Play = Callable[[], bytes]
@@ -23,6 +24,32 @@ def tried(name: str, rule: Callable[[], str]) -> Finding:
         return Finding(rule=name, verdict="note", sentence=str(note))
     except (BrokenError, StepError) as broken:
         return Finding(rule=name, verdict="failed", sentence=f"{broken}.")
+
+
+def in_order(
+    rules: Mapping[str, Callable[[], str]], comparing: Collection[str], gives: str, plain: str, watch: Watch
+) -> Iterator[Finding]:
+    """The findings of the rules, and what the watch saw.
+
+    Where a `plain` play does not work, the rules after it are not tried; nor are the `comparing` ones, which hold one
+    outcome against another, where equal seeds give different `gives`.
+    """
+    failed: set[str] = set()
+    for name, rule in rules.items():
+        if name in comparing and failed & {"determinism", "global random state"}:
+            yield Finding(
+                rule=name, verdict="note", sentence=f"not tried: equal seeds have to give equal {gives} first"
+            )
+            continue
+        finding = tried(name, rule)
+        yield finding
+        if finding.verdict == "failed":
+            failed.add(name)
+        if failed & {"shapes and types", "promptness"}:
+            yield Finding(rule="other rules", verdict="note", sentence=f"not tried: a plain {plain} has to work first")
+            break
+    for what, where in watch.trips.items():
+        yield Finding(rule="looking around", verdict="failed", sentence=f"{what} (first in: {where}).")
 
 
 def bits(*tensors: Tensor) -> bytes:
