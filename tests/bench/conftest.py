@@ -22,6 +22,11 @@ from bench.records import Record
 from bench.suite import Cell, Suite
 from defenses.fedavg import FedAvg
 
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))  # pytest's importlib mode puts no folder on the path
+
+import bench_stored
+from bench_suites import ROWS, TINY
+
 ROOT = Path(__file__).parents[2]
 SUITE: dict[str, Any] = {
     "name": "tiny",
@@ -48,29 +53,6 @@ SUITE: dict[str, Any] = {
         "dtype": "float64",
     },
 }
-TINY = """
-name = "tiny"
-title = "a tiny suite"
-seeds = {seeds}
-
-[federation]
-dataset = "digits"
-clients = {clients}
-samples_per_client = 20
-rounds = 2
-local_steps = 1
-batch_size = 10
-lr = 0.5
-assumed_byzantine = {assumed_byzantine}
-
-[privacy]
-targets = 2
-model = "lenet"
-samples_per_client = 1
-batch_size = 1
-lr = 0.1
-dtype = "float64"
-"""
 SMALL = """
 name = "small"
 title = "two defenses, two attacks"
@@ -128,6 +110,12 @@ def tiny_suite() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
+def suite_text(tiny_suite: Callable[..., str]) -> str:
+    """The file of a suite of six records: two defenses, a forging attack and a curious one."""
+    return tiny_suite(ROWS)
+
+
+@pytest.fixture(scope="session")
 def digits() -> Dataset:
     return load("digits")
 
@@ -181,12 +169,7 @@ def play() -> Callable[..., Record]:
 def but_for_times() -> Callable[[Record], dict[str, Any]]:
     """All of a record that must not depend on when it was made."""
 
-    def content(record: Record) -> dict[str, Any]:
-        found = record.model_dump(exclude={"finished_at"})
-        found["cost"] = {name: value for name, value in found["cost"].items() if not name.endswith("seconds")}
-        return found
-
-    return content
+    return bench_stored.but_for_times
 
 
 @pytest.fixture(scope="session")

@@ -11,28 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench_suites import ROWS
 
 from bench import data
 from bench.records import read
 
-ROWS = """
-[[defense]]
-name = "median"
-
-[[defense]]
-name = "dp_fedavg"
-
-[[attack]]
-name = "sign_flip"
-byzantine = [0.0, 0.16]
-
-[[attack]]
-name = "dlg"
-starts = 1
-
-[tune.median]
-lr = [0.1, 0.5]
-"""
 RUN = ("run", "--suite", "tiny.toml", "--workers", "1")
 EDITED = ("run", "--suite", "edited.toml", "--workers", "1")
 NOT_1 = r"Input should be greater than or equal to 1"
@@ -195,11 +178,6 @@ CASES = {
 
 def test_there_are_more_than_sixty() -> None:
     assert len(CASES) >= 60
-
-
-@pytest.fixture
-def suite_text(tiny_suite: Callable[..., str]) -> str:
-    return tiny_suite(ROWS)
 
 
 @pytest.fixture

@@ -18,34 +18,9 @@ from bench.tune import Trial
 from bench.workers import Limits
 
 ROOT = Path(__file__).parents[2]
-ROWS = """
-[[defense]]
-name = "median"
-
-[[defense]]
-name = "dp_fedavg"
-
-[[attack]]
-name = "sign_flip"
-byzantine = [0.0, 0.16]
-
-[[attack]]
-name = "dlg"
-starts = 1
-evaluations = 20
-
-[tune.median]
-lr = [0.1, 0.5]
-"""
-
 
 Command = Callable[..., Any]
 """The command line in this process, in an empty folder with `tiny.toml`; what it returns has code, out and err."""
-
-
-@pytest.fixture(scope="session")
-def suite_text(tiny_suite: Callable[..., str]) -> str:
-    return tiny_suite(ROWS)
 
 
 @pytest.fixture(autouse=True)

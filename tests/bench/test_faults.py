@@ -4,7 +4,6 @@ Workers, fork servers and drivers are killed from within cells, each cell in a r
 every cell must come out right. The numbers of faults and of compared cells stand in each test's assertions.
 """
 
-import contextlib
 import errno
 import json
 import multiprocessing
@@ -13,7 +12,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench_processes import STOPPED, comes_true, group, install, start_bench
+from bench_stored import contents
 
 from bench import runner, workers
 from bench.errors import BadInputError
@@ -28,11 +28,6 @@ from bench.records import Record, Store
 from bench.suite import Suite, load
 from bench.workers import NO_LIMITS, Limits
 
-ROOT = Path(__file__).parents[2]
-PLUGIN = Path(__file__).parent / "faults"
-ENTRIES = "[fedsiege.defenses]\n" + "".join(
-    f"{name.lower()} = fedsiege_faults:{name}\n" for name in ("Mortal", "Doomed", "Hoarder")
-)
 SUITE = """
 name = "faults"
 title = "cells in which somebody dies"
@@ -54,6 +49,7 @@ name = "sign_flip"
 byzantine = [0.17]
 """
 CELLS = 24
+RUN = ("run", "--suite", "faults.toml", "--workers", "2", "--json")
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
 
@@ -63,28 +59,15 @@ def _plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _registry: None) ->
     """The package of `faults`, installed for this process, its workers and the processes that a test starts."""
     for name in ("FAULTS", "KINDS", "PAUSE"):
         monkeypatch.delenv(f"FEDSIEGE_TEST_{name}", raising=False)
-    info = tmp_path / "site" / "fedsiege_faults-1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fedsiege-faults\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(ENTRIES)
-    for folder in (info.parent, PLUGIN):
+    path = install(tmp_path, "Mortal", "Doomed", "Hoarder")
+    for folder in path.split(os.pathsep)[:2]:
         monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (info.parent, PLUGIN, ROOT))))
+    monkeypatch.setenv("PYTHONPATH", path)
     (tmp_path / "faults.toml").write_text(SUITE)
 
 
-def contents(results: Path, suite: str = "faults") -> dict[str, Any]:
-    """What a store holds by file name: records without their times, pictures, boards; nothing may be damaged."""
-    store, damaged = Store(results, suite), list[str]()
-    found: dict[str, Any] = {record.key: pure(record) for record in store.records(damaged)}
-    assert damaged == []
-    return found | {path.name: path.read_bytes() for path in store.folder.rglob("*.png")}
-
-
-def pure(record: Record) -> dict[str, Any]:
-    content = record.model_dump(exclude={"finished_at"})
-    content["cost"] = {name: value for name, value in content["cost"].items() if not name.endswith("seconds")}
-    return content
+def recorded(results: Path) -> dict[str, Any]:
+    return contents(Store(results, "faults"))
 
 
 def hidden(folder: Path) -> list[str]:
@@ -96,30 +79,12 @@ def undisturbed(suite: Path, results: Path) -> dict[str, Any]:
     store = Store(results, loaded.name)
     tasks = runner.plan(loaded, loaded.cells(), store, None).tasks
     assert {record.status for record in runner.run(tasks, store, 1)} == {"ok"}
-    return contents(results, loaded.name)
-
-
-def command(*options: str) -> list[str]:
-    return [sys.executable, "-m", "bench", "run", "--suite", "faults.toml", "--workers", "2", "--json", *options]
+    return contents(store)
 
 
 def start(tmp_path: Path, *options: str, **variables: str) -> "subprocess.Popen[str]":
-    environment = {**os.environ, **{f"FEDSIEGE_TEST_{name}": value for name, value in variables.items()}}
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
-    try:
-        return subprocess.Popen(command(*options), cwd=tmp_path, env=environment, start_new_session=True, **pipes)
-    finally:
-        signal.signal(signal.SIGINT, ignored)
-
-
-def comes_true(condition: Callable[[], bool], seconds: float = 40) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
+    named = {f"FEDSIEGE_TEST_{name}": value for name, value in variables.items()}
+    return start_bench(tmp_path, *RUN, *options, **named)
 
 
 # --------------------------------------------------------------------------------------------------------- real kills
@@ -143,7 +108,7 @@ def test_whoever_is_killed_the_records_are_those_of_an_undisturbed_run(tmp_path:
     assert codes[-1] == 0, told
     assert set(codes[:-1]) <= {-signal.SIGKILL}
     had = Counter(path.suffix for path in faults.iterdir())
-    found = contents(tmp_path / "results")
+    found = recorded(tmp_path / "results")
     differences = [key for key in expected if found.get(key) != expected[key]]
     assert (len(found), differences) == (CELLS, []), f"{had} faults, {len(found)} cells compared"
     assert had[".driver"] == len(codes) - 1 >= 1
@@ -167,7 +132,7 @@ def test_two_runs_on_one_folder_share_the_work(tmp_path: Path) -> None:
     assert [summary["ran"] + summary["already_there"] for summary in summaries] == [CELLS, CELLS]
     started = Counter(line.split()[0] for line in (faults / "started.log").read_text().splitlines())
     assert (len(started), set(started.values())) == (CELLS, {1}), started
-    assert contents(tmp_path / "results") == expected
+    assert recorded(tmp_path / "results") == expected
     assert hidden(tmp_path / "results") == []
 
 
@@ -184,7 +149,7 @@ def test_what_a_killed_run_had_begun_another_one_finishes(tmp_path: Path) -> Non
     told = lives.communicate(timeout=100)
     assert lives.returncode == 0, told
     dies.communicate()
-    assert contents(tmp_path / "results") == expected
+    assert recorded(tmp_path / "results") == expected
     assert hidden(tmp_path / "results") == []
 
 
@@ -197,19 +162,9 @@ def test_control_c_leaves_no_process_and_one_line(tmp_path: Path) -> None:
     os.killpg(run.pid, signal.SIGINT)
     out, err = run.communicate(timeout=30)
     assert (run.returncode, out) == (130, "")
-    assert err.splitlines() == ["fedsiege: stopped; what was finished is recorded, the same command goes on from there"]
+    assert err.splitlines() == [STOPPED]
     assert hidden(tmp_path / "results") == []
-    assert comes_true(lambda: not alive_in_group(run.pid), seconds=10)
-
-
-def alive_in_group(group: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, of = path.read_text().rpartition(")")[2].split()[:3]
-            if int(of) == group and state != "Z":
-                found.append(int(path.parent.name))
-    return found
+    assert comes_true(lambda: not group(run.pid), seconds=10)
 
 
 @pytest.mark.usefixtures("_plugin")
@@ -232,7 +187,7 @@ def test_a_run_killed_at_any_file_operation_leaves_nothing_half_written(tmp_path
             break
         assert process.exitcode == -signal.SIGKILL
         kills += 1
-        found = contents(results)
+        found = recorded(results)
         assert found.items() <= expected.items()  # what is there is whole
         assert undisturbed_rest(suite, results) == expected
         compared += len(expected)
@@ -246,7 +201,7 @@ def undisturbed_rest(suite: Path, results: Path) -> dict[str, Any]:
     loaded = load(str(suite))
     store = Store(results, loaded.name)
     list(runner.run(runner.plan(loaded, loaded.cells(), store, None).tasks, store, 1))
-    return contents(results)
+    return recorded(results)
 
 
 # ------------------------------------------------------------------------------------------------- lost workers, limits
@@ -340,7 +295,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(bench: Callable[..., Any], tm
         signal.signal(signal.SIGXFSZ, ignored)
     assert (done.code, done.out) == (2, "")
     assert done.err.splitlines() == ["fedsiege: cannot write under results/faults: File too large"]
-    kept = contents(tmp_path / "results")
+    kept = recorded(tmp_path / "results")
     assert kept.items() <= expected.items()
     assert 0 < len(kept) < len(expected)
     assert hidden(tmp_path / "results") == []

@@ -1,18 +1,17 @@
 """The runner: what is missing runs and nothing else; the same records whatever runs beside them, in whatever order."""
 
-import contextlib
 import itertools
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from bench_processes import children, comes_true, is_running
+from bench_stored import contents
 
 from bench import data, records, runner
 from bench.cells import Task
@@ -66,19 +65,6 @@ def run(tasks: list[Task], store: Store, workers: int = 1) -> list[Record]:
 
 def place(task: Task) -> tuple[str, str, int]:
     return task.cell.label, task.cell.column, task.seed
-
-
-def pure(record: Record) -> dict[str, Any]:
-    """All of a record but its times."""
-    content = record.model_dump(exclude={"finished_at"})
-    content["cost"] = {name: value for name, value in content["cost"].items() if not name.endswith("seconds")}
-    return content
-
-
-def contents(store: Store) -> dict[str, Any]:
-    """What a store holds by file name: records without their times, and the pictures beside them."""
-    found: dict[str, Any] = {record.key: pure(record) for record in store.records([])}
-    return found | {path.name: path.read_bytes() for path in store.folder.rglob("*.png")}
 
 
 def files(folder: Path) -> dict[Path, int]:
@@ -284,32 +270,6 @@ name = "fedavg"
 [[attack]]
 name = "dlg"
 """
-
-
-def children(parent: int) -> list[int]:
-    """The processes that a process started and that have not ended."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it may end while we look
-            state, of = path.read_text().rpartition(")")[2].split()[:2]
-            if int(of) == parent and state != "Z":
-                found.append(int(path.parent.name))
-    return found
-
-
-def is_running(process: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def comes_true(condition: Callable[[], bool], seconds: float = 40) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")

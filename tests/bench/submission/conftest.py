@@ -9,11 +9,47 @@ import pytest
 
 from bench.protocol import Defense
 from bench.submission import checks, federated, guards
+from bench.submission import folder as folders
 from bench.submission.probe import Subject
 from bench.submit import Request, submit
 
 HERE = Path(__file__).parent
 PHOCAS = HERE.parents[2] / "docs" / "examples" / "phocas.py"
+
+LOUD = '''"""Sends what it would have sent, and many times as much."""
+
+from torch import Tensor
+
+from bench.registry import register
+from bench.threat import ByzantineAttack, ByzantineView
+
+
+@register("attack", "loud")
+class Loud(ByzantineAttack):
+    times: float = 20.0
+
+    def forge(self, view: ByzantineView) -> Tensor:
+        return -self.times * view.own
+'''
+
+
+@pytest.fixture(scope="session")
+def loud() -> str:
+    """The source of an attack that somebody submits as `loud.py`."""
+    return LOUD
+
+
+@pytest.fixture(scope="session")
+def sign_anew() -> Callable[[Path], None]:
+    """After a change to a submitted source: put its new digest into the submission beside it."""
+
+    def put(source: Path) -> None:
+        submission = folders.load(source.parent)
+        assert submission is not None
+        file, digest = source.with_name(folders.FILE), folders.Source(source, source.read_bytes()).digest
+        file.write_text(file.read_text().replace(submission.sha256, digest))
+
+    return put
 
 
 @pytest.fixture

@@ -26,21 +26,6 @@ name = "median"
 name = "sign_flip"
 byzantine = [0.2]
 """
-LOUD = '''"""Sends what it would have sent, and twenty times as much."""
-
-from torch import Tensor
-
-from bench.registry import register
-from bench.threat import ByzantineAttack, ByzantineView
-
-
-@register("attack", "loud")
-class Loud(ByzantineAttack):
-    times: float = 20.0
-
-    def forge(self, view: ByzantineView) -> Tensor:
-        return -self.times * view.own
-'''
 
 Bench = Callable[..., Any]
 
@@ -110,8 +95,8 @@ def test_what_breaks_the_contract_runs_only_when_asked_and_is_marked(bench: Benc
 
 
 @pytest.mark.slow
-def test_an_attack_is_an_evaluation_of_a_row(bench: Bench, folder: Path) -> None:
-    (folder / "loud.py").write_text(LOUD)
+def test_an_attack_is_an_evaluation_of_a_row(bench: Bench, folder: Path, loud: str) -> None:
+    (folder / "loud.py").write_text(loud)
     done = bench(
         *("submit", "loud.py", "--suite", "tiny.toml", "--workers", "1", "--quiet"),
         *("--against", "median", "--byzantine", "0.2", "--set", "times=30"),

@@ -34,21 +34,6 @@ name = "dlg"
 starts = 1
 evaluations = 4
 """
-LOUD = '''"""Sends what it would have sent, and many times as much."""
-
-from torch import Tensor
-
-from bench.registry import register
-from bench.threat import ByzantineAttack, ByzantineView
-
-
-@register("attack", "loud")
-class Loud(ByzantineAttack):
-    times: float = 20.0
-
-    def forge(self, view: ByzantineView) -> Tensor:
-        return -self.times * view.own
-'''
 GUESS = '''"""Guesses the mean image."""
 
 import torch
@@ -72,9 +57,9 @@ Bench = Callable[..., Any]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, tiny_suite: Callable[..., str]) -> Path:
+def folder(tmp_path: Path, tiny_suite: Callable[..., str], loud: str) -> Path:
     (tmp_path / "tiny.toml").write_text(tiny_suite(ROWS, assumed_byzantine=0.2))
-    (tmp_path / "loud.py").write_text(LOUD)
+    (tmp_path / "loud.py").write_text(loud)
     (tmp_path / "guess.py").write_text(GUESS)
     (tmp_path / "phocas.py").write_bytes(PHOCAS.read_bytes())
     return tmp_path
@@ -88,7 +73,7 @@ def table(board: Leaderboard, name: str) -> pd.DataFrame:
     return next(one.text for one in board.boards if one.name == name).set_index("defense")
 
 
-def test_from_file_to_column_beside_the_shipped_attacks(bench: Bench, folder: Path) -> None:
+def test_from_file_to_column_beside_the_shipped_attacks(bench: Bench, folder: Path, loud: str) -> None:
     assert bench("run", "--suite", "tiny.toml", "--workers", "1", "--quiet").code == 0
     done = bench(*SUBMIT, *AGAINST)
     assert done.code == 0, done.out + done.err
@@ -99,7 +84,7 @@ def test_from_file_to_column_beside_the_shipped_attacks(bench: Bench, folder: Pa
     examination = folders.examination(row / "loud")
     assert examination is not None
     assert examination.broken == []
-    assert (row / "loud" / "loud.py").read_text() == LOUD
+    assert (row / "loud" / "loud.py").read_text() == loud
 
     robustness = table(board_of(folder), "robustness")
     assert list(robustness.columns[2:]) == ["clean", "loud b=0.2", "sign_flip b=0.2"]
@@ -111,8 +96,8 @@ def test_from_file_to_column_beside_the_shipped_attacks(bench: Bench, folder: Pa
     assert "of 1 seeds" not in text  # nobody else is asked for that column
 
 
-def test_a_broken_attack_runs_nowhere(bench: Bench, folder: Path) -> None:
-    (folder / "loud.py").write_text(LOUD.replace("-self.times * view.own", "view.own.mul_(-self.times)"))
+def test_a_broken_attack_runs_nowhere(bench: Bench, folder: Path, loud: str) -> None:
+    (folder / "loud.py").write_text(loud.replace("-self.times * view.own", "view.own.mul_(-self.times)"))
     for more in ((), ("--anyway",)):
         done = bench(*SUBMIT, *AGAINST, *more)
         assert done.code == 1
@@ -191,9 +176,9 @@ def test_bad_input_is_one_line(bench: Bench, folder: Path, more: tuple[str, ...]
 
 
 @pytest.mark.slow
-def test_two_attacks_of_one_name_do_not_share_a_column(bench: Bench, folder: Path) -> None:
+def test_two_attacks_of_one_name_do_not_share_a_column(bench: Bench, folder: Path, loud: str) -> None:
     assert bench(*SUBMIT, *AGAINST, "--quiet").code == 0
-    (folder / "loud.py").write_text(LOUD + "\n# another one\n")
+    (folder / "loud.py").write_text(loud + "\n# another one\n")
     done = bench(*SUBMIT, "--against", "krum, many", "--byzantine", "0.2")
     assert done.code == 2
     assert "attack name 'loud' is taken by another one in" in done.err
@@ -203,12 +188,12 @@ def test_two_attacks_of_one_name_do_not_share_a_column(bench: Bench, folder: Pat
 
 
 @pytest.fixture(scope="module")
-def _attacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _attacked(tmp_path_factory: pytest.TempPathFactory, loud: str) -> Path:
     """A row of the suite smoke with an attack of somebody else's, really submitted."""
     from bench.submit import Request, submit
 
     place = tmp_path_factory.mktemp("attacked")
-    (place / "loud.py").write_text(LOUD)
+    (place / "loud.py").write_text(loud)
     request = Request(
         str(place / "loud.py"), "smoke", place / "results", against=("krum",), byzantine=(0.2,), workers=1, quiet=True
     )
@@ -288,13 +273,12 @@ def test_an_attack_that_was_changed_is_caught(attacked: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_attack_that_breaks_the_contract_is_a_problem_of_the_row_that_it_is_run_against(attacked: Path) -> None:
+def test_an_attack_that_breaks_the_contract_is_a_problem_of_the_row_that_it_is_run_against(
+    attacked: Path, loud: str, sign_anew: Callable[[Path], None]
+) -> None:
     place = attacked / "loud"
     source = place / "loud.py"
-    source.write_text(LOUD.replace("-self.times * view.own", "view.own.mul_(-self.times)"))
-    submission = folders.load(place)
-    assert submission is not None
-    digest = folders.Source(source, source.read_bytes()).digest
-    (place / folders.FILE).write_text((place / folders.FILE).read_text().replace(submission.sha256, digest))
+    source.write_text(loud.replace("-self.times * view.own", "view.own.mul_(-self.times)"))
+    sign_anew(source)
     found = only(attacked, sample=0, contract=True)
     assert any("attack loud breaks the contract (inputs left as they are)" in problem for problem in found.problems)

@@ -127,26 +127,21 @@ def test_a_changed_source_is_caught(row: Path) -> None:
     assert "is not the source that was submitted" in problem
 
 
-def test_a_source_that_was_changed_with_its_digest_gives_other_numbers(row: Path) -> None:
+def test_a_source_that_was_changed_with_its_digest_gives_other_numbers(
+    row: Path, sign_anew: Callable[[Path], None]
+) -> None:
     source = row / "phocas.py"
     source.write_text(source.read_text().replace("num_byzantine)\n\n    def tolerates", "0)\n\n    def tolerates"))
-    submission = folders.load(row)
-    assert submission is not None
-    digest = folders.Source(source, source.read_bytes()).digest
-    text = (row / folders.FILE).read_text()
-    (row / folders.FILE).write_text(text.replace(submission.sha256, digest))
+    sign_anew(source)
     (problem,) = only(record_of(row, "sign_flip")).problems
     assert "metrics.accuracy" in problem
 
 
 @pytest.mark.slow
-def test_a_broken_contract_that_was_not_published_is_a_problem(row: Path) -> None:
+def test_a_broken_contract_that_was_not_published_is_a_problem(row: Path, sign_anew: Callable[[Path], None]) -> None:
     source = row / "phocas.py"
     source.write_text(source.read_text().replace("return phocas(block", "return 0 * phocas(block"))
-    submission = folders.load(row)
-    assert submission is not None
-    digest = folders.Source(source, source.read_bytes()).digest
-    (row / folders.FILE).write_text((row / folders.FILE).read_text().replace(submission.sha256, digest))
+    sign_anew(source)
     told: list[str] = []
     found = only(row, sample=0, contract=True, tell=told.append)
     assert any("breaks the contract (honest behaviour)" in problem for problem in found.problems)
