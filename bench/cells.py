@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
-from bench import audits, leakage
+from bench import audits, device, leakage
 from bench.data import Dataset, load
 from bench.federation import Federation
 from bench.findings import DivergedError, Findings, Task, build_attack, build_defense, cost_of, stated
@@ -19,8 +19,6 @@ from bench.records import Record, environment, now, protocol_hash, record_key, w
 from bench.suite import Cell, explain
 from bench.threads import blas_threads
 from bench.threat import ByzantineAttack
-
-DEVICE = "cpu"
 
 LONGEST_ERROR = 500
 """Characters of a record's sentence about what went wrong."""
@@ -44,12 +42,12 @@ def run_cell(task: Task) -> Outcome:
     torch.set_num_threads(task.threads)
     keep_freed_memory()
     cell, started = task.cell, time.perf_counter()
-    dataset = load(cell.federation.dataset, task.data_root)
+    dataset, place = load(cell.federation.dataset, task.data_root), device_of(task)
     bare = _bare(task, dataset)
     play = {"training": _training, "inversion": leakage.play, "audit": audits.play}
     try:
-        with blas_threads(task.threads):
-            found = play[cell.kind](task, dataset)
+        with blas_threads(task.threads), device.computing_on(place):
+            found = play[cell.kind](task, dataset.to(device.current()))
     except DivergedError as error:
         found = Findings(status="diverged", error=str(error))
     except (Exception, SystemExit) as error:  # a cell that fails is shown as failed, and the rest of the matrix goes on
@@ -82,9 +80,14 @@ def _bare(task: Task, dataset: Dataset) -> Record:
         cell=task.cell,
         seed=task.seed,
         status="ok",
-        environment=environment(DEVICE, task.threads),
+        environment=environment(device.describe(device_of(task)), task.threads),
         finished_at=now(),
     )
+
+
+def device_of(task: Task) -> str:
+    """The task's; an audit, thousands of rounds of a few small messages, is a CPU's work wherever the rest runs."""
+    return device.CPU if task.cell.kind == "audit" else task.device
 
 
 def _in_one_line(message: str) -> str:

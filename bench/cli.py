@@ -30,7 +30,7 @@ STOPPED = 130
 SuiteOption = Annotated[str, typer.Option("--suite", help="A shipped suite's name, or a TOML file.")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
 DataOption = Annotated[str | None, typer.Option("--data", envvar="FEDSIEGE_DATA", help="torchvision root of the data.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto or cpu.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cpu.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes; one a core by default.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress, no tables.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
@@ -225,6 +225,7 @@ def perf(
         bool, typer.Option("--accuracy", help="No times: the smoke suite's numbers against the committed ones.")
     ] = False,
     results: ResultsOption = Path("results"),
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Time the benchmarks over calibration kernels; keep, compare and draw them. Or check the smoke suite's numbers."""
@@ -242,6 +243,7 @@ def perf(
         passes=passes,
         accuracy=accuracy,
         results=results,
+        device=device,
     )
     outcome = command.perform(request, quiet=as_json)
     if as_json:

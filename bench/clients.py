@@ -18,6 +18,10 @@ RESIDENT_BYTES = 2 * 2**30
 """Shards larger than this are gathered batch by batch from the data set instead of being held client by client."""
 
 
+GPU_BLOCK_BYTES = 2**32
+"""What a block of clients may take on a GPU: there are no caches to stay in, and a launch costs as much as its work."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How a client trains in one round: `epochs` over its shard, or a number of `steps`, in batches of `batch_size`."""
@@ -112,7 +116,8 @@ def blocks_of(
 ) -> Iterator[tuple[slice, slice | Tensor]]:
     """(rows of the round, places) of each block of clients; those side by side are slices, without a gather."""
     bytes_per_client = element_size * (3 * model.dim + 2 * batch_size * shards.sample_numel)
-    step = max(1, model.block_bytes // bytes_per_client)
+    room = model.block_bytes if shards.place.device.type == "cpu" else GPU_BLOCK_BYTES
+    step = max(1, room // bytes_per_client)
     places = shards.place[clients]
     side_by_side = bool((places.diff() == 1).all())
     for start in range(0, len(clients), step):

@@ -11,7 +11,7 @@ import pickle
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
@@ -46,6 +46,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.y)
 
+    def to(self, device: torch.device) -> "Split":
+        return Split(self.x.to(device), self.y.to(device))
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -64,6 +67,10 @@ class Dataset:
     digest: str
     class_names: tuple[str, ...]
 
+    def to(self, device: torch.device) -> "Dataset":
+        """The same on a device; kept there as long as this one lives in the process."""
+        return self if self.train.x.device == device else _placed(self, device)
+
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
@@ -81,6 +88,13 @@ class Dataset:
     def denormalise(self, x: Tensor) -> Tensor:
         """The inverse of `normalise`: (..., C, H, W) with the data set's own images in [0, 1]; clamps nothing."""
         return x * _per_channel(self.std, x) + _per_channel(self.mean, x)
+
+
+@functools.lru_cache(maxsize=4)
+def _placed(dataset: Dataset, device: torch.device) -> Dataset:
+    train, validation, test = (split.to(device) for split in (dataset.train, dataset.validation, dataset.test))
+    mean, std = dataset.mean.to(device), dataset.std.to(device)
+    return replace(dataset, train=train, validation=validation, test=test, mean=mean, std=std)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bench import models, rng
+from bench import device, models, rng
 from bench.clients import Momentum, Plan, Shards, rsa_blocks, sgd_blocks
 from bench.contract import check_delivered, check_shape, check_upload, untouched
 from bench.data import Dataset
@@ -52,6 +52,7 @@ class Federation:
         byzantine: float = 0.0,
     ) -> None:
         self.settings, self.defense, self.attack, self.seed = settings, defense, attack, seed
+        dataset = dataset.to(device.current())
         self.dtype = getattr(torch, settings.dtype)
         self.model = models.build(settings.model, dataset.shape, dataset.num_classes)
         indices = partition(
@@ -59,12 +60,12 @@ class Federation:
             dataset.train.y,
             settings.clients,
             settings.samples_per_client,
-            rng.generator(seed, "partition"),
+            rng.generator(seed, "partition", device="cpu"),
             shards_per_client=settings.shards_per_client,
             alpha=settings.alpha,
-        )
+        ).to(device.current())
         num_byzantine = round(byzantine * settings.clients)
-        chosen = torch.randperm(settings.clients, generator=rng.generator(seed, "byzantine"))[:num_byzantine]
+        chosen = _shuffled(settings.clients, rng.generator(seed, "byzantine", device="cpu"))[:num_byzantine]
         self.is_byzantine = torch.zeros(settings.clients, dtype=torch.bool)
         self.is_byzantine[chosen] = True
         self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
@@ -77,7 +78,8 @@ class Federation:
         assumed = num_byzantine / settings.clients if settings.oracle_f else settings.assumed_byzantine
         self.setting = setting_of(settings, self.model.dim, assumed)
         defense.start(self.setting)
-        self.global_model = self.model.initial(rng.generator(seed, "initial"), self.dtype)
+        first = self.model.initial(rng.generator(seed, "initial", device="cpu"), self.dtype)
+        self.global_model = first.to(device.current())
         self._placed = self.global_model.repeat(settings.clients, 1) if defense.keeps_models else None
         self._momentum = Momentum(settings.momentum, settings.clients, self.global_model) if settings.momentum else None
         if defense.keeps_models and settings.momentum:
@@ -211,22 +213,22 @@ class Federation:
             parameters={**self.defense.model_dump(), **self.defense.derived(self.setting)},
         )
 
-    def _generator(self, role: str) -> torch.Generator:
-        return rng.generator(self.seed, role, self.round)
+    def _generator(self, role: str, at: str | None = None) -> torch.Generator:
+        return rng.generator(self.seed, role, self.round, device=at)
 
     def _choose_participants(self) -> Tensor:
         """Names `(m,)` of the round's clients, in order."""
         n, m = self.settings.clients, self.settings.participants
         if m == n:
             return torch.arange(n)
-        return torch.randperm(n, generator=self._generator("participants"))[:m].sort().values
+        return _shuffled(n, self._generator("participants", "cpu"))[:m].sort().values.to(device.current())
 
     def _train(self, clients: Tensor, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Rows of `clients (m,)` and their updates `(c, d)`, block by block, in `out (m, d)` where it is given.
 
         Under RSA an update is what the kept model is away from the broadcast before this round's step.
         """
-        windows = self.plan.windows(self.shards.size, self._generator("batches"))
+        windows = self.plan.windows(self.shards.size, self._generator("batches", "cpu"))
         lr = self.setting.learning_rate(self.round)
         where = (self.global_model, self.shards, clients, windows, lr)
         if self._placed is None:
@@ -309,3 +311,8 @@ class Federation:
     def _shares(self, weights: Tensor) -> Tensor:
         """`(k, 1)`: what a message of these clients carries of p_k."""
         return (weights if self.defense.weighted else torch.ones_like(weights)).unsqueeze(1)
+
+
+def _shuffled(count: int, generator: torch.Generator) -> Tensor:
+    """The numbers below `count` in random order, where the generator is."""
+    return torch.randperm(count, generator=generator, device=generator.device)

@@ -23,6 +23,7 @@ class Task:
     threads: int
     data_root: str | None
     recovered_psnr: float
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from bench import device as devices
 from bench import runner
 from bench.errors import BadInputError
 from bench.findings import Task
@@ -112,12 +113,14 @@ def run_suite(
 
     With an address in `ray` the cells go to that Ray cluster, and `workers` is the most of them at once.
     """
-    check_device(device)
+    chosen = devices.choose(device, here=ray is None)
     loaded = load_suite(suite, changes)
     if seeds is not None:
         loaded = loaded.model_copy(update={"seeds": seeds})
+    if chosen == devices.CUDA and ray is not None and not loaded.resources.gpus:
+        raise BadInputError("--device cuda with --ray needs resources.gpus in the suite: a whole number, or a share")
     store = Store(results, loaded.name)
-    plan = runner.plan(loaded, loaded.cells(defenses, attacks), store, data_root, fresh)
+    plan = runner.plan(loaded, loaded.cells(defenses, attacks), store, data_root, fresh, chosen)
     place = _cluster(ray, loaded, limits, workers) if ray is not None and plan.tasks else None
     running = partial(runner.run, workers=workers or runner.default_workers(), limits=limits, fresh=fresh, place=place)
     records, ran = run_with_progress(plan, store, running, quiet)
@@ -163,14 +166,6 @@ def run_with_progress(
             if not quiet and not console.is_terminal and (done % max(1, len(plan.tasks) // 10) == 0):
                 console.print(f"{done} of {len(plan.tasks)} cells, now {record.cell.label} x {record.cell.column}")
     return records, len(started)
-
-
-def check_device(device: str) -> None:
-    """Raise `BadInputError` for a device that cells cannot run on."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise BadInputError(unknown("device", device, ("auto", "cpu", "cuda")))
-    if device == "cuda":
-        raise BadInputError("--device cuda is not there yet: cells run on the CPU; leave it out or say cpu")
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...] | None:

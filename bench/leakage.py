@@ -15,7 +15,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from bench import registry, rng
+from bench import device, registry, rng
 from bench.data import Dataset, load
 from bench.errors import require
 from bench.federation import Federation
@@ -59,9 +59,8 @@ def play(task: Task, dataset: Dataset) -> Findings:
     watched = watch(federation, dataset, attack, cell.targets, cell.trained)
     seconds = time.perf_counter() - before
     alone = attack.alone()
-    control = _control(
-        cell.federation, type(alone), alone.model_dump_json(), cell.targets, cell.trained, task.seed, task.data_root
-    )
+    what = (cell.federation, type(alone), alone.model_dump_json(), cell.targets, cell.trained)
+    control = _control(*what, task.seed, task.data_root, device.current())
     result = reconstruct(attack, watched.view, task.seed)
 
     view, truth = watched.view, watched.truth.flatten(0, 1)
@@ -166,7 +165,7 @@ class Sight:
         for seen in view.rounds:
             for part in (seen.broadcast, seen.estimate, seen.hidden_among):
                 digest.update(str((seen.index, part.dtype, part.shape)).encode())
-                digest.update(part.contiguous().numpy().data)
+                digest.update(part.contiguous().cpu().numpy().data)
         return cls(digest.hexdigest(), view)
 
 
@@ -202,12 +201,13 @@ def _control(
     trained: int,
     seed: int,
     data_root: str | None,
+    place: torch.device,
 ) -> Tensor:
     """The images that the same attack finds of the same targets with no defense: colluders know nothing there.
 
     All defenses of a suite share them, so they are kept: images alone, which are small.
     """
-    dataset, attack = load(settings.dataset, data_root), kind.model_validate_json(parameters)
+    dataset, attack = load(settings.dataset, data_root).to(place), kind.model_validate_json(parameters)
     federation = Federation(settings, registry.get("defense", CONTROL)(), dataset, seed)
     return reconstruct(attack, watch(federation, dataset, attack, targets, trained).view, seed).images
 

@@ -50,7 +50,8 @@ def matched(images: Tensor, truth: Tensor, dataset: Dataset) -> Tensor:
     guess = dataset.denormalise(images).clamp(0, 1).flatten(2).double()
     pixels = dataset.denormalise(truth).flatten(2).double()
     distances = torch.cdist(pixels, guess).square().nan_to_num()  # of images that are no numbers any order will do
-    order = torch.stack([torch.from_numpy(linear_sum_assignment(matrix.numpy())[1]) for matrix in distances])
+    assigned = [torch.from_numpy(linear_sum_assignment(matrix.numpy())[1]) for matrix in distances.cpu()]
+    order = torch.stack(assigned).to(images.device)
     return images[torch.arange(len(images)).unsqueeze(1), order]
 
 

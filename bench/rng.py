@@ -16,9 +16,10 @@ def derive_seed(seed: int, *labels: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def generator(seed: int, *labels: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh `torch.Generator` for the draw that `labels` names."""
-    return torch.Generator(device=device).manual_seed(derive_seed(seed, *labels))
+def generator(seed: int, *labels: str | int, device: torch.device | str | None = None) -> torch.Generator:
+    """A fresh `torch.Generator` for the draw that `labels` names, on the device that tensors are made on."""
+    place = torch.empty(0).device if device is None else device
+    return torch.Generator(device=place).manual_seed(derive_seed(seed, *labels))
 
 
 def fork(source: torch.Generator, *labels: str | int) -> torch.Generator:

@@ -25,7 +25,8 @@ class Root:
     ) -> None:
         held = dataset.validation
         require(count <= len(held.y), "root_samples", count, f"at most {len(held.y)}, the images to validate on")
-        chosen = torch.randperm(len(held.y), generator=rng.generator(seed, "root"))[:count]
+        source = rng.generator(seed, "root", device="cpu")
+        chosen = torch.randperm(len(held.y), generator=source, device="cpu")[:count].to(held.y.device)
         self.shards = Shards(held.x.to(dtype), held.y, chosen[None], dataset.num_classes, plan.batch_size)
         self.model, self.plan, self.seed = model, plan, seed
         self._last: tuple[int, Tensor] | None = None
@@ -33,7 +34,7 @@ class Root:
     def update(self, index: int, broadcast: Tensor, lr: float) -> Tensor:
         """The update `(d,)` of round `index`; asked for again in the same round, the same."""
         if self._last is None or self._last[0] != index:
-            windows = self.plan.windows(self.shards.size, rng.generator(self.seed, "root batches", index))
+            windows = self.plan.windows(self.shards.size, rng.generator(self.seed, "root batches", index, device="cpu"))
             where = (broadcast, self.shards, torch.zeros(1, dtype=torch.long), windows, lr)
             self._last = (index, next(sgd_blocks(self.model, *where))[1][0].clone())
         return self._last[1]

@@ -7,7 +7,7 @@ coordinate over all clients. A rule's own file holds nothing but its idea.
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -38,8 +38,15 @@ CLOSE_PAIRS, PAIRS_AT_A_TIME = 2, 32
 COORDINATE_BLOCK_BYTES = 2**19
 """A transposed block of coordinates that stays in a core's cache, beside what it was transposed from."""
 
+GPU_NUMBERS = 2**27
+"""Entries of messages that a GPU sorts at a time."""
+
 SORTED_AT_ONCE = 512
 """Up to so many values a coordinate numpy sorts all of them faster than it finds one or two of a rank."""
+
+
+Block = TypeVar("Block", np.ndarray, Tensor)
+"""Values `(b, n)` of b coordinates, and what is made of them."""
 
 
 class RowRule(Defense):
@@ -191,8 +198,10 @@ def sum_of_smallest(values: Tensor, count: int) -> Tensor:
     """The sum `(n,)` of the `count` smallest values in each row of `(n, k)`; infinite ones count last."""
     if count == 0:
         return values.new_zeros(len(values))
-    ordered = np.partition(values.cpu().numpy(), count - 1, axis=1)
-    return torch.from_numpy(ordered[:, :count].sum(axis=1)).to(values.device)
+    if values.device.type != "cpu":
+        return values.topk(count, dim=1, largest=False, sorted=False).values.sum(dim=1)
+    ordered = np.partition(values.numpy(), count - 1, axis=1)
+    return torch.from_numpy(ordered[:, :count].sum(axis=1))
 
 
 def mean_of(rows: Tensor, num_rows: int) -> Tensor:
@@ -211,8 +220,11 @@ class CoordinateRule(Defense):
     """A rule that reduces each coordinate's values over the clients to one."""
 
     @abstractmethod
-    def reduce(self, block: np.ndarray, num_byzantine: int) -> np.ndarray:
-        """`(b,)` from a block `(b, n)`, each row one coordinate's values in the order that `ranks` asks for."""
+    def reduce(self, block: Block, num_byzantine: int) -> Block:
+        """`(b,)` from a block `(b, n)`, each row one coordinate's values in the order that `ranks` asks for.
+
+        The block is numpy's, or on a GPU torch's: only what both understand.
+        """
 
     def ranks(self, num_messages: int) -> tuple[int, ...] | None:
         """The order statistics that `reduce` reads, at their sorted places; None for fully sorted rows."""
@@ -224,7 +236,10 @@ class CoordinateRule(Defense):
     def over_coordinates(self, messages: Tensor, num_byzantine: int) -> Tensor:
         """`reduce` over all coordinates of `messages (n, d)`, block by block."""
         check_messages(messages)
-        values = messages.detach().cpu().numpy()
+        if messages.device.type != "cpu":
+            blocks = messages.split(max(1, GPU_NUMBERS // len(messages)), dim=1)
+            return torch.cat([self.reduce(block.mT.sort(dim=1).values, num_byzantine) for block in blocks])
+        values = messages.detach().numpy()
         num_messages, dim = values.shape
         ranks = self.ranks(num_messages)
         result = np.empty(dim, dtype=values.dtype)
@@ -239,7 +254,7 @@ class CoordinateRule(Defense):
             result[start : start + step] = self.reduce(block, num_byzantine)
 
         _on_all_threads(reduce_block, range(0, dim, step))
-        return torch.from_numpy(result).to(messages.device)
+        return torch.from_numpy(result)
 
 
 def _place(block: np.ndarray, ranks: Iterable[int]) -> None:

@@ -41,7 +41,9 @@ class Plan:
         return len(self.tasks) + len(self.present)
 
 
-def plan(suite: Suite, cells: list[Cell], store: Store, data_root: str | None, fresh: bool = False) -> Plan:
+def plan(
+    suite: Suite, cells: list[Cell], store: Store, data_root: str | None, fresh: bool = False, device: str = "cpu"
+) -> Plan:
     """Sort the suite's (cell, seed) into those with a record under today's protocol and those without.
 
     A failed or diverged record counts as present: only `fresh` runs it again. Raises `BadInputError` for a setting that
@@ -62,7 +64,7 @@ def plan(suite: Suite, cells: list[Cell], store: Store, data_root: str | None, f
                 found.present.append(record)
                 continue
             found.tasks.append(
-                Task(suite.name, setting, cell, seed, suite.threads, data_root, suite.ranking.recovered_psnr)
+                Task(suite.name, setting, cell, seed, suite.threads, data_root, suite.ranking.recovered_psnr, device)
             )
     return found
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from bench.errors import require
 from bench.protocol import Setting, check_matrix
 from bench.registry import register
-from bench.rules import CoordinateRule
+from bench.rules import Block, CoordinateRule
 
 
 def mean_around_median(block: np.ndarray, kept: int) -> np.ndarray:
@@ -29,6 +29,14 @@ def mean_around_median(block: np.ndarray, kept: int) -> np.ndarray:
     return mean
 
 
+def nearest_to_the_median(block: Tensor, kept: int) -> Tensor:
+    """The same by its definition, for a GPU, which sorts faster than it goes step by step."""
+    n = block.shape[1]
+    middle = block[:, (n - 1) // 2].double() + block[:, n // 2]
+    away = (2 * block.double() - middle[:, None]).abs()
+    return block.gather(1, away.argsort(dim=1, stable=True)[:, :kept]).mean(dim=1)
+
+
 @register("defense", "meamed")
 class Meamed(CoordinateRule):
     """The mean around the median with the suite's assumed f."""
@@ -36,8 +44,11 @@ class Meamed(CoordinateRule):
     def start(self, setting: Setting) -> None:
         _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
 
-    def reduce(self, block: np.ndarray, num_byzantine: int) -> np.ndarray:
-        return mean_around_median(block, block.shape[1] - num_byzantine)
+    def reduce(self, block: Block, num_byzantine: int) -> Block:
+        kept = block.shape[1] - num_byzantine
+        if isinstance(block, Tensor):
+            return nearest_to_the_median(block, kept)
+        return mean_around_median(block, kept)
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
         return round(fraction * setting.participants) <= setting.num_byzantine

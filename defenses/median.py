@@ -1,11 +1,10 @@
 """Coordinate-wise median (Yin et al. 2018)."""
 
-import numpy as np
 from torch import Tensor
 
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import CoordinateRule
+from bench.rules import Block, CoordinateRule
 
 
 @register("defense", "median")
@@ -15,7 +14,7 @@ class Median(CoordinateRule):
     def ranks(self, num_messages: int) -> tuple[int, ...]:
         return (num_messages - 1) // 2, num_messages // 2
 
-    def reduce(self, block: np.ndarray, num_byzantine: int) -> np.ndarray:
+    def reduce(self, block: Block, num_byzantine: int) -> Block:
         low, high = self.ranks(block.shape[1])
         return block[:, low] / 2 + block[:, high] / 2
 

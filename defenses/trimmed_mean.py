@@ -1,12 +1,11 @@
 """Coordinate-wise trimmed mean (Yin et al. 2018): the f largest and f smallest values are left out."""
 
-import numpy as np
 from torch import Tensor
 
 from bench.errors import require
 from bench.protocol import Setting, check_matrix
 from bench.registry import register
-from bench.rules import CoordinateRule
+from bench.rules import Block, CoordinateRule
 
 
 @register("defense", "trimmed_mean")
@@ -16,8 +15,8 @@ class TrimmedMean(CoordinateRule):
     def start(self, setting: Setting) -> None:
         _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
 
-    def reduce(self, block: np.ndarray, num_byzantine: int) -> np.ndarray:
-        middle: np.ndarray = block[:, num_byzantine : block.shape[1] - num_byzantine].mean(axis=1)
+    def reduce(self, block: Block, num_byzantine: int) -> Block:
+        middle: Block = block[:, num_byzantine : block.shape[1] - num_byzantine].mean(1)
         return middle
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:

@@ -13,6 +13,8 @@ from typing import Literal
 
 import torch
 
+from bench.device import synchronise
+
 KERNEL_VERSION = 1
 """Raised whenever a kernel changes: figures over different kernels do not compare."""
 
@@ -50,7 +52,7 @@ class Kernel:
 
 @cache
 def kernels() -> dict[str, Kernel]:
-    """Both kernels, their buffers filled; made once a process."""
+    """Both kernels, their buffers filled, on the device at hand; made once a process."""
     left, right, product = (torch.full((SIDE, SIDE), value) for value in (0.5, 0.25, 0.0))
     first, second, total = (torch.full((STREAM_FLOATS,), value) for value in (0.5, 0.25, 0.0))
     return {
@@ -68,4 +70,5 @@ def combine(normaliser: Normaliser, marks: Mapping[str, Sequence[float]]) -> lis
 def _clock(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
+    synchronise()
     return time.perf_counter() - start

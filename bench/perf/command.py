@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import device as devices
 from bench.errors import BadInputError
 from bench.jobs import write_text
 from bench.perf import history, plot, report
@@ -30,6 +31,7 @@ class Request:
     passes: int
     accuracy: bool
     results: Path
+    device: str = devices.CPU
 
     @property
     def asks_for_times(self) -> bool:
@@ -97,7 +99,8 @@ def track(request: Request, quiet: bool) -> Outcome:
 
 
 def _measure(request: Request, outcome: Outcome, quiet: bool) -> None:
-    run = measure(request.benchmarks, request.quick, request.passes, (lambda line: None) if quiet else _announce)
+    announce = (lambda line: None) if quiet else _announce
+    run = measure(request.benchmarks, request.quick, request.passes, announce, devices.choose(request.device))
     outcome.run = run
     if request.base is not None:
         base = history.choose(request.base, request.history, run, outcome.remarks)

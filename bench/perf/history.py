@@ -13,7 +13,7 @@ from bench.perf.options import NEWEST
 from bench.perf.statistics import Spread
 from bench.records import STRICT, Environment
 
-MachineClass = tuple[str, str, str]
+MachineClass = tuple[str, str, str, str]
 
 
 class Figure(BaseModel):
@@ -62,8 +62,8 @@ class Entry(BaseModel):
 
 
 def machine_class(environment: Environment) -> MachineClass:
-    """Machines of one class give the same bits, and times that compare well: CPU, versions of torch and numpy."""
-    return environment.cpu, environment.torch, environment.numpy
+    """Machines of one class give the same bits, and times that compare well: CPU, GPU, versions of torch and numpy."""
+    return environment.cpu, environment.device, environment.torch, environment.numpy
 
 
 def read(path: Path, damaged: list[str]) -> list[Entry]:

@@ -38,6 +38,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from bench.device import CPU, describe
 from bench.errors import BadInputError
 from bench.perf.calibration import KERNEL_VERSION, KERNELS, Normaliser, combine
 from bench.perf.history import Entry, Figure
@@ -74,25 +75,25 @@ class Sample:
 Samples = dict[str, Sample]
 
 
-def measure(folder: Path, quick: bool, passes: int, announce: Announce = lambda line: None) -> Entry:
+def measure(folder: Path, quick: bool, passes: int, announce: Announce = lambda line: None, device: str = CPU) -> Entry:
     """Play the set `passes` times and sum it up; `BadInputError` where there is none, or a benchmark fails."""
     if not folder.is_dir():
         raise BadInputError(f"--benchmarks {folder} is not a folder")
     played = []
     for index in range(passes):
         announce(f"pass {index + 1} of {passes}")
-        played.append(play(folder, quick))
-    return summarize(played, quick)
+        played.append(play(folder, quick, device))
+    return summarize(played, quick, describe(device))
 
 
-def play(folder: Path, quick: bool) -> Samples:
+def play(folder: Path, quick: bool, device: str = CPU) -> Samples:
     """One pass: all tracked benchmarks of a folder, in a fresh process."""
     with tempfile.TemporaryDirectory() as temporary:
         report = Path(temporary) / "report.json"
         command = [
             sys.executable, "-m", "pytest", str(folder), "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider",
             "-m", "performance and quick" if quick else "performance",
-            "--benchmark-disable-gc", f"--benchmark-json={report}",
+            "--benchmark-disable-gc", f"--benchmark-json={report}", *([] if device == CPU else [f"--device={device}"]),
         ]  # fmt: skip
         alone = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
@@ -129,13 +130,13 @@ def name(fullname: str) -> str:
     return f"{Path(path).stem.removeprefix('test_')}.{function.removeprefix('test_')}"
 
 
-def summarize(played: Sequence[Samples], quick: bool) -> Entry:
+def summarize(played: Sequence[Samples], quick: bool, device: str = CPU) -> Entry:
     """One entry from all passes; a benchmark that was not in every pass is left out."""
     names = [key for key in played[0] if all(key in samples for samples in played)]
     kernels = [[_marks(played, key, kernel) for key in names] for kernel in KERNELS]
     return Entry(
         date=now(),
-        environment=environment("cpu", THREADS),
+        environment=environment(device, THREADS),
         cores=default_workers(),
         passes=len(played),
         quick=quick,

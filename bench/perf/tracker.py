@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from bench.device import synchronise
 from bench.perf.calibration import KERNEL_VERSION, Normaliser, kernels
 from bench.perf.peak import peak_bytes
 
@@ -38,9 +39,16 @@ class Tracker:
         self.benchmark.extra_info.update(facts)
         if self.benchmark.disabled:
             return function()
-        function()  # the first call loads code, grows the heap and starts threads
+
+        def done() -> Result:
+            """On a GPU a call only says what is to be done."""
+            made = function()
+            synchronise()
+            return made
+
+        done()  # the first call loads code, grows the heap and starts threads
         if rounds is None:
-            rounds = rounds_for(_seconds(function))
+            rounds = rounds_for(_seconds(done))
         peak = peak_bytes(function) if memory else None
 
         marks: dict[str, list[float]] = {name: [] for name in kernels()}
@@ -51,7 +59,7 @@ class Tracker:
 
         for kernel in kernels().values():
             kernel.seconds()
-        result: Result = self.benchmark.pedantic(function, setup=mark, rounds=rounds)
+        result: Result = self.benchmark.pedantic(done, setup=mark, rounds=rounds)
         mark()
         self.benchmark.extra_info[KEY] = {
             "normaliser": by,

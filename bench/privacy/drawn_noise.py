@@ -6,6 +6,9 @@ from torch import Tensor
 
 from bench.errors import require
 
+NORMALS_AT_ONCE = 2**26
+"""Drawn on a GPU for its sums of squares: half a gigabyte of them."""
+
 
 def niss_drawn_noise(
     *,
@@ -55,6 +58,18 @@ def _crossing_edges(num_honest: int, num_clients: int, num_shares: int, generato
 
 def _chi_squared(degrees: int, dim: int, generator: torch.Generator) -> Tensor:
     """`(dim,)` draws of the chi-squared distribution; torch's own sampler for it takes no generator."""
+    if generator.device.type != "cpu":
+        return _sum_of_squares(degrees, dim, generator)
     seed = int(torch.randint(2**62, (1,), generator=generator))
     draws = np.random.default_rng(seed).chisquare(degrees, dim) if degrees else np.zeros(dim)
     return torch.from_numpy(draws)
+
+
+def _sum_of_squares(degrees: int, dim: int, generator: torch.Generator) -> Tensor:
+    """The same by its definition, some normal draws at a time: on a GPU faster than to leave it."""
+    total = torch.zeros(dim, dtype=torch.float64)
+    step = max(1, NORMALS_AT_ONCE // dim)
+    for first in range(0, degrees, step):
+        count = min(step, degrees - first)
+        total += torch.randn(count, dim, generator=generator, dtype=torch.float64).square_().sum(dim=0)
+    return total

@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "a seed twice": ((*RUN, "--seeds", "0,1,0"), r"--seeds '0,1,0' names a seed twice"),
     "no workers": (("run", "--workers", "0"), rf"'--workers': {NOT_1} \(given '0'\)"),
     "a word for a number": (("run", "--workers", "many"), r"'--workers': .*valid integer.* \(given 'many'\)"),
-    "a device that is not there": ((*RUN, "--device", "cuda"), r"--device cuda is not there yet.*say cpu"),
+    "a device that is not there": ((*RUN, "--device", "cuda"), r"--device cuda needs a GPU that torch can use.*say cpu"),
     "no such device": ((*RUN, "--device", "tpu"), r"no device named 'tpu': did you mean cpu\?"),
     "no time": ((*RUN, "--cell-timeout", "0"), r"--cell-timeout is 0, but must be a number of seconds above 0"),
     "time backwards": ((*RUN, "--cell-timeout", "-5"), r"--cell-timeout is -5, but must be .* above 0"),

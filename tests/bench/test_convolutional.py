@@ -187,3 +187,19 @@ def test_images_that_are_too_small_are_refused(name: str, smallest: int) -> None
     assert_near(model.gradients(params, x, targets), plain_gradients(name, params, x, targets))
     with pytest.raises(BadInputError, match=f"'{name}' cannot take images of {smallest - 1} x 40"):
         models.build(name, (2, smallest - 1, 40), CLASSES)
+
+
+@every_shape
+@both_models
+def test_weight_gradients_at_once_are_those_client_by_client(name: str, shape: Shape) -> None:
+    """The form for a GPU, on every stage of the model."""
+    model, source = models.build(name, shape, CLASSES), generator(0, "at once")
+    assert isinstance(model, convolutional.ConvolutionalModel)
+    for stage in model.stages:
+        images = torch.randn(6, stage.in_channels, *stage.in_size, generator=source, dtype=torch.float64)
+        error = torch.randn(6, stage.out_channels, *stage.size, generator=source, dtype=torch.float64)
+        out = images.new_empty(3, *stage.weight_shape)
+        found = stage.weight_gradients_at_once(error, images, 2, out)
+        wanted = stage.weight_gradients(error, images, 2, None)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-9)
+        assert found is out

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.protocol import Setting
-from defenses.meamed import Meamed, meamed, mean_around_median
+from defenses.meamed import Meamed, meamed, mean_around_median, nearest_to_the_median
 
 X = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
 LARGER = torch.tensor([[(3 * i + 5 * j * j + i * i * j) % 11 for j in range(3)] for i in range(7)], dtype=torch.float64)
@@ -55,6 +55,16 @@ def test_it_is_the_definition(values: list[float], data: st.DataObject) -> None:
     found = float(mean_around_median(block, kept)[0])
     scale = max(abs(value) for value in values) + 1e-30
     assert found == pytest.approx(by_definition(values, kept), rel=0, abs=4e-7 * scale)
+
+
+@given(
+    st.lists(st.lists(st.integers(-3, 3).map(float), min_size=7, max_size=7), min_size=1, max_size=5), st.integers(1, 7)
+)
+def test_the_form_for_a_gpu_is_the_same(rows: list[list[float]], kept: int) -> None:
+    """Small whole numbers: ties abound, and sums are exact in any order."""
+    block = np.sort(np.array(rows, dtype=np.float64), axis=1)
+    found = nearest_to_the_median(torch.from_numpy(block), kept)
+    np.testing.assert_allclose(found.numpy(), mean_around_median(block, kept), rtol=1e-12)
 
 
 @given(st.integers(1, 3), st.sampled_from([1e6, 1e30, -3e38]))

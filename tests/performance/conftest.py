@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import rng
+from bench import device, rng
 from bench.memory import keep_freed_memory
 from bench.perf.measure import THREADS
 from bench.perf.tracker import Tracker
@@ -19,6 +19,17 @@ from bench.perf.tracker import Tracker
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "quick: a benchmark of the quick set, seconds for all of them")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default=device.CPU, help="cpu or cuda: where the benchmarks compute.")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _device(request: pytest.FixtureRequest) -> Iterator[None]:
+    """On a GPU all tensors of the benchmarks lie there."""
+    with device.computing_on(device.choose(request.config.getoption("--device", default=device.CPU))):
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,7 +48,7 @@ def tracked(benchmark: Any) -> Tracker:
 
 
 @pytest.fixture(scope="session")
-def normal_messages() -> Callable[[int, int], Tensor]:
+def normal_messages(_device: None) -> Callable[[int, int], Tensor]:
     """Messages `(n, d)` from N(0, 1), float32; the same ones every time."""
 
     def make(num_messages: int, dim: int) -> Tensor:

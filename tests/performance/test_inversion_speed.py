@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attacks.dlg import DLG
-from bench import rng
+from bench import device, rng
 from bench.data import Dataset, load
 from bench.federation import Federation
 from bench.inversion import inferred_labels, observations
@@ -49,7 +49,7 @@ class Problem:
 
 
 def problem(name: str, evaluations: int, one_at_a_time: int) -> Problem:
-    data = load(name)
+    data = load(name).to(device.current())
     settings = FederationSettings(
         dataset=name, model="lenet", partition="iid", clients=TARGETS, samples_per_client=1, rounds=1,
         local_steps=1, batch_size=1, lr=0.1, dtype="float64", assumed_byzantine=0.0,

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from scipy.stats import ks_2samp
+from scipy.stats import chi2, ks_1samp, ks_2samp
 from torch import Tensor
 
+from bench.privacy import drawn_noise
 from bench.privacy.drawn_noise import niss_drawn_noise
 from defenses.niss import exchange
 
@@ -60,3 +61,12 @@ def test_one_factor_a_share_scales_all_coordinates_alike() -> None:
     assert abs(kurtosis - 3) < 6 * (24 / 40_000) ** 0.5
     spread = torch.stack([drawn(seed, per_share=True, dim=2000).var() for seed in range(20)])
     assert float(spread.std() / spread.mean()) > 0.1  # 30 factors: relative sd sqrt(2 / 30) = 0.26
+
+
+@pytest.mark.parametrize("degrees", [1, 29, 300])
+@pytest.mark.parametrize("at_once", [2**26, 2**13])
+def test_the_chi_squared_of_a_gpu_is_one(degrees: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kolmogorov-Smirnov against the distribution, false alarm 1e-7; also in pieces of two draws a coordinate."""
+    monkeypatch.setattr(drawn_noise, "NORMALS_AT_ONCE", at_once)
+    draws = drawn_noise._sum_of_squares(degrees, 4096, torch.Generator().manual_seed(degrees))
+    assert ks_1samp(draws.numpy(), chi2(degrees).cdf).pvalue > 1e-7
