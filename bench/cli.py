@@ -178,7 +178,12 @@ def reproduce(
     data: DataOption = None,
     reduced: Annotated[bool, typer.Option("--reduced", help="Also the reduced forms that take an hour.")] = False,
     full: Annotated[bool, typer.Option("--full", help="All in full, which takes days.")] = False,
-    estimate: Annotated[bool, typer.Option("--estimate", help="Only time a round of each kind of cell.")] = False,
+    form: Annotated[
+        str | None, typer.Option("--form", help="The form of this name or number, as --estimate lists them.")
+    ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only time a round of each kind of cell: what each form would take.")
+    ] = False,
     no_run: Annotated[bool, typer.Option("--no-run", help="Only the report, of the records that are there.")] = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -195,6 +200,7 @@ def reproduce(
         data_root=data,
         reduced=reduced,
         full=full,
+        form=form,
         estimate=estimate,
         run=not no_run,
         quiet=quiet,

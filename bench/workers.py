@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -17,7 +18,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from bench.cells import Outcome, run_cell
 from bench.errors import BadInputError
@@ -108,13 +109,18 @@ class InThisProcess:
         """Nothing is left to stop."""
 
 
-class Processes:
-    """Worker processes, forked from a server that has imported everything once."""
+Play = Callable[[Any], Any]
+"""What a worker process does with a task; it is sent there by its name in its module."""
 
-    def __init__(self, workers: int, limits: Limits) -> None:
+
+class Processes:
+    """Worker processes, forked from a server that has imported everything once; they play cells, or other tasks."""
+
+    def __init__(self, workers: int, limits: Limits, play: Play = run_cell) -> None:
         limits.check()
         self.slots = workers
         self._limits = limits
+        self._playing = play
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD)
         resource_tracker.ensure_running()  # it would end the deafness of the thread that starts it
@@ -124,7 +130,7 @@ class Processes:
         self._lock = threading.Lock()  # of both lists; processes are started under it, one at a time
         self._closed = False
 
-    def submit(self, task: Task) -> Future[Outcome]:
+    def submit(self, task: Any) -> Future[Any]:
         return self._threads.submit(self._play, task)
 
     def close(self) -> None:
@@ -136,7 +142,7 @@ class Processes:
         for worker in self._workers:
             worker.end()
 
-    def _play(self, task: Task) -> Outcome:
+    def _play(self, task: Any) -> Any:
         worker = self._ready()
         try:
             outcome = worker.play(task, self._limits)
@@ -160,7 +166,7 @@ class Processes:
                         return worker
                     self._workers.remove(worker)
                     worker.end(dead=True)
-                worker = Worker(self._context)
+                worker = Worker(self._context, self._playing)
                 self._workers.append(worker)
             if worker.is_ready():
                 return worker
@@ -182,9 +188,9 @@ class Worker:
     dead where its children are not.
     """
 
-    def __init__(self, context: ForkServerContext) -> None:
+    def __init__(self, context: ForkServerContext, play: Play) -> None:
         self._pipe, there = context.Pipe()
-        self._process: BaseProcess = context.Process(target=_serve, args=(there,))
+        self._process: BaseProcess = context.Process(target=_serve, args=(there, play))
         self._process.start()
         there.close()
 
@@ -213,13 +219,13 @@ class Worker:
         code = self._process.exitcode or 0
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
-    def play(self, task: Task, limits: Limits) -> Outcome:
+    def play(self, task: Any, limits: Limits) -> Any:
         """Play the task there. `EOFError` or `OSError` where the process dies, `WorkerLostError` where it oversteps."""
         started = time.monotonic()
         self._pipe.send(task)
         while not self._pipe.poll(self._patience(limits, started)):
             self._check(limits, started)
-        answer: Outcome | BadInputError = self._pipe.recv()
+        answer = self._pipe.recv()
         if isinstance(answer, BadInputError):
             raise answer
         return answer
@@ -253,7 +259,7 @@ def _deaf() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, play: Play) -> None:
     """A worker's life: one task after the other, until the driver hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a fork server that others have started is not deaf
     _end_with_the_driver()
@@ -262,7 +268,7 @@ def _serve(pipe: Connection) -> None:
         while True:
             task = pipe.recv()
             try:
-                answer: Outcome | BadInputError = run_cell(task)
+                answer = play(task)
             except BadInputError as error:
                 answer = error
             pipe.send(answer)

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import runner
+from bench.errors import BadInputError
 from bench.jobs import run_with_progress, write_bytes
 from bench.records import Record, Store
 from bench.reproduce import cost, report
@@ -29,6 +30,7 @@ class Request:
     data_root: str | None = None
     reduced: bool = False  # of an item whose forms are all heavy, the last one too
     full: bool = False  # of every item the first form, however heavy
+    form: str | None = None  # of every item the form of this name or number, however heavy
     estimate: bool = False  # time a round of what is missing instead of running it
     run: bool = True  # False: only the report, of the records that are there
     quiet: bool = False
@@ -42,14 +44,28 @@ class Outcome:
     unfinished: list[Record]
     entries: list[report.Entry]
     written: list[Path]
+    estimated: bool = False
 
     def print(self) -> None:
         console = Console(width=150, highlight=False) if not Console().is_terminal else Console(highlight=False)
         for entry in self.entries:
-            line = entry.line()
-            console.print(f"{entry.item.id}: {line['verdict']}", markup=False)
-            console.print(f"  {line['we measured']}", markup=False)
+            told = _costs(entry) if self.estimated else _verdict(entry)
+            console.print("\n".join(told), markup=False)
         console.print(f"{self.ran} cells and points run; the report is {self.written[-1]}", markup=False)
+
+
+def _verdict(entry: report.Entry) -> list[str]:
+    line = entry.line()
+    return [f"{entry.item.id}: {line['verdict']}", f"  {line['we measured']}"]
+
+
+def _costs(entry: report.Entry) -> list[str]:
+    """The item's forms by number, and what is missing of each."""
+    told = {entry.item.forms.index(one.form): one.text() for one in entry.costs}
+    forms = (
+        f"  {at + 1}. {form.name}: {told.get(at, 'experiments of seconds')}" for at, form in enumerate(entry.item.forms)
+    )
+    return [f"{entry.item.id}:", *forms]
 
 
 def reproduce(request: Request) -> Outcome:
@@ -58,8 +74,11 @@ def reproduce(request: Request) -> Outcome:
     Raises `BadInputError` for what cannot be run.
     """
     chosen, ran, unfinished = choose(request.papers, request.only), 0, list[Record]()
+    if request.form is not None and (request.full or request.reduced):
+        raise BadInputError(f"--form {request.form!r} names a form, so --full or --reduced cannot stand beside it")
+    wanted = {item.id: _forms(item, request) for item in chosen}
     for item in chosen if request.run or request.estimate else []:
-        for form in _forms(item, request):
+        for form in wanted[item.id]:
             if request.estimate:
                 ran += _measure(cost.probes(form), request)
                 continue
@@ -75,17 +94,28 @@ def reproduce(request: Request) -> Outcome:
                 write_bytes(written[-1], content)
     written.append(report.folder(request.results) / "README.md")
     write_bytes(written[-1], report.readme(entries))
-    return Outcome(ran, unfinished, [entry for entry in entries if entry.item in chosen], written)
+    return Outcome(ran, unfinished, [entry for entry in entries if entry.item in chosen], written, request.estimate)
 
 
 def _forms(item: Item, request: Request) -> Iterable[Form]:
-    """Those to run: one at most, the fullest that the request allows; to estimate, all that have cells."""
+    """Those to run: the one that the request names, or the fullest that it allows; to estimate, all that have cells."""
+    if request.form is not None:
+        return [_named(item, request.form)]
     if request.estimate:
         return [form for form in item.forms if form.suites]
     if request.full:
         return item.forms[:1]
     light = [form for form in item.forms if not form.heavy]
     return light[:1] or (item.forms[-1:] if request.reduced else ())
+
+
+def _named(item: Item, name: str) -> Form:
+    """The form of this name, or of this number from 1 on; `BadInputError` where there is none."""
+    for at, form in enumerate(item.forms, 1):
+        if name in (form.name, str(at)):
+            return form
+    known = ", ".join(f"{at} ({form.name})" for at, form in enumerate(item.forms, 1))
+    raise BadInputError(f"{item.id} has no form {name!r}: it has {known}")
 
 
 def _run(form: Form, request: Request) -> tuple[list[Record], int]:
@@ -108,8 +138,9 @@ def _measure(experiment: Experiment, request: Request) -> int:
     store = Measurements(request.results / MEASUREMENTS)
     missing = store.missing(experiment)
     console = Console(stderr=True)
-    for count, point in enumerate(missing):
-        if not request.quiet and count % max(1, len(missing) // 10) == 0:
-            console.print(f"{experiment.name}: {count + 1} of {len(missing)}", markup=False)
-        store.make(experiment, point, request.data_root)
+    workers = request.workers or runner.default_workers()
+    made = store.make_all(experiment, missing, request.data_root, workers)
+    for count, _ in enumerate(made, 1):
+        if not request.quiet and (count % max(1, len(missing) // 10) == 0):
+            console.print(f"{experiment.name}: {count} of {len(missing)} points", markup=False)
     return len(missing)

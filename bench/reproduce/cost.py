@@ -4,13 +4,16 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.reproduce.evidence import FOLDER, MEASUREMENTS, Runs, papers_suite
 from bench.reproduce.item import Form, Item
 from bench.reproduce.measurements import Experiment, Measurements, Point
 from bench.settings import FederationSettings
 from bench.suite import Cell, shipped
+
+if TYPE_CHECKING:
+    from bench.data import Dataset
 
 COSTLY: tuple[str, ...] = (
     *("dataset", "model", "clients", "samples_per_client", "participation", "local_epochs", "local_steps"),
@@ -36,36 +39,52 @@ def kind_of(cell: Cell, probe: dict[str, int]) -> Point:
 
 
 def time_a_round(point: Point, seed: int, data_root: str | None) -> dict[str, Any]:
-    """Seconds of setting up, of one round and of one evaluation; of an inversion, of one target.
-
-    `scale` is how much more work a round of the cell is than the probe's: clients times steps.
-    """
+    """Seconds of setting up, of one round of the cell and of one evaluation; of an inversion, of one target."""
     everywhere = (name.removeprefix(f"{FOLDER}/") for name in shipped() if name.startswith(f"{FOLDER}/"))
     cell = next(found for found in _cells(everywhere) if kind_of(found, point["probe"]) == point)
     return _time_inversion(cell, data_root) if cell.is_privacy else _time_training(cell, point["probe"], data_root)
 
 
 def _time_training(cell: Cell, probe: dict[str, int], data_root: str | None) -> dict[str, Any]:
+    """A round of the probe is timed with its local steps and with twice as many, where it sets them.
+
+    What a step adds is multiplied by the cell's steps, what is left of a round is paid once, both for every client.
+    """
+    from bench.clients import Plan
     from bench.data import load
-    from bench.federation import Federation
-    from bench.findings import build_defense
-    from bench.metrics import accuracy_and_loss
 
     dataset, settings = load(cell.federation.dataset, data_root), cell.federation
     shard = settings.samples_per_client or max(1, len(dataset.train.y) // settings.clients)
     smaller = FederationSettings(**{**settings.model_dump(), "samples_per_client": shard, **_length(probe)})
+    timed = _time_probe(cell, smaller, dataset)
+    if smaller.local_steps is not None and "local_steps" in probe:
+        steps = Plan(settings.batch_size, settings.local_epochs, settings.local_steps).num_steps(shard)
+        twice = smaller.model_copy(update={"local_steps": 2 * smaller.local_steps})
+        added = max(0.0, _time_probe(cell, twice, dataset)["round_seconds"] - timed["round_seconds"])
+        timed["round_seconds"] += added * (steps / smaller.local_steps - 1)
+    timed["round_seconds"] *= settings.participants / smaller.participants
+    return timed
+
+
+def _time_probe(cell: Cell, settings: FederationSettings, dataset: "Dataset") -> dict[str, float]:
+    """The second round is timed: the first one of a process also warms it up, and RSA's sends nothing but zeros."""
+    from bench.federation import Federation
+    from bench.findings import build_defense
+    from bench.metrics import accuracy_and_loss
+
     before = time.perf_counter()
-    federation = Federation(smaller, build_defense(cell), dataset, SEED)
+    federation = Federation(settings, build_defense(cell), dataset, SEED)
     ready = time.perf_counter()
+    federation.advance()
+    warm = time.perf_counter()
     federation.advance()
     played = time.perf_counter()
     accuracy_and_loss(federation.model, federation.global_model, dataset.test)
     done = time.perf_counter()
     return {
         "setup_seconds": ready - before,
-        "round_seconds": played - ready,
+        "round_seconds": played - warm,
         "evaluation_seconds": done - played,
-        "scale": _work(settings, shard) / _work(smaller, shard),
     }
 
 
@@ -83,13 +102,6 @@ def _length(probe: dict[str, int]) -> dict[str, int | None]:
     return {**probe, "local_epochs": None} if "local_steps" in probe else dict(probe)
 
 
-def _work(settings: FederationSettings, shard: int) -> int:
-    from bench.clients import Plan
-
-    plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
-    return settings.participants * plan.num_steps(shard)
-
-
 def _cells(suites: Iterable[str]) -> Iterator[Cell]:
     return (cell for name in suites for cell in papers_suite(name).cells())
 
@@ -101,7 +113,7 @@ def probes(form: Form) -> Experiment:
         kinds = {str(kind): kind for cell in _cells(form.suites) if (kind := kind_of(cell, dict(form.probe)))}
         return tuple(kinds.values())
 
-    return Experiment("cost", time_a_round, points)
+    return Experiment("cost", time_a_round, points, version=2)
 
 
 @dataclass(frozen=True)
@@ -116,14 +128,19 @@ class Cost:
 
     def text(self) -> str:
         told = f"{self.missing} of {self.wanted} cells are missing"
-        return told if self.hours is None else f"{told}, about {hours(self.hours)} of one core"
+        return f"{told}, {self.core_time()}" if self.missing else told
+
+    def core_time(self) -> str:
+        """`about 3 min of one core`, with what else the form needs; `not timed` where nobody has timed a round."""
+        told = "not timed" if self.hours is None else f"about {hours(self.hours)} of one core"
+        return f"{told}, and {self.form.needs}" if self.form.needs else told
 
 
 def hours(value: float) -> str:
-    """`3 min`, `1.4 h`, `12 days`."""
+    """`3 min`, `1.4 h`, `290 h (12 days)`."""
     if value < 1:
         return f"{max(1, round(60 * value))} min"
-    return f"{value:.2g} h" if value < 48 else f"{value / 24:.0f} days"
+    return f"{value:.2g} h" if value < 48 else f"{float(f'{value:.2g}'):.0f} h ({value / 24:.0f} days)"
 
 
 def estimate(item: Item, form: Form, results: Path) -> Cost | None:
@@ -151,5 +168,5 @@ def _seconds(cell: Cell, timed: dict[str, Any] | None) -> float | None:
         return float(timed["target_seconds"]) * cell.targets
     settings = cell.federation
     evaluations = -(-settings.rounds // settings.eval_every)
-    played = settings.rounds * timed["round_seconds"] * timed["scale"]
+    played = settings.rounds * timed["round_seconds"]
     return float(timed["setup_seconds"] + played + evaluations * timed["evaluation_seconds"])

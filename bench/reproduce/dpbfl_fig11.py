@@ -141,7 +141,7 @@ def _cell(one: Measurement) -> Cell:
 
 
 def _form(name: str, suite: str, **more: Any) -> Form:
-    experiments = (Experiment(suite, measure, partial(points, suite)),)
+    experiments = (Experiment(suite, measure, partial(points, suite), spread=True),)
     return Form(name, (suite,), experiments, heavy=True, **more)
 
 
@@ -152,7 +152,12 @@ ITEMS = (
         "Fig. 11: AlexNet on CIFAR-10",
         RULE,
         (
-            _form("in full", "dpbfl-fig11", probe={"clients": 2, "local_steps": 1}),
+            _form(
+                "in full",
+                "dpbfl-fig11",
+                probe={"clients": 2, "local_steps": 1},
+                needs="23 GB of memory for the models that workers keep",
+            ),
             _form("a small CNN, 20 workers, 20 local steps, 10 rounds", "dpbfl-fig11-reduced"),
         ),
         build,

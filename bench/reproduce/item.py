@@ -54,7 +54,8 @@ class Form:
     """One way to get an item's evidence: suites under `bench/suites/papers`, and experiments.
 
     `name` says what it is less than the paper's; the first form of an item is the full one. `heavy` forms run only when
-    asked for. `probe` changes federations so that a round of one can be timed here; the rest is scaled up.
+    asked for. `probe` changes federations so that a round of one can be timed here; the rest is scaled up. `needs` is
+    what else a machine must have for it.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Form:
     experiments: tuple[Experiment, ...] = ()
     heavy: bool = False
     probe: Mapping[str, int] = field(default_factory=dict)
+    needs: str = ""
 
 
 @dataclass(frozen=True)

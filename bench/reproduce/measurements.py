@@ -1,7 +1,9 @@
 """Measurements: what an experiment that is no cell of a suite gave, one JSON file a point."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bench.errors import BadInputError
 from bench.records import PROTOCOL_VERSION, Environment, digest, environment, now, write_whole
+from bench.workers import NO_LIMITS, Processes, WorkerLostError
 
 Point = dict[str, Any]
 Values = dict[str, Any]
@@ -52,7 +56,8 @@ class Experiment:
     """A function of (point, seed, data root), and the points and seeds at which it is wanted.
 
     `version` is raised whenever the function would give other values. Points are made when they are asked for, because
-    some come out of suites.
+    some come out of suites. `spread` says that a point takes minutes and no time is measured, so that several may be
+    measured at once; such a function is one that a module holds by name.
     """
 
     name: str
@@ -61,10 +66,32 @@ class Experiment:
     seeds: tuple[int, ...] = (0,)
     version: int = 1
     threads: int = 1
+    spread: bool = False
 
     def key(self, point: Point) -> str:
         """The file's name without its ending: a hash over all that can change the values."""
         return digest(self.name, self.version, point, self.seeds, PROTOCOL_VERSION)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is sent of an experiment: its function, one point, and the seeds."""
+
+    measure: Measure
+    point: Point
+    seeds: tuple[int, ...]
+    threads: int
+    data_root: str | None
+
+
+def play(job: Job) -> tuple[tuple[Values, ...], float]:
+    """The values, in the order of the seeds, and the seconds that they took."""
+    import torch
+
+    torch.set_num_threads(job.threads)
+    started = time.perf_counter()
+    values = tuple(job.measure(job.point, seed, job.data_root) for seed in job.seeds)
+    return values, time.perf_counter() - started
 
 
 class Measurements:
@@ -94,20 +121,44 @@ class Measurements:
 
     def make(self, experiment: Experiment, point: Point, data_root: str | None) -> Measurement:
         """Measure, write, and return it."""
-        import torch
+        return self._write(experiment, point, *play(_job(experiment, point, data_root)))
 
-        torch.set_num_threads(experiment.threads)
-        started = time.perf_counter()
-        values = tuple(experiment.measure(point, seed, data_root) for seed in experiment.seeds)
+    def make_all(
+        self, experiment: Experiment, points: Iterable[Point], data_root: str | None, workers: int
+    ) -> Iterator[Measurement]:
+        """Measure the points and yield each once it is written; the values are the same whatever `workers` is.
+
+        Raises `BadInputError` where a worker process dies; what was written by then stays.
+        """
+        points = list(points)
+        workers = min(workers, len(points)) if experiment.spread else 1
+        if workers <= 1:
+            yield from (self.make(experiment, point, data_root) for point in points)
+            return
+        with closing(Processes(workers, NO_LIMITS, play)) as place:
+            running = {place.submit(_job(experiment, point, data_root)): point for point in points}
+            for future in as_completed(running):
+                try:
+                    found = future.result()
+                except WorkerLostError as lost:
+                    told = "what was finished is recorded, the same command goes on from there"
+                    raise BadInputError(f"{experiment.name}: {lost} while it measured a point; {told}") from None
+                yield self._write(experiment, running[future], *found)
+
+    def _write(self, experiment: Experiment, point: Point, values: tuple[Values, ...], seconds: float) -> Measurement:
         made = Measurement(
             experiment=experiment.name,
             version=experiment.version,
             point=point,
             seeds=experiment.seeds,
             values=values,
-            seconds=round(time.perf_counter() - started, 3),
+            seconds=round(seconds, 3),
             environment=environment(DEVICE, experiment.threads),
             finished_at=now(),
         )
         write_whole(self.path(experiment, point), (made.model_dump_json(indent=1) + "\n").encode())
         return made
+
+
+def _job(experiment: Experiment, point: Point, data_root: str | None) -> Job:
+    return Job(experiment.measure, point, experiment.seeds, experiment.threads, data_root)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.reproduce.cost import Cost, estimate, hours
+from bench.reproduce.cost import Cost, estimate
 from bench.reproduce.evidence import FOLDER, collect
 from bench.reproduce.item import Exhibit, Form, Item, Verdict
 from bench.reproduce.items import items
@@ -118,14 +118,15 @@ def readme(found: Iterable[Entry]) -> bytes:
                 "item": cost.item.title,
                 "form": cost.form.name,
                 "cells missing": f"{cost.missing} of {cost.wanted}",
-                "core time": "not timed" if cost.hours is None else hours(cost.hours),
+                "core time": cost.core_time(),
             }
             for cost in costs
         ]
         parts += [
             "## What is not run, and what it would take",
             "A round of each kind of cell was timed once (`python -m bench reproduce --estimate`), where a round is "
-            "too long with fewer clients and steps, and multiplied; seconds of one core of the machine that timed it.",
+            "too long with fewer clients and steps, and multiplied; time of one core of the machine that timed it. "
+            "`--form NAME` runs a form.",
             markdown_table(rows),
         ]
     where = sorted({text for entry in found for text in entry.environments})

@@ -51,6 +51,10 @@ def test_without_records_nothing_is_claimed(bench: Bench, tmp_path: Path) -> Non
         (("dpfl",), "no paper named 'dpfl'"),
         (("--only", "tabel3"), "no item named 'tabel3'"),
         (("--only", "table1", "--seeds", "x"), "--seeds 'x'"),
+        (("--only", "fig10", "--form", "4"), "dpbfl-fig10 has no form '4': it has 1 (in full), 2 (n = 10,000 and"),
+        (("--only", "fig10", "--form", "n=10000"), "dpbfl-fig10 has no form 'n=10000'"),
+        (("--only", "table3", "--form", "2", "--no-run"), "dpbfl-table3 has no form '2': it has 1 (in full)"),
+        (("--only", "fig10", "--form", "2", "--full"), "--form '2' names a form"),
     ],
 )
 def test_bad_input_is_told_in_one_line(bench: Bench, arguments: tuple[str, ...], told: str) -> None:
@@ -90,7 +94,9 @@ def test_the_report_is_the_same_whenever_it_is_built(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_small_suites")
-def test_an_estimate_times_each_kind_of_cell_once_and_runs_none(tmp_path: Path) -> None:
+def test_an_estimate_times_each_kind_of_cell_once_and_runs_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = command.Request(only=("table1",), results=tmp_path, estimate=True, quiet=True)
     done = command.reproduce(asked)
     assert done.ran == 2  # a round of rsa and one of dpbfl
@@ -101,6 +107,17 @@ def test_an_estimate_times_each_kind_of_cell_once_and_runs_none(tmp_path: Path) 
     assert 0 < cost.hours < 1
     assert "core" in (tmp_path / "papers" / "README.md").read_text()
     assert command.reproduce(asked).ran == 0
+    done.print()
+    assert "  1. in full: 32 of 32 cells are missing, about 1 min of one core\n" in capsys.readouterr().out
+
+
+def test_an_estimate_of_one_form_leaves_the_others_untimed(tmp_path: Path, shrink: Callable[..., None]) -> None:
+    shrink("dataset=digits", "rounds=1", "samples_per_client=1", "eval_every=1")
+    done = command.reproduce(command.Request(only=("fig10",), results=tmp_path, estimate=True, form="3", quiet=True))
+    assert done.ran == 2  # a round of dpbfl and one of ldpbfl
+    full, middle, reduced = done.entries[0].costs
+    assert full.hours is middle.hours is None
+    assert reduced.hours is not None
 
 
 def test_what_is_no_measurement_is_measured_again(tmp_path: Path) -> None:
@@ -119,7 +136,7 @@ def test_what_is_no_measurement_is_measured_again(tmp_path: Path) -> None:
 
 
 def test_one_form_of_an_item_runs_the_fullest_that_is_asked_for() -> None:
-    def names(only: str, **asked: bool) -> list[str]:
+    def names(only: str, **asked: Any) -> list[str]:
         (item,) = choose(["dpbfl"], [only])
         return [form.name for form in command._forms(item, command.Request(**asked))]
 
@@ -127,4 +144,7 @@ def test_one_form_of_an_item_runs_the_fullest_that_is_asked_for() -> None:
     assert names("fig10") == []
     assert names("fig10", reduced=True) == ["n = 10,000"]
     assert names("fig10", full=True) == ["in full"]
+    assert names("fig10", form="2") == names("fig10", form="n = 10,000 and 50,000") == ["n = 10,000 and 50,000"]
+    assert names("fig10", form="3", estimate=True) == ["n = 10,000"]
+    assert len(names("fig10", estimate=True)) == 3
     assert names("fig9", reduced=True) == names("fig9", full=True) == ["in full"]
