@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench import registry
 from bench.privacy import analyzer_variance, shuffle_gamma
 from bench.reproduce import (
     dpbfl_fig5,
@@ -101,6 +102,14 @@ def test_table_2_compares_marks_but_for_dashes() -> None:
     assert dpbfl_table2.verdict({**mine, "DPBFL": ldp}, paper).verdict == NOT
     blind = marks(efficient=False, inference=False, byzantine=False)
     assert dpbfl_table2.verdict({**mine, "Practical Secure Aggregation": blind}, paper).verdict == REPRODUCED
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("secure_aggregation", "SMC"), ("dpbfl", "DP"), ("dp_fedavg", "DP"), ("fedavg", "–"), ("krum", "–")],
+)
+def test_table_2_s_tools_are_what_a_defense_does(name: str, wanted: str) -> None:
+    assert dpbfl_table2.tools(registry.get("defense", name)()) == wanted
 
 
 def test_fig_5_compares_the_law() -> None:
