@@ -1,6 +1,7 @@
 """Pieces of a matrix `(n, d)` that stay in a core's cache while they are read more than once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -44,6 +45,18 @@ def scratch(matrix: Tensor, num_rows: int, width: int, count: int) -> Tensor:
 def per_thread(block_bytes: int, cache_bytes: int) -> int:
     """As many blocks as fit in the caches of all of torch's threads, at least one a thread."""
     return torch.get_num_threads() * max(1, cache_bytes // block_bytes)
+
+
+def on_all_threads(work: Callable[[int], None], items: Sequence[int]) -> None:
+    """Do the work on as many threads as torch may use; numpy lets go of the interpreter's lock while it computes."""
+    threads = min(torch.get_num_threads(), len(items))
+    if threads == 1:
+        for item in items:
+            work(item)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, items):
+            pass
 
 
 def transposed(columns: np.ndarray) -> np.ndarray:

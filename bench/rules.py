@@ -1,39 +1,48 @@
 """The two plain kinds of aggregation rule, each with the d-sized work done once, fast and in bounded memory.
 
-A row rule needs only inner products of the messages and answers with a weight a client; a coordinate rule looks at one
-coordinate over all clients. A rule's own file holds nothing but its idea.
+A row rule needs only inner products of the messages (`bench.gram`) and answers with a weight a client; a coordinate
+rule looks at one coordinate over all clients. A rule's own file holds nothing but its idea.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.blocks import LINE_BYTES, in_column_blocks, in_groups, per_thread, scratch, transposed
-from bench.errors import require
-from bench.protocol import Defense, Delivered, ServerRound, all_finite, check_finite, check_matrix, check_messages
+from bench.blocks import LINE_BYTES, on_all_threads, transposed
+from bench.gram import (
+    checked_gram,
+    distances_to,
+    gram_matrix,
+    norms_of,
+    over_distances,
+    smallest_sums,
+    squared_distances,
+    squared_distances_from,
+    sum_of_smallest,
+)
+from bench.protocol import Defense, Delivered, ServerRound, check_messages
 
-GRAM_BLOCK = 4096
-"""Coordinates whose products are added up in float32 before the sum goes on in float64."""
-
-GRAM_NUMBERS = 2**22
-"""Entries of messages whose blocks are multiplied at a time, at most."""
-
-GRAM_CACHE_BYTES = 2**20
-"""A core multiplies blocks of about this size at a time, centred: they stay in its cache."""
-
-GRAM_ROWS = 128
-"""Rows whose products are taken at a time, with themselves and the rows before them: the other half is the mirror."""
-
-CANCELLATION = 1e-3
-"""Below this share of the norms, a squared distance from float32 products is not trusted."""
-
-CLOSE_PAIRS, PAIRS_AT_A_TIME = 2, 32
-"""So many close pairs a row are measured one by one: attackers often send one message all alike."""
+__all__ = [
+    "Block",
+    "CoordinateRule",
+    "NormRule",
+    "RowRule",
+    "apply_weights",
+    "checked_gram",
+    "distances_to",
+    "gram_matrix",
+    "mean_of",
+    "norms_of",
+    "over_distances",
+    "smallest_sums",
+    "squared_distances",
+    "squared_distances_from",
+    "sum_of_smallest",
+]
 
 COORDINATE_BLOCK_BYTES = 2**19
 """A transposed block of coordinates that stays in a core's cache, beside what it was transposed from."""
@@ -59,7 +68,7 @@ class RowRule(Defense):
         """Weights `(n,)` of the messages from their `gram_matrix`, `(n, n)`, or `(n + 1, n + 1)` with the origin."""
 
     def weigh(self, messages: Tensor, num_byzantine: int) -> Tensor:
-        """Weights `(n,)` of the messages `(n, d)`; for a rule to override that needs less than all inner products.
+        """Weights `(n,)` of the messages `(n, d)`; for a rule to override that finds them without all inner products.
 
         Raises `ValueError` unless the messages are a finite, non-empty matrix.
         """
@@ -80,128 +89,10 @@ class NormRule(RowRule):
         """Weights `(n,)` of the messages from their L2 norms `(n,)`."""
 
     def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
-        return self.weights_by_norm(squared_distances(gram)[-1, :-1].sqrt(), num_byzantine)
+        return self.weights_by_norm(squared_distances_from(gram, -1)[:-1].sqrt(), num_byzantine)
 
     def weigh(self, messages: Tensor, num_byzantine: int) -> Tensor:
         return self.weights_by_norm(norms_of(messages), num_byzantine)
-
-
-def norms_of(messages: Tensor) -> Tensor:
-    """L2 norms `(n,)`, float64, of the messages `(n, d)`; once more in float64 where a square overflows.
-
-    Raises `ValueError` unless the messages are a finite, non-empty matrix.
-    """
-    check_matrix(messages)
-    norms: Tensor = torch.linalg.vector_norm(messages, dim=1)
-    if not all_finite(norms):
-        check_finite(messages)
-        norms = torch.linalg.vector_norm(messages, dim=1, dtype=torch.float64)
-        _require_squares(norms)
-    return norms.double()
-
-
-def distances_to(point: Tensor, messages: Tensor) -> Tensor:
-    """L2 distances `(n,)`, float64, of the messages `(n, d)` from `point (d,)`; in float64 where a square overflows.
-
-    Raises `ValueError` unless the messages are a finite, non-empty matrix.
-    """
-    check_matrix(messages)
-    groups = in_groups(messages)
-    apart = torch.empty_like(groups[0])  # the first group is the largest; nothing cancels
-    norms = [torch.linalg.vector_norm(torch.sub(rows, point, out=apart[: len(rows)]), dim=1) for rows in groups]
-    distances = torch.cat(norms)
-    if not all_finite(distances):
-        check_finite(messages)
-        if messages.dtype != torch.float64:
-            return distances_to(point.double(), messages.double())
-        _require_squares(distances)
-    return distances.double()
-
-
-def checked_gram(messages: Tensor, origin: bool = False) -> Tensor:
-    """`gram_matrix`; raises `ValueError` unless the messages are a finite, non-empty matrix."""
-    check_matrix(messages)
-    gram = gram_matrix(messages, origin)
-    if not all_finite(gram):
-        check_finite(messages)
-        _require_squares(gram)
-    return gram
-
-
-def _require_squares(products: Tensor) -> None:
-    """Raise `ValueError` where finite messages give products in float64 that are not."""
-    require(all_finite(products), "messages", "too large", "numbers whose squares add up in float64")
-
-
-def gram_matrix(messages: Tensor, origin: bool = False) -> Tensor:
-    """Inner products `(n, n)`, float64, of the messages `(n, d)` minus a centre of theirs.
-
-    With `origin` the matrix has a row and a column more, the last, for the zero vector as if it were a message.
-
-    Products are taken about the mean in the messages' own precision. A few pairs of rows that lie so close together,
-    seen from there, that their distance would be rounding error are measured again in float64; of rows that are equal,
-    as attackers' often are, there may be more. Where many pairs are close (all are, seen from a mean that one long row
-    has carried off) or a square overflows, everything is taken again in float64 about the coordinate-wise median, which
-    no minority can move far from the rest.
-    """
-    gram = _block_products(messages, None, origin)
-    norms = gram.diagonal()
-    sums = norms[:, None] + norms[None, :]
-    close = (torch.sub(sums, gram, alpha=2) < CANCELLATION * sums).triu(1).nonzero()
-    if len(close) <= CLOSE_PAIRS * len(messages) and all_finite(gram):
-        i, j = close.unbind(dim=1)
-        distances = _measured(messages, close)
-        if int((distances > 0).sum()) <= len(messages) // 2:
-            gram[i, j] = gram[j, i] = (norms[i] + norms[j] - distances) / 2
-            return gram
-    exact = messages.double()
-    return _block_products(exact, exact.median(dim=0).values, origin)
-
-
-def _measured(messages: Tensor, pairs: Tensor) -> Tensor:
-    """Squared distances `(p,)`, float64, of pairs `(p, 2)` of rows i < j; j one too many is the origin."""
-    found = [torch.empty(0, dtype=torch.float64, device=messages.device)]
-    for some in pairs.split(PAIRS_AT_A_TIME):
-        i, j = some.unbind(dim=1)
-        others = messages[j.clamp(max=len(messages) - 1)].double() * (j < len(messages))[:, None]
-        found.append(others.sub_(messages[i]).square_().sum(dim=1))
-    return torch.cat(found)
-
-
-def _block_products(messages: Tensor, centre: Tensor | None, origin: bool) -> Tensor:
-    """Inner products `(n, n)`, float64, of the messages `(n, d)` minus `centre (d,)`, their mean where it is None."""
-    n = len(messages) + origin
-    gram = torch.zeros(n, n, dtype=torch.float64, device=messages.device)
-    bounded = max(1, GRAM_NUMBERS // (n * GRAM_BLOCK))
-    count = min(bounded, per_thread(n * GRAM_BLOCK * messages.element_size(), GRAM_CACHE_BYTES))
-    room = scratch(messages, n, GRAM_BLOCK, count)
-    for columns, raw in in_column_blocks(messages, GRAM_BLOCK, count):
-        middle = (messages[:, columns].mean(dim=0) if centre is None else centre[columns]).view(len(raw), -1)
-        blocks = room[: len(raw), :, : raw.shape[2]]
-        torch.sub(raw, middle[:, None], out=blocks[:, : len(messages)])
-        if origin:
-            torch.neg(middle, out=blocks[:, -1])
-        for row in range(0, n, GRAM_ROWS):
-            upto = min(row + GRAM_ROWS, n)
-            gram[row:upto, :upto] += (blocks[:, row:upto] @ blocks[:, :upto].mT).sum(dim=0, dtype=torch.float64)
-    return gram.tril() + gram.tril(-1).mT
-
-
-def squared_distances(gram: Tensor, diagonal: float = 0.0) -> Tensor:
-    """Squared distances `(n, n)` between the rows behind a Gram matrix, with `diagonal` on the diagonal."""
-    norms = gram.diagonal()
-    distances = (norms[:, None] + norms[None, :] - 2 * gram).clamp_(min=0)
-    return distances.fill_diagonal_(diagonal)
-
-
-def sum_of_smallest(values: Tensor, count: int) -> Tensor:
-    """The sum `(n,)` of the `count` smallest values in each row of `(n, k)`; infinite ones count last."""
-    if count == 0:
-        return values.new_zeros(len(values))
-    if values.device.type != "cpu":
-        return values.topk(count, dim=1, largest=False, sorted=False).values.sum(dim=1)
-    ordered = np.partition(values.numpy(), count - 1, axis=1)
-    return torch.from_numpy(ordered[:, :count].sum(axis=1))
 
 
 def mean_of(rows: Tensor, num_rows: int) -> Tensor:
@@ -253,7 +144,7 @@ class CoordinateRule(Defense):
                 _place(block, ranks)
             result[start : start + step] = self.reduce(block, num_byzantine)
 
-        _on_all_threads(reduce_block, range(0, dim, step))
+        on_all_threads(reduce_block, range(0, dim, step))
         return torch.from_numpy(result)
 
 
@@ -269,15 +160,3 @@ def _place(block: np.ndarray, ranks: Iterable[int]) -> None:
         else:
             block[:, :end].partition(rank, axis=1)
         end = rank
-
-
-def _on_all_threads(work: Callable[[int], None], items: Sequence[int]) -> None:
-    """Do the work on as many threads as torch may use; numpy lets go of the interpreter's lock while it sorts."""
-    threads = min(torch.get_num_threads(), len(items))
-    if threads == 1:
-        for item in items:
-            work(item)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, items):
-            pass

@@ -1,18 +1,23 @@
 """Geometric median, RFA (Pillutla, Kakade and Harchaoui 2022): smoothed Weiszfeld steps to the end.
 
-The point with the smallest mean distance to the messages. A step is a mean weighted by inverse distances, none taken as
-shorter than nu; distances from a mean follow from the Gram matrix, so that a step costs n x n, whatever the dimension.
+The point with the smallest mean distance to the messages. A step goes to their mean weighted by inverse distances, none
+taken as shorter than nu. It looks at each of the n messages, d numbers long, or, where they are longer than there are
+many, at the Gram matrix: distances from a mean follow from it, so that a step costs n x n, whatever the dimension.
 """
+
+from typing import Protocol
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.blocks import in_groups
 from bench.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, checked_gram, squared_distances
+from bench.rules import RowRule, apply_weights, checked_gram, norms_of, squared_distances
+from defenses.median import coordinate_median
 
 MAX_STEPS = 10_000
 """Steps after which it is left at that: each makes the mean distance smaller, but none need be the last."""
@@ -20,32 +25,99 @@ MAX_STEPS = 10_000
 ROUNDING = 1e-7
 """Of a row's length, seen from the Gram matrix's centre: below it a distance is rounding error."""
 
+ROW_ROUNDING = 1e-14
+"""The same where the rows themselves are looked at, whose differences are float64."""
 
-def geometric_median_weights(gram: Tensor, nu: float = 1e-6, tolerance: float = 1e-6) -> Tensor:
-    """Weights `(n,)` of the geometric median; they are positive and sum to 1.
+SAMPLE = 255
+"""Rows among which a point begins, an odd number: their median is then one of the values."""
+
+
+class Point(Protocol):
+    """Where the steps have led so far: a weighted mean of the rows."""
+
+    def step(self) -> tuple[np.ndarray, float]:
+        """Go on to the mean weighted by each row's pull `(n,)`, its inverse distance: the pulls, and how far it was."""
+
+
+class PointByProducts:
+    """A point known by its inner products with the rows, which are those of a Gram matrix `(n, n)`."""
+
+    def __init__(self, gram: Tensor, nu: float) -> None:
+        self.g = gram.cpu().numpy()
+        self.norms = self.g.diagonal()
+        self.shortest = np.maximum(nu, ROUNDING * np.sqrt(self.norms.clip(min=0)))
+        # A row's median distance to all rows stands in for its distance to their median.
+        pull = 1 / np.maximum(np.median(squared_distances(gram).sqrt().cpu().numpy(), axis=1), self.shortest)
+        self.weights = pull / pull.sum()
+        self.products = self.g @ self.weights
+
+    def step(self) -> tuple[np.ndarray, float]:
+        distances = np.sqrt((self.norms - 2 * self.products + self.weights @ self.products).clip(min=0))
+        pull = 1 / np.maximum(distances, self.shortest)
+        weights = pull / pull.sum()
+        products = self.g @ weights
+        way = np.sqrt(max(0.0, (weights - self.weights) @ (products - self.products)))
+        self.weights, self.products = weights, products
+        return pull, way
+
+
+class PointAmongRows:
+    """A point `(d,)`, float64, that looks at the rows `(n, d)` in groups which stay in cache.
+
+    It starts from the coordinate-wise median of some of them, where no minority holds it back: from far away, a step
+    goes only a share of the way.
+    """
+
+    def __init__(self, messages: Tensor, nu: float) -> None:
+        self.shortest = norms_of(messages).mul_(ROW_ROUNDING).clamp_(min=nu)
+        self.groups = in_groups(messages)
+        self.apart = torch.empty_like(self.groups[0], dtype=torch.float64)  # the first group is the largest
+        some = torch.linspace(0, len(messages) - 1, min(len(messages), SAMPLE)).round().long()
+        self.at = coordinate_median(messages[some.to(messages.device)]).double()
+
+    def step(self) -> tuple[np.ndarray, float]:
+        way, pull = torch.zeros_like(self.at), torch.empty_like(self.shortest)
+        start = 0
+        for rows in self.groups:
+            these = slice(start, start := start + len(rows))
+            apart = torch.sub(rows, self.at, out=self.apart[: len(rows)])
+            distances = torch.linalg.vector_norm(apart, dim=1)
+            pull[these] = 1 / torch.maximum(distances, self.shortest[these])
+            way.addmv_(apart.mT, pull[these])
+        way /= pull.sum()
+        self.at += way
+        return pull.cpu().numpy(), float(torch.linalg.vector_norm(way))
+
+
+def weights_at_the_end(point: Point, tolerance: float) -> np.ndarray:
+    """Weights `(n,)` of the mean to which the last step goes; they are positive and sum to 1.
 
     Stops where the gradient of the smoothed mean distance g is no longer than `tolerance`; a gradient of length 1 pulls
     with all rows in one direction. Since g is convex, its value there is at most 2 `tolerance` g above the minimum.
     """
-    require(0 < nu < np.inf, "nu", nu, "positive and finite")
-    require(tolerance > 0, "tolerance", tolerance, "positive")
-    g = gram.cpu().numpy()
-    norms = g.diagonal()
-    shortest = np.maximum(nu, ROUNDING * np.sqrt(norms.clip(min=0)))
-    # A row's median distance to all rows stands in for its distance to their median.
-    pull = 1 / np.maximum(np.median(squared_distances(gram).sqrt().cpu().numpy(), axis=1), shortest)
-    weights = pull / pull.sum()
-    products = g @ weights
     for _ in range(MAX_STEPS):
-        distances = np.sqrt((norms - 2 * products + weights @ products).clip(min=0))
-        pull = 1 / np.maximum(distances, shortest)
-        moved = pull / pull.sum()
-        moved_products = g @ moved
-        gradient = pull.mean() * np.sqrt(max(0.0, (moved - weights) @ (moved_products - products)))
-        weights, products = moved, moved_products
-        if gradient <= tolerance:
+        pull, way = point.step()
+        if pull.mean() * way <= tolerance:
             break
-    return torch.from_numpy(weights).to(gram.device)
+    weights: np.ndarray = pull / pull.sum()
+    return weights
+
+
+def geometric_median_weights(gram: Tensor, nu: float = 1e-6, tolerance: float = 1e-6) -> Tensor:
+    """Weights `(n,)` of the geometric median of the rows behind a Gram matrix."""
+    _check(nu, tolerance)
+    return torch.from_numpy(weights_at_the_end(PointByProducts(gram, nu), tolerance)).to(gram.device)
+
+
+def geometric_median_weights_of(messages: Tensor, nu: float = 1e-6, tolerance: float = 1e-6) -> Tensor:
+    """Weights `(n,)` of the geometric median of `(n, d)`, found in whichever of the two ways has the cheaper steps.
+
+    Raises `ValueError` unless nu and the tolerance are positive and the messages are a finite, non-empty matrix.
+    """
+    if messages.dim() != 2 or len(messages) < messages.shape[1]:
+        return geometric_median_weights(checked_gram(messages), nu, tolerance)
+    _check(nu, tolerance)
+    return torch.from_numpy(weights_at_the_end(PointAmongRows(messages, nu), tolerance)).to(messages.device)
 
 
 def geometric_median(messages: Tensor, *, nu: float = 1e-6, tolerance: float = 1e-6) -> Tensor:
@@ -53,7 +125,7 @@ def geometric_median(messages: Tensor, *, nu: float = 1e-6, tolerance: float = 1
 
     Raises `ValueError` unless nu and the tolerance are positive and the messages are finite.
     """
-    return apply_weights(geometric_median_weights(checked_gram(messages), nu, tolerance), messages)
+    return apply_weights(geometric_median_weights_of(messages, nu, tolerance), messages)
 
 
 @register("defense", "geometric_median")
@@ -66,5 +138,13 @@ class GeometricMedian(RowRule):
     def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
         return geometric_median_weights(gram, self.nu, self.tolerance)
 
+    def weigh(self, messages: Tensor, num_byzantine: int) -> Tensor:
+        return geometric_median_weights_of(messages, self.nu, self.tolerance)
+
     def tolerates(self, fraction: float, setting: Setting) -> bool:
         return fraction < 0.5
+
+
+def _check(nu: float, tolerance: float) -> None:
+    require(0 < nu < np.inf, "nu", nu, "positive and finite")
+    require(tolerance > 0, "tolerance", tolerance, "positive")

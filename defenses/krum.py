@@ -3,13 +3,14 @@
 import math
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from bench.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, checked_gram, mean_of, squared_distances, sum_of_smallest
+from bench.rules import RowRule, apply_weights, checked_gram, mean_of, over_distances, smallest_sums
 
 Variant = Literal["paper", "one_neighbour_more", "unsquared", "fourth_power", "fourth_power_sum"]
 
@@ -40,10 +41,12 @@ def krum_weights(gram: Tensor, num_byzantine: int, num_selected: int = 1, varian
     require(1 <= num_selected <= n, "num_selected", num_selected, f"between 1 and {n}")
     require(variant in VARIANTS, "variant", variant, f"one of {', '.join(VARIANTS)}")
     meaning = VARIANTS[variant]
-    distances = squared_distances(gram, diagonal=math.inf)
-    if meaning.power != 2:
-        distances = distances ** (meaning.power / 2)
-    scores = sum_of_smallest(distances, n - f - meaning.fewer)
+    neighbours = n - f - meaning.fewer
+
+    def score(distances: np.ndarray) -> np.ndarray:
+        return smallest_sums(distances if meaning.power == 2 else distances ** (meaning.power / 2), neighbours)
+
+    scores = over_distances(gram, score, diagonal=math.inf)
     weights = mean_of(_lowest(scores, num_selected), n)
     return weights * num_selected if meaning.total else weights
 

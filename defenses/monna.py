@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.errors import require
 from bench.protocol import Setting, check_matrix
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, distances_to, mean_of, squared_distances
+from bench.rules import RowRule, apply_weights, distances_to, mean_of, squared_distances_from
 
 
 def monna_weights(distances: Tensor, num_byzantine: int, pivot: int = 0) -> Tensor:
@@ -40,7 +40,7 @@ class MoNNA(RowRule):
         _check(setting.participants, setting.num_byzantine, self.pivot, "assumed Byzantine clients")
 
     def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
-        return monna_weights(squared_distances(gram)[self.pivot], num_byzantine, self.pivot)
+        return monna_weights(squared_distances_from(gram, self.pivot), num_byzantine, self.pivot)
 
     def weigh(self, messages: Tensor, num_byzantine: int) -> Tensor:
         return monna_weights(distances_to(messages[self.pivot], messages), num_byzantine, self.pivot)

@@ -11,7 +11,7 @@ from bench.errors import require
 from bench.preaggregation import Mixing
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import checked_gram, squared_distances
+from bench.rules import checked_gram, over_distances
 
 
 def nnm_matrix(gram: Tensor, num_byzantine: int) -> Tensor:
@@ -19,9 +19,13 @@ def nnm_matrix(gram: Tensor, num_byzantine: int) -> Tensor:
     n = len(gram)
     _check(n, num_byzantine, "num_byzantine")
     near = n - num_byzantine
-    distances = squared_distances(gram, diagonal=-1.0).cpu().numpy()  # nearer than any copy of itself
-    nearest = np.argpartition(distances, near - 1, axis=1)[:, :near]
-    return torch.zeros_like(gram).scatter_(1, torch.from_numpy(nearest).to(gram.device), 1 / near)
+
+    def rows_of_m(distances: np.ndarray) -> np.ndarray:
+        mixed = np.zeros_like(distances)
+        np.put_along_axis(mixed, np.argpartition(distances, near - 1, axis=1)[:, :near], 1 / near, axis=1)
+        return mixed
+
+    return over_distances(gram, rows_of_m, diagonal=-1.0)  # nearer than any copy of itself
 
 
 def nnm(messages: Tensor, num_byzantine: int) -> Tensor:

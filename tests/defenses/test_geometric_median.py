@@ -1,4 +1,4 @@
-"""The geometric median: known points, the smallest mean distance by scipy, breakdown at one half."""
+"""The geometric median: known points, the smallest mean distance by scipy, breakdown at one half, both its ways."""
 
 import math
 
@@ -11,11 +11,35 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from bench.rules import gram_matrix
-from defenses.geometric_median import geometric_median, geometric_median_weights
+from defenses import geometric_median as module
+from defenses.geometric_median import (
+    SAMPLE,
+    GeometricMedian,
+    geometric_median,
+    geometric_median_weights,
+    geometric_median_weights_of,
+)
 
 
 def mean_distance(point: np.ndarray, rows: np.ndarray) -> float:
     return float(np.linalg.norm(rows - point, axis=1).mean())
+
+
+def least_mean_distance(rows: np.ndarray) -> float:
+    """By scipy in float64, from the coordinate-wise median and from the row with the smallest mean distance."""
+
+    def value_and_slope(point: np.ndarray) -> tuple[float, np.ndarray]:
+        apart = point - rows
+        lengths = np.linalg.norm(apart, axis=1).clip(min=1e-12)
+        return float(lengths.mean()), (apart / lengths[:, None]).mean(axis=0)
+
+    best_row = min(rows, key=lambda row: mean_distance(row, rows))
+    least = mean_distance(best_row, rows)
+    for start in (np.median(rows, axis=0), best_row):
+        least = min(
+            least, float(minimize(value_and_slope, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-15}).fun)
+        )
+    return least
 
 
 def test_published_values(square: Tensor, larger: Tensor) -> None:
@@ -45,13 +69,7 @@ def test_the_mean_distance_is_smallest(adverse_rows: Tensor) -> None:
     assert weights.min() > 0
     assert weights.sum() == pytest.approx(1)
 
-    def value_and_slope(point: np.ndarray) -> tuple[float, np.ndarray]:
-        apart = point - rows
-        lengths = np.linalg.norm(apart, axis=1).clip(min=1e-12)
-        return float(lengths.mean()), (apart / lengths[:, None]).mean(axis=0)
-
-    least = minimize(value_and_slope, np.median(rows, axis=0), jac=True, method="L-BFGS-B", options={"ftol": 1e-15})
-    assert mean_distance(weights @ rows, rows) <= least.fun * (1 + 3e-6)
+    assert mean_distance(weights @ rows, rows) <= least_mean_distance(rows) * (1 + 3e-6)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4), st.sampled_from([1e3, 1e12, 1e38]))
@@ -78,3 +96,97 @@ def test_messages_that_are_all_the_same_are_their_median() -> None:
 def test_what_it_cannot_do_is_refused(argument: str, square: Tensor) -> None:
     with pytest.raises(ValueError, match=f"{argument} is 0, but must be positive"):
         geometric_median(square, **{argument: 0})
+
+
+# ---------------------------------------------------------------------------- more rows than coordinates: on the rows
+
+
+@pytest.fixture(
+    params=["plain", "clustered", "two clusters", "duplicates", "many duplicates", "silent", "far off", "far together"]
+)
+def many_rows(request: pytest.FixtureRequest) -> Tensor:
+    """300 rows of 20 coordinates in float32; in some kinds 120 of them are not like the rest, up to 1e38 away."""
+    generator = torch.Generator().manual_seed(11)
+    rows, common = torch.randn(300, 20, generator=generator), torch.randn(20, generator=generator)
+    match request.param:
+        case "clustered":
+            rows = 1000 * common + 0.01 * rows
+        case "two clusters":
+            rows = 0.01 * rows + common
+            rows[:120] -= 3 * common
+        case "duplicates":
+            rows[1], rows[4] = rows[0], rows[0]
+        case "many duplicates":
+            rows[:120] = rows[0].clone()
+        case "silent":
+            rows[:120] = 0
+        case "far off":
+            rows[:60] *= 1e5
+            rows[60:120] *= 3e37
+        case "far together":
+            rows[:120] = 1e38
+    return rows[torch.randperm(300, generator=generator)]
+
+
+def test_on_the_rows_it_is_the_median_of_the_definition_and_of_the_gram_matrix(many_rows: Tensor) -> None:
+    rows = many_rows.double().numpy()
+    weights = geometric_median_weights_of(many_rows).numpy()
+    by_products = geometric_median_weights(gram_matrix(many_rows)).numpy()
+    assert weights.min() > 0
+    assert weights.sum() == pytest.approx(1)
+    assert mean_distance(weights @ rows, rows) <= least_mean_distance(rows) * (1 + 3e-6)
+    spread = np.median(np.linalg.norm(rows - weights @ rows, axis=1))
+    assert np.linalg.norm((weights - by_products) @ rows) <= 1e-4 * spread + 2e-6
+
+
+def test_the_rows_are_looked_at_where_they_are_not_longer_than_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "checked_gram", lambda messages: pytest.fail("a Gram matrix"))
+    generator = torch.Generator().manual_seed(0)
+    geometric_median_weights_of(torch.randn(20, 20, generator=generator))
+    with pytest.raises(pytest.fail.Exception, match="a Gram matrix"):
+        geometric_median_weights_of(torch.randn(20, 21, generator=generator))
+
+
+def test_a_step_on_the_rows_is_weiszfelds_in_groups_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the coordinate-wise median of `SAMPLE` rows, which are spread over all of them."""
+    rows = torch.randn(700, 9, generator=torch.Generator().manual_seed(3))
+    monkeypatch.setattr(module, "in_groups", lambda matrix: matrix.split(300))
+    point = module.PointAmongRows(rows, nu=1e-6)
+    some = rows[torch.linspace(0, 699, SAMPLE).round().long()]
+    assert torch.equal(point.at, some.median(dim=0).values.double())
+    apart = rows.double() - point.at
+    pull, way = point.step()
+    expected = 1 / apart.norm(dim=1)
+    np.testing.assert_allclose(pull, expected.numpy())
+    moved = (expected @ apart) / expected.sum()
+    torch.testing.assert_close(point.at, some.median(dim=0).values + moved)
+    assert way == pytest.approx(float(moved.norm()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_class_takes_the_same_way(dtype: torch.dtype) -> None:
+    rows = torch.randn(50, 6, generator=torch.Generator().manual_seed(2), dtype=dtype)
+    before = rows.clone()
+    assert torch.equal(GeometricMedian().weigh(rows, 3), geometric_median_weights_of(rows))
+    assert torch.equal(rows, before)
+
+
+@pytest.mark.parametrize(("value", "told"), [(math.nan, "not finite"), (math.inf, "not finite"), (1e200, "too large")])
+def test_on_the_rows_what_it_cannot_weigh_is_refused_too(value: float, told: str) -> None:
+    rows = torch.zeros(9, 2, dtype=torch.float64)
+    rows[3, 1] = value
+    with pytest.raises(ValueError, match=f"messages is '{told}'"):
+        geometric_median(rows)
+    with pytest.raises(ValueError, match="tolerance is 0"):
+        geometric_median(rows.zero_(), tolerance=0)
+
+
+def test_less_than_half_of_many_rows_cannot_hold_it_back_however_far_they_are() -> None:
+    """In some tens of steps: from their mean it would be thousands."""
+    generator = torch.Generator().manual_seed(5)
+    rows = torch.randn(401, 8, generator=generator)
+    rows[torch.randperm(401, generator=generator)[:150]] = 1e38
+    point = module.PointAmongRows(rows, nu=1e-6)
+    ways = [point.step()[1] for _ in range(40)]
+    assert max(ways) < 10
+    assert ways[-1] < 1e-5

@@ -1,0 +1,223 @@
+"""Inner products and distances of messages, exact enough that no choice between messages is one of rounding errors."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.blocks import in_column_blocks, in_groups, on_all_threads, per_thread, scratch
+from bench.errors import require
+from bench.protocol import all_finite, check_finite, check_matrix
+
+GRAM_BLOCK = 4096
+"""Coordinates whose products are added up in float32 before the sum goes on in float64."""
+
+GRAM_NUMBERS = 2**22
+"""Entries of messages whose blocks are multiplied at a time, at most."""
+
+GRAM_CACHE_BYTES = 2**20
+"""A core multiplies blocks of about this size at a time, centred: they stay in its cache."""
+
+GRAM_ROWS = 128
+"""Rows whose products are taken at a time, with themselves and the rows before them: the other half is the mirror."""
+
+CANCELLATION = 1e-3
+"""Below this share of the norms, a squared distance from float32 products is not trusted."""
+
+CLOSE_PAIRS, PAIRS_AT_A_TIME = 2, 32
+"""So many close pairs a row are measured one by one: attackers often send one message all alike."""
+
+DISTANCES_AT_ONCE = 2**17
+"""Of a Gram matrix so many distances are made at a time: they stay in a core's cache while they are compared."""
+
+
+def norms_of(messages: Tensor) -> Tensor:
+    """L2 norms `(n,)`, float64, of the messages `(n, d)`; once more in float64 where a square overflows.
+
+    Raises `ValueError` unless the messages are a finite, non-empty matrix.
+    """
+    check_matrix(messages)
+    norms: Tensor = torch.linalg.vector_norm(messages, dim=1)
+    if not all_finite(norms):
+        check_finite(messages)
+        norms = torch.linalg.vector_norm(messages, dim=1, dtype=torch.float64)
+        _require_squares(norms)
+    return norms.double()
+
+
+def distances_to(point: Tensor, messages: Tensor) -> Tensor:
+    """L2 distances `(n,)`, float64, of the messages `(n, d)` from `point (d,)`; in float64 where a square overflows.
+
+    Raises `ValueError` unless the messages are a finite, non-empty matrix.
+    """
+    check_matrix(messages)
+    groups = in_groups(messages)
+    apart = torch.empty_like(groups[0])  # the first group is the largest; nothing cancels
+    norms = [torch.linalg.vector_norm(torch.sub(rows, point, out=apart[: len(rows)]), dim=1) for rows in groups]
+    distances = torch.cat(norms)
+    if not all_finite(distances):
+        check_finite(messages)
+        if messages.dtype != torch.float64:
+            return distances_to(point.double(), messages.double())
+        _require_squares(distances)
+    return distances.double()
+
+
+def checked_gram(messages: Tensor, origin: bool = False) -> Tensor:
+    """`gram_matrix`; raises `ValueError` unless the messages are a finite, non-empty matrix."""
+    check_matrix(messages)
+    gram = _quick_gram(messages, origin)
+    if gram is None:
+        check_finite(messages)
+        gram = _exact_gram(messages, origin)
+        _require_squares(gram)
+    return gram
+
+
+def _require_squares(products: Tensor) -> None:
+    """Raise `ValueError` where finite messages give products in float64 that are not."""
+    require(all_finite(products), "messages", "too large", "numbers whose squares add up in float64")
+
+
+def gram_matrix(messages: Tensor, origin: bool = False) -> Tensor:
+    """Inner products `(n, n)`, float64, of the messages `(n, d)` minus a centre of theirs.
+
+    With `origin` the matrix has a row and a column more, the last, for the zero vector as if it were a message.
+
+    Products are taken about the mean in the messages' own precision. A few pairs of rows that lie so close together,
+    seen from there, that their distance would be rounding error are measured again in float64; of rows that are equal,
+    as attackers' often are, there may be more. Where many pairs are close (all are, seen from a mean that one long row
+    has carried off) or a square overflows, everything is taken again in float64 about the coordinate-wise median, which
+    no minority can move far from the rest.
+    """
+    gram = _quick_gram(messages, origin)
+    return _exact_gram(messages, origin) if gram is None else gram
+
+
+def _quick_gram(messages: Tensor, origin: bool) -> Tensor | None:
+    """`gram_matrix` about the mean; None where too many pairs are close or a square overflows."""
+    gram = _block_products(messages, None, origin)
+    close = _close_pairs(gram)
+    if len(close) > CLOSE_PAIRS * len(messages) or not all_finite(gram):
+        return None
+    if len(close):
+        i, j = close.unbind(dim=1)
+        distances = _measured(messages, close)
+        if int((distances > 0).sum()) > len(messages) // 2:
+            return None
+        norms = gram.diagonal()
+        gram[i, j] = gram[j, i] = (norms[i] + norms[j] - distances) / 2
+    return gram
+
+
+def _exact_gram(messages: Tensor, origin: bool) -> Tensor:
+    """`gram_matrix` in float64, about the coordinate-wise median."""
+    exact = messages.double()
+    return _block_products(exact, exact.median(dim=0).values, origin)
+
+
+def _close_pairs(gram: Tensor) -> Tensor:
+    """Pairs `(p, 2)` of rows i < j whose distance, from these products, would be rounding error."""
+    norms = gram.diagonal()
+    found = []
+    for rows in _row_groups(len(gram)):
+        sums = norms[rows, None] + norms[None, rows.start :]
+        close = torch.sub(sums, gram[rows, rows.start :], alpha=2) < CANCELLATION * sums
+        found.append(close.triu_(1).nonzero().add_(rows.start))
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def _row_groups(num_rows: int) -> list[slice]:
+    """The rows of a square matrix in groups of about `DISTANCES_AT_ONCE` entries."""
+    size = max(1, DISTANCES_AT_ONCE // num_rows)
+    return [slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
+
+
+def _measured(messages: Tensor, pairs: Tensor) -> Tensor:
+    """Squared distances `(p,)`, float64, of pairs `(p, 2)` of rows i < j; j one too many is the origin."""
+    found = [torch.empty(0, dtype=torch.float64, device=messages.device)]
+    for some in pairs.split(PAIRS_AT_A_TIME):
+        i, j = some.unbind(dim=1)
+        others = messages[j.clamp(max=len(messages) - 1)].double() * (j < len(messages))[:, None]
+        found.append(others.sub_(messages[i]).square_().sum(dim=1))
+    return torch.cat(found)
+
+
+def _block_products(messages: Tensor, centre: Tensor | None, origin: bool) -> Tensor:
+    """Inner products `(n, n)`, float64, of the messages `(n, d)` minus `centre (d,)`, their mean where it is None."""
+    n = len(messages) + origin
+    gram = torch.zeros(n, n, dtype=torch.float64, device=messages.device)
+    bounded = max(1, GRAM_NUMBERS // (n * GRAM_BLOCK))
+    count = min(bounded, per_thread(n * GRAM_BLOCK * messages.element_size(), GRAM_CACHE_BYTES))
+    room = scratch(messages, n, GRAM_BLOCK, count)
+    for columns, raw in in_column_blocks(messages, GRAM_BLOCK, count):
+        middle = (messages[:, columns].mean(dim=0) if centre is None else centre[columns]).view(len(raw), -1)
+        blocks = room[: len(raw), :, : raw.shape[2]]
+        torch.sub(raw, middle[:, None], out=blocks[:, : len(messages)])
+        if origin:
+            torch.neg(middle, out=blocks[:, -1])
+        for row in range(0, n, GRAM_ROWS):
+            upto = min(row + GRAM_ROWS, n)
+            gram[row:upto, :upto] += (blocks[:, row:upto] @ blocks[:, :upto].mT).sum(dim=0, dtype=torch.float64)
+    return _mirrored(gram)
+
+
+def _mirrored(gram: Tensor) -> Tensor:
+    """`gram (n, n)` with its lower triangle copied over the upper one."""
+    for row in range(0, len(gram), GRAM_ROWS):
+        rows = slice(row, row + GRAM_ROWS)
+        gram[:row, rows] = gram[rows, :row].mT
+        square = gram[rows, rows]
+        square.copy_(square.tril() + square.tril(-1).mT)
+    return gram
+
+
+def squared_distances(gram: Tensor, diagonal: float = 0.0) -> Tensor:
+    """Squared distances `(n, n)` between the rows behind a Gram matrix, with `diagonal` on the diagonal."""
+    norms = gram.diagonal()
+    distances = (norms[:, None] + norms[None, :] - 2 * gram).clamp_(min=0)
+    return distances.fill_diagonal_(diagonal)
+
+
+def squared_distances_from(gram: Tensor, row: int) -> Tensor:
+    """Squared distances `(n,)` of the rows behind a Gram matrix from one of them: a row of `squared_distances`."""
+    norms = gram.diagonal()
+    distances = (norms[row] + norms - 2 * gram[row]).clamp_(min=0)
+    distances[row] = 0.0
+    return distances
+
+
+def over_distances(gram: Tensor, reduce: Callable[[np.ndarray], np.ndarray], diagonal: float = 0.0) -> Tensor:
+    """What `reduce` makes of each row of `squared_distances`, `(n, ...)`: it gets some rows `(b, n)` at a time.
+
+    All of the distances are never there at once, and the groups of rows are shared out to all threads.
+    """
+    products = gram.cpu().numpy()
+    norms, groups = products.diagonal(), _row_groups(len(products))
+    found: list[np.ndarray] = [np.empty(0)] * len(groups)
+
+    def reduce_group(index: int) -> None:
+        rows = groups[index]
+        distances = norms[rows, None] + norms
+        distances -= 2 * products[rows]
+        np.maximum(distances, 0, out=distances)
+        distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = diagonal
+        found[index] = reduce(distances)
+
+    on_all_threads(reduce_group, range(len(groups)))
+    return torch.from_numpy(found[0] if len(found) == 1 else np.concatenate(found)).to(gram.device)
+
+
+def sum_of_smallest(values: Tensor, count: int) -> Tensor:
+    """The sum `(n,)` of the `count` smallest values in each row of `(n, k)`; infinite ones count last."""
+    return torch.from_numpy(smallest_sums(values.cpu().numpy(), count)).to(values.device)
+
+
+def smallest_sums(values: np.ndarray, count: int) -> np.ndarray:
+    """`sum_of_smallest` of an array."""
+    if count == 0:
+        return np.zeros(len(values), dtype=values.dtype)
+    ordered = np.partition(values, count - 1, axis=1)
+    sums: np.ndarray = ordered[:, :count].sum(axis=1)
+    return sums
