@@ -43,7 +43,7 @@ def lines_of(results: Path, entry: report.Entry) -> list[str]:
         ("dpbfl-fig8", 0, SMALL, 5),
         ("dpbfl-fig9", 0, SMALL, 4),
         ("dpbfl-fig10", 2, ("dataset=digits", "rounds=1", "samples_per_client=1", "eval_every=1"), 2),
-        ("dpbfl-fig11", 1, (*SMALL, "model=softmax", "local_steps=1"), 6),
+        ("dpbfl-fig11", 1, (*SMALL, "model=softmax", "local_steps=1"), 7),
     ],
 )
 def test_an_item_is_built(
@@ -79,6 +79,23 @@ def test_fig_4_of_niss_is_built_of_a_short_attack(tmp_path: Path, shrink: Callab
     lines = lines_of(tmp_path, entry)
     assert sum(line.startswith("| ") for line in lines) == 10
     assert any("| 261 " in line for line in lines)  # the noise on the gradient at the paper's epsilon (N19)
+
+
+def test_fig_11_has_a_worker_alone_and_every_row_s_own_values(tmp_path: Path, shrink: Callable[..., None]) -> None:
+    shrink(*SMALL, "model=softmax", "local_steps=1")
+    entry = built(tmp_path, "dpbfl-fig11", 1)
+    text = "\n".join(lines_of(tmp_path, entry))
+    assert text.count("| a worker alone") == 1
+    assert "sgd: learning rate 0.2; rsa: learning rate 0.2, lambda " in text
+    assert "; a worker alone " in entry.line()["we measured"]
+    (item,) = choose(only=["fig11"])
+    (experiment,) = item.forms[1].experiments
+    (point,) = [one for one in experiment.points() if "cell" not in one]
+    assert point["row"] == "a worker alone"
+    alone = experiment.measure(point, 0, None)
+    assert alone["rounds"] == [2, 4]
+    assert alone["global model"] == alone["a worker's model"]
+    assert len(experiment.points()) == 10
 
 
 def test_fig_10_marks_what_cannot_be(tmp_path: Path, shrink: Callable[..., None]) -> None:

@@ -148,6 +148,18 @@ def test_the_values_on_mnist_are_those_of_the_suite_mnist(name: str) -> None:
             assert {key: cell.defense.parameters[key] for key in shared} == shared
 
 
+def test_the_searches_of_fig_11_have_one_budget_and_hold_its_values() -> None:
+    loaded = papers_suite("dpbfl-fig11-reduced")
+    assert {math.prod(map(len, grid.values())) for grid in loaded.tune.values()} == {6}
+    clean = {cell.label: cell for cell in loaded.cells() if cell.attack is None}
+    for row, grid in loaded.tune.items():
+        values = {**clean[row].federation.model_dump(), **clean[row].defense.parameters}
+        assert all(values[key] in choices for key, choices in grid.items())
+    rsa, mine = clean["rsa"], clean["dpbfl (gamma=0.283)"]
+    assert mine.federation == rsa.federation
+    assert mine.defense.parameters == {**rsa.defense.parameters, "gamma": 0.283}
+
+
 def test_the_searches_of_fig_7_have_one_budget_and_hold_its_values() -> None:
     loaded = papers_suite("dpbfl-fig7")
     assert {math.prod(map(len, grid.values())) for grid in loaded.tune.values()} == {6}
