@@ -243,6 +243,9 @@ def test_min_max_and_min_sum() -> None:
     rows = line(0, 0, 3000)
     assert min_max(rows, 1, "unit").item() == pytest.approx(0, abs=1e-6)
     assert min_sum(rows, 1, "unit").item() == pytest.approx(-1000)
+    smallest = (rows - rows.T).square().sum(dim=1).min()
+    below_it = rows.mean() - ((smallest - (rows - rows.mean()).square().sum()) / 3).sqrt()
+    assert below_it.item() == pytest.approx(0)
     assert rows.mean().item() - 20 == 980
 
 
