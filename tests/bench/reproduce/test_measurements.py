@@ -2,12 +2,15 @@
 
 import importlib
 import os
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bench_processes import STOPPED, comes_true, group, start_bench
 
 from bench.errors import BadInputError
 from bench.reproduce.items import choose
@@ -98,6 +101,21 @@ def test_each_is_written_before_the_next_is_waited_for(tmp_path: Path) -> None:
     assert store.find(SMALL, first.point) == first
     made.close()  # as when somebody stops the run: its processes are gone
     assert len(store.missing(SMALL)) == 2
+
+
+@pytest.mark.data
+def test_control_c_leaves_no_process_and_one_line(tmp_path: Path, data_root: Path) -> None:
+    """Driver, fork server, resource tracker and two workers, whose points take minutes."""
+    asked = ("--only", "fig11", "--form", "2", "--workers", "2", "--data", str(data_root), "--results", "r")
+    run = start_bench(tmp_path, "reproduce", *asked, OMP_NUM_THREADS="1")
+    assert comes_true(lambda: len(group(run.pid)) == 5)
+    time.sleep(5)
+    os.killpg(run.pid, signal.SIGINT)
+    out, err = run.communicate(timeout=30)
+    assert (run.returncode, out) == (130, "")
+    assert err.splitlines() == [STOPPED]
+    assert comes_true(lambda: not group(run.pid), seconds=10)
+    assert not list((tmp_path / "r").rglob("*.json"))
 
 
 def test_the_seeds_of_a_point_are_played_in_their_order() -> None:
