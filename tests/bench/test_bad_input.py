@@ -37,7 +37,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "a seed twice": ((*RUN, "--seeds", "0,1,0"), r"--seeds '0,1,0' names a seed twice"),
     "no workers": (("run", "--workers", "0"), rf"'--workers': {NOT_1} \(given '0'\)"),
     "a word for a number": (("run", "--workers", "many"), r"'--workers': .*valid integer.* \(given 'many'\)"),
-    "a device that is not there": ((*RUN, "--device", "cuda"), r"--device cuda needs a GPU that torch can use.*say cpu"),
+    "a device that is not there": (
+        (*RUN, "--device", "cuda"),
+        r"--device cuda needs a GPU that torch can use.*say cpu",
+    ),
     "no such device": ((*RUN, "--device", "tpu"), r"no device named 'tpu': did you mean cpu\?"),
     "no time": ((*RUN, "--cell-timeout", "0"), r"--cell-timeout is 0, but must be a number of seconds above 0"),
     "time backwards": ((*RUN, "--cell-timeout", "-5"), r"--cell-timeout is -5, but must be .* above 0"),
@@ -283,6 +286,20 @@ def test_a_file_that_is_no_record_is_kept_and_told(bench: Callable[..., Any], fo
     assert f"{path.name}.damaged-1 is not a record" in told
     assert path.with_name(f"{path.name}.damaged-1").read_bytes() == half
     assert read(path).status == "ok"
+
+
+@pytest.mark.parametrize("fraction", ["0.5", "0.84"])
+def test_more_byzantine_clients_than_a_rule_can_take_are_told_in_the_record(
+    bench: Callable[..., Any], folder: Path, fraction: str
+) -> None:
+    """No error: the row is to show what then happens. A fraction above 1 is one."""
+    asked = (*RUN, "--defense", "median", "--attack", "sign_flip", "--set", f"sign_flip.byzantine={fraction}")
+    done = bench(*asked, "--quiet")
+    assert (done.code, done.err) == (0, "")
+    (path,) = (folder / "results").glob("tiny/median/sign_flip*/*.json")
+    record = read(path)
+    assert (record.status, record.cell.byzantine, record.within_claim) == ("ok", float(fraction), False)
+    assert "beyond the defense's claim" in bench("show", str(path)).out
 
 
 # ----------------------------------------------------------------------------------------------- in its own process
