@@ -25,6 +25,9 @@ KERNEL = 5
 CHUNK_BYTES = 16 * 2**20
 """What the largest layer of the images that are computed together may take, unless one client's batch takes more."""
 
+GPU_CHUNK_BYTES = 128 * 2**20
+"""The same on a GPU, where the patches of all those images lie side by side besides: up to some 6 times as much."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -82,10 +85,12 @@ class Stage:
 
     def weight_gradients_at_once(self, error: Tensor, images: Tensor, batch: int, out: Tensor | None) -> Tensor:
         """The same as one product over all clients' patches: a GPU would wait for a launch a client."""
-        patches = F.unfold(images, KERNEL, padding=self.padding).unflatten(0, (-1, batch))  # (m, B, in k k, pixels)
-        errors = error.flatten(2).unflatten(0, (-1, batch))  # (m, B, out, pixels)
-        found = errors.transpose(1, 2).flatten(2) @ patches.transpose(2, 3).flatten(1, 2)
-        shaped = found.unflatten(2, self.weight_shape[1:])
+        padded = F.pad(images, (self.padding,) * 4)
+        windows = padded.unfold(2, KERNEL, 1).unfold(3, KERNEL, 1)  # (N, in, height, width, k, k), a view
+        per_client = (batch * math.prod(self.size), math.prod(self.weight_shape[1:]))
+        patches = windows.permute(0, 2, 3, 1, 4, 5).reshape(-1, *per_client)
+        errors = error.unflatten(0, (-1, batch)).transpose(1, 2).flatten(2)  # (m, out, B pixels)
+        shaped = (errors @ patches).unflatten(2, self.weight_shape[1:])
         return shaped if out is None else out.copy_(shaped)
 
 
@@ -163,7 +168,8 @@ class ConvolutionalModel(Model):
 
     def _chunk(self, x: Tensor) -> int:
         """The number of images whose largest layer takes `CHUNK_BYTES`."""
-        return max(1, CHUNK_BYTES // (x.element_size() * max(stage.numel for stage in self.stages)))
+        room = CHUNK_BYTES if x.device.type == "cpu" else GPU_CHUNK_BYTES
+        return max(1, room // (x.element_size() * max(stage.numel for stage in self.stages)))
 
     def _forward(self, tensors: Sequence[Tensor], x: Tensor) -> Pass:
         """All of it for images `(N, C, H, W)` under one model."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench import registry, rng
+from bench import device, registry, rng
 from bench.data import load
 from bench.federation import Federation
 from bench.perf.tracker import Tracker
@@ -119,6 +119,7 @@ def seconds_of(work: Callable[[], object]) -> float:
     def once() -> float:
         start = time.perf_counter()
         work()
+        device.synchronise()
         return time.perf_counter() - start
 
     once()
