@@ -1,13 +1,14 @@
 """What playing a cell takes and gives: the task, the parts built from it, the findings that go into its record."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from bench import registry
 from bench.errors import DivergedError as DivergedError
 from bench.federation import Federation
 from bench.protocol import Defense, Setting
-from bench.records import Cost, Privacy, Status
+from bench.records import Cost, Privacy, Status, digest
 from bench.suite import Cell, Part
 from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
 
@@ -24,6 +25,16 @@ class Task:
     data_root: str | None
     recovered_psnr: float
     device: str = "cpu"
+
+    @cached_property
+    def group(self) -> str:
+        """Names the inversions that share a control, and perhaps a reconstruction; "" for cells that share nothing.
+
+        A worker that plays them one after the other does that work once.
+        """
+        if self.cell.kind != "inversion" or self.cell.attack is None:
+            return ""
+        return digest(self.cell.attack.name, self.cell.federation.model_dump(mode="json"), self.seed)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ Another run may work on the same folder: each cell is locked while it runs, and 
 
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +26,10 @@ Announce = Callable[[Task], None]
 
 LOOK_SECONDS = 0.5
 """Between two looks at the cells that another run has taken, and at the slots that a backend has."""
+
+
+LONG_FIRST = ("inversion", "audit", "training")
+"""Kinds of cells, in the order in which a run starts them."""
 
 
 @dataclass
@@ -55,9 +58,8 @@ def plan(
     check_settings(suite.name, cells, data_root)
     setting = setting_hash(suite, load(suite.federation.dataset, data_root).digest)
     found = Plan(tasks=[])
-    long_first = sorted(cells, key=lambda cell: not cell.is_privacy)  # so that workers end together
     for seed in suite.seeds:
-        for cell in long_first:
+        for cell in cells:
             protocol = protocol_hash(cell, digests[cell.federation.dataset], suite.ranking.recovered_psnr)
             record = store.find(cell, seed, protocol)
             if record is not None and not fresh:
@@ -66,7 +68,16 @@ def plan(
             found.tasks.append(
                 Task(suite.name, setting, cell, seed, suite.threads, data_root, suite.ranking.recovered_psnr, device)
             )
+    found.tasks = in_order(found.tasks)
     return found
+
+
+def in_order(tasks: list[Task]) -> list[Task]:
+    """Long cells first, so that workers end together; what shares a control side by side, for one that works alone."""
+    first: dict[str, int] = {}
+    for place, task in enumerate(tasks):
+        first.setdefault(task.group, place)
+    return sorted(tasks, key=lambda task: (LONG_FIRST.index(task.cell.kind), first[task.group]))
 
 
 def run(
@@ -90,12 +101,13 @@ def run(
     share = _Share(tasks, store, fresh)
     running: dict[Future[Outcome], Task] = {}
     lost: dict[str, list[str]] = {}  # why a task's workers were lost
+    ended: list[str] = []  # groups of the tasks that left a worker free
     told = False
     with closing(backend(workers, limits) if place is None else place) as place, closing(share):
         with writing(store):
             _sweep(store)
         while True:
-            while len(running) < place.slots and (task := share.take()) is not None:
+            while len(running) < place.slots and (task := share.take(ended, running.values())) is not None:
                 announce(task)
                 running[place.submit(task)] = task
             yield from share.taken_over()
@@ -114,6 +126,7 @@ def run(
                     outcome.write(store.path(task.cell, task.seed).parent)
                     store.write(outcome.record)
                 share.give_back(task)
+                ended.append(task.group)
                 yield outcome.record
 
 
@@ -160,19 +173,24 @@ class _Share:
 
     def __init__(self, tasks: list[Task], store: Store, fresh: bool) -> None:
         self._store = store
-        self._waiting, self._elsewhere = deque(tasks), deque[Task]()
+        self._waiting, self._elsewhere = list(tasks), list[Task]()
         self._held: dict[str, locks.Lock] = {}
         self._found: list[Record] = []
         self._next_look = 0.0
         self._old = {_name(task): self._stamp(task) for task in tasks} if fresh else {}
 
-    def take(self) -> Task | None:
-        """The next task that nobody has, locked for this run; None where there is none at the moment."""
+    def take(self, ended: list[str], running: Collection[Task]) -> Task | None:
+        """The next task that nobody has, locked for this run; None where there is none at the moment.
+
+        `ended` are the groups of tasks that left workers free, each of which is used up by the task that follows it.
+        """
         if not self._waiting and self._elsewhere and time.monotonic() >= self._next_look:
-            self._waiting, self._elsewhere = self._elsewhere, deque()
+            self._waiting, self._elsewhere = self._elsewhere, []
             self._next_look = time.monotonic() + LOOK_SECONDS
+        last = ended.pop() if ended else ""
+        busy = {*ended, *(task.group for task in running)}
         while self._waiting:
-            task = self._waiting.popleft()
+            task = self._waiting.pop(next_place(self._waiting, last, busy))
             with writing(self._store):
                 lock = locks.take(self._store.lock_path(task.cell, task.seed))
             if lock is None:
@@ -221,6 +239,13 @@ class _Share:
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns
+
+
+def next_place(waiting: list[Task], last: str, busy: set[str]) -> int:
+    """Of the task to start: of the group that a free worker has just left, else of one that no other worker is at."""
+    akin = (place for place, task in enumerate(waiting) if task.group and task.group == last)
+    apart = (place for place, task in enumerate(waiting) if not task.group or task.group not in busy)
+    return next(akin, next(apart, 0))
 
 
 def _name(task: Task) -> str:

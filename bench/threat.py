@@ -171,17 +171,20 @@ def _with_shares(
     """The view with what colluders know of the peer messages from and to the targets in `rows (T,)`."""
     assert transcript.peers is not None
     sent, got, each = torch.zeros_like(seen.estimate), torch.zeros_like(seen.estimate), []
-    num_sent, num_got = torch.zeros_like(rows), torch.zeros_like(rows)
+    opened = []  # which of the shares that each target sent, and which of those that it got, a colluder knows
     for share, receivers in transcript.peers.legs():
-        to, source = receivers[rows], receivers.argsort()[rows]
-        opened = accomplice.gather(1, to.unsqueeze(1)), accomplice.gather(1, source.unsqueeze(1))
-        sent += share[rows] * opened[0]
-        arrived = opened[1] if transcript.mute is None else opened[1] & ~transcript.mute[source, rows].unsqueeze(1)
-        received = share[source] * arrived
+        ends = torch.stack([receivers.index_select(0, rows), receivers.argsort().index_select(0, rows)], dim=1)
+        known = accomplice.gather(1, ends)
+        opened.append(known)
+        source, (to_colluder, from_colluder) = ends[:, 1], known.split(1, dim=1)
+        sent += share.index_select(0, rows) * to_colluder
+        if transcript.mute is not None:
+            from_colluder = from_colluder & ~transcript.mute[source, rows].unsqueeze(1)
+        received = share.index_select(0, source) * from_colluder
         got += received
-        num_sent, num_got = num_sent + opened[0][:, 0], num_got + opened[1][:, 0]
         if single_shares:
             each.append(received)
+    num_sent, num_got = torch.stack(opened).sum(dim=0).unbind(dim=1)
     return replace(
         seen,
         shares_sent=sent,

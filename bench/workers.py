@@ -143,7 +143,7 @@ class Processes:
             worker.end()
 
     def _play(self, task: Any) -> Any:
-        worker = self._ready()
+        worker = self._ready(getattr(task, "group", ""))  # cells may have one, other tasks have none
         try:
             outcome = worker.play(task, self._limits)
         except (EOFError, OSError):
@@ -155,20 +155,24 @@ class Processes:
             self._idle.append(worker)
         return outcome
 
-    def _ready(self) -> "Worker":
+    def _ready(self, group: str) -> "Worker":
+        """A worker without a task: the one that played the group last, else another one, or a new one."""
         ended = ""
         for _ in range(STARTS):
             with self._lock:
                 if self._closed:
                     raise WorkerLostError("the run is over", again=False)
                 while self._idle:
-                    if (worker := self._idle.pop()).is_idle():
+                    akin = (place for place, worker in enumerate(self._idle) if worker.group == group)
+                    if (worker := self._idle.pop(next(akin, -1))).is_idle():
+                        worker.group = group
                         return worker
                     self._workers.remove(worker)
                     worker.end(dead=True)
                 worker = Worker(self._context, self._playing)
                 self._workers.append(worker)
             if worker.is_ready():
+                worker.group = group
                 return worker
             ended = self._end(worker, dead=True)
         raise BadInputError(f"worker processes cannot start: one {ended}, {STARTS} times; try --workers 1")
@@ -192,6 +196,7 @@ class Worker:
         self._pipe, there = context.Pipe()
         self._process: BaseProcess = context.Process(target=_serve, args=(there, play))
         self._process.start()
+        self.group = ""  # of the task that it played last
         there.close()
 
     def is_ready(self) -> bool:

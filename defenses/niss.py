@@ -7,6 +7,7 @@ each coordinate unless `scale="share"` asks for the printed form (N2).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -60,11 +61,21 @@ class NoiseExchange:
         """The noise that each client adds to p_k w, `own + received`."""
         return self.own + self.received
 
+    @cached_property
+    def routes(self) -> tuple[Tensor, Tensor]:
+        """To whom, and from whom, `(v, m)` each: `shifts` places on along the tracker's random circle, and back."""
+        m, places = len(self.order), self.order.argsort()
+        shifts = self.shifts.unsqueeze(1)
+        return self.order[(places + shifts) % m], self.order[(places - shifts) % m]
+
     def receivers(self, i: int) -> Tensor:
-        """u_i of every client `(m,)`: the place `shifts[i]` further along the tracker's random circle."""
-        receivers = torch.empty_like(self.order)
-        receivers[self.order] = self.order.roll(-int(self.shifts[i]))
-        return receivers
+        """u_i of every client `(m,)`."""
+        return self.routes[0][i]
+
+    @cached_property
+    def deviation(self) -> Tensor:
+        """`(m, 1)`: the standard deviation of each client's shares, sigma_k / sqrt(v)."""
+        return torch.div(self.sigma, len(self.shifts) ** 0.5)
 
     def noise(self, i: int) -> Tensor:
         """n_i of every client `(m, d)`, from N(0, sigma_k^2 / v)."""
@@ -76,7 +87,7 @@ class NoiseExchange:
         """Those of some coordinates, which `blocks` gives; drawn anew."""
         n = self.own.new_empty(len(self.own), columns.stop - columns.start)
         n.normal_(generator=rng.generator(self.seed, "share", i, columns.start))
-        return n.mul_(self.sigma / len(self.shifts) ** 0.5)
+        return n.mul_(self.deviation)
 
     def blocks(self) -> Iterator[slice]:
         """Coordinates whose noise, for all clients, stays in a core's cache."""
@@ -140,11 +151,8 @@ def exchange(
         seed=seed,
         kept=torch.empty(num_shares, num_clients, dim, dtype=dtype) if few else None,
     )
-    n, r = torch.empty_like(noise.own), torch.empty_like(noise.own)
-    z = torch.empty(num_clients, dim if scale == "coordinate" else 1, dtype=dtype)
-    receivers = [noise.receivers(i) for i in range(num_shares)]
-    senders = [to.argsort() for to in receivers]
-    silent = [None if mute is None else mute.gather(1, to.unsqueeze(1)) for to in receivers]
+    receivers, senders = noise.routes
+    silent = None if mute is None else [row.nonzero()[:, 0] for row in mute.mT.gather(0, receivers)]
     s = torch.ones(num_shares, num_clients, 1, dtype=dtype)
     if scale == "share":
         s += tau * torch.randn(s.shape, generator=rng.generator(seed, "scale"), dtype=dtype)
@@ -156,9 +164,9 @@ def exchange(
             if noise.kept is not None:
                 noise.kept[i, :, columns] = n
             own.add_(n)
-            if (zeros := silent[i]) is not None:
-                n.masked_fill_(zeros, 0)
-            r = n[senders[i]]  # what reached each client, yet to be negated
+            if silent is not None:
+                n.index_fill_(0, silent[i], 0)
+            r = n.index_select(0, senders[i])  # what reached each client, yet to be negated
             received.addcmul_(s[i], r, value=-1)
             squares.addcmul_(r, r)
         if scale == "coordinate" and bool(tau.any()):

@@ -14,9 +14,9 @@ from bench_processes import children, comes_true, is_running
 from bench_stored import contents
 
 from bench import data, records, runner
-from bench.cells import Task
 from bench.data import DatasetSpec, Source
 from bench.errors import BadInputError
+from bench.findings import Task
 from bench.records import Record, Store
 from bench.suite import Suite
 
@@ -96,6 +96,33 @@ def test_a_task_carries_what_its_record_needs(store: Store) -> None:
     (task, *_) = plan(store, **given).tasks
     assert (task.suite, task.seed, task.threads, task.recovered_psnr) == ("tiny", 9, 2, 15.0)
     assert task.setting == records.setting_hash(suite(**given), data.load("digits").digest)
+
+
+def test_cells_that_share_a_control_stand_side_by_side_long_kinds_first(store: Store) -> None:
+    defenses = [{"name": "dp_fedavg"}, {"name": "krum"}, {"name": "rsa", "federation": {"lr_decay": 5.0}}]
+    attacks = [
+        {"name": "sign_flip", "byzantine": [0.0, 0.25]},
+        {"name": "audit", "runs": 10},
+        {"name": "collusion", "rho": [0.5, 1.0]},
+        {"name": "dlg"},
+    ]
+    tasks = plan(store, defense=defenses, attack=attacks, seeds=[0, 1]).tasks
+    assert [kind for kind, _ in itertools.groupby(task.cell.kind for task in tasks)] == list(runner.LONG_FIRST)
+    shared = [(group, len(list(cells))) for group, cells in itertools.groupby(task.group for task in tasks)]
+    assert [count for _, count in shared] == [4, 2, 2, 1, 4, 2, 2, 1, 2 + 12]  # with another learning rate alone
+    assert len({group for group, _ in shared}) == 9
+    assert shared[-1][0] == ""
+
+
+def test_the_next_cell_is_akin_to_the_last_or_apart_from_the_others(store: Store) -> None:
+    tasks = plan(store).tasks
+    one, other = tasks[0].group, tasks[2].group
+    assert [task.group for task in tasks] == [one, one, other, other, *[""] * 8]
+    assert runner.next_place(tasks, "", set()) == 0
+    assert runner.next_place(tasks, other, {one}) == 2
+    assert runner.next_place(tasks[1:], "", {one}) == 1
+    assert runner.next_place(tasks[1:], "", {one, other}) == 3  # what shares nothing
+    assert runner.next_place(tasks[1:2], "", {one}) == 0  # better than to wait
 
 
 def test_with_all_records_nothing_is_missing(finished: Store) -> None:
@@ -192,7 +219,8 @@ def test_two_workers_give_the_records_of_one(finished: Store, store: Store) -> N
     made = list(runner.run(tasks, store, 2, announced.append))
     assert contents(store) == contents(finished)
     assert {record.key for record in made} == {record.key for record in finished.records([])}
-    assert announced == tasks
+    assert sorted(map(place, announced)) == sorted(map(place, tasks))
+    assert announced[0].group != announced[1].group  # each begins with a control of its own
 
 
 def test_a_record_is_written_before_the_next_cell_starts(store: Store) -> None:
