@@ -17,7 +17,7 @@ LINE_BYTES = 64
 def in_groups(matrix: Tensor) -> tuple[Tensor, ...]:
     """The rows of `matrix (n, d)` in groups of two or more: torch adds the squares of a single row up differently."""
     groups = min(len(matrix) // 2, matrix.numel() * matrix.element_size() // GROUP_BYTES)
-    return matrix.tensor_split(max(1, groups))
+    return matrix.tensor_split(groups) if groups > 1 else (matrix,)
 
 
 def in_column_blocks(matrix: Tensor, width: int, count: int) -> Iterator[tuple[slice, Tensor]]:

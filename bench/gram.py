@@ -55,7 +55,7 @@ def distances_to(point: Tensor, messages: Tensor) -> Tensor:
     groups = in_groups(messages)
     apart = torch.empty_like(groups[0])  # the first group is the largest; nothing cancels
     norms = [torch.linalg.vector_norm(torch.sub(rows, point, out=apart[: len(rows)]), dim=1) for rows in groups]
-    distances = torch.cat(norms)
+    distances = torch.cat(norms) if len(norms) > 1 else norms[0]
     if not all_finite(distances):
         check_finite(messages)
         if messages.dtype != torch.float64:
@@ -165,6 +165,8 @@ def _block_products(messages: Tensor, centre: Tensor | None, origin: bool) -> Te
 
 def _mirrored(gram: Tensor) -> Tensor:
     """`gram (n, n)` with its lower triangle copied over the upper one."""
+    if len(gram) <= GRAM_ROWS:
+        return gram.tril() + gram.tril(-1).mT
     for row in range(0, len(gram), GRAM_ROWS):
         rows = slice(row, row + GRAM_ROWS)
         gram[:row, rows] = gram[rows, :row].mT

@@ -97,9 +97,7 @@ class NormRule(RowRule):
 
 def mean_of(rows: Tensor, num_rows: int) -> Tensor:
     """Weights `(num_rows,)` of the mean over `rows`, indices; float64."""
-    weights = torch.zeros(num_rows, dtype=torch.float64, device=rows.device)
-    weights[rows] = 1 / len(rows)
-    return weights
+    return torch.zeros(num_rows, dtype=torch.float64, device=rows.device).index_fill_(0, rows, 1 / len(rows))
 
 
 def apply_weights(weights: Tensor, messages: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from bench.blocks import in_groups
 from bench.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, checked_gram, norms_of, squared_distances
+from bench.rules import RowRule, apply_weights, checked_gram, norms_of, over_distances
 from defenses.median import coordinate_median
 
 MAX_STEPS = 10_000
@@ -47,7 +47,7 @@ class PointByProducts:
         self.norms = self.g.diagonal()
         self.shortest = np.maximum(nu, ROUNDING * np.sqrt(self.norms.clip(min=0)))
         # A row's median distance to all rows stands in for its distance to their median.
-        pull = 1 / np.maximum(np.median(squared_distances(gram).sqrt().cpu().numpy(), axis=1), self.shortest)
+        pull = 1 / np.maximum(over_distances(gram, median_distances).cpu().numpy(), self.shortest)
         self.weights = pull / pull.sum()
         self.products = self.g @ self.weights
 
@@ -59,6 +59,15 @@ class PointByProducts:
         way = np.sqrt(max(0.0, (weights - self.weights) @ (products - self.products)))
         self.weights, self.products = weights, products
         return pull, way
+
+
+def median_distances(squared: np.ndarray) -> np.ndarray:
+    """The median `(b,)` of the distances in each row of `(b, n)`, given squared."""
+    low, high = (squared.shape[1] - 1) // 2, squared.shape[1] // 2
+    squared.partition(high, axis=1)
+    middle = np.stack([squared[:, : low + 1].max(axis=1), squared[:, high]])
+    median: np.ndarray = np.sqrt(middle).mean(axis=0)
+    return median
 
 
 class PointAmongRows:

@@ -92,6 +92,15 @@ def test_multi_krum_takes_the_best_of_the_definition(seed: int) -> None:
     torch.testing.assert_close(krum(messages, 4, 3), messages[best].mean(dim=0))
 
 
+@pytest.mark.parametrize("forged", [0, 100])
+def test_of_many_rows_too_which_are_scored_some_at_a_time(forged: int) -> None:
+    messages = torch.randn(600, 5, generator=torch.Generator().manual_seed(forged), dtype=torch.float64)
+    messages[:forged] = 7e3
+    best = scores_by_definition(messages, 120).argsort()[:4]
+    assert torch.equal(krum(messages, 120), messages[best[0]])
+    torch.testing.assert_close(krum(messages, 120, 4), messages[best].mean(dim=0))
+
+
 @pytest.mark.parametrize("spread", [0.02, 0.04, 0.08, 0.16])
 def test_no_cluster_is_so_tight_that_rounding_chooses(spread: float) -> None:
     """The chosen row's true score is the best one to 0.01 %, just above and just below the switch to float64."""

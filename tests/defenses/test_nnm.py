@@ -47,6 +47,11 @@ def test_it_is_the_definition_in_float64(kind: str, seed: int) -> None:
     torch.testing.assert_close(nnm(messages, 6).double(), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_many_rows_are_mixed_some_at_a_time() -> None:
+    messages = torch.randn(600, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(nnm(messages, 150), by_definition(messages, 150))
+
+
 def test_neighbours_are_true_neighbours_far_from_zero() -> None:
     """30 rows at 1000, of spread 0.05: products about zero in float32 (torch.cdist) would choose other neighbours."""
     messages = 1000 + 0.05 * torch.randn(30, 50, generator=torch.Generator().manual_seed(0))
