@@ -98,8 +98,8 @@ def gram_matrix(messages: Tensor, origin: bool = False) -> Tensor:
 def _quick_gram(messages: Tensor, origin: bool) -> Tensor | None:
     """`gram_matrix` about the mean; None where too many pairs are close or a square overflows."""
     gram = _block_products(messages, None, origin)
-    close = _close_pairs(gram)
-    if len(close) > CLOSE_PAIRS * len(messages) or not all_finite(gram):
+    close = _close_pairs(gram) if all_finite(gram) else None
+    if close is None or len(close) > CLOSE_PAIRS * len(messages):
         return None
     if len(close):
         i, j = close.unbind(dim=1)
@@ -118,14 +118,20 @@ def _exact_gram(messages: Tensor, origin: bool) -> Tensor:
 
 
 def _close_pairs(gram: Tensor) -> Tensor:
-    """Pairs `(p, 2)` of rows i < j whose distance, from these products, would be rounding error."""
-    norms = gram.diagonal()
-    found = []
-    for rows in _row_groups(len(gram)):
-        sums = norms[rows, None] + norms[None, rows.start :]
-        close = torch.sub(sums, gram[rows, rows.start :], alpha=2) < CANCELLATION * sums
-        found.append(close.triu_(1).nonzero().add_(rows.start))
-    return found[0] if len(found) == 1 else torch.cat(found)
+    """Pairs `(p, 2)` of rows i < j whose distance, from these finite products, would be rounding error."""
+    products = gram.cpu().numpy()
+    norms, groups = products.diagonal(), _row_groups(len(products))
+    found: list[np.ndarray] = [np.empty(0)] * len(groups)
+
+    def look(index: int) -> None:
+        rows = groups[index]
+        sums = norms[rows, None] + norms[rows.start :]
+        apart = sums - 2 * products[rows, rows.start :]
+        pairs = np.argwhere(apart < CANCELLATION * sums)
+        found[index] = pairs[pairs[:, 0] < pairs[:, 1]] + rows.start
+
+    on_all_threads(look, range(len(groups)))
+    return torch.from_numpy(found[0] if len(found) == 1 else np.concatenate(found)).to(gram.device)
 
 
 def _row_groups(num_rows: int) -> list[slice]:
@@ -147,6 +153,8 @@ def _measured(messages: Tensor, pairs: Tensor) -> Tensor:
 def _block_products(messages: Tensor, centre: Tensor | None, origin: bool) -> Tensor:
     """Inner products `(n, n)`, float64, of the messages `(n, d)` minus `centre (d,)`, their mean where it is None."""
     n = len(messages) + origin
+    if n <= GRAM_ROWS and messages.shape[1] <= GRAM_BLOCK:
+        return _mirrored(_one_product(messages, messages.mean(dim=0) if centre is None else centre, origin))
     gram = torch.zeros(n, n, dtype=torch.float64, device=messages.device)
     bounded = max(1, GRAM_NUMBERS // (n * GRAM_BLOCK))
     count = min(bounded, per_thread(n * GRAM_BLOCK * messages.element_size(), GRAM_CACHE_BYTES))
@@ -161,6 +169,15 @@ def _block_products(messages: Tensor, centre: Tensor | None, origin: bool) -> Te
             upto = min(row + GRAM_ROWS, n)
             gram[row:upto, :upto] += (blocks[:, row:upto] @ blocks[:, :upto].mT).sum(dim=0, dtype=torch.float64)
     return _mirrored(gram)
+
+
+def _one_product(messages: Tensor, centre: Tensor, origin: bool) -> Tensor:
+    """`_block_products` where there is one block: with less around it the sum of the same products."""
+    centred = messages - centre
+    if origin:
+        centred = torch.cat([centred, -centre[None]])
+    block = centred.unsqueeze(0)  # as in the other blocks, a batch: a single matrix is multiplied in another order
+    return (block @ block.mT)[0].double()
 
 
 def _mirrored(gram: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ taken as shorter than nu. It looks at each of the n messages, d numbers long, or
 many, at the Gram matrix: distances from a mean follow from it, so that a step costs n x n, whatever the dimension.
 """
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -36,7 +37,7 @@ class Point(Protocol):
     """Where the steps have led so far: a weighted mean of the rows."""
 
     def step(self) -> tuple[np.ndarray, float]:
-        """Go on to the mean weighted by each row's pull `(n,)`, its inverse distance: the pulls, and how far it was."""
+        """Go on to the mean weighted by inverse distances: its weights `(n,)`, and how long the gradient was."""
 
 
 class PointByProducts:
@@ -52,21 +53,21 @@ class PointByProducts:
         self.products = self.g @ self.weights
 
     def step(self) -> tuple[np.ndarray, float]:
-        distances = np.sqrt((self.norms - 2 * self.products + self.weights @ self.products).clip(min=0))
-        pull = 1 / np.maximum(distances, self.shortest)
-        weights = pull / pull.sum()
+        squared = self.norms - 2 * self.products + self.weights @ self.products
+        pull = 1 / np.maximum(np.sqrt(np.maximum(squared, 0)), self.shortest)
+        total = pull.sum()
+        weights = pull / total
         products = self.g @ weights
-        way = np.sqrt(max(0.0, (weights - self.weights) @ (products - self.products)))
+        way = math.sqrt(max(0.0, (weights - self.weights) @ (products - self.products)))
         self.weights, self.products = weights, products
-        return pull, way
+        return weights, total / len(pull) * way
 
 
 def median_distances(squared: np.ndarray) -> np.ndarray:
     """The median `(b,)` of the distances in each row of `(b, n)`, given squared."""
     low, high = (squared.shape[1] - 1) // 2, squared.shape[1] // 2
     squared.partition(high, axis=1)
-    middle = np.stack([squared[:, : low + 1].max(axis=1), squared[:, high]])
-    median: np.ndarray = np.sqrt(middle).mean(axis=0)
+    median: np.ndarray = (np.sqrt(squared[:, : low + 1].max(axis=1)) + np.sqrt(squared[:, high])) / 2
     return median
 
 
@@ -93,9 +94,10 @@ class PointAmongRows:
             distances = torch.linalg.vector_norm(apart, dim=1)
             pull[these] = 1 / torch.maximum(distances, self.shortest[these])
             way.addmv_(apart.mT, pull[these])
-        way /= pull.sum()
+        total = pull.sum()
+        way /= total
         self.at += way
-        return pull.cpu().numpy(), float(torch.linalg.vector_norm(way))
+        return (pull / total).cpu().numpy(), float(total / len(pull) * torch.linalg.vector_norm(way))
 
 
 def weights_at_the_end(point: Point, tolerance: float) -> np.ndarray:
@@ -105,10 +107,9 @@ def weights_at_the_end(point: Point, tolerance: float) -> np.ndarray:
     with all rows in one direction. Since g is convex, its value there is at most 2 `tolerance` g above the minimum.
     """
     for _ in range(MAX_STEPS):
-        pull, way = point.step()
-        if pull.mean() * way <= tolerance:
+        weights, gradient = point.step()
+        if gradient <= tolerance:
             break
-    weights: np.ndarray = pull / pull.sum()
     return weights
 
 
