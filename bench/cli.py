@@ -4,9 +4,12 @@ Everything heavy is imported by the command that needs it, so that `list` and `-
 """
 
 import json
+import os
+import signal
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +29,8 @@ app = typer.Typer(
 
 STOPPED = 130
 """The exit code after Ctrl-C, as shells have it."""
+
+STOPPED_LINE = "fedsiege: stopped; what was finished is recorded, the same command goes on from there"
 
 SuiteOption = Annotated[str, typer.Option("--suite", help="A shipped suite's name, or a TOML file.")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
@@ -349,6 +354,8 @@ def _echo_json(content: Any) -> None:
 
 def main() -> None:
     """The program: exit code 0 done, 1 some cells failed, 2 bad input, told in one line."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores Ctrl-C
+        signal.signal(signal.SIGINT, _on_ctrl_c)
     try:
         code = app(standalone_mode=False)
         if code == STOPPED:  # typer makes this of Ctrl-C
@@ -358,9 +365,20 @@ def main() -> None:
     except TyperException as error:
         code = _refuse(_told(error))
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("fedsiege: stopped; what was finished is recorded, the same command goes on from there", err=True)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatience changes nothing any more
+        typer.echo(STOPPED_LINE, err=True)
         code = STOPPED
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _on_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """Raise `KeyboardInterrupt`; in the middle of an import, where it may surface as anything, end there and then."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, f"{STOPPED_LINE}\n".encode())
+            os._exit(STOPPED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _told(error: TyperException) -> str:

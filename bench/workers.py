@@ -169,7 +169,11 @@ class Processes:
                         return worker
                     self._workers.remove(worker)
                     worker.end(dead=True)
-                worker = Worker(self._context, self._playing)
+                try:
+                    worker = Worker(self._context, self._playing)
+                except (EOFError, OSError):  # the fork server has just died; the next start brings up another
+                    ended = "lost its fork server"
+                    continue
                 self._workers.append(worker)
             if worker.is_ready():
                 worker.group = group
@@ -268,7 +272,7 @@ def _serve(pipe: Connection, play: Play) -> None:
     """A worker's life: one task after the other, until the driver hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a fork server that others have started is not deaf
     _end_with_the_driver()
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # reset: what was sent was never read
         pipe.send(True)
         while True:
             task = pipe.recv()

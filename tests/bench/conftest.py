@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -230,8 +231,12 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
     def call(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["fedsiege", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        finally:
+            signal.signal(signal.SIGINT, before)
         told = capsys.readouterr()
         assert isinstance(ended.value.code, int)
         return Done(ended.value.code, told.out, told.err)

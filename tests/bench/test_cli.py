@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench import jobs, tune
+from bench import cli, jobs, tune
 from bench.records import read
 from bench.tune import Trial
 from bench.workers import Limits
@@ -93,6 +94,29 @@ def test_list_does_not_import_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("ended 0\nslow: []\n")
     assert "  krum " in done.stdout
+
+
+def test_ctrl_c_in_the_middle_of_an_import_is_one_line_too(tmp_path: Path) -> None:
+    """An import may make anything of a `KeyboardInterrupt`; this one swallows it."""
+    struck = "import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt: raise ValueError\n"
+    (tmp_path / "struck.py").write_text(struck)
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from bench import cli\n"
+        "sys.argv = ['fedsiege', 'list']\n"
+        "cli.app = lambda **_: __import__('struck')\n"
+        "cli.main()"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines() == [cli.STOPPED_LINE]
 
 
 def test_the_module_and_the_console_script_are_one_program() -> None:

@@ -270,6 +270,34 @@ def test_workers_that_cannot_start_end_the_run_and_record_nothing(
     assert capfd.readouterr().err == ""
 
 
+def test_a_fork_server_that_dies_while_a_worker_starts_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `multiprocessing` raises then is an `EOFError`, which a command line takes for Ctrl-C."""
+    (tmp_path / "faults.toml").write_text(SUITE.replace("mortal", "median").replace("tag = [1, 2, 3, 4, 5, 6]", ""))
+    loaded, store = load(str(tmp_path / "faults.toml")), Store(tmp_path / "results", "faults")
+    real, starts = workers.Worker, iter([EOFError("unexpected EOF"), ConnectionRefusedError(111, "refused")])
+
+    def starting(*given: Any) -> workers.Worker:
+        for error in starts:
+            raise error
+        return real(*given)
+
+    monkeypatch.setattr(workers, "Worker", starting)
+    made = list(runner.run(runner.plan(loaded, loaded.cells(), store, None).tasks, store, 2))
+    assert {record.status for record in made} == {"ok"}
+    assert next(starts, None) is None
+
+
+def test_a_worker_whose_driver_died_ends_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it sent was never read: its end of the pipe is reset, not closed."""
+    here, there = multiprocessing.Pipe()
+    monkeypatch.setattr(workers, "_end_with_the_driver", lambda: here.send("never read") or there.close())
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(here, "send", lambda message: None, raising=False)
+    workers._serve(here, lambda task: pytest.fail("there was no task"))
+
+
 # ------------------------------------------------------------------------------------------------------ full, read-only
 
 

@@ -13,6 +13,7 @@ from soak_runs import Ended, Place, Run, strike
 WORKERS = ("--workers", "2")
 KILLED = -int(signal.SIGKILL)
 STOPPED = 130
+WORKER = "worker killed"
 
 
 @dataclass
@@ -43,11 +44,14 @@ Fault = Callable[[Place, random.Random], Blow]
 
 
 def _somewhen(run: Run, source: random.Random) -> None:
-    """Wait for a moment to strike: mostly while cells are played, sometimes from the start on."""
-    if source.random() < 0.2:
+    """Wait for a moment to strike: from the start on, as soon as a cell is taken, or once some are recorded."""
+    kind, there = source.random(), len(run.place.records())
+    if kind < 0.2:
         run.wait_for(lambda: False, source.uniform(0.1, 8.0))
-    elif run.at_work():
+    elif kind < 0.5 and run.at_work():
         run.wait_for(lambda: False, source.uniform(0.0, 2.0))
+    else:
+        run.wait_for(lambda: len(run.place.records()) > there + source.randrange(6), 600.0)
 
 
 def kill_driver(place: Place, source: random.Random) -> Blow:
@@ -88,7 +92,7 @@ def interrupt(place: Place, source: random.Random) -> Blow:
 
 def kill_workers(place: Place, source: random.Random) -> Blow:
     """`kill -9` of workers, one after the other, until the run ends by itself."""
-    return _kill_children(place, source, "worker killed", lambda run: source.choice(run.workers() or [0]) or None)
+    return _kill_children(place, source, WORKER, lambda run: source.choice(run.workers() or [0]) or None)
 
 
 def kill_server(place: Place, source: random.Random) -> Blow:
@@ -103,7 +107,7 @@ def kill_server(place: Place, source: random.Random) -> Blow:
 def _kill_children(place: Place, source: random.Random, kind: str, victim: Callable[[Run], int | None]) -> Blow:
     blow, run = Blow(), Run(place, *WORKERS)
     blow.excuse = re.compile(r"its worker process (was killed by SIGKILL|ended with exit code \d+)(, twice|; then .*)")
-    if run.at_work():
+    if run.at_work() and run.wait_for(lambda: bool(run.workers()) or kind != WORKER, 600.0):
         for _ in range(source.randint(1, 6)):
             run.wait_for(lambda: False, source.uniform(0.05, 1.0))
             blow.counts[kind] += not run.is_over and strike(victim(run))
