@@ -151,6 +151,11 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
 
 @functools.cache
 def _load(name: str, root: Path | None) -> Dataset:
+    with torch.device("cpu"):  # wherever the caller's tensors are made
+        return _made(name, root)
+
+
+def _made(name: str, root: Path | None) -> Dataset:
     spec = SPECS[name]
     source = _read(spec, root) if spec.folder else spec.read(Path(), False)
     mean, std = _moments(source)

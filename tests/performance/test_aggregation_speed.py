@@ -35,7 +35,7 @@ def test_weighted_mean(tracked: Tracker, messages: Tensor) -> None:
 def test_coordinate_median(tracked: Tracker, messages: Tensor) -> None:
     found = tracked(lambda: coordinate_median(messages), memory=True)
     low, high = messages[:, 0].sort().values[499:501]
-    assert found[0] == pytest.approx(float(low + high) / 2)
+    assert float(found[0]) == pytest.approx(float(low + high) / 2)
 
 
 def test_krum(tracked: Tracker, messages: Tensor) -> None:

@@ -21,7 +21,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, make_entry: Make) -> Callable[...,
     """What the next run measures, without measuring."""
 
     def set_to(**given: Any) -> None:
-        monkeypatch.setattr(command, "measure", lambda folder, quick, passes, announce: make_entry(9, **given))
+        monkeypatch.setattr(command, "measure", lambda *_: make_entry(9, **given))
 
     return set_to
 
