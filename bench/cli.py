@@ -190,6 +190,7 @@ def reproduce(
         bool, typer.Option("--estimate", help="Only time a round of each kind of cell: what each form would take.")
     ] = False,
     no_run: Annotated[bool, typer.Option("--no-run", help="Only the report, of the records that are there.")] = False,
+    device: DeviceOption = "auto",
     quiet: QuietOption = False,
 ) -> None:
     """The papers' tables and figures, ours beside theirs: run what is missing, then write results/papers."""
@@ -208,6 +209,7 @@ def reproduce(
         form=form,
         estimate=estimate,
         run=not no_run,
+        device=device,
         quiet=quiet,
     )
     outcome = command.reproduce(request)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench import device as devices
 from bench import runner
 from bench.errors import BadInputError
 from bench.jobs import run_with_progress, write_bytes
@@ -34,6 +35,7 @@ class Request:
     estimate: bool = False  # time a round of what is missing instead of running it
     run: bool = True  # False: only the report, of the records that are there
     quiet: bool = False
+    device: str = "auto"  # of cells; what experiments measure runs on the CPU
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _run(form: Form, request: Request) -> tuple[list[Record], int]:
         if request.seeds is not None:
             suite = suite.model_copy(update={"seeds": request.seeds})
         store = Store(request.results, RECORDS)
-        plan = runner.plan(suite, suite.cells(), store, request.data_root)
+        plan = runner.plan(suite, suite.cells(), store, request.data_root, device=devices.choose(request.device))
         running = partial(runner.run, workers=request.workers or runner.default_workers())
         found, count = run_with_progress(plan, store, running, request.quiet)
         records += [*plan.present, *found]

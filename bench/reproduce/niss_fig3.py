@@ -211,6 +211,12 @@ ITEMS = (
         (
             Form("in full", FULL, heavy=True, probe={"clients": 10, "local_steps": 20}),
             Form(
+                "MNIST with the MLP, 50 rounds",
+                ("niss-fig3-mnist-mlp",),
+                heavy=True,
+                probe={"clients": 10, "local_steps": 20},
+            ),
+            Form(
                 "MNIST with the MLP, 10 rounds",
                 ("niss-fig3-reduced",),
                 heavy=True,
