@@ -5,6 +5,7 @@ A record that was edited by hand may be consistent with itself; it is not with w
 
 import re
 import secrets
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,6 @@ from bench.submission.folder import Submission
 from bench.submission.package import packaged
 from bench.submission.rows import alphabets, find_rows
 from bench.submission.sandbox import Bounds
-from bench.suite import Suite
 
 KEY = re.compile(r"[0-9a-f]{12}-s-?\d+\.json")
 """The name of a record's file."""
@@ -56,6 +56,17 @@ class Row:
         if self.problems:
             return "NOT VERIFIED"
         return "verified" if self.replayed else "consistent"
+
+
+@dataclass(frozen=True)
+class Alike:
+    """What records have in common that one process plays anew.
+
+    code: the folders of what was submitted, none where all is shipped; recovered_psnr: the score of their suite.
+    """
+
+    code: tuple[Path, ...]
+    recovered_psnr: float
 
 
 @dataclass(frozen=True)
@@ -119,13 +130,19 @@ def verify(
             row.records[place] = read(place)
         except BadInputError as error:
             row.problems.append(str(error))
+    alike: dict[Alike, list[tuple[Row, Path]]] = {}
     for row in rows.values():
-        _verify_row(row, drawn, data_root, contract, tell)
+        for place, key in _verify_row(row, drawn, data_root, contract, tell):
+            alike.setdefault(key, []).append((row, place))
+    for key, chosen in alike.items():
+        _replay(key, chosen, data_root, tell)
     return Verification(list(rows.values()), seed)
 
 
-def _verify_row(row: Row, drawn: set[Path], data_root: str | None, contract: bool, tell: Tell) -> None:
-    """The row's source and those of others' attacks on it, then its records one by one, then those that were drawn."""
+def _verify_row(
+    row: Row, drawn: set[Path], data_root: str | None, contract: bool, tell: Tell
+) -> Iterator[tuple[Path, Alike]]:
+    """The row's source and those of others' attacks on it, and its records one by one; those yet to be played anew."""
     try:
         submission = _submission(row.folder)
         evaluations = {folder: _submission(folder) for folder in {place.parent for place in row.records}}
@@ -145,9 +162,10 @@ def _verify_row(row: Row, drawn: set[Path], data_root: str | None, contract: boo
     for folder, submitted in sorted({row.folder: submission, **evaluations}.items()):
         if submitted is not None and contract:
             _check_contract(row, folder, submitted, data_root, tell)
-    chosen = sorted(place for place in row.records if place in drawn)
-    for attack in sorted({place.parent for place in chosen}):
-        _replay(row, [place for place in chosen if place.parent == attack], known, data_root, tell)
+    for place in sorted(place for place in row.records if place in drawn):
+        given = ((row.folder, submission), (place.parent, evaluations[place.parent]))
+        code = tuple(folder for folder, submitted in given if submitted is not None)
+        yield place, Alike(code, recovered_psnr(known[row.records[place].suite]))
 
 
 def _submission(folder: Path) -> Submission | None:
@@ -180,39 +198,48 @@ def _check_contract(row: Row, folder: Path, submission: Submission, data_root: s
         (row.notes if finding.rule in told else row.problems).append(line)
 
 
-def _replay(
-    row: Row,
-    places: list[Path],
-    known: dict[str, Suite | None],
-    data_root: str | None,
-    tell: Tell,
-) -> None:
-    """Play these records of one attack anew, in a process of their own, and compare."""
-    job = {
-        "do": "replay",
-        "records": [str(place.resolve()) for place in places],
-        "data_root": data_root,
-        "recovered_psnr": recovered_psnr(known[row.records[places[0]].suite]),
-    }
-    bounds = Bounds(SECONDS_EACH, MEBIBYTES)
-    done = _call(job, bounds, [row.folder, places[0].parent])
-    answers = {Path(event["place"]): event for event in done.all("record")}
-    for place in places:
-        old, answer = row.records[place], answers.get(place.resolve())
-        if answer is None:
-            refused = done.last("refused")
-            why = refused["sentence"] if refused else done.broken or "nothing came of it"
-            row.problems.append(f"{place.name}: it could not be played anew: {why}")
-            continue
-        new = Record.model_validate(answer["record"])
-        exact = machine_class(old.environment) == machine_class(new.environment)
-        row.replayed += 1
-        row.bit_for_bit += exact
-        found = list(differing(numbers(old), numbers(new), exact))
-        how = "on the same class of machine" if exact else "beyond the tolerances of another machine"
-        if found:
-            row.problems.append(f"{place.name}: {_in_short(found)} ({how})")
-        tell(f"{place}: {'differs' if found else 'the same'}")
+def _replay(alike: Alike, places: list[tuple[Row, Path]], data_root: str | None, tell: Tell) -> None:
+    """Play these records anew, in a process of their own, and compare; what ends a process is not the others' fault."""
+    while places:
+        job = {
+            "do": "replay",
+            "records": [str(place.resolve()) for _, place in places],
+            "data_root": data_root,
+            "recovered_psnr": alike.recovered_psnr,
+        }
+        done = _call(job, Bounds(SECONDS_EACH, MEBIBYTES), alike.code)
+        sentences = {event.get("place"): event["sentence"] for event in done.all("refused")}
+        played = {event["place"]: Record.model_validate(event["record"]) for event in done.all("record")}
+        silent = []
+        for row, place in places:
+            if (new := played.get(str(place.resolve()))) is not None:
+                _compare(row, place, new, tell)
+            elif (sentence := sentences.get(str(place.resolve()))) is not None:
+                row.problems.append(_not_played(place, sentence))
+            else:
+                silent.append((row, place))
+        ended_at = 1 if done.broken else len(silent)
+        why = done.broken or sentences.get(None, "nothing came of it")
+        for row, place in silent[:ended_at]:
+            row.problems.append(_not_played(place, why))
+        places = silent[ended_at:]
+
+
+def _not_played(place: Path, why: str) -> str:
+    return f"{place.name}: it could not be played anew: {why}"
+
+
+def _compare(row: Row, place: Path, new: Record, tell: Tell) -> None:
+    """The record against what playing its cell anew gave."""
+    old = row.records[place]
+    exact = machine_class(old.environment) == machine_class(new.environment)
+    row.replayed += 1
+    row.bit_for_bit += exact
+    found = list(differing(numbers(old), numbers(new), exact))
+    how = "on the same class of machine" if exact else "beyond the tolerances of another machine"
+    if found:
+        row.problems.append(f"{place.name}: {_in_short(found)} ({how})")
+    tell(f"{place}: {'differs' if found else 'the same'}")
 
 
 def _in_short(found: list[tuple[str, Any, Any]]) -> str:
@@ -223,7 +250,7 @@ def _in_short(found: list[tuple[str, Any, Any]]) -> str:
     return "; ".join(told) + (f"; and {more} more fields differ" if more else "")
 
 
-def _call(job: dict[str, Any], bounds: Bounds, folders_of_code: list[Path]) -> sandbox.Finished:
+def _call(job: dict[str, Any], bounds: Bounds, folders_of_code: Iterable[Path]) -> sandbox.Finished:
     """With the submitted defense and the submitted attack on the path, where the records have such."""
     with ExitStack() as stack:
         packages = []

@@ -10,6 +10,7 @@ import pytest
 from bench.errors import BadInputError
 from bench.records import read
 from bench.submission import folder as folders
+from bench.submission import sandbox
 from bench.verify import Row, verify
 
 Bench = Callable[..., Any]
@@ -146,6 +147,26 @@ def test_a_broken_contract_that_was_not_published_is_a_problem(row: Path, sign_a
     found = only(row, sample=0, contract=True, tell=told.append)
     assert any("breaks the contract (honest behaviour)" in problem for problem in found.problems)
     assert any(line.startswith("  BROKEN") for line in told)
+
+
+def test_what_ends_the_process_is_told_of_one_record_and_the_rest_is_played_all_the_same(
+    row: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four records that share their code the second kills the process: the other three need one more."""
+    asked: list[list[str]] = []
+
+    def call(job: dict[str, Any], packages: list[Path], bounds: sandbox.Bounds) -> sandbox.Finished:
+        asked.append(job["records"])
+        played = job["records"] if len(asked) > 1 else job["records"][:1]
+        told = [{"event": "record", "place": one, "record": json.loads(Path(one).read_text())} for one in played]
+        return sandbox.Finished(told, None if len(asked) > 1 else "its process was killed by SIGKILL")
+
+    monkeypatch.setattr(sandbox, "call", call)
+    found = only(row, sample=4)
+    assert asked == [asked[0], asked[0][2:]]
+    name = Path(asked[0][1]).name
+    assert found.problems == [f"{name}: it could not be played anew: its process was killed by SIGKILL"]
+    assert (len(asked[0]), found.replayed) == (4, 3)
 
 
 @pytest.mark.slow
