@@ -28,7 +28,7 @@ CANCELLATION = 1e-3
 CLOSE_PAIRS, PAIRS_AT_A_TIME = 2, 32
 """So many close pairs a row are measured one by one: attackers often send one message all alike."""
 
-DISTANCES_AT_ONCE = 2**17
+DISTANCES_AT_ONCE = 2**16
 """Of a Gram matrix so many distances are made at a time: they stay in a core's cache while they are compared."""
 
 
@@ -120,7 +120,7 @@ def _exact_gram(messages: Tensor, origin: bool) -> Tensor:
 def _close_pairs(gram: Tensor) -> Tensor:
     """Pairs `(p, 2)` of rows i < j whose distance, from these finite products, would be rounding error."""
     products = gram.cpu().numpy()
-    norms, groups = products.diagonal(), _row_groups(len(products))
+    norms, groups = products.diagonal().copy(), _row_groups(len(products))
     found: list[np.ndarray] = [np.empty(0)] * len(groups)
 
     def look(index: int) -> None:
@@ -194,14 +194,14 @@ def _mirrored(gram: Tensor) -> Tensor:
 
 def squared_distances(gram: Tensor, diagonal: float = 0.0) -> Tensor:
     """Squared distances `(n, n)` between the rows behind a Gram matrix, with `diagonal` on the diagonal."""
-    norms = gram.diagonal()
+    norms = gram.diagonal().contiguous()
     distances = (norms[:, None] + norms[None, :] - 2 * gram).clamp_(min=0)
     return distances.fill_diagonal_(diagonal)
 
 
 def squared_distances_from(gram: Tensor, row: int) -> Tensor:
     """Squared distances `(n,)` of the rows behind a Gram matrix from one of them: a row of `squared_distances`."""
-    norms = gram.diagonal()
+    norms = gram.diagonal().contiguous()
     distances = (norms[row] + norms - 2 * gram[row]).clamp_(min=0)
     distances[row] = 0.0
     return distances
@@ -213,7 +213,7 @@ def over_distances(gram: Tensor, reduce: Callable[[np.ndarray], np.ndarray], dia
     All of the distances are never there at once, and the groups of rows are shared out to all threads.
     """
     products = gram.cpu().numpy()
-    norms, groups = products.diagonal(), _row_groups(len(products))
+    norms, groups = products.diagonal().copy(), _row_groups(len(products))
     found: list[np.ndarray] = [np.empty(0)] * len(groups)
 
     def reduce_group(index: int) -> None:

@@ -45,7 +45,7 @@ class PointByProducts:
 
     def __init__(self, gram: Tensor, nu: float) -> None:
         self.g = gram.cpu().numpy()
-        self.norms = self.g.diagonal()
+        self.norms = self.g.diagonal().copy()
         self.shortest = np.maximum(nu, ROUNDING * np.sqrt(self.norms.clip(min=0)))
         # A row's median distance to all rows stands in for its distance to their median.
         pull = 1 / np.maximum(over_distances(gram, median_distances).cpu().numpy(), self.shortest)
