@@ -13,7 +13,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.blocks import in_groups
 from bench.errors import require
 from bench.protocol import Setting
 from bench.registry import register
@@ -28,6 +27,9 @@ ROUNDING = 1e-7
 
 ROW_ROUNDING = 1e-14
 """The same where the rows themselves are looked at, whose differences are float64."""
+
+GROUP_NUMBERS = 2**16
+"""Entries of rows that are looked at three times, in float64, while they are in a core's cache."""
 
 SAMPLE = 255
 """Rows among which a point begins, an odd number: their median is then one of the values."""
@@ -80,7 +82,7 @@ class PointAmongRows:
 
     def __init__(self, messages: Tensor, nu: float) -> None:
         self.shortest = norms_of(messages).mul_(ROW_ROUNDING).clamp_(min=nu)
-        self.groups = in_groups(messages)
+        self.groups = messages.split(max(1, GROUP_NUMBERS // messages.shape[1]))
         self.apart = torch.empty_like(self.groups[0], dtype=torch.float64)  # the first group is the largest
         some = torch.linspace(0, len(messages) - 1, min(len(messages), SAMPLE)).round().long()
         self.at = coordinate_median(messages[some.to(messages.device)]).double()
@@ -90,7 +92,7 @@ class PointAmongRows:
         start = 0
         for rows in self.groups:
             these = slice(start, start := start + len(rows))
-            apart = torch.sub(rows, self.at, out=self.apart[: len(rows)])
+            apart = self.apart[: len(rows)].copy_(rows).sub_(self.at)
             distances = torch.linalg.vector_norm(apart, dim=1)
             pull[these] = 1 / torch.maximum(distances, self.shortest[these])
             way.addmv_(apart.mT, pull[these])
