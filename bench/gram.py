@@ -1,5 +1,6 @@
 """Inner products and distances of messages, exact enough that no choice between messages is one of rounding errors."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -119,7 +120,9 @@ def _exact_gram(messages: Tensor, origin: bool) -> Tensor:
 
 def _close_pairs(gram: Tensor) -> Tensor:
     """Pairs `(p, 2)` of rows i < j whose distance, from these finite products, would be rounding error."""
-    products = gram.cpu().numpy()
+    if gram.device.type != "cpu":
+        return _close_pairs_at_once(gram)
+    products = gram.numpy()
     norms, groups = products.diagonal().copy(), _row_groups(len(products))
     found: list[np.ndarray] = [np.empty(0)] * len(groups)
 
@@ -131,7 +134,13 @@ def _close_pairs(gram: Tensor) -> Tensor:
         found[index] = pairs[pairs[:, 0] < pairs[:, 1]] + rows.start
 
     on_all_threads(look, range(len(groups)))
-    return torch.from_numpy(found[0] if len(found) == 1 else np.concatenate(found)).to(gram.device)
+    return torch.from_numpy(found[0] if len(found) == 1 else np.concatenate(found))
+
+
+def _close_pairs_at_once(gram: Tensor) -> Tensor:
+    """The same for a GPU, which has room for some matrices like it, and would wait for the transfer."""
+    sums = gram.diagonal()[:, None] + gram.diagonal()
+    return (torch.sub(sums, gram, alpha=2) < CANCELLATION * sums).triu(1).nonzero()
 
 
 def _row_groups(num_rows: int) -> list[slice]:
@@ -230,11 +239,28 @@ def over_distances(gram: Tensor, reduce: Callable[[np.ndarray], np.ndarray], dia
 
 def sum_of_smallest(values: Tensor, count: int) -> Tensor:
     """The sum `(n,)` of the `count` smallest values in each row of `(n, k)`; infinite ones count last."""
-    return torch.from_numpy(smallest_sums(values.cpu().numpy(), count)).to(values.device)
+    if values.device.type != "cpu":
+        return _smallest_sums_at_once(values, count)
+    return torch.from_numpy(_smallest_sums(values.numpy(), count))
 
 
-def smallest_sums(values: np.ndarray, count: int) -> np.ndarray:
-    """`sum_of_smallest` of an array."""
+def _smallest_sums_at_once(values: Tensor, count: int) -> Tensor:
+    """The same for a GPU."""
+    return values.topk(count, dim=1, largest=False, sorted=False).values.sum(dim=1)
+
+
+def nearest_sums(gram: Tensor, count: int, power: int = 2) -> Tensor:
+    """Of every row behind a Gram matrix: the sum `(n,)` of its distances to `power`, to its `count` nearest others."""
+    if gram.device.type != "cpu":
+        return sum_of_smallest(squared_distances(gram, diagonal=math.inf) ** (power / 2), count)
+
+    def sums(distances: np.ndarray) -> np.ndarray:
+        return _smallest_sums(distances if power == 2 else distances ** (power / 2), count)
+
+    return over_distances(gram, sums, diagonal=math.inf)
+
+
+def _smallest_sums(values: np.ndarray, count: int) -> np.ndarray:
     if count == 0:
         return np.zeros(len(values), dtype=values.dtype)
     ordered = np.partition(values, count - 1, axis=1)

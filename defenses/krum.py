@@ -1,16 +1,14 @@
 """Krum (Blanchard et al. 2017, section 4): the message whose n - f - 2 nearest others are nearest."""
 
-import math
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from bench.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, checked_gram, mean_of, over_distances, smallest_sums
+from bench.rules import RowRule, apply_weights, checked_gram, mean_of, nearest_sums
 
 Variant = Literal["paper", "one_neighbour_more", "unsquared", "fourth_power", "fourth_power_sum"]
 
@@ -41,12 +39,7 @@ def krum_weights(gram: Tensor, num_byzantine: int, num_selected: int = 1, varian
     require(1 <= num_selected <= n, "num_selected", num_selected, f"between 1 and {n}")
     require(variant in VARIANTS, "variant", variant, f"one of {', '.join(VARIANTS)}")
     meaning = VARIANTS[variant]
-    neighbours = n - f - meaning.fewer
-
-    def score(distances: np.ndarray) -> np.ndarray:
-        return smallest_sums(distances if meaning.power == 2 else distances ** (meaning.power / 2), neighbours)
-
-    scores = over_distances(gram, score, diagonal=math.inf)
+    scores = nearest_sums(gram, n - f - meaning.fewer, meaning.power)
     weights = mean_of(_lowest(scores, num_selected), n)
     return weights * num_selected if meaning.total else weights
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from bench import gram as module
@@ -13,9 +15,9 @@ from bench.gram import (
     GRAM_ROWS,
     checked_gram,
     gram_matrix,
+    nearest_sums,
     norms_of,
     over_distances,
-    smallest_sums,
     squared_distances,
     squared_distances_from,
     sum_of_smallest,
@@ -168,8 +170,8 @@ def test_what_is_made_of_distances_is_made_of_all_of_them_in_order(
     assert torch.equal(over_distances(gram, copied, diagonal=math.inf), expected)
     assert max(seen) <= max(40, at_once)
     assert sum(seen) == 40 * 40
-    nearest = over_distances(gram, lambda distances: smallest_sums(distances, 7), diagonal=math.inf)
-    assert torch.equal(nearest, sum_of_smallest(expected, 7))
+    assert torch.equal(nearest_sums(gram, 7), sum_of_smallest(expected, 7))
+    assert torch.equal(nearest_sums(gram, 7, power=4), sum_of_smallest(expected.square(), 7))
 
 
 @pytest.mark.parametrize("row", [0, 3, -1])
@@ -192,3 +194,14 @@ def test_a_checked_gram_matrix_is_finite(dtype: torch.dtype, size: float, told: 
     messages[2, 3] = size
     with pytest.raises(ValueError, match=f"messages is '{told}'"):
         checked_gram(messages)
+
+
+@given(st.integers(0, 1000), st.integers(2, 12), st.booleans())
+def test_the_forms_for_a_gpu_are_the_same(seed: int, size: int, twins: bool) -> None:
+    messages = rows(size, 5, seed, torch.float64)
+    if twins:
+        messages[1] = messages[0]
+    products = messages @ messages.mT
+    assert torch.equal(module._close_pairs_at_once(products), module._close_pairs(products))
+    found = module._smallest_sums_at_once(products, size // 2)
+    torch.testing.assert_close(found, sum_of_smallest(products, size // 2))
