@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.blocks import per_thread
 from bench.errors import require
 from bench.protocol import Setting
 from bench.registry import register
@@ -28,8 +29,8 @@ ROUNDING = 1e-7
 ROW_ROUNDING = 1e-14
 """The same where the rows themselves are looked at, whose differences are float64."""
 
-GROUP_NUMBERS = 2**16
-"""Entries of rows that are looked at three times, in float64, while they are in a core's cache."""
+GROUP_BYTES = 2**19
+"""A core looks at rows of about this size, in float64, at a time: three times while they are in its cache."""
 
 SAMPLE = 255
 """Rows among which a point begins, an odd number: their median is then one of the values."""
@@ -82,7 +83,7 @@ class PointAmongRows:
 
     def __init__(self, messages: Tensor, nu: float) -> None:
         self.shortest = norms_of(messages).mul_(ROW_ROUNDING).clamp_(min=nu)
-        self.groups = messages.split(max(1, GROUP_NUMBERS // messages.shape[1]))
+        self.groups = messages.split(per_thread(torch.float64.itemsize * messages.shape[1], GROUP_BYTES))
         self.apart = torch.empty_like(self.groups[0], dtype=torch.float64)  # the first group is the largest
         some = torch.linspace(0, len(messages) - 1, min(len(messages), SAMPLE)).round().long()
         self.at = coordinate_median(messages[some.to(messages.device)]).double()

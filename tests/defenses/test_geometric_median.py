@@ -150,7 +150,7 @@ def test_the_rows_are_looked_at_where_they_are_not_longer_than_many(monkeypatch:
 def test_a_step_on_the_rows_is_weiszfelds_in_groups_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the coordinate-wise median of `SAMPLE` rows, which are spread over all of them."""
     rows = torch.randn(700, 9, generator=torch.Generator().manual_seed(3))
-    monkeypatch.setattr(module, "GROUP_NUMBERS", 300 * 9 + 1)
+    monkeypatch.setattr(module, "per_thread", lambda row_bytes, cache_bytes: 300)
     point = module.PointAmongRows(rows, nu=1e-6)
     some = rows[torch.linspace(0, 699, SAMPLE).round().long()]
     assert torch.equal(point.at, some.median(dim=0).values.double())
