@@ -41,7 +41,8 @@ def fang(
     require(against in ("krum", "trimmed_mean"), "against", against, "krum or trimmed_mean")
     fits = direction is None or direction.shape == honest.shape[1:]
     require(fits, "direction", None if direction is None else tuple(direction.shape), f"of {honest.shape[1]} entries")
-    s = torch.sign(honest.mean(dim=0)) if direction is None else torch.sign(direction)
+    s = torch.sign(honest.mean(dim=0) if direction is None else direction)
+    require(s.dtype == honest.dtype, "direction", s.dtype, f"{honest.dtype}, as honest is")
     if against == "krum":
         return copies(s * -krum_lambda(honest, num_byzantine, s, threshold), num_byzantine)
     return beyond_extremes(honest, num_byzantine, s, b, generator)

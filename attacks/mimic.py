@@ -25,6 +25,7 @@ def furthest(honest: Tensor, direction: Tensor) -> int:
     """The index of the row with the largest inner product."""
     check_honest(honest, 0)
     require(direction.shape == honest.shape[1:], "direction", tuple(direction.shape), f"of {honest.shape[1]} entries")
+    require(direction.dtype == honest.dtype, "direction", direction.dtype, f"{honest.dtype}, as honest is")
     return int((honest @ direction).argmax())
 
 

@@ -38,7 +38,8 @@ def check_honest(honest: Tensor, num_byzantine: int, at_least: int = 1, *, signs
 
 
 def check_number(argument: str, value: float, dtype: torch.dtype) -> None:
-    """Raise `ValueError` unless the number type of the messages holds the value."""
+    """Raise `ValueError` unless the number type of the messages, float32 or float64, holds the value."""
+    require(dtype in REALS, "dtype", dtype, "float32 or float64")
     largest = torch.finfo(dtype).max
     require(-largest <= value <= largest, argument, value, f"a number that {dtype} holds")
 

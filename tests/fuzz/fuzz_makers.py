@@ -75,6 +75,12 @@ def layer(world: World) -> Layer:
     return Layer(world.tensor(2, world.n, world.d, dtype=torch.float64), world.tensor(2, world.n, dtype=torch.float64))
 
 
+def layer_that_learns(world: World) -> Layer:
+    """With a gradient that is not 0: of one that is, no input explains any share."""
+    weight = world.tensor(2, world.n, world.d, dtype=torch.float64, kinds=("normal", "large", "tiny", "outlier"))
+    return Layer(weight, world.tensor(2, world.n, dtype=torch.float64))
+
+
 def dataset(world: World) -> Dataset:
     split = Split(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]))
     mean, std = torch.tensor([0.5]), torch.tensor([0.25])

@@ -18,6 +18,7 @@ from fuzz_makers import (
     gram_with_origin,
     labels,
     layer,
+    layer_that_learns,
     literal,
     moderate,
     nonzero,
@@ -191,7 +192,10 @@ SPECIAL: dict[str, dict[str, Maker]] = {
         "lowest": lambda world: torch.full((world.d,), -1.0, dtype=torch.float64),
         "highest": lambda world: torch.full((world.d,), 1.0, dtype=torch.float64),
     },
-    "attacks.analytic.unexplained": {"inputs": lambda world: world.tensor(2, 3, world.d, dtype=torch.float64)},
+    "attacks.analytic.unexplained": {
+        "inputs": lambda world: world.tensor(2, 3, world.d, dtype=torch.float64),
+        "layer": layer_that_learns,
+    },
     "attacks.backdoor.stamp": {"data": lambda world: DataFacts(3, torch.tensor([0.5]), torch.tensor([0.25]))},
     "attacks.fang.beyond_extremes": {
         "s": lambda world: torch.sign(world.vector(world.d)),
