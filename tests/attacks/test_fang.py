@@ -84,6 +84,8 @@ def test_the_direction_is_that_of_the_deployed_rule(omniscient_view: Callable[..
 
 
 def test_arguments_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"direction is torch\.float64, but must be torch\.float32"):
+        fang(torch.ones(4, 2), 1, torch.Generator(), direction=torch.ones(2, dtype=torch.float64))
     with pytest.raises(ValueError, match="b is 1"):
         fang(updates(), 2, seeded(), against="trimmed_mean", b=1.0)
     with pytest.raises(ValueError, match="threshold is 0"):

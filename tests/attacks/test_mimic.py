@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 import torch
 
 from attacks.mimic import Mimic, mimic, oja
@@ -21,6 +22,11 @@ def test_the_row_furthest_along_the_direction_is_copied() -> None:
     honest = torch.tensor([[1.0, 0.0], [3.0, -9.0], [2.0, 5.0]])
     assert mimic(honest, 2, torch.tensor([1.0, 0.0])).tolist() == [[3.0, -9.0]] * 2
     assert mimic(honest, 2, torch.tensor([0.0, 1.0])).tolist() == [[2.0, 5.0]] * 2
+
+
+def test_a_direction_of_another_type_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"direction is torch\.float64, but must be torch\.float32, as honest is"):
+        mimic(torch.ones(3, 2), 1, torch.ones(2, dtype=torch.float64))
 
 
 def test_oja_finds_the_direction_of_largest_variance() -> None:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.forging import copies, deviation, fit, line_search, moments
+from bench.forging import check_number, copies, deviation, fit, line_search, moments
 from bench.protocol import Alphabet
 
 
@@ -54,3 +54,10 @@ def test_an_output_that_is_not_finite_is_infinitely_far_off() -> None:
     honest = torch.tensor([[0.0, 0.0], [6.0, 8.0]])
     assert deviation(lambda rows: rows[-1], honest)(torch.zeros(1, 2)) == pytest.approx(5.0)
     assert deviation(lambda rows: rows[-1], honest)(torch.full((1, 2), math.nan)) == math.inf
+
+
+def test_only_a_type_of_messages_can_hold_a_number() -> None:
+    check_number("s", 3e38, torch.float32)
+    for value, dtype, told in ((4e38, torch.float32, "s is 4e"), (1.0, torch.int8, "dtype is torch.int8")):
+        with pytest.raises(ValueError, match=told):
+            check_number("s", value, dtype)
