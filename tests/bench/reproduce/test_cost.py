@@ -20,9 +20,10 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     def timed(cell: Cell, settings: FederationSettings, dataset: Any) -> dict[str, float]:
         steps = settings.local_steps or 0
         seconds = settings.participants * (ROUND + STEP * steps)
-        return {"setup_seconds": 7.0, "round_seconds": seconds, "evaluation_seconds": 11.0}
+        return {"setup_seconds": 7.0, "round_seconds": seconds}
 
     monkeypatch.setattr(cost, "_time_probe", timed)
+    monkeypatch.setattr(cost, "_time_evaluation", lambda cell, dataset: 11.0)
 
 
 @pytest.mark.usefixtures("_clock", "_small_suites")
