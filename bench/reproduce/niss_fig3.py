@@ -21,7 +21,7 @@ RULE = (
     f"reproduced where one reading of the sensitivity gives every panel's gap between X = 0 and X = 1 within {NEAR:g} "
     f"points of the paper's range and accuracies that fall with X (by no more than {ORDERED:g} point the other way); "
     f"in shape where one reading makes them fall with X in every panel, with gaps above {PLAIN:g} points; else not "
-    "reproduced."
+    "reproduced. A reading under which a cell's training diverges has no gap, and is none of these."
 )
 
 
@@ -94,6 +94,9 @@ class Panel3:
     def percents(self, reading: Reading) -> list[float]:
         return [100 * self.accuracy(reading, x).score for x in XS]
 
+    def diverges(self, reading: Reading) -> bool:
+        return any(self.accuracy(reading, x).failed for x in XS)
+
     def curve(self, reading: Reading, x: float) -> Curve | None:
         return self.runs.curve(self.label(reading, x), CLEAN)
 
@@ -110,8 +113,16 @@ def _has(cell: Cell, reading: Reading) -> bool:
     return abs(float(cell.defense.parameters["epsilon"]) / reading.epsilon - 1) < 1e-4
 
 
-def verdict(found: Mapping[str, Sequence[tuple[Sequence[float], tuple[float, float]]]]) -> Judged:
-    """The rule: by reading, for each panel the accuracies in % over X and the paper's range of the gap."""
+def verdict(
+    found: Mapping[str, Sequence[tuple[Sequence[float], tuple[float, float]]]], diverging: Sequence[str] = ()
+) -> Judged:
+    """The rule: by reading, for each panel the accuracies in % over X and the paper's range of the gap.
+
+    Under the readings that are `diverging` training does not go to its end: no accuracy is compared there.
+    """
+    if diverging:
+        judged = verdict({name: panels for name, panels in found.items() if name not in diverging})
+        return Judged(judged.verdict, f"{judged.reason}; training diverges under {', '.join(diverging)}")
     gaps = {name: [values[0] - values[-1] for values, _ in panels] for name, panels in found.items()}
     falls = {name: all(_falls(values) for values, _ in panels) for name, panels in found.items()}
     told = "; ".join(f"{name}: {', '.join(f'{gap:.0f}' for gap in mine)}" for name, mine in gaps.items())
@@ -146,7 +157,7 @@ def build(evidence: Evidence) -> Exhibit:
             "sigma_k": f"{(reading := by_name[panel.title][name]).sigma:.4g}",
             "panel": panel.title,
             **{f"X = {x:g}": panel.accuracy(reading, x).text() for x in XS},
-            "gap": f"{(values := panel.percents(reading))[0] - values[-1]:.1f}",
+            "gap": "–" if panel.diverges(reading) else f"{(values := panel.percents(reading))[0] - values[-1]:.1f}",
             "paper's gap": f"{panel.range[0]:g} to {panel.range[1]:g}",
         }
         for name in names
@@ -167,8 +178,11 @@ def build(evidence: Evidence) -> Exhibit:
         for x in XS
     ]
     first = panels[0].runs.suite.federation
+    diverging = [name for name in names if any(panel.diverges(by_name[panel.title][name]) for panel in panels)]
     gaps = "; ".join(
-        f"{name} " + ", ".join(f"{values[0] - values[-1]:.1f}" for values, _ in found[name]) for name in names
+        f"{name} " + ", ".join(f"{values[0] - values[-1]:.1f}" for values, _ in found[name])
+        for name in names
+        if name not in diverging
     )
     return Exhibit(
         measured=f"gaps in points by reading ({', '.join(panel.title for panel in panels)}): {gaps}; {evidence.seeds}",
@@ -177,7 +191,7 @@ def build(evidence: Evidence) -> Exhibit:
             f"{first.local_epochs}, {first.rounds} rounds, epsilon = 10, delta = 1e-4, zeta = 3, classical sigma_k, "
             "unit variance 0.01 with v clipped to 1 to 29"
         ),
-        judged=verdict(found),
+        judged=verdict(found, diverging),
         lines=lines,
         numbers=numbers,
         plot=lambda: _plot(panels, names, by_name),
@@ -197,7 +211,9 @@ def _plot(panels: Sequence[Panel3], names: Sequence[str], by_name: Mapping[str, 
             reading = by_name[panel.title][name]
             curves = {f"X = {x:g}": panel.curve(reading, x) for x in XS}
             mark = panel.percents(reading)[0] - sum(panel.range) / 2
-            line.append(Panel(f"{panel.title}\nDelta = {name}", curves, {f"X = {XS[-1]:g}": mark}))
+            gone = ", ".join(f"{x:g}" for x in XS if panel.accuracy(reading, x).failed)
+            told = f"{panel.title}\nDelta = {name}" + (f"\ndiverged: X = {gone}" if gone else "")
+            line.append(Panel(told, curves, {f"X = {XS[-1]:g}": mark}))
         lines.append(line)
     return accuracy_by_round(lines, [f"X = {x:g}" for x in XS], star="FedAvg less the\npaper's gap")
 
