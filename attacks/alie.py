@@ -6,7 +6,7 @@ are the majority, and a rule that follows it takes the forged value for an hones
 
 import torch
 from pydantic import Field
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from bench.errors import require
@@ -24,7 +24,7 @@ def alie_z(num_clients: int, num_byzantine: int) -> float:
     require(n >= 3, "num_clients", n, "at least 3")
     require(0 <= f <= n - 2, "num_byzantine", f, f"between 0 and {n - 2}: two clients are honest")
     supporters = max(1, n // 2 + 1 - f)
-    return float(norm.ppf((n - f - supporters) / (n - f)))
+    return float(ndtri((n - f - supporters) / (n - f)))
 
 
 def alie(honest: Tensor, num_byzantine: int, z: float | None = None, ddof: int = 0) -> Tensor:

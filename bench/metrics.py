@@ -2,7 +2,6 @@
 
 import torch
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from bench.data import Dataset, Split
@@ -47,6 +46,8 @@ def matched(images: Tensor, truth: Tensor, dataset: Dataset) -> Tensor:
     """
     if images.shape[1] == 1:
         return images
+    from scipy.optimize import linear_sum_assignment  # here, because loading it takes long, and batches alone need it
+
     guess = dataset.denormalise(images).clamp(0, 1).flatten(2).double()
     pixels = dataset.denormalise(truth).flatten(2).double()
     distances = torch.cdist(pixels, guess).square().nan_to_num()  # of images that are no numbers any order will do

@@ -103,7 +103,7 @@ def run(
     lost: dict[str, list[str]] = {}  # why a task's workers were lost
     ended: list[str] = []  # groups of the tasks that left a worker free
     told = False
-    with closing(backend(workers, limits) if place is None else place) as place, closing(share):
+    with closing(backend(workers, limits, tasks) if place is None else place) as place, closing(share):
         with writing(store):
             _sweep(store)
         while True:

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -24,8 +24,11 @@ from bench.cells import Outcome, run_cell
 from bench.errors import BadInputError
 from bench.findings import Task
 
-PRELOAD = ["bench.cells", "sklearn.datasets", "torchmetrics.functional.image"]
+PRELOAD = ("bench.cells", "sklearn.datasets")
 """What the fork server imports once for all workers."""
+
+FOR_IMAGES = ("torchvision.utils", "torchmetrics.functional.image")
+"""What it imports besides, as long as all else together, where there are inversions."""
 
 LOOK_SECONDS = 0.05
 """Between two looks at the memory of a worker that has a limit."""
@@ -90,9 +93,12 @@ class Backend(Protocol):
         ...
 
 
-def backend(workers: int, limits: Limits) -> Backend:
+def backend(workers: int, limits: Limits, tasks: Iterable[Task] = ()) -> Backend:
     """The one for a number of workers on this machine; one worker alone, without limits, is this process."""
-    return InThisProcess() if workers <= 1 and limits == NO_LIMITS else Processes(workers, limits)
+    if workers <= 1 and limits == NO_LIMITS:
+        return InThisProcess()
+    inverts = any(task.cell.kind == "inversion" for task in tasks)
+    return Processes(workers, limits, preload=PRELOAD + FOR_IMAGES if inverts else PRELOAD)
 
 
 class InThisProcess:
@@ -116,13 +122,13 @@ Play = Callable[[Any], Any]
 class Processes:
     """Worker processes, forked from a server that has imported everything once; they play cells, or other tasks."""
 
-    def __init__(self, workers: int, limits: Limits, play: Play = run_cell) -> None:
+    def __init__(self, workers: int, limits: Limits, play: Play = run_cell, preload: Sequence[str] = PRELOAD) -> None:
         limits.check()
         self.slots = workers
         self._limits = limits
         self._playing = play
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOAD)
+        self._context.set_forkserver_preload(list(preload))
         resource_tracker.ensure_running()  # it would end the deafness of the thread that starts it
         self._threads = ThreadPoolExecutor(workers, "cells", initializer=_deaf)
         self._workers: list[Worker] = []

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, replace
 
 import pandas as pd
-from scipy import stats
 
 CONFIDENCE = 0.95
 
@@ -74,6 +73,8 @@ def _estimate(cells: pd.DataFrame, metric: str) -> Estimate:
     values = finished[metric].to_numpy(dtype=float)
     half_width = math.nan
     if len(values) > 1:
+        from scipy import stats  # here, because loading it takes long, and a run makes its boards last
+
         half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, df=len(values) - 1) * stats.sem(values))
     return Estimate(
         mean=float(values.mean()) if len(values) else math.nan,
@@ -92,6 +93,8 @@ def _pooled(cells: pd.DataFrame, metric: str) -> Estimate:
         return found
     total = round(images.sum())
     mean = float((recovered * images).sum() / total)
+    from scipy import stats  # here, for the same reason
+
     interval = stats.binomtest(round(mean * total), total).proportion_ci(CONFIDENCE, method="wilson")
     return replace(found, mean=mean, low=float(interval.low), high=float(interval.high))
 

@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.stats import binom
 
 from bench.errors import require
 from bench.privacy.compose import TINY_GAMMA, compose_local
@@ -26,6 +24,8 @@ def compose_shuffle(n: int, gamma: float, releases: int, delta: float) -> float:
     Raises ValueError unless n is at least 1, gamma lies in [0, 1), releases is a whole number from 0 to 10^15 and
     delta lies in (0, 1).
     """
+    from scipy.optimize import minimize_scalar  # here, because loading it takes long, and most cells need none of it
+
     require(1 <= n < math.inf and n == math.floor(n), "n", n, "a whole number of clients of at least 1")
     local = compose_local(gamma, releases, delta)
     if releases == 0 or gamma < TINY_GAMMA or n == 1:
@@ -67,6 +67,8 @@ def _binomial_grid(trials: _Counts, probability: float, reach: int) -> tuple[_Co
 
     Sums of smooth functions against a bell curve are exact to rounding at that stride.
     """
+    from scipy.stats import binom  # here, for the same reason
+
     deviation = np.sqrt(trials * probability * (1 - probability))
     stride = np.maximum(1, np.rint(deviation / 2)).astype(np.int64)
     half = math.ceil(reach * float(np.max(deviation / stride))) + 1

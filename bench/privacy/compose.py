@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import expm1, log1p
 
 from bench.errors import require
@@ -86,6 +85,8 @@ def compose_local(gamma: float, releases: int, delta: float) -> float:
     Raises ValueError unless gamma lies in [0, 1), releases is a whole number from 0 to 10^15 and delta lies in
     (0, 1).
     """
+    from scipy.optimize import brentq  # here, because loading it takes long, and most cells need none of it
+
     loss = local_epsilon(gamma)
     require_count_and_delta("releases", releases, delta)
     if releases == 0 or gamma == 0:

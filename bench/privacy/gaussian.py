@@ -1,8 +1,8 @@
 """The Gaussian mechanism: its noise, its delta and its epsilon, each from the other two."""
 
 import math
+from collections.abc import Callable
 
-from scipy.optimize import brentq
 from scipy.special import erfcx, ndtr
 
 from bench.errors import require
@@ -33,7 +33,7 @@ def gaussian_sigma(epsilon: float, delta: float, sensitivity: float, analytic: b
         low -= 1
     while excess(high) < 0:
         high += 1
-    return sensitivity / math.exp(brentq(excess, low, high, xtol=1e-15, rtol=1e-14))
+    return sensitivity / math.exp(_root(excess, low, high))
 
 
 def gaussian_delta(epsilon: float, sigma: float, sensitivity: float) -> float:
@@ -64,7 +64,13 @@ def gaussian_epsilon(sigma: float, delta: float, sensitivity: float) -> float:
         return math.inf
     if _delta(0.0, ratio) <= delta:
         return 0.0
-    return float(brentq(lambda epsilon: _delta(epsilon, ratio) - delta, 0.0, high, xtol=1e-15, rtol=1e-14))
+    return _root(lambda epsilon: _delta(epsilon, ratio) - delta, 0.0, high)
+
+
+def _root(excess: Callable[[float], float], low: float, high: float) -> float:
+    from scipy.optimize import brentq  # here, because loading it takes long, and most cells need none of it
+
+    return float(brentq(excess, low, high, xtol=1e-15, rtol=1e-14))
 
 
 def _delta(epsilon: float, ratio: float) -> float:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from bench import rng
@@ -201,6 +200,8 @@ def _close(one: Tensor, other: Tensor) -> bool:
 
 def _same_distribution(one: Tensor, other: Tensor) -> float:
     """The smallest p over Kolmogorov-Smirnov tests of three projections and the distance from the common mean."""
+    from scipy import stats  # here, because loading it takes long, and few defenses come this far
+
     centre = torch.cat([one, other]).mean(dim=0)
     directions = torch.randn(one.shape[1], 3, generator=rng.generator(0, "directions"), dtype=one.dtype)
     directions /= math.sqrt(one.shape[1])
