@@ -129,8 +129,9 @@ def _close_pairs(gram: Tensor) -> Tensor:
     def look(index: int) -> None:
         rows = groups[index]
         sums = norms[rows, None] + norms[rows.start :]
-        apart = sums - 2 * products[rows, rows.start :]
-        pairs = np.argwhere(apart < CANCELLATION * sums)
+        close = sums - 2 * products[rows, rows.start :] < CANCELLATION * sums
+        close.reshape(-1)[:: close.shape[1] + 1] = False  # with themselves
+        pairs = np.argwhere(close) if close.any() else np.empty((0, 2), dtype=np.intp)
         found[index] = pairs[pairs[:, 0] < pairs[:, 1]] + rows.start
 
     on_all_threads(look, range(len(groups)))
@@ -230,7 +231,7 @@ def over_distances(gram: Tensor, reduce: Callable[[np.ndarray], np.ndarray], dia
         distances = norms[rows, None] + norms
         distances -= 2 * products[rows]
         np.maximum(distances, 0, out=distances)
-        distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = diagonal
+        distances.reshape(-1)[rows.start :: len(norms) + 1] = diagonal
         found[index] = reduce(distances)
 
     on_all_threads(reduce_group, range(len(groups)))

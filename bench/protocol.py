@@ -7,6 +7,7 @@ messages. No step is told who is Byzantine. Messages are updates, local model mi
 so the two say the same, and a forged message weighs the same under every defense.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -236,4 +237,4 @@ def check_finite(messages: Tensor, argument: str = "messages") -> None:
 
 def all_finite(values: Tensor) -> bool:
     """Whether no entry is infinite or not a number; one pass, since such an entry makes any sum with it one too."""
-    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
+    return math.isfinite(values.sum().item()) or bool(torch.isfinite(values).all())
