@@ -28,13 +28,13 @@ class Task:
 
     @cached_property
     def group(self) -> str:
-        """Names the inversions that share a control, and perhaps a reconstruction; "" for cells that share nothing.
+        """Names the inversions that share controls and, without a defense's noise, reconstructions; "" for other cells.
 
-        A worker that plays them one after the other does that work once.
+        A worker that plays them in the suite's order, defense by defense, does that work once.
         """
-        if self.cell.kind != "inversion" or self.cell.attack is None:
+        if self.cell.kind != "inversion":
             return ""
-        return digest(self.cell.attack.name, self.cell.federation.model_dump(mode="json"), self.seed)
+        return digest(self.cell.federation.model_dump(mode="json"), self.seed)
 
 
 @dataclass(frozen=True)

@@ -109,8 +109,8 @@ def test_cells_that_share_a_control_stand_side_by_side_long_kinds_first(store: S
     tasks = plan(store, defense=defenses, attack=attacks, seeds=[0, 1]).tasks
     assert [kind for kind, _ in itertools.groupby(task.cell.kind for task in tasks)] == list(runner.LONG_FIRST)
     shared = [(group, len(list(cells))) for group, cells in itertools.groupby(task.group for task in tasks)]
-    assert [count for _, count in shared] == [4, 2, 2, 1, 4, 2, 2, 1, 2 + 12]  # with another learning rate alone
-    assert len({group for group, _ in shared}) == 9
+    assert [count for _, count in shared] == [6, 3, 6, 3, 2 + 12]  # two rows, and the one with another learning rate
+    assert len({group for group, _ in shared}) == 5
     assert shared[-1][0] == ""
 
 
