@@ -13,7 +13,7 @@ from subprocess import Popen
 from typing import Any
 
 import pytest
-from bench_nodes import SETTINGS, Nodes, far, here, images, plan, suite, two_nodes
+from bench_nodes import SETTINGS, SIGN_FLIP, Nodes, far, here, images, plan, suite, two_nodes
 from bench_processes import STOPPED, comes_true, group, start_bench
 from bench_stored import contents
 
@@ -29,6 +29,9 @@ GPU = (0.25, 0.75)
 """What a cell takes to run on the second node, one at a time."""
 
 ENDLESS = {"name": "hoarder", "seconds": 60.0}
+CLEAN = {"name": "ipm", "byzantine": 0}
+"""An attack by nobody: a defense has one cell then, else a clean and an attacked one."""
+
 ROWS = """
 [[defense]]
 name = "dp_fedavg"
@@ -46,7 +49,7 @@ evaluations = 20
 SLOW_ROWS = """
 [[defense]]
 name = "hoarder"
-mebibytes = [1, 2, 3, 4]
+mebibytes = [1, 2, 3]
 seconds = 0.6
 [[attack]]
 name = "sign_flip"
@@ -69,9 +72,9 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def tiny(tmp_path: Path, tiny_suite: Callable[..., str]) -> Path:
-    """The file of a suite of two defenses, two attacks and two seeds."""
+    """The file of a suite of two defenses and two attacks: six cells."""
     path = tmp_path / "tiny.toml"
-    path.write_text(tiny_suite(ROWS, seeds="[0, 1]"))
+    path.write_text(tiny_suite(ROWS))
     return path
 
 
@@ -79,20 +82,21 @@ def tiny(tmp_path: Path, tiny_suite: Callable[..., str]) -> Path:
 
 
 def test_the_command_makes_the_records_of_a_run_here_and_nothing_else_is_said(
-    nodes: Nodes, tiny: Path, shell: Callable[..., Any], bench: Callable[..., Any]
+    nodes: Nodes, tiny: Path, bench: Callable[..., Any]
 ) -> None:
-    """Twelve cells, trainings and inversions, with their pictures; progress as on one machine, and no word of Ray's."""
-    done = shell("run", "--suite", "tiny.toml", "--ray", nodes.address)
-    assert done.code == 0
-    lines = done.err.splitlines()
-    assert len(lines) == 12
-    assert all(" of 12 cells, now " in line for line in lines), lines
-    assert "12 cells run, 0 were there" in done.out
-    assert re.search(r"\bray\b", done.out, re.IGNORECASE) is None
-    asked, made = load(str(tiny)), Store(tiny.parent / "results", "tiny")
-    found = contents(made)
-    assert found == here(asked, tiny.parent / "here")
-    assert len([name for name in found if name.endswith(".png")]) == 4
+    """Six cells, trainings and inversions, with their pictures; progress as on one machine, and no word of Ray's."""
+    running = start_bench(tiny.parent, "run", "--suite", "tiny.toml", "--ray", nodes.address)
+    expected = here(load(str(tiny)), tiny.parent / "here")
+    out, err = running.communicate(timeout=300)
+    assert running.returncode == 0
+    lines = err.splitlines()
+    assert len(lines) == 6
+    assert all(" of 6 cells, now " in line for line in lines), lines
+    assert "6 cells run, 0 were there" in out
+    assert re.search(r"\bray\b", out, re.IGNORECASE) is None
+    found = contents(Store(tiny.parent / "results", "tiny"))
+    assert found == expected
+    assert len([name for name in found if name.endswith(".png")]) == 2
     again = bench("run", "--suite", "tiny.toml", "--ray", nodes.address, "--json")
     assert (again.code, again.err, json.loads(again.out)["ran"]) == (0, "", 0)
 
@@ -100,13 +104,20 @@ def test_the_command_makes_the_records_of_a_run_here_and_nothing_else_is_said(
 # --------------------------------------------------------------------------------------------------------- real kills
 
 
-@pytest.mark.parametrize("tags", [[1], pytest.param([2, 3, 4], marks=pytest.mark.slow)])
-def test_a_cell_whose_process_is_killed_runs_again(nodes: Nodes, store: Store, tmp_path: Path, tags: list[int]) -> None:
-    """Each cell kills its process in the middle, once; each tag has two cells."""
-    asked, before = suite({"name": "mortal", "tag": tags}), set(nodes.faults.glob("*.worker"))
+@pytest.mark.parametrize(
+    ("tags", "attack"),
+    [([1], CLEAN), pytest.param([2, 3, 4], SIGN_FLIP, marks=pytest.mark.slow)],
+    ids=["one", "six"],
+)
+def test_a_cell_whose_process_is_killed_runs_again(
+    nodes: Nodes, store: Store, tmp_path: Path, tags: list[int], attack: dict[str, Any]
+) -> None:
+    """Each cell kills its process in the middle, once."""
+    asked, before = suite({"name": "mortal", "tag": tags}, attack=[attack]), set(nodes.faults.glob("*.worker"))
+    count = len(asked.cells())
     expected = here(asked, tmp_path / "here")
-    assert len(far(nodes, asked, store)) == 2 * len(tags)
-    assert len({*nodes.faults.glob("*.worker")} - before) == 2 * len(tags)
+    assert len(far(nodes, asked, store)) == count
+    assert len({*nodes.faults.glob("*.worker")} - before) == count
     assert contents(store) == expected
 
 
@@ -115,19 +126,19 @@ def test_a_driver_that_is_killed_or_stopped_goes_on_when_it_is_started_again(
 ) -> None:
     """First `kill -9`, then Ctrl-C, then to the end; the last finds the cluster by itself."""
     (tmp_path / "slow.toml").write_text(tiny_suite(SLOW_ROWS))
-    expected = here(load(str(tmp_path / "slow.toml")), tmp_path / "here")
     store = Store(tmp_path / "results", "tiny")
     run = ("run", "--suite", "slow.toml", "--json", "--ray")
     killed = struck(start_bench(tmp_path, *run, nodes.address), store, signal.SIGKILL)
     assert killed == (-signal.SIGKILL, "", "")
     kept = written(store)
-    stopped = struck(start_bench(tmp_path, *run, nodes.address), store, signal.SIGINT)
+    stopped = struck(start_bench(tmp_path, *run, nodes.address, "--workers", "1"), store, signal.SIGINT)
     assert stopped == (130, "", STOPPED + "\n")
     assert written(store).items() >= kept.items()
     kept = written(store)
-    assert len(kept) < 8
+    assert len(kept) < 6
     assert hidden(store) == []  # the second has cleared away what the first had left
-    last = start_bench(tmp_path, *run, "auto", RAY_ADDRESS=nodes.address)
+    last = start_bench(tmp_path, *run, "auto", "--workers", "1", RAY_ADDRESS=nodes.address)
+    expected = here(load(str(tmp_path / "slow.toml")), tmp_path / "here")
     out, err = last.communicate(timeout=300)
     assert (last.returncode, err) == (0, "")
     assert json.loads(out)["already_there"] == len(kept)
@@ -164,7 +175,7 @@ def test_a_cluster_of_its_own_makes_the_same_records_and_ends_with_the_run(
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # names of sockets are short
     running = start_bench(tiny.parent, "run", "--suite", "tiny.toml", "--ray", "local", "--json", "--workers", "2")
     out, err = running.communicate(timeout=300)
-    assert (running.returncode, err, json.loads(out)["ran"]) == (0, "", 12)
+    assert (running.returncode, err, json.loads(out)["ran"]) == (0, "", 6)
     assert contents(Store(tiny.parent / "results", "tiny")) == here(load(str(tiny)), tiny.parent / "here")
     assert comes_true(lambda: not group(running.pid), seconds=10)
 
@@ -199,8 +210,8 @@ def test_cells_of_a_node_that_is_lost_run_elsewhere_and_new_nodes_are_used(
 
 @pytest.mark.slow
 def test_limits_hold_and_the_other_cells_go_on(nodes: Nodes, store: Store) -> None:
-    clean = {"attack": [{"name": "ipm", "byzantine": 0}]}
-    asked = suite(ENDLESS, {"name": "fedavg"}, {"name": "hoarder", "label": "big", "mebibytes": 1200}, **clean)
+    big = {"name": "hoarder", "label": "big", "mebibytes": 1200}
+    asked = suite(ENDLESS, {"name": "fedavg"}, big, attack=[CLEAN])
     made = {record.cell.label: record for record in far(nodes, asked, store, limits=Limits(8.0, 1000))}
     assert (made["fedavg"].status, made["fedavg"].error) == ("ok", None)
     assert made["hoarder"].error == "it ran longer than --cell-timeout 8 seconds"
@@ -251,8 +262,8 @@ def test_a_node_with_another_version_of_the_code_ends_the_run(
 # ------------------------------------------------------------------------------------------------------ no such cluster
 
 
-def test_a_cell_that_no_node_could_hold_is_told_at_once(nodes: Nodes, tiny: Path, shell: Callable[..., Any]) -> None:
-    done = shell("run", "--suite", "tiny.toml", "--ray", nodes.address, "--set", "resources.cpus=64")
+def test_a_cell_that_no_node_could_hold_is_told_at_once(nodes: Nodes, tiny: Path, bench: Callable[..., Any]) -> None:
+    done = bench("run", "--suite", "tiny.toml", "--ray", nodes.address, "--set", "resources.cpus=64")
     assert (done.code, done.out) == (2, "")
     (line,) = done.err.splitlines()
     assert line.startswith("fedsiege: a cell takes 64 CPU of one node, but the cluster's nodes have 1 CPU: see [resour")

@@ -33,12 +33,13 @@ SETTINGS: dict[str, Any] = {
     "lr": 0.5,
     "assumed_byzantine": 0.17,
 }
+SIGN_FLIP = {"name": "sign_flip", "byzantine": 0.17}
 SUITE: dict[str, Any] = {
     "name": "far",
     "title": "cells that are played elsewhere",
     "seeds": [0],
     "federation": SETTINGS,
-    "attack": [{"name": "sign_flip", "byzantine": 0.17}],
+    "attack": [SIGN_FLIP],
 }
 BUSY = {  # on a busy machine a node is slow, and not lost
     "RAY_health_check_timeout_ms": "30000",
