@@ -1,7 +1,7 @@
 """What a form would cost that is not run: a round of each kind of cell is timed, and multiplied."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ COSTLY: tuple[str, ...] = (
 """Settings on which the time of a round depends."""
 SEED = 1_000_003
 FEW_TARGETS = 1
+MORE_STEPS = 8
+"""Steps that a second timing has more, or as many again: enough to be seen beside what a round costs anyway."""
 
 
 def kind_of(cell: Cell, probe: dict[str, int]) -> Point:
@@ -49,7 +51,7 @@ def time_a_round(point: Point, seed: int, data_root: str | None) -> dict[str, An
 
 
 def _time_training(cell: Cell, probe: dict[str, int], data_root: str | None) -> dict[str, Any]:
-    """A round of the probe is timed with its local steps and with twice as many, where it sets them.
+    """A round of the probe is timed with its local steps and, where it sets them, with some more.
 
     What a step adds is multiplied by the cell's steps, what is left of a round is paid once, both for every client.
     """
@@ -59,29 +61,39 @@ def _time_training(cell: Cell, probe: dict[str, int], data_root: str | None) -> 
     dataset, settings = load(cell.federation.dataset, data_root), cell.federation
     shard = settings.samples_per_client or max(1, len(dataset.train.y) // settings.clients)
     smaller = FederationSettings(**{**settings.model_dump(), "samples_per_client": shard, **_length(probe)})
-    timed = _time_probe(cell, smaller, dataset)
-    timed["evaluation_seconds"] = _time_evaluation(cell, dataset)
-    if smaller.local_steps is not None and "local_steps" in probe:
-        steps = Plan(settings.batch_size, settings.local_epochs, settings.local_steps).num_steps(shard)
-        twice = smaller.model_copy(update={"local_steps": 2 * smaller.local_steps})
-        added = max(0.0, _time_probe(cell, twice, dataset)["round_seconds"] - timed["round_seconds"])
-        timed["round_seconds"] += added * (steps / smaller.local_steps - 1)
-    timed["round_seconds"] *= settings.participants / smaller.participants
-    return timed
+    few = Plan(smaller.batch_size, smaller.local_epochs, smaller.local_steps).num_steps(shard)
+    all_steps = Plan(settings.batch_size, settings.local_epochs, settings.local_steps).num_steps(shard)
+    more = few + max(MORE_STEPS, few) if all_steps > few else few
+    setup, (short, long) = _time_probe(cell, smaller, dataset, (few, more))
+    step = max(0.0, long - short) / (more - few) if more > few else 0.0
+    return {
+        "setup_seconds": setup,
+        "round_seconds": (short + step * (all_steps - few)) * settings.participants / smaller.participants,
+        "evaluation_seconds": _time_evaluation(cell, dataset),
+    }
 
 
-def _time_probe(cell: Cell, settings: FederationSettings, dataset: "Dataset") -> dict[str, float]:
-    """The second round is timed: the first one of a process also warms it up, and RSA's sends nothing but zeros."""
+def _time_probe(
+    cell: Cell, settings: FederationSettings, dataset: "Dataset", lengths: Sequence[int]
+) -> tuple[float, list[float]]:
+    """Seconds of setting up, and of a round of each number of local steps.
+
+    A round goes before: the first one of a process warms it up, and RSA's sends nothing but zeros.
+    """
+    from bench.clients import Plan
     from bench.federation import Federation
     from bench.findings import build_defense
 
     before = time.process_time()
     federation = Federation(settings, build_defense(cell), dataset, SEED)
-    ready = time.process_time()
+    setup, seconds = time.process_time() - before, []
     federation.advance()
-    warm = time.process_time()
-    federation.advance()
-    return {"setup_seconds": ready - before, "round_seconds": time.process_time() - warm}
+    for steps in lengths:
+        federation.plan = Plan(settings.batch_size, steps=steps)
+        before = time.process_time()
+        federation.advance()
+        seconds.append(time.process_time() - before)
+    return setup, seconds
 
 
 def _time_evaluation(cell: Cell, dataset: "Dataset") -> float:
@@ -120,7 +132,7 @@ def probes(form: Form) -> Experiment:
         kinds = {str(kind): kind for cell in _cells(form.suites) if (kind := kind_of(cell, dict(form.probe)))}
         return tuple(kinds.values())
 
-    return Experiment("cost", time_a_round, points, version=2)
+    return Experiment("cost", time_a_round, points, version=3)
 
 
 @dataclass(frozen=True)

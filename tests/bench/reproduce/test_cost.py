@@ -1,5 +1,6 @@
 """What a form would cost: small probes, multiplied by what a round of the full cell is more."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ STEP, ROUND = 3.0, 2.0
 
 @pytest.fixture
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    def timed(cell: Cell, settings: FederationSettings, dataset: Any) -> dict[str, float]:
-        steps = settings.local_steps or 0
-        seconds = settings.participants * (ROUND + STEP * steps)
-        return {"setup_seconds": 7.0, "round_seconds": seconds}
+    def timed(
+        cell: Cell, settings: FederationSettings, dataset: Any, lengths: Sequence[int]
+    ) -> tuple[float, list[float]]:
+        return 7.0, [settings.participants * (ROUND + STEP * steps) for steps in lengths]
 
     monkeypatch.setattr(cost, "_time_probe", timed)
     monkeypatch.setattr(cost, "_time_evaluation", lambda cell, dataset: 11.0)
