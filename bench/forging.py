@@ -131,7 +131,8 @@ def most_harmful(
 
 def line_search(score: Callable[[float], float], low: float, high: float, points: int) -> float:
     """The factor with the highest score of 2 `points`: a geometric grid, then a finer one around its best point."""
-    require(0 < low < high < math.inf, "low, high", (low, high), "positive, finite and in order")
+    good = 0 < low < high < math.inf and high / low < math.inf
+    require(good, "low, high", (low, high), "positive and in order, and finite like their ratio")
     require(points >= 2, "points", points, "at least 2")
     grid = _geometric(low, high, points)
     scored = {factor: score(factor) for factor in grid}

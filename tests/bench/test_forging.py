@@ -45,7 +45,7 @@ def test_the_search_comes_within_a_finer_step_of_a_single_peak(peak: float) -> N
 def test_ends_of_the_grid_are_found_and_bad_grids_refused() -> None:
     assert line_search(lambda x: x, 0.1, 100, 5) == pytest.approx(100)
     assert line_search(lambda x: -x, 0.1, 100, 5) == pytest.approx(0.1)
-    for low, high in ((0.0, 1.0), (2.0, 1.0), (1.0, math.inf)):
+    for low, high in ((0.0, 1.0), (2.0, 1.0), (1.0, math.inf), (0.1, 1.7e308)):
         with pytest.raises(ValueError, match="low, high"):
             line_search(lambda x: x, low, high, 3)
 

@@ -223,7 +223,7 @@ SPECIAL: dict[str, dict[str, Maker]] = {
     "bench.forging.check_number": {"argument": lambda world: "value", "value": real(-5, 5)},
     "bench.forging.deviation": {"honest": moderate},
     "bench.forging.most_harmful": {
-        "forged": lambda world: lambda factor: torch.full((2, world.d), factor, dtype=world.dtype),
+        "forged": lambda world: lambda factor: factor * torch.ones(2, world.d, dtype=world.dtype),
         "honest": moderate,
     },
     "bench.forging.perturbed": {"largest": lambda world: lambda honest, mean, p: 1.0},
