@@ -174,7 +174,7 @@ def test_a_run_killed_at_any_file_operation_leaves_nothing_half_written(tmp_path
     suite.write_text(SUITE.replace("[1, 2, 3, 4, 5, 6]", "[1]").replace("[0, 1]", "[0]"))
     expected = undisturbed(suite, tmp_path / "calm")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(workers.PRELOAD))
+    context.set_forkserver_preload([*workers.PRELOAD, "bench.jobs"])
     import fedsiege_faults  # type: ignore[import-not-found]  # of the plugin's folder
 
     kills, compared = 0, 0
