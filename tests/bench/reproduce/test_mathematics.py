@@ -10,7 +10,6 @@ from scipy import optimize, stats
 from bench import rng
 from bench.privacy import analyzer_variance, niss_collusion_variance
 from bench.reproduce import dpbfl_fig5, dpbfl_shuffle_sum, dpbfl_theorem5, niss_noise
-from bench.reproduce.cost import hours
 from bench.reproduce.intervals import mean_of, upper_share
 from defenses.niss import exchange
 
@@ -122,7 +121,3 @@ def test_the_worst_coordinate_is_the_least_sum_of_squares() -> None:
     found = niss_noise.measure_worst(point, 3, None)
     assert found["worst"] == pytest.approx(float(squares.min()))
     assert found["below"] == pytest.approx(float((squares < 1).double().mean()))
-
-
-def test_hours_are_told_in_a_unit_that_fits() -> None:
-    assert [hours(value) for value in (0.001, 0.5, 3.21, 100.0)] == ["1 min", "30 min", "3.2 h", "4 days"]

@@ -103,6 +103,7 @@ def test_each_is_written_before_the_next_is_waited_for(tmp_path: Path) -> None:
     assert len(store.missing(SMALL)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_control_c_leaves_no_process_and_one_line(tmp_path: Path, data_root: Path) -> None:
     """Driver, fork server, resource tracker and two workers, whose points take minutes."""
