@@ -255,7 +255,7 @@ def _given(changes: Iterable[str]) -> Parameters:
             raise BadInputError(f"--set {change!r} is not of the form key=value")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             value = text
         if not isinstance(value, bool | int | float | str) or value in (float("inf"), float("-inf")) or value != value:
             raise BadInputError(f"--set {change!r}: a submission is one row, so that {key} must be one plain value")

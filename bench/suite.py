@@ -369,6 +369,8 @@ def load(name_or_path: str, changes: Iterable[str] = ()) -> Suite:
         raise BadInputError(f"cannot read suite {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInputError(f"suite {path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise BadInputError(f"suite {path} is not valid TOML: its arrays or tables are nested too deep") from None
     suite = _validated(content, path)
     for change in changes:
         _apply(content, change)
@@ -389,7 +391,7 @@ def _apply(content: dict[str, Any], change: str) -> None:
         raise BadInputError(f"--set {change!r} is not of the form key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text
     table, dot, name = key.strip().rpartition(".")
     if not dot and name in FederationSettings.model_fields:

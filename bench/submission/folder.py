@@ -102,7 +102,7 @@ def load(folder: Path) -> Submission | None:
         return None
     try:
         return Submission(**tomllib.loads(path.read_text()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInputError(f"{path} is not valid TOML: {error}") from None
     except ValidationError as error:
         raise BadInputError(f"{path}: {explain(error)}") from None

@@ -52,6 +52,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "a cluster at a port that is none": ((*RUN, "--ray", "head:99999"), r"--ray is 'head:99999', but must be auto, "),
     "a cluster from afar": ((*RUN, "--ray", "ray://head:10001"), r"--ray is 'ray://head:10001', but must be .*node of"),
     "a cluster that is not there": ((*RUN, "--ray", "127.0.0.1:9"), r"--ray 127\.0\.0\.1:9: nobody answers there"),
+    "arrays in arrays without end": (
+        (*RUN, "--set", f"lr={'[' * 2000}"),
+        r"federation\.lr: .*valid number.* \(given '\[",
+    ),
     "results in a file": ((*RUN, "--results", "newer.json"), r"cannot write under newer\.json/tiny: Not a directory"),
     "results that cannot be written": ((*RUN, "--results", "/proc/no"), r"cannot write under /proc/no/tiny: "),
     "boards of nothing": (("leaderboard",), r"no records in results/digits: run `python -m bench run --suite digits`"),
@@ -117,6 +121,7 @@ CHANGES: dict[str, str] = {  # what follows --set, and what is told
 EDITS: dict[str, tuple[str, str, str]] = {  # what of the suite's text, all of it if "", becomes what, and what is told
     "a syntax error": ("lr = 0.5", "lr = = 1", r"edited\.toml is not valid TOML: .*\(at line 13, column 6\)"),
     "a table that is not closed": ("[privacy]", "[privacy", r"is not valid TOML: .*\(at line 16, column 9\)"),
+    "arrays in arrays without end": ("lr = 0.5", f"lr = {'[' * 2000}", r"is not valid TOML: .* nested too deep"),
     "a key twice": ("rounds = 2", "rounds = 2\nrounds = 3", r"is not valid TOML: Cannot overwrite.*line 11"),
     "bytes that are no text": ("a tiny suite", "\udcff", r"is not valid TOML: 'utf-8' codec can't decode byte 0xff"),
     "nothing": ("", "", r"edited\.toml: name: Field required"),
