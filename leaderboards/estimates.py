@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 
 import pandas as pd
 
@@ -55,7 +56,7 @@ MISSING = Estimate(math.nan, math.nan, seeds=0, failed=0)
 
 def estimates(frame: pd.DataFrame, metric: str) -> Estimates:
     """The metric's estimate for every (row, column) that the frame has records of."""
-    groups = frame.groupby(["defense", "column"])
+    groups = _needed(frame, metric).groupby(["defense", "column"])
     return {(str(row), str(column)): _estimate(cells, metric) for (row, column), cells in groups}
 
 
@@ -64,8 +65,14 @@ def shares(frame: pd.DataFrame, metric: str) -> Estimates:
 
     Records of one seed are about the same images, which count once.
     """
-    groups = frame.groupby(["defense", "column"])
+    groups = _needed(frame, metric).groupby(["defense", "column"])
     return {(str(row), str(column)): _pooled(cells, metric) for (row, column), cells in groups}
+
+
+def _needed(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The columns that estimates read: every (row, column) is copied, and a frame has ten times as many."""
+    read = ("defense", "column", "seed", "status", "within_claim", "images", metric)
+    return frame.reindex(columns=list(dict.fromkeys(read)))
 
 
 def _estimate(cells: pd.DataFrame, metric: str) -> Estimate:
@@ -75,7 +82,7 @@ def _estimate(cells: pd.DataFrame, metric: str) -> Estimate:
     if len(values) > 1:
         from scipy import stats  # here, because loading it takes long, and a run makes its boards last
 
-        half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, df=len(values) - 1) * stats.sem(values))
+        half_width = float(_quantile(len(values) - 1) * stats.sem(values))
     return Estimate(
         mean=float(values.mean()) if len(values) else math.nan,
         half_width=half_width,
@@ -83,6 +90,14 @@ def _estimate(cells: pd.DataFrame, metric: str) -> Estimate:
         failed=int((cells["status"] != "ok").sum()),
         within_claim=bool(cells["within_claim"].ne(False).all()),  # a defense that says nothing is not beyond its claim
     )
+
+
+@cache
+def _quantile(degrees: int) -> float:
+    """Of Student's t: how many standard errors the interval reaches to each side."""
+    from scipy import stats  # here, for the same reason
+
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, df=degrees))
 
 
 def _pooled(cells: pd.DataFrame, metric: str) -> Estimate:
@@ -101,5 +116,4 @@ def _pooled(cells: pd.DataFrame, metric: str) -> Estimate:
 
 def _finished(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The records that finished and have the metric."""
-    known = cells.assign(**{metric: cells.get(metric, math.nan)})
-    return known[(known["status"] == "ok") & known[metric].notna()]
+    return cells[(cells["status"] == "ok") & cells[metric].notna()]
