@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from bench import suite as suites
+from bench.device import CPU
 from bench.errors import BadInputError
 from bench.perf.accuracy import differing, numbers
 from bench.perf.history import machine_class
@@ -163,6 +164,9 @@ def _verify_row(
         if submitted is not None and contract:
             _check_contract(row, folder, submitted, data_root, tell)
     for place in sorted(place for place in row.records if place in drawn):
+        if (made_on := row.records[place].environment.device) != CPU:
+            row.notes.append(f"{place.name}: made on {made_on}, whose noise a CPU does not draw; not played anew")
+            continue
         given = ((row.folder, submission), (place.parent, evaluations[place.parent]))
         code = tuple(folder for folder, submitted in given if submitted is not None)
         yield place, Alike(code, recovered_psnr(known[row.records[place].suite]))

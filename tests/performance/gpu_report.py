@@ -1,6 +1,6 @@
 """The benchmarks on a GPU, beside the same on two cores of a CPU, as a table.
 
-    pytest tests/performance -m performance --device cuda --benchmark-json=GPU.json
+    pytest tests/performance -m performance --device cuda --benchmark-json=GPU.json  # results/perf/gpu.json, shortened
     pytest tests/performance -m performance --benchmark-json=CPU.json
     python tests/performance/gpu_report.py GPU.json CPU.json "NVIDIA H200" > results/perf/gpu.md
 

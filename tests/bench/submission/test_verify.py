@@ -60,6 +60,14 @@ def test_a_forged_accuracy_is_caught_by_playing_it_anew(bench: Bench, row: Path)
     assert "NOT VERIFIED" in done.out
 
 
+def test_a_record_of_a_gpu_is_not_played_anew_and_so_not_verified(row: Path) -> None:
+    path = record_of(row, "sign_flip")
+    edit(path, environment={**read(path).environment.model_dump(), "device": "cuda: NVIDIA H200"})
+    found = only(path)
+    assert (found.problems, found.replayed, found.verdict) == ([], 0, "consistent")
+    assert found.notes == [f"{path.name}: made on cuda: NVIDIA H200, whose noise a CPU does not draw; not played anew"]
+
+
 @pytest.mark.slow
 def test_a_forged_record_of_another_machine_is_caught_beyond_the_tolerances(row: Path) -> None:
     path = record_of(row, "clean")
