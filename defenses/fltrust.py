@@ -17,6 +17,7 @@ def fltrust(messages: Tensor, root_update: Tensor) -> Tensor:
     Raises `ValueError` where anything is not finite.
     """
     check_messages(messages)
+    require(root_update.is_floating_point(), "root_update", root_update.dtype, "float32 or float64")
     fits = root_update.shape == messages.shape[1:] and all_finite(root_update)
     require(fits, "root_update", tuple(root_update.shape), f"{messages.shape[1]} finite numbers")
     norms, length = norms_of(messages), float(torch.linalg.vector_norm(root_update, dtype=torch.float64))

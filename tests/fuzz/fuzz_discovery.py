@@ -10,6 +10,7 @@ from typing import Any
 PACKAGES = ("defenses", "attacks", "bench.privacy")
 MODULES = (
     "bench.forging",
+    "bench.gram",
     "bench.metrics",
     "bench.partition",
     "bench.preaggregation",
@@ -33,6 +34,9 @@ LEFT_OUT = {
     "attacks.inverting_gradients.direction_matcher": VIEW,
     "attacks.subspace.recover": VIEW,
     "bench.forging.deployed": VIEW,
+    "defenses.geometric_median.median_distances": "sorts what its caller gives up, in place",
+    "defenses.geometric_median.weights_at_the_end": "takes the state of its own search",
+    "bench.gram.over_distances": "takes a function of its own groups of rows; the rules that use it are tried",
     "bench.preaggregation.require_rule": "takes a class; every registered one is tried in tests/defenses",
 }
 """By full name."""

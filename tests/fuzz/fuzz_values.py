@@ -253,9 +253,14 @@ SPECIAL: dict[str, dict[str, Maker]] = {
         "messages": lambda world: world.tensor(world.n, world.d),
         "weights": lambda world: world.tensor(world.n),
     },
-    "bench.rules.distances_to": {"messages": lambda world: world.tensor(world.n, world.d)},
-    "bench.rules.gram_matrix": {"messages": lambda world: world.tensor(world.n, world.d, kinds=(*MODERATE, "huge"))},
-    "bench.rules.norms_of": {"messages": lambda world: world.tensor(world.n, world.d, kinds=(*MODERATE, "huge"))},
+    "bench.gram.distances_to": {"messages": lambda world: world.tensor(world.n, world.d)},
+    "bench.gram.gram_matrix": {"messages": lambda world: world.tensor(world.n, world.d, kinds=(*MODERATE, "huge"))},
+    "bench.gram.nearest_sums": {
+        "count": lambda world: world.draw(st.integers(0, world.n - 1)),
+        "power": lambda world: world.one_of(1, 2),
+    },
+    "bench.gram.squared_distances_from": {"row": lambda world: world.draw(st.integers(0, world.n - 1))},
+    "bench.gram.norms_of": {"messages": lambda world: world.tensor(world.n, world.d, kinds=(*MODERATE, "huge"))},
     "defenses.centered_clipping.centered_clipping_weights": {"gram": gram_with_origin},
     "defenses.central_dp_fedavg.noisy": {"mean": lambda world: world.tensor(world.d)},
     "defenses.dpbfl.composed_claim": {
@@ -276,11 +281,15 @@ SPECIAL: dict[str, dict[str, Maker]] = {
         "broadcast": lambda world: world.tensor(world.d),
     },
     "defenses.foolsgold.foolsgold_weights": {"gram": gram_with_origin},
+    "defenses.meamed.nearest_to_the_median": {
+        "block": lambda world: world.tensor(world.d, world.n).sort(dim=1).values,
+        "kept": lambda world: world.draw(st.integers(1, world.n)),
+    },
     "defenses.monna.monna_weights": {"distances": lambda world: norms_of(world.tensor(world.n, world.d))},
     "defenses.multi_krum.multi_krum": {"num_selected": perhaps(whole(1, 3, -1, 0, 9))},
     "defenses.niss.exchange": {
-        "sigma_squared": lambda world: world.number(0, 10) if world.draw(st.booleans()) else world.vector(4).abs(),
-        "tau_squared": lambda world: world.number(0, 5) if world.draw(st.booleans()) else world.vector(4).abs(),
+        "sigma_squared": lambda world: world.number(0, 10) if world.draw(st.booleans()) else world.tensor(4).abs(),
+        "tau_squared": lambda world: world.number(0, 5) if world.draw(st.booleans()) else world.tensor(4).abs(),
         "num_clients": lambda world: world.one_of(-1, 0, 1) if world.strays() else world.one_of(4, 4, 4, 2, 6),
     },
 }

@@ -32,6 +32,7 @@ REFUSALS = (
     "the search for the smallest diameter is not over",
     "assumed Byzantine clients is ",  # of a setting
     "1 validation error for PrivacyClaim",
+    "2 validation errors for PrivacyClaim",
     "no partition scheme named",
 )
 """Sentences that rightly name no argument."""
