@@ -134,6 +134,9 @@ def test_fig_11_wants_dpbfl_slightly_below_and_alive_at_40_percent() -> None:
     assert judge(dpbfl_fig11.statements({**last, (mine, 0.0): 50.0, (mine, 0.4): 40.0}, "m")).verdict == NOT
     assert judge(dpbfl_fig11.statements({**last, (mine, 0.0): 58.0, (mine, 0.4): 20.0}, "m")).verdict == NOT
     assert judge(dpbfl_fig11.statements({**last, (mine, 0.0): 9.0, (mine, 0.4): 9.0}, "m")).verdict == NOT
+    good = {**last, (mine, 0.0): 58.0, (mine, 0.4): 40.0}
+    assert judge(dpbfl_fig11.statements(good, "m", alone=39.0)).verdict == SHAPE
+    assert judge(dpbfl_fig11.statements(good, "m", alone=40.0)).verdict == NOT
 
 
 def test_fig_3_of_niss_wants_order_and_gaps_from_one_reading() -> None:
