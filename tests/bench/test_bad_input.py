@@ -139,6 +139,7 @@ EDITS: dict[str, tuple[str, str, str]] = {  # what of the suite's text, all of i
         "",
         r"edited\.toml: defense: Field required",
     ),
+    "a key of two lines": ("[tune.median]", '["two\\nlines"]', r"'two\\nlines': .*not permitted \(given"),
     "a table that is unknown": ("[tune.median]", "[extra]", r"extra: .*not permitted \(given"),
     "a defense that is unknown": ('"median"', '"medain"', r"no defense named 'medain': did you mean median"),
     "an attack that is unknown": ('"dlg"', '"dgl"', r"no attack named 'dgl': did you mean dlg\?"),
