@@ -277,7 +277,7 @@ def read(path: Path) -> Record:
     except (ValueError, RecursionError):
         raise BadInputError(f"{path} is not a record: its JSON has a number too long or is nested too deeply") from None
     written = found.get("schema_version") if isinstance(found, dict) else None
-    if isinstance(written, int) and written > SCHEMA_VERSION:
+    if isinstance(written, int | float) and written > SCHEMA_VERSION:
         raise NewerRecordError(
             f"{path} has schema version {written}; this fedsiege reads up to {SCHEMA_VERSION}: upgrade it"
         )

@@ -223,6 +223,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "no number": (as_json(metrics={"accuracy": None}), "metrics.accuracy"),
     "infinite": (as_json().replace(b"1e-17", b"Infinity"), "metrics.loss.*finite"),
     "newer": (as_json(schema_version=2, novelty=1), r"schema version 2.*reads up to 1.*upgrade"),
+    "newer by a number that is not whole": (as_json(schema_version=2.0), r"schema version 2.0.*reads up to 1.*upgrade"),
     "much newer": (b'{"schema_version": 99}', r"schema version 99.*reads up to 1.*upgrade"),
     "deep": (b"[" * 100_000, "not a record"),
     "long number": (b'{"seed": ' + b"1" * 5_000 + b"}", "not a record"),
