@@ -18,7 +18,8 @@ def weighted_mean(messages: Tensor, weights: Tensor | None = None) -> Tensor:
         return messages.mean(dim=0)
     fine = weights.shape == messages.shape[:1] and bool(((weights >= 0) & weights.isfinite()).all() and weights.any())
     require(fine, "weights", weights.tolist(), f"{len(messages)} finite numbers, none negative, not all zero")
-    return weighted_sum(messages, weights) / weights.sum()
+    shares = weights / weights.amax()  # the smallest numbers have few digits, and products of them fewer
+    return weighted_sum(messages, shares) / shares.sum()
 
 
 def weighted_sum(messages: Tensor, weights: Tensor) -> Tensor:

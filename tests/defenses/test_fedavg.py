@@ -34,6 +34,11 @@ def test_a_row_of_weight_zero_does_not_count_however_large() -> None:
     assert weighted_mean(messages, torch.tensor([1.0, 0.0, 1.0])).tolist() == [2.0]
 
 
+def test_weights_too_small_for_all_their_digits_weigh_as_others_do() -> None:
+    tiny = torch.tensor([3e-45, 1e-45])  # twice and once the smallest number of float32
+    assert weighted_mean(torch.tensor([[0.3], [0.9]]), tiny).item() == pytest.approx(0.5, rel=1e-6)
+
+
 @given(st.lists(st.tuples(st.integers(-999, 999), st.integers(0, 99)), min_size=1, max_size=12))
 def test_against_exact_fractions(rows: list[tuple[int, int]]) -> None:
     rows = [*rows, (7, 1)]
