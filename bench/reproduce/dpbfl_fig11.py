@@ -29,7 +29,7 @@ RULE = (
     f"in shape where DPBFL ends below SGD and RSA at b = 0, by at most {SLIGHTLY:g} points, and keeps at b = 40 % at "
     f"least half of what its clean accuracy is above chance ({CHANCE:g} %), for the global model or for a worker's; "
     "else not reproduced. A worker's model counts only where it is better than that of a worker who trains alone: else "
-    "it owes the server nothing. (That it does not count then was added after the first run of the reduced form.)"
+    "it owes the server nothing; that it does not count then was added after the first run of the reduced form."
 )
 
 

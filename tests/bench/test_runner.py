@@ -227,7 +227,8 @@ def test_a_record_is_written_before_the_next_cell_starts(store: Store) -> None:
     tasks, log = plan(store).tasks[:3], []
     for record in runner.run(tasks, store, 1, lambda task: log.append(("starts", place(task)))):
         found = store.find(record.cell, record.seed, record.protocol)
-        log.append(("is there" if found == record else "is not there", (record.cell.label, record.cell.column, 0)))
+        told = "is there" if found == record else "is not there"
+        log.append((told, (record.cell.label, record.cell.column, record.seed)))
     expected = [(step, place(task)) for task in tasks for step in ("starts", "is there")]
     assert log == expected
 
