@@ -50,10 +50,10 @@ def rows_of(run: dict[str, Any], peers: dict[str, Any]) -> list[Row]:
         rows.append((f"inversion in a batch, {name}", "4 times, as many recovered", shown, met))
     seconds = timed["test_noise_exchange_of_the_niss_paper"]["stats"]["median"]
     rows.append(("NISS's exchange, 30 x 199,210, 29 shares", "2 s", f"{seconds:.2f} s", seconds < 2))
-    matrix = timed["test_digits_matrix"]
-    seconds, ratio = matrix["stats"]["median"], matrix["extra_info"]["ratio"]
-    rows.append(("the digits matrix, 2 workers", "180 s", f"{seconds:.0f} s", seconds < 180))
-    rows.append(("2 workers against 1", "1.7 times", f"{ratio} times", ratio >= 1.7))
+    if (matrix := timed.get("test_digits_matrix")) is not None:  # ten minutes alone: a run may leave it out
+        seconds, ratio = matrix["stats"]["median"], matrix["extra_info"]["ratio"]
+        rows.append(("the digits matrix, 2 workers", "180 s", f"{seconds:.0f} s", seconds < 180))
+        rows.append(("2 workers against 1", "1.7 times", f"{ratio} times", ratio >= 1.7))
     seconds = timed["test_list_starts"]["stats"]["median"]
     rows.append(("`list`", "1 s", f"{seconds:.2f} s", seconds < 1))
     return rows
