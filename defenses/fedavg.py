@@ -1,5 +1,6 @@
 """FedAvg (McMahan et al. 2017): the mean of the clients' models, weighted by their data (NISS paper, Algorithm 1)."""
 
+import torch
 from torch import Tensor
 
 from bench.errors import require
@@ -18,7 +19,8 @@ def weighted_mean(messages: Tensor, weights: Tensor | None = None) -> Tensor:
         return messages.mean(dim=0)
     fine = weights.shape == messages.shape[:1] and bool(((weights >= 0) & weights.isfinite()).all() and weights.any())
     require(fine, "weights", weights.tolist(), f"{len(messages)} finite numbers, none negative, not all zero")
-    shares = weights / weights.amax()  # the smallest numbers have few digits, and products of them fewer
+    exact = weights.to(torch.promote_types(weights.dtype, messages.dtype))
+    shares = exact / exact.amax()  # the smallest numbers have few digits, and products of them fewer
     return weighted_sum(messages, shares) / shares.sum()
 
 
