@@ -9,6 +9,8 @@ import json
 
 import torch
 
+from bench.device import current
+
 
 def derive_seed(seed: int, *labels: str | int) -> int:
     """A 63-bit seed from `seed` and the labels of the draw (role, round, client, ...); equal labels, equal seed."""
@@ -18,7 +20,7 @@ def derive_seed(seed: int, *labels: str | int) -> int:
 
 def generator(seed: int, *labels: str | int, device: torch.device | str | None = None) -> torch.Generator:
     """A fresh `torch.Generator` for the draw that `labels` names, on the device that tensors are made on."""
-    place = torch.empty(0).device if device is None else device
+    place = current() if device is None else device
     return torch.Generator(device=place).manual_seed(derive_seed(seed, *labels))
 
 
