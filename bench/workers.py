@@ -33,7 +33,13 @@ FOR_IMAGES = ("torchvision.utils", "torchmetrics.functional.image")
 LOOK_SECONDS = 0.05
 """Between two looks at the memory of a worker that has a limit."""
 
-STARTS = 3
+SETTLE_SECONDS = (0.1, 0.3, 1.0, 3.0)
+"""Waited before another start, after a process that died before it was ready, or whose fork server had.
+
+A killed fork server answers nobody for as long as the system takes it down, and only then another one comes up.
+"""
+
+STARTS = 1 + len(SETTLE_SECONDS)
 """Processes that may die before they are ready, one after the other, until the run gives up."""
 
 
@@ -164,7 +170,8 @@ class Processes:
     def _ready(self, group: str) -> "Worker":
         """A worker without a task: the one that played the group last, else another one, or a new one."""
         ended = ""
-        for _ in range(STARTS):
+        for pause in (0.0, *SETTLE_SECONDS):
+            time.sleep(pause)
             with self._lock:
                 if self._closed:
                     raise WorkerLostError("the run is over", again=False)
@@ -177,7 +184,7 @@ class Processes:
                     worker.end(dead=True)
                 try:
                     worker = Worker(self._context, self._playing)
-                except (EOFError, OSError):  # the fork server has just died; the next start brings up another
+                except (EOFError, OSError):  # the fork server has just died; a later start brings up another
                     ended = "lost its fork server"
                     continue
                 self._workers.append(worker)
@@ -185,7 +192,9 @@ class Processes:
                 worker.group = group
                 return worker
             ended = self._end(worker, dead=True)
-        raise BadInputError(f"worker processes cannot start: one {ended}, {STARTS} times; try --workers 1")
+        raise BadInputError(
+            f"worker processes cannot start: one {ended}, {1 + len(SETTLE_SECONDS)} times; try --workers 1"
+        )
 
     def _end(self, worker: "Worker", dead: bool = False) -> str:
         """How it ended; under the lock, because a process's exit code can be read once, and starting one reads all."""

@@ -264,7 +264,7 @@ def test_workers_that_cannot_start_end_the_run_and_record_nothing(
     (tmp_path / "faults.toml").write_text(SUITE.replace("mortal", "median").replace("tag = [1, 2, 3, 4, 5, 6]", ""))
     loaded, store = load(str(tmp_path / "faults.toml")), Store(tmp_path / "results", "faults")
     monkeypatch.setattr(workers, "_serve", print)  # its pipe is closed at once
-    with pytest.raises(BadInputError, match=r"^worker processes cannot start: .* 3 times; try --workers 1$"):
+    with pytest.raises(BadInputError, match=r"^worker processes cannot start: .* 5 times; try --workers 1$"):
         list(runner.run(runner.plan(loaded, loaded.cells(), store, None).tasks, store, 2))
     assert [path for path in store.folder.rglob("*") if path.is_file()] == []
     assert capfd.readouterr().err == ""
@@ -273,20 +273,26 @@ def test_workers_that_cannot_start_end_the_run_and_record_nothing(
 def test_a_fork_server_that_dies_while_a_worker_starts_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What `multiprocessing` raises then is an `EOFError`, which a command line takes for Ctrl-C."""
+    """What `multiprocessing` raises then is an `EOFError`, which a command line takes for Ctrl-C.
+
+    A killed one refuses everybody for as long as its memory is given back, on a busy machine a good part of a second.
+    """
     (tmp_path / "faults.toml").write_text(SUITE.replace("mortal", "median").replace("tag = [1, 2, 3, 4, 5, 6]", ""))
     loaded, store = load(str(tmp_path / "faults.toml")), Store(tmp_path / "results", "faults")
-    real, starts = workers.Worker, iter([EOFError("unexpected EOF"), ConnectionRefusedError(111, "refused")])
+    real, asked = workers.Worker, list[float]()
 
     def starting(*given: Any) -> workers.Worker:
-        for error in starts:
-            raise error
+        asked.append(time.monotonic())
+        if len(asked) == 1:
+            raise EOFError("unexpected EOF")
+        if asked[-1] < asked[0] + 0.8:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
         return real(*given)
 
     monkeypatch.setattr(workers, "Worker", starting)
     made = list(runner.run(runner.plan(loaded, loaded.cells(), store, None).tasks, store, 2))
     assert {record.status for record in made} == {"ok"}
-    assert next(starts, None) is None
+    assert len(asked) > 3
 
 
 def test_a_worker_whose_driver_died_ends_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
