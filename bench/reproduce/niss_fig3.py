@@ -15,6 +15,7 @@ from leaderboards.frame import CLEAN
 
 ID = "niss-fig3"
 FULL = tuple(f"niss-fig3-{data}-{model}" for data in ("mnist", "cifar10") for model in ("cnn", "mlp"))
+SHORT = ("niss-fig3-mnist-mlp", *(f"niss-fig3-reduced-{name}" for name in ("mnist-cnn", "cifar10-mlp", "cifar10-cnn")))
 XS = (0.0, 0.3, 0.6, 1.0)
 NEAR, ORDERED, PLAIN = 2.0, 1.0, 5.0
 RULE = (
@@ -226,6 +227,12 @@ ITEMS = (
         RULE,
         (
             Form("in full", FULL, heavy=True, probe={"clients": 10, "local_steps": 20}),
+            Form(
+                "50 rounds of MNIST with the MLP, 20 of CIFAR-10, 10 of a small CNN",
+                SHORT,
+                heavy=True,
+                probe={"clients": 10, "local_steps": 20},
+            ),
             Form(
                 "MNIST with the MLP, 50 rounds",
                 ("niss-fig3-mnist-mlp",),
