@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from bench.privacy import gaussian_sigma
 from bench.reproduce.drawing import Panel, accuracy_by_round
@@ -10,7 +11,7 @@ from bench.reproduce.evidence import Curve, Evidence, Runs
 from bench.reproduce.item import Exhibit, Form, Item, Judged, Verdict
 from bench.reproduce.papers import stated
 from bench.suite import Cell
-from leaderboards.estimates import Estimate
+from leaderboards.estimates import MISSING, Estimate
 from leaderboards.frame import CLEAN
 
 ID = "niss-fig3"
@@ -22,8 +23,10 @@ RULE = (
     f"reproduced where one reading of the sensitivity gives every panel's gap between X = 0 and X = 1 within {NEAR:g} "
     f"points of the paper's range and accuracies that fall with X (by no more than {ORDERED:g} point the other way); "
     f"in shape where one reading makes them fall with X in every panel, with gaps above {PLAIN:g} points; else not "
-    "reproduced. A reading under which a cell's training diverges has no gap, and is none of these."
+    "reproduced. A reading under which a cell's training diverges has no gap there, and is none of these. Where "
+    "X = 0.3 and 0.6 were not played, X = 0 and 1 stand alone."
 )
+MODELS = {"mlp": "MLP", "cnn": "CNN", "cnn_small": "small CNN"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,16 @@ class Panel3:
 
     @property
     def title(self) -> str:
-        return f"{self.dataset}, {self.partition}, {self.runs.suite.federation.model.upper()}"
+        return f"{self.dataset}, {self.partition}, {self.model}"
+
+    @property
+    def model(self) -> str:
+        model = self.runs.suite.federation.model
+        return MODELS.get(model, model)
+
+    @property
+    def rounds(self) -> str:
+        return f"{self.runs.suite.federation.rounds} rounds of {self.dataset} with the {self.model}"
 
     @property
     def range(self) -> tuple[float, float]:
@@ -82,24 +94,31 @@ class Panel3:
         low, high = stated()[ID].number("gaps")[f"{self.dataset}-{self.partition}"]
         return low, high
 
-    def label(self, reading: Reading, x: float) -> str:
-        """The row with this reading's noise."""
+    def row(self, reading: Reading, x: float) -> str | None:
+        """The row with this reading's noise; None where a reduced form does not play it."""
         for cell in self.runs.cells:
             if cell.federation.partition == self.partition and x_of(cell) == x and _has(cell, reading):
                 return cell.label
-        raise KeyError(f"{self.title} has no cell at {reading.name}, X = {x:g}")
+        return None
 
     def accuracy(self, reading: Reading, x: float) -> Estimate:
-        return self.runs.accuracies[self.label(reading, x), CLEAN]
+        return self.runs.accuracies.get((self.row(reading, x) or "", CLEAN), MISSING)
 
     def percents(self, reading: Reading) -> list[float]:
-        return [100 * self.accuracy(reading, x).score for x in XS]
+        """Over the X that were played, 0 and 1 among them."""
+        return [100 * self.accuracy(reading, x).score for x in XS if self.row(reading, x) is not None]
+
+    def gap(self, reading: Reading) -> float:
+        """Between X = 0 and X = 1, in points."""
+        values = self.percents(reading)
+        return values[0] - values[-1]
 
     def diverges(self, reading: Reading) -> bool:
         return any(self.accuracy(reading, x).failed for x in XS)
 
     def curve(self, reading: Reading, x: float) -> Curve | None:
-        return self.runs.curve(self.label(reading, x), CLEAN)
+        row = self.row(reading, x)
+        return None if row is None else self.runs.curve(row, CLEAN)
 
 
 def x_of(cell: Cell) -> float:
@@ -115,15 +134,17 @@ def _has(cell: Cell, reading: Reading) -> bool:
 
 
 def verdict(
-    found: Mapping[str, Sequence[tuple[Sequence[float], tuple[float, float]]]], diverging: Sequence[str] = ()
+    found: Mapping[str, Sequence[tuple[Sequence[float], tuple[float, float]]]],
+    diverging: Mapping[str, int] = MappingProxyType({}),
 ) -> Judged:
     """The rule: by reading, for each panel the accuracies in % over X and the paper's range of the gap.
 
-    Under the readings that are `diverging` training does not go to its end: no accuracy is compared there.
+    Under the readings that are `diverging`, in so many panels, training does not go to its end: none is compared.
     """
     if diverging:
         judged = verdict({name: panels for name, panels in found.items() if name not in diverging})
-        return Judged(judged.verdict, f"{judged.reason}; training diverges under {', '.join(diverging)}")
+        gone = (f"{name} in {count} of {len(found[name])} panels" for name, count in diverging.items())
+        return Judged(judged.verdict, f"{judged.reason}; training diverges under {', '.join(gone)}")
     gaps = {name: [values[0] - values[-1] for values, _ in panels] for name, panels in found.items()}
     falls = {name: all(_falls(values) for values, _ in panels) for name, panels in found.items()}
     told = "; ".join(f"{name}: {', '.join(f'{gap:.0f}' for gap in mine)}" for name, mine in gaps.items())
@@ -158,7 +179,7 @@ def build(evidence: Evidence) -> Exhibit:
             "sigma_k": f"{(reading := by_name[panel.title][name]).sigma:.4g}",
             "panel": panel.title,
             **{f"X = {x:g}": panel.accuracy(reading, x).text() for x in XS},
-            "gap": "–" if panel.diverges(reading) else f"{(values := panel.percents(reading))[0] - values[-1]:.1f}",
+            "gap": "–" if panel.diverges(reading) else f"{panel.gap(reading):.1f}",
             "paper's gap": f"{panel.range[0]:g} to {panel.range[1]:g}",
         }
         for name in names
@@ -177,11 +198,14 @@ def build(evidence: Evidence) -> Exhibit:
         for name in names
         for panel in panels
         for x in XS
+        if panel.row(by_name[panel.title][name], x) is not None
     ]
     first = panels[0].runs.suite.federation
-    diverging = [name for name in names if any(panel.diverges(by_name[panel.title][name]) for panel in panels)]
+    lost = {name: sum(panel.diverges(by_name[panel.title][name]) for panel in panels) for name in names}
+    diverging = {name: count for name, count in lost.items() if count}
+    rounds = ", ".join(dict.fromkeys(panel.rounds for panel in panels))
     gaps = "; ".join(
-        f"{name} " + ", ".join(f"{values[0] - values[-1]:.1f}" for values, _ in found[name])
+        f"{name} " + ", ".join(f"{panel.gap(by_name[panel.title][name]):.1f}" for panel in panels)
         for name in names
         if name not in diverging
     )
@@ -189,7 +213,7 @@ def build(evidence: Evidence) -> Exhibit:
         measured=f"gaps in points by reading ({', '.join(panel.title for panel in panels)}): {gaps}; {evidence.seeds}",
         settings=(
             f"K = {first.clients}, C = {first.participation:g}, B = {first.batch_size}, eta = {first.lr:g}, E = "
-            f"{first.local_epochs}, {first.rounds} rounds, epsilon = 10, delta = 1e-4, zeta = 3, classical sigma_k, "
+            f"{first.local_epochs}, {rounds}, epsilon = 10, delta = 1e-4, zeta = 3, classical sigma_k, "
             "unit variance 0.01 with v clipped to 1 to 29"
         ),
         judged=verdict(found, diverging),

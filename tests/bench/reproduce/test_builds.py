@@ -58,16 +58,22 @@ def test_an_item_is_built(
 
 
 @pytest.mark.data
+@pytest.mark.parametrize(("form", "panels", "missing"), [(1, 8, 5 * 4 * 2), (2, 2, 0)])
 def test_fig_3_of_niss_is_built_and_says_what_no_noise_survives(
-    tmp_path: Path, shrink: Callable[..., None], data_root: Path
+    tmp_path: Path, shrink: Callable[..., None], data_root: Path, form: int, panels: int, missing: int
 ) -> None:
-    """In so few rounds; with the largest noise a cell may diverge, which counts as nothing learnt."""
+    """In so few rounds; with the largest noise a cell may diverge, which counts as nothing learnt.
+
+    Four of the eight panels play X = 0.3 and 0.6 under one of six readings only.
+    """
     shrink("model=softmax", "clients=20", "samples_per_client=20", "rounds=2", "local_epochs=1")
-    entry = built(tmp_path, "niss-fig3", 1, data_root)
+    entry = built(tmp_path, "niss-fig3", form, data_root)
     assert entry.verdict in set(Verdict) - {Verdict.PENDING}
-    lines = lines_of(tmp_path, entry)
-    assert sum(line.startswith("| ") for line in lines) == 13
+    lines = [line for line in lines_of(tmp_path, entry) if line.startswith("| ")]
+    assert len(lines) == 1 + 6 * panels
     assert all(f"| {name} " in "\n".join(lines) for name in ("2 zeta / d_k", "2 zeta p_k", "zeta", "2 zeta"))
+    cells = [cell.strip() for line in lines[1:] for cell in line.split("|")[4:8]]
+    assert cells.count("–") == missing
 
 
 @pytest.mark.data

@@ -146,9 +146,9 @@ def test_fig_3_of_niss_wants_order_and_gaps_from_one_reading() -> None:
     assert niss_fig3.verdict({"a": [(fits, span), (wide, span)], "b": [(wide, span)] * 2}).verdict == SHAPE
     assert niss_fig3.verdict({"a": [(mixed, span)]}).verdict == NOT
     assert niss_fig3.verdict({"a": [([90.0, 90.0, 89.0, 88.0], span)]}).verdict == NOT
-    judged = niss_fig3.verdict({"a": [(mixed, span)], "b": [([90.0, 0.0, 0.0, 0.0], span)]}, diverging=["b"])
+    judged = niss_fig3.verdict({"a": [(mixed, span)], "b": [([90.0, 0.0, 0.0, 0.0], span)]}, diverging={"b": 1})
     assert judged.verdict == NOT
-    assert judged.reason.endswith("; training diverges under b")
+    assert judged.reason.endswith("; training diverges under b in 1 of 1 panels")
 
 
 # ----------------------------------------------------------------------------------------------------------- theorems
