@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.device import on_gpu
 from bench.errors import require
 from bench.models import Model, one_hot
 
@@ -116,7 +117,7 @@ def blocks_of(
 ) -> Iterator[tuple[slice, slice | Tensor]]:
     """(rows of the round, places) of each block of clients; those side by side are slices, without a gather."""
     bytes_per_client = element_size * (3 * model.dim + 2 * batch_size * shards.sample_numel)
-    room = model.block_bytes if shards.place.device.type == "cpu" else GPU_BLOCK_BYTES
+    room = GPU_BLOCK_BYTES if on_gpu(shards.place) else model.block_bytes
     step = max(1, room // bytes_per_client)
     places = shards.place[clients]
     side_by_side = bool((places.diff() == 1).all())

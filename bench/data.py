@@ -23,7 +23,7 @@ from torch import Tensor
 from bench.catalogue import DATASETS
 from bench.errors import BadInputError
 from bench.names import unknown
-from bench.rng import generator
+from bench.rng import generator, shuffled
 
 NUM_VALIDATION = 5_000  # of the training images of MNIST, Fashion-MNIST and CIFAR-10
 SPLIT_SEED = 0  # a constant of the benchmark: all seeds of a cell see the same splits
@@ -236,7 +236,7 @@ def _digest(source: Source) -> str:
 
 
 def _permutation(name: str, size: int) -> Tensor:
-    return torch.randperm(size, generator=generator(SPLIT_SEED, "split", name))
+    return shuffled(size, generator(SPLIT_SEED, "split", name))
 
 
 def _read_digits(root: Path, download: bool) -> Source:

@@ -34,6 +34,11 @@ def describe(device: str) -> str:
     return device if device == CPU else f"{device}: {torch.cuda.get_device_name()}"
 
 
+def on_gpu(held: torch.Tensor | torch.Generator) -> bool:
+    """Whether a form for the GPU computes with it: one that waits for no copy, and for few launches."""
+    return held.device.type != CPU
+
+
 def current() -> torch.device:
     """The device that tensors are made on here: the context's, the CPU outside of one."""
     return torch.empty(0).device

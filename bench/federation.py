@@ -65,7 +65,7 @@ class Federation:
             alpha=settings.alpha,
         ).to(device.current())
         num_byzantine = round(byzantine * settings.clients)
-        chosen = _shuffled(settings.clients, rng.generator(seed, "byzantine", device="cpu"))[:num_byzantine]
+        chosen = rng.shuffled(settings.clients, rng.generator(seed, "byzantine", device="cpu"))[:num_byzantine]
         self.is_byzantine = torch.zeros(settings.clients, dtype=torch.bool)
         self.is_byzantine[chosen] = True
         self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
@@ -221,7 +221,7 @@ class Federation:
         n, m = self.settings.clients, self.settings.participants
         if m == n:
             return torch.arange(n)
-        return _shuffled(n, self._generator("participants", "cpu"))[:m].sort().values.to(device.current())
+        return rng.shuffled(n, self._generator("participants", "cpu"))[:m].sort().values.to(device.current())
 
     def _train(self, clients: Tensor, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Rows of `clients (m,)` and their updates `(c, d)`, block by block, in `out (m, d)` where it is given.
@@ -311,8 +311,3 @@ class Federation:
     def _shares(self, weights: Tensor) -> Tensor:
         """`(k, 1)`: what a message of these clients carries of p_k."""
         return (weights if self.defense.weighted else torch.ones_like(weights)).unsqueeze(1)
-
-
-def _shuffled(count: int, generator: torch.Generator) -> Tensor:
-    """The numbers below `count` in random order, where the generator is."""
-    return torch.randperm(count, generator=generator, device=generator.device)

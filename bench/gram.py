@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.blocks import in_column_blocks, in_groups, on_all_threads, per_thread, scratch
+from bench.device import on_gpu
 from bench.errors import require
 from bench.protocol import all_finite, check_finite, check_matrix
 
@@ -120,7 +121,7 @@ def _exact_gram(messages: Tensor, origin: bool) -> Tensor:
 
 def _close_pairs(gram: Tensor) -> Tensor:
     """Pairs `(p, 2)` of rows i < j whose distance, from these finite products, would be rounding error."""
-    if gram.device.type != "cpu":
+    if on_gpu(gram):
         return _close_pairs_at_once(gram)
     products = gram.numpy()
     norms, groups = products.diagonal().copy(), _row_groups(len(products))
@@ -240,7 +241,7 @@ def over_distances(gram: Tensor, reduce: Callable[[np.ndarray], np.ndarray], dia
 
 def sum_of_smallest(values: Tensor, count: int) -> Tensor:
     """The sum `(n,)` of the `count` smallest values in each row of `(n, k)`; infinite ones count last."""
-    if values.device.type != "cpu":
+    if on_gpu(values):
         return _smallest_sums_at_once(values, count)
     return torch.from_numpy(_smallest_sums(values.numpy(), count))
 
@@ -252,7 +253,7 @@ def _smallest_sums_at_once(values: Tensor, count: int) -> Tensor:
 
 def nearest_sums(gram: Tensor, count: int, power: int = 2) -> Tensor:
     """Of every row behind a Gram matrix: the sum `(n,)` of its distances to `power`, to its `count` nearest others."""
-    if gram.device.type != "cpu":
+    if on_gpu(gram):
         return sum_of_smallest(squared_distances(gram, diagonal=math.inf) ** (power / 2), count)
 
     def sums(distances: np.ndarray) -> np.ndarray:

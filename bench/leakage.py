@@ -113,7 +113,7 @@ def watch(
         federation.advance()
         if not bool(torch.isfinite(federation.global_model).all()):
             raise DivergedError(f"the global model is not finite after round {federation.round}")
-    order = torch.randperm(clients, generator=rng.generator(seed, "targets"))
+    order = rng.shuffled(clients, rng.generator(seed, "targets"))
     targets = order[:num_targets].sort().values
     batch, size = federation.settings.batch_size, federation.shards.size
     require(batch <= size, "samples_per_client", size, f"at least the {batch} images of a batch")
@@ -145,7 +145,7 @@ def private_images(labels: Tensor, held: Tensor, seed: int) -> Tensor:
         places, deck = held == label, (labels == label).nonzero()[:, 0]
         if not len(deck):
             raise ValueError(f"the test split has no image of class {label}, which a target holds")
-        deck = deck[torch.randperm(len(deck), generator=rng.generator(seed, "private", label))]
+        deck = deck[rng.shuffled(len(deck), rng.generator(seed, "private", label))]
         dealt[places] = deck[torch.arange(int(places.sum())) % len(deck)]
     return dealt
 

@@ -24,6 +24,11 @@ def generator(seed: int, *labels: str | int, device: torch.device | str | None =
     return torch.Generator(device=place).manual_seed(derive_seed(seed, *labels))
 
 
+def shuffled(count: int, source: torch.Generator) -> torch.Tensor:
+    """The numbers below `count` in random order, `(count,)`, where the generator is."""
+    return torch.randperm(count, generator=source, device=source.device)
+
+
 def fork(source: torch.Generator, *labels: str | int) -> torch.Generator:
     """A generator derived from the seed of another one, whatever has been drawn from that one since."""
     return generator(source.initial_seed(), *labels, device=source.device)

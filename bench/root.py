@@ -25,8 +25,7 @@ class Root:
     ) -> None:
         held = dataset.validation
         require(count <= len(held.y), "root_samples", count, f"at most {len(held.y)}, the images to validate on")
-        source = rng.generator(seed, "root", device="cpu")
-        chosen = torch.randperm(len(held.y), generator=source, device="cpu")[:count].to(held.y.device)
+        chosen = rng.shuffled(len(held.y), rng.generator(seed, "root", device="cpu"))[:count].to(held.y.device)
         self.shards = Shards(held.x.to(dtype), held.y, chosen[None], dataset.num_classes, plan.batch_size)
         self.model, self.plan, self.seed = model, plan, seed
         self._last: tuple[int, Tensor] | None = None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.blocks import LINE_BYTES, on_all_threads, transposed
+from bench.device import on_gpu
 from bench.gram import (
     checked_gram,
     distances_to,
@@ -125,7 +126,7 @@ class CoordinateRule(Defense):
     def over_coordinates(self, messages: Tensor, num_byzantine: int) -> Tensor:
         """`reduce` over all coordinates of `messages (n, d)`, block by block."""
         check_messages(messages)
-        if messages.device.type != "cpu":
+        if on_gpu(messages):
             blocks = messages.split(max(1, GPU_NUMBERS // len(messages)), dim=1)
             return torch.cat([self.reduce(block.mT.sort(dim=1).values, num_byzantine) for block in blocks])
         values = messages.detach().numpy()

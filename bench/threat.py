@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bench.models import Model
 from bench.protocol import Alphabet, Delivered, PeerMessages, Setting, all_finite
+from bench.rng import shuffled
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Reconstruction:
 
 def choose_colluders(num_clients: int, targets: Tensor, rho: float, generator: torch.Generator) -> Tensor:
     """`(T, n)` bool: round(rho (n - 1)) of the others collude against each target, the first of one random order."""
-    rank = torch.randperm(num_clients, generator=generator)
+    rank = shuffled(num_clients, generator)
     own = rank[targets].unsqueeze(1)
     among_others = rank - (rank > own).long()
     return (among_others < round(rho * (num_clients - 1))) & (rank != own)

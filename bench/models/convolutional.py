@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
+from bench.device import on_gpu
 from bench.errors import BadInputError
 from bench.models.base import Model, Shape, uniform_initial
 
@@ -77,7 +78,7 @@ class Stage:
 
     def weight_gradients(self, error: Tensor, images: Tensor, batch: int, out: Tensor | None) -> Tensor:
         """`(m, out, in, kernel, kernel)`, from errors of the convolution's output and its input, `batch` a client."""
-        if error.device.type != "cpu":
+        if on_gpu(error):
             return self.weight_gradients_at_once(error, images, batch, out)
         pairs = zip(images.split(batch), error.split(batch), strict=True)
         found = [conv2d_weight(x, self.weight_shape, e, padding=self.padding) for x, e in pairs]
@@ -168,7 +169,7 @@ class ConvolutionalModel(Model):
 
     def _chunk(self, x: Tensor) -> int:
         """The number of images whose largest layer takes `CHUNK_BYTES`."""
-        room = CHUNK_BYTES if x.device.type == "cpu" else GPU_CHUNK_BYTES
+        room = GPU_CHUNK_BYTES if on_gpu(x) else CHUNK_BYTES
         return max(1, room // (x.element_size() * max(stage.numel for stage in self.stages)))
 
     def _forward(self, tensors: Sequence[Tensor], x: Tensor) -> Pass:

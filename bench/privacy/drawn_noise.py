@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.device import on_gpu
 from bench.errors import require
+from bench.rng import shuffled
 
 NORMALS_AT_ONCE = 2**26
 """Drawn on a GPU for its sums of squares: half a gigabyte of them."""
@@ -51,14 +53,14 @@ def niss_drawn_noise(
 
 def _crossing_edges(num_honest: int, num_clients: int, num_shares: int, generator: torch.Generator) -> int:
     """How many shares go from honest clients to the others on a random circle; as many come back."""
-    honest = torch.randperm(num_clients, generator=generator) < num_honest
-    shifts = 1 + torch.randperm(num_clients - 1, generator=generator)[:num_shares]
+    honest = shuffled(num_clients, generator) < num_honest
+    shifts = 1 + shuffled(num_clients - 1, generator)[:num_shares]
     return sum(int((honest & ~honest.roll(-int(shift))).sum()) for shift in shifts)
 
 
 def _chi_squared(degrees: int, dim: int, generator: torch.Generator) -> Tensor:
     """`(dim,)` draws of the chi-squared distribution; torch's own sampler for it takes no generator."""
-    if generator.device.type != "cpu":
+    if on_gpu(generator):
         return _sum_of_squares(degrees, dim, generator)
     seed = int(torch.randint(2**62, (1,), generator=generator))
     draws = np.random.default_rng(seed).chisquare(degrees, dim) if degrees else np.zeros(dim)

@@ -31,8 +31,6 @@ def points() -> tuple[Point, ...]:
 
 def measure(point: Point, seed: int, data_root: str | None) -> dict[str, Any]:
     """Class counts of ten random workers of the partition of a cell with this seed, and the concentration of all."""
-    import torch
-
     from bench.data import load
     from bench.partition import class_counts, partition
 
@@ -41,7 +39,7 @@ def measure(point: Point, seed: int, data_root: str | None) -> dict[str, Any]:
     indices = partition("dirichlet", labels, point["clients"], None, drawn, alpha=point["alpha"])
     counts = class_counts(labels, indices, CLASSES)
     size = int(counts[0].sum())
-    shown = torch.randperm(len(counts), generator=rng.generator(seed, "figure 5"))[: stated()[ID].number("workers")]
+    shown = rng.shuffled(len(counts), rng.generator(seed, "figure 5"))[: stated()[ID].number("workers")]
     return {
         "samples": size,
         "counts": counts[shown].tolist(),

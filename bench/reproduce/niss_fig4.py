@@ -122,8 +122,6 @@ def build(evidence: Evidence) -> Exhibit:
 
 def shown_target(record: Record) -> int:
     """The target whose picture is a telephone; the first one where none is, or the data is not at hand."""
-    import torch
-
     from bench import rng
     from bench.data import load
     from bench.partition import partition
@@ -135,7 +133,7 @@ def shown_target(record: Record) -> int:
         return 0
     drawn = rng.generator(record.seed, "partition")
     held = partition(settings.partition, data.train.y, settings.clients, settings.samples_per_client, drawn)
-    order = torch.randperm(settings.clients, generator=rng.generator(record.seed, "targets"))
+    order = rng.shuffled(settings.clients, rng.generator(record.seed, "targets"))
     targets = order[: record.cell.targets].sort().values
     classes = data.train.y[held[targets, 0]].tolist()
     wanted = data.class_names.index(PICTURE)

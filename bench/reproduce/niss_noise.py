@@ -141,7 +141,7 @@ def measure_dropout(point: Point, seed: int, data_root: str | None) -> dict[str,
 
     generator = rng.generator(seed, "niss dropout", point["dropouts"])
     noise = exchange(point["clients"], point["dim"], 1.0, point["shares"], 0.0, generator, dtype=torch.float64)
-    gone = torch.randperm(point["clients"], generator=generator)[: point["dropouts"]]
+    gone = rng.shuffled(point["clients"], generator)[: point["dropouts"]]
     arrived = torch.ones(point["clients"], dtype=torch.bool)
     arrived[gone] = False
     return {"sum": float(noise.upload[arrived].sum(dim=0).square().mean())}

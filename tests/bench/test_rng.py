@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.rng import derive_seed, fork, generator
+from bench.rng import derive_seed, fork, generator, shuffled
 
 labellings = st.lists(st.text(max_size=8) | st.integers(-(2**70), 2**70), max_size=4)
 seeds = st.integers(0, 2**63)
@@ -86,3 +86,10 @@ def test_forks_differ_from_their_source_and_by_label() -> None:
     for i, draw in enumerate(draws):
         assert not any(torch.equal(draw, other) for other in draws[i + 1 :])
     assert fork(source, 0).device == source.device
+
+
+@given(st.integers(0, 40), seeds)
+def test_shuffled_numbers_are_all_of_them_in_the_generator_s_order(count: int, seed: int) -> None:
+    drawn = shuffled(count, generator(seed, "order"))
+    assert sorted(drawn.tolist()) == list(range(count))
+    assert torch.equal(drawn, torch.randperm(count, generator=generator(seed, "order")))
