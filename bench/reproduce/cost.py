@@ -30,8 +30,8 @@ def kind_of(cell: Cell, probe: dict[str, int]) -> Point:
     """What the cost of a round of this cell depends on, and what of it a probe makes smaller."""
     settings = cell.federation.model_dump(mode="json")
     attack = None
-    if cell.is_privacy and cell.attack is not None:
-        attack = {"name": cell.attack.name, "parameters": cell.attack.parameters}
+    if cell.is_privacy and cell.attack is not None:  # an inversion ends the sooner the less noise there is
+        attack = {"name": cell.attack.name, "parameters": cell.attack.parameters, "against": cell.defense.parameters}
     return {
         "defense": cell.defense.name,
         "federation": {key: settings[key] for key in COSTLY},

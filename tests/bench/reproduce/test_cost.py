@@ -59,6 +59,13 @@ def test_a_form_s_cost_counts_what_is_missing(tmp_path: Path) -> None:
     assert 3600 * timed.hours == pytest.approx(9 * a_cell)
 
 
+def test_inversions_of_another_noise_are_timed_apart() -> None:
+    (item,) = choose(only=["niss-fig4"])
+    points = cost.probes(item.forms[0]).points()
+    assert len(points) == 9  # FedAvg, and four noises of DP-FedAvg and of NISS
+    assert len({point["federation"]["dtype"] for point in points}) == 1
+
+
 def test_a_form_says_what_else_it_needs() -> None:
     (item,) = choose(only=["fig11"])
     told = cost.Cost(item, item.forms[0], 9, 9, 120.0).text()
