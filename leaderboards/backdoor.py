@@ -15,20 +15,22 @@ CAPTION = (
 
 def backdoor_boards(rows: list[str], columns: list[str], training: pd.DataFrame, accuracy: Estimates) -> list[Board]:
     """Every row's success and accuracy, in every column that has a success; no board where none has."""
-    found = {place: value for place, value in estimates(training, METRIC).items() if value.seeds}
+    tried = estimates(training, METRIC)
+    found = {place: value for place, value in tried.items() if value.seeds}
     planted = [column for column in columns if any((row, column) in found for row in rows)]
     if not planted:
         return []
-    lines = [{"defense": row} for row in sorted(rows, key=lambda row: _worst(row, planted, found))]
+    lines = [{"defense": row} for row in sorted(rows, key=lambda row: _worst(row, planted, tried))]
     for line in lines:
         for column in planted:
             place = (line["defense"], column)
             beside = accuracy.get(place, MISSING).text().removesuffix(" †")
-            line[column] = f"{found.get(place, MISSING).text()} (accuracy {beside})"
+            line[column] = f"{tried.get(place, MISSING).text()} (accuracy {beside})"
     return [make_board("backdoor", "Backdoors: success of the trigger", CAPTION, lines, numbers(METRIC, found))]
 
 
-def _worst(row: str, planted: list[str], found: Estimates) -> tuple[bool, float]:
-    """The highest success of any column; rows without any come last."""
-    shares = [found[row, column].mean for column in planted if (row, column) in found]
-    return not shares, max(shares, default=0.0)
+def _worst(row: str, planted: list[str], tried: Estimates) -> tuple[bool, float]:
+    """The highest success of any column; rows without any, or with a column that failed, come last."""
+    mine = [tried[row, column] for column in planted if (row, column) in tried]
+    shares = [value.mean for value in mine if value.seeds]
+    return not shares or len(shares) < len(mine), max(shares, default=0.0)

@@ -16,6 +16,8 @@ ALONE = "dlg"
 """The attack of a server without colluders, whose columns stand before other attacks'."""
 AUDIT = "audit"
 """The attack whose cells only defenses with a privacy claim have."""
+LISTED = 5
+"""The most names in a line about what is missing."""
 WIDE = 8
 """Columns beyond which a table of long cells is split."""
 Place = tuple[str | bool, ...]
@@ -151,7 +153,18 @@ def select(records: Iterable[Record], setting: str | None = None, cells: Iterabl
     if unlike := len(candidates) - len(kept):
         left_out.append(f"{unlike} records whose cell was run again or with other parameters")
     wanted = frozenset((cell.label, cell.column) for cell in cells)
-    return Selection(to_frame(kept), kept, left_out, wanted)
+    frame = to_frame(kept)
+    left_out += _never_played({row for row, _ in wanted} - set(frame["defense"]), "rows")
+    left_out += _never_played({column for _, column in wanted} - set(frame["column"]), "columns")
+    return Selection(frame, kept, left_out, wanted)
+
+
+def _never_played(names: set[str], what: str) -> list[str]:
+    """One line about what the suite has and no record is of: a worst case is of the other columns alone."""
+    if not names:
+        return []
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return [f"{len(names)} {what} of the suite without a record: {', '.join(sorted(names)[:LISTED])}{more}"]
 
 
 def _alike(records: list[Record], cells: Iterable[Cell]) -> list[Record]:

@@ -1,7 +1,7 @@
 """Accuracy of every defense under every attack as a heat map: the best rows on top, the hardest columns on the left."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from leaderboards.estimates import MISSING, Estimate, Estimates
 from leaderboards.frame import CLEAN
 from leaderboards.plots import INK
+from leaderboards.robustness import asked, worst_case
 
 COLUMN, LINE, LEFT, TOP = 0.47, 0.24, 2.6, 2.0  # inches
 COLOURS = colormaps["cividis"]
@@ -25,10 +26,12 @@ GAP = 0.35
 WORST = "worst case"
 
 
-def heatmap(rows: Sequence[str], columns: Sequence[str], accuracy: Estimates) -> Figure:
+def heatmap(
+    rows: Sequence[str], columns: Sequence[str], accuracy: Estimates, evaluations: Collection[str] = ()
+) -> Figure:
     """The worst case first, as the robustness board ranks by it, then the attacks, then the clean run."""
     attacked = [column for column in columns if column != CLEAN]
-    lowest = {row: min((_score(accuracy, row, column) for column in attacked), default=math.nan) for row in rows}
+    lowest = {row: worst_case(row, asked(row, attacked, accuracy, evaluations), accuracy)[0] for row in rows}
     order = sorted(rows, key=lambda row: -lowest[row] if not math.isnan(lowest[row]) else math.inf)
     shown = [WORST, *sorted(attacked, key=lambda column: _mean(accuracy, rows, column))]
     shown += [CLEAN] if CLEAN in columns else []

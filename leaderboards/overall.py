@@ -46,9 +46,13 @@ def overall_board(
     recovered: Estimates,
     audits: Audits,
 ) -> Board:
-    """The ranks of the `ranked` boards that have any; the Pareto front first, then in the order of the first board."""
+    """The ranks of the `ranked` boards that have any; the Pareto front first, then in the order of the first board.
+
+    A board with scores of some rows alone, because nothing but an evaluation of theirs is on it, makes no front.
+    """
     boards = {board.name: board for board in ranked if any(map(math.isfinite, board.standing.scores.values()))}
-    front = pareto_front(_points(rows, boards)) if len(boards) > 1 else set()
+    shared = {name: board for name, board in boards.items() if set(rows) <= set(board.standing.scores)}
+    front = pareto_front(_points(rows, shared)) if len(shared) > 1 else set()
     clean = (value.mean for (_, column), value in accuracy.items() if column == CLEAN)
     best_clean = max(filter(math.isfinite, clean), default=math.nan)
     broken = {

@@ -1,17 +1,19 @@
 """The pictures beside a leaderboard: which there are, what is seen on each, how it is drawn."""
 
+import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.records import Record, Store
 from leaderboards.audits import Audits, find_audits
 from leaderboards.board import Picture
 from leaderboards.estimates import MISSING, Estimates, estimates, shares
-from leaderboards.frame import CLEAN, WIDE, Selection, columns
+from leaderboards.frame import WIDE, Selection, columns
 from leaderboards.noise import HONEST_NOISE
 from leaderboards.overall import LEAKING_SHARE
+from leaderboards.robustness import asked, worst_case
 from leaderboards.sweeps import Sweep, colluding, families
 
 SHARING = "niss"
@@ -28,7 +30,8 @@ def find_pictures(rows: Sequence[str], selection: Selection, store: Store, thres
     pictures = []
     training = selection.frame[selection.frame["kind"] == "training"]
     if len(columns(training)) > WIDE:
-        pictures.append(heat(rows, columns(training), estimates(training, "accuracy")))
+        accuracy = estimates(training, "accuracy")
+        pictures.append(heat(rows, columns(training), accuracy, selection.evaluations))
     if sweeps:
         pictures.append(leakage(rows, sweeps, recovered, psnr, threshold))
     if sweeps and any(value.seeds for value in ratio.values()):
@@ -41,20 +44,20 @@ def find_pictures(rows: Sequence[str], selection: Selection, store: Store, thres
     return pictures
 
 
-def heat(rows: Sequence[str], places: Sequence[str], accuracy: Estimates) -> Picture:
+def heat(rows: Sequence[str], places: Sequence[str], accuracy: Estimates, evaluations: Collection[str]) -> Picture:
     """Accuracy under all attacks, where there are too many for one table."""
 
     def draw() -> bytes:
         from leaderboards import heat, plots
 
-        return plots.png(heat.heatmap(rows, places, accuracy))
+        return plots.png(heat.heatmap(rows, places, accuracy, evaluations))
 
-    attacked = [column for column in places if column != CLEAN]
-    scores = {(row, column): accuracy.get((row, column), MISSING).score for row in rows for column in attacked}
-    hardest = {row: min(attacked, key=lambda column: (scores[row, column], column)) for row in rows}
-    breaks = Counter(hardest.values()).most_common(3)
+    mine = {row: sorted(asked(row, places, accuracy, evaluations)) for row in rows}
+    hardest = [worst_case(row, attacked, accuracy)[1] for row, attacked in mine.items()]
+    breaks = Counter(filter(None, hardest)).most_common(3)
     told = [f"{column} ({count} of {len(rows)} rows)" for column, count in breaks]
-    sentence = f"The worst attacks are most often {_list(told)}; the hardest columns stand on the left."
+    worst = f"The worst attacks are most often {_list(told)}" if told else "No row has records of all attacks"
+    sentence = f"{worst}; the hardest columns stand on the left."
     return Picture("heat", "Accuracy under every attack", sentence, draw)
 
 
@@ -145,7 +148,8 @@ def gallery(
         return gallery.gallery(title, drawn, threshold)
 
     rows = list(dict.fromkeys(record.cell.label for record, _ in drawn))
-    best = {row: max(recovered.get((row, column), MISSING).mean for column in sweep.values()) for row in rows}
+    measured = {row: [recovered.get((row, column), MISSING).mean for column in sweep.values()] for row in rows}
+    best = {row: max(filter(math.isfinite, found), default=math.nan) for row, found in measured.items()}
     leaking = [f"{row} ({share:.0%})" for row, share in best.items() if share > 0]
     closed = [row for row, share in best.items() if share == 0]
     parts = [f"images are recovered under {_list(leaking)}"] if leaking else []

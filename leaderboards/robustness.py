@@ -1,6 +1,7 @@
 """The board of robustness: accuracy under every attack, ranked by the worst."""
 
 import math
+from collections.abc import Collection, Iterable
 
 from leaderboards.board import Board, Standing, numbers
 from leaderboards.estimates import MISSING, Estimates
@@ -29,20 +30,23 @@ def robustness_boards(
     def worst(row: str, some: list[str]) -> tuple[str, str]:
         if some == [CLEAN]:
             return cell(row, CLEAN), ""
-        score, where = _worst_case(row, expected(row, some), accuracy)
+        score, where = worst_case(row, asked(row, some, accuracy, evaluations), accuracy)
         return "–" if math.isnan(score) else f"{score:.1%}", where
 
-    def expected(row: str, some: list[str]) -> list[str]:
-        attacked = [column for column in some if column != CLEAN]
-        return [column for column in attacked if column not in evaluations or (row, column) in accuracy]
-
     title = "Robustness: accuracy under attack"
-    scores = {row: _worst_case(row, expected(row, attacked), accuracy)[0] for row in rows} if attacked else {}
+    mine = {row: asked(row, attacked, accuracy, evaluations) for row in rows}
+    scores = {row: worst_case(row, some, accuracy)[0] for row, some in mine.items() if some}
     matrix = Matrix("robustness", title, CAPTION, columns, cell, worst)
     return matrix.boards(Standing.of("worst_accuracy", scores), numbers("accuracy", accuracy))
 
 
-def _worst_case(row: str, attacked: list[str], accuracy: Estimates) -> tuple[float, str]:
+def asked(row: str, columns: Iterable[str], accuracy: Estimates, evaluations: Collection[str]) -> list[str]:
+    """The attacked columns that should have records of the row: all, but of `evaluations` those that do."""
+    attacked = [column for column in columns if column != CLEAN]
+    return [column for column in attacked if column not in evaluations or (row, column) in accuracy]
+
+
+def worst_case(row: str, attacked: list[str], accuracy: Estimates) -> tuple[float, str]:
     """The lowest score and its column; nan where a column is missing, which no other column makes up for."""
     scores = {column: accuracy.get((row, column), MISSING).score for column in attacked}
     if not scores or any(map(math.isnan, scores.values())):

@@ -108,3 +108,30 @@ def test_many_columns_and_an_inversion_by_others(make_leak: Make, table: Any) ->
     assert board.cell("dpbfl", "peeler") == "–"
     assert board.cell("niss", "peeler").startswith("100%")
     assert (board.cell("dpbfl", "rank"), board.cell("niss", "rank")) == ("1", "2")
+
+
+def test_an_inversion_in_a_suite_that_has_none_stands_beside_the_front(make: Make, make_leak: Make, table: Any) -> None:
+    """It is a score of one row alone: the others are not compared on it, and the board is made."""
+    suites = row(make, "krum", 0.7) + row(make, "median", 0.6)
+    cells = [record.cell for record in suites]
+    before = table(build("tiny", "t", 1, select(suites, cells=cells)), "overall")
+    stronger = make_leak("krum", "peeler", 1.0, recovered=1.0)
+    leaderboard = build("tiny", "t", 1, select([*suites, stronger], cells=cells))
+    after = table(leaderboard, "overall")
+    assert [after.cell(name, "Pareto") for name in ("krum", "median")] == ["yes", ""]
+    assert after.board.data.equals(before.board.data)
+    assert after.cell("krum", "privacy").startswith("1 (worst 100%")
+    assert after.cell("median", "privacy") == "–"
+    assert table(leaderboard, "privacy").rows()[0] == "krum"
+
+
+def test_a_forgery_in_a_suite_without_training_makes_no_front(make: Make, make_leak: Make, table: Any) -> None:
+    """The attacked row is the only one with an accuracy: that must not lift it above all others."""
+    suites = leaks(make_leak, "niss", 0.0) + leaks(make_leak, "dpbfl", 0.25)
+    cells = [record.cell for record in suites]
+    leaderboard = build("tiny", "t", 1, select([*suites, make("dpbfl", "loud", 0.2, accuracy=0.1)], cells=cells))
+    overall = table(leaderboard, "overall")
+    assert "Pareto" not in overall.board.text.columns
+    assert overall.cell("dpbfl", "robustness") == "1 (worst 10.0%)"
+    assert overall.cell("niss", "robustness") == "–"
+    assert table(leaderboard, "robustness").rows() == ["dpbfl"]

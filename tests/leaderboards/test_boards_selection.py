@@ -125,3 +125,18 @@ def test_nor_where_all_are_equally_old(whole_matrix, make_boards, data):
     records = [record.model_copy(update={"finished_at": datetime(2026, 1, 1, tzinfo=UTC)}) for record in whole_matrix]
     shuffled = data.draw(st.permutations(records))
     assert everything(make_boards(shuffled, seeds=3)) == everything(make_boards(records, seeds=3))
+
+
+def test_rows_and_columns_that_nobody_played_are_named(make):
+    """The worst case of a board is of the columns that it has: which ones the suite has besides must stand there."""
+    suites = [make(row, attack) for row in ("a", "b") for attack in (None, "sign_flip", "ipm")]
+    played = [record for record in suites if record.cell.label == "a" and record.cell.attack_name != "ipm"]
+    selection = select(played, cells=[record.cell for record in suites])
+    assert selection.left_out == [
+        "1 rows of the suite without a record: b",
+        "1 columns of the suite without a record: ipm b=0.2",
+    ]
+    many = [make("a"), *(make("a", f"attack{index}") for index in range(7))]
+    (line,) = select(many[:1], cells=[record.cell for record in many]).left_out
+    assert line.endswith("attack3 b=0.2, attack4 b=0.2 and 2 more")
+    assert select(suites, cells=[record.cell for record in suites]).left_out == []

@@ -90,6 +90,48 @@ def test_backdoors_show_success_beside_accuracy_and_the_lowest_leads(make):
     assert board.data["mean"].tolist() == [0.99, 0.12]
 
 
+def test_a_backdoor_that_failed_is_told_and_leads_nowhere(make):
+    """What no seed finished might have been the worst: the row does not lead by its other columns."""
+    planted = {"accuracy": 0.9, "backdoor_success": 0.3}
+    broken = {"accuracy": None, "status": "failed", "error": "ValueError: no"}
+    records = [
+        *(make("krum", "backdoor", b, metrics=planted) for b in (0.2, 0.4)),
+        make("rfa", "backdoor", 0.2, metrics={**planted, "backdoor_success": 0.1}),
+        make("rfa", "backdoor", 0.4, **broken),
+    ]
+    frame = to_frame(records)
+    (board,) = backdoor_boards(["rfa", "krum"], columns(frame), frame, estimates(frame, "accuracy"))
+    assert board.text["defense"].tolist() == ["krum", "rfa"]
+    assert board.text["backdoor b=0.4"].tolist() == ["30.0 (accuracy 90.0)", "failed (accuracy failed)"]
+
+
 def test_without_backdoors_there_is_no_such_table(make):
     frame = to_frame([make("krum", "ipm", accuracy=0.7)])
     assert backdoor_boards(["krum"], columns(frame), frame, estimates(frame, "accuracy")) == []
+
+
+@pytest.mark.parametrize("places", [COLUMNS, [COLUMNS[0], *COLUMNS[:0:-1]]], ids=["last", "first"])
+def test_a_row_with_a_missing_column_has_no_worst_case(accuracy, places):
+    """As on the board of robustness, and wherever the column stands: a minimum with nan depends on the order."""
+    del accuracy["sound", "hard b=0.2"]
+    axes = heatmap(["sound", "weak"], places, accuracy).axes[0]
+    assert tick_texts(axes.yaxis) == ["weak", "sound"]
+    assert [text.get_text() for text in axes.texts[4:6]] == ["–", "–"]
+
+
+def test_an_attack_on_one_row_is_missed_in_no_other(accuracy):
+    """What somebody else ran against a single row decides its worst case alone."""
+    accuracy["weak", "mine b=0.2"] = value(0.05)
+    axes = heatmap(["sound", "weak"], [*COLUMNS, "mine b=0.2"], accuracy, evaluations={"mine b=0.2"}).axes[0]
+    assert tick_texts(axes.yaxis) == ["sound", "weak"]
+    assert [axes.texts[at].get_text() for at in (0, 5)] == ["50", "5"]
+
+
+def test_its_sentence_counts_rows_that_have_all_columns(make):
+    """A row without a column has no hardest one; nor does it matter in which order the columns come."""
+    wide = [make(row, f"attack{index}", accuracy=0.5 - index / 100) for row in ("krum", "rfa") for index in range(9)]
+    (picture,) = find_pictures(["krum", "rfa"], select(wide[:-1]), None, 20.0)
+    assert picture.sentence.startswith("The worst attacks are most often attack8 b=0.2 (1 of 2 rows);")
+    holes = [record for record in wide if record.cell.label == "rfa" or record.cell.attack_name != "attack0"]
+    (picture,) = find_pictures(["krum", "rfa"], select(holes[:-1]), None, 20.0)
+    assert picture.sentence == "No row has records of all attacks; the hardest columns stand on the left."
