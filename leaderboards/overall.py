@@ -48,7 +48,7 @@ def overall_board(
 ) -> Board:
     """The ranks of the `ranked` boards that have any; the Pareto front first, then in the order of the first board.
 
-    A board with scores of some rows alone, because nothing but an evaluation of theirs is on it, makes no front.
+    A board with scores of some rows alone, because nothing but an evaluation of theirs is on it, orders nothing.
     """
     boards = {board.name: board for board in ranked if any(map(math.isfinite, board.standing.scores.values()))}
     shared = {name: board for name, board in boards.items() if set(rows) <= set(board.standing.scores)}
@@ -68,7 +68,7 @@ def overall_board(
         }
         for row in rows
     ]
-    first = next(iter(boards.values())).standing.ranks if boards else {}
+    first = next(iter(shared.values())).standing.ranks if shared else {}
     lines.sort(key=lambda line: (line["defense"] not in front, first.get(line["defense"], 0)))
     numbers = [Number(row, None, "pareto", float(row in front)) for row in rows if front]
     return make_board("overall", "Overall: a rank in each, no mixed score", CAPTION, lines, numbers)
