@@ -19,7 +19,7 @@ def sign_flip(own: Tensor, c: float = 2.0) -> Tensor:
 
 @register("attack", "sign_flip")
 class SignFlip(ByzantineAttack):
-    """Oblivious; `on="model"` flips the model w_i; of signs always -x, not randomised, at any `c` and `on` (D12, D14)."""
+    """Oblivious; `on="model"` flips the model w_i; of signs always -x, not randomised, at any `on` (D12, D14)."""
 
     c: float = Field(default=2.0, gt=0)
     on: Literal["update", "model"] = "update"
