@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.notebook import evaluate as evaluate
     from bench.notebook import load as load
     from bench.notebook import run as run
 
@@ -10,8 +11,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`bench.run` and `bench.load`, imported when they are first used, so that the command line starts at once."""
-    if name in ("run", "load"):
+    """What a notebook calls, imported when it is first used, so that the command line starts at once."""
+    if name in ("run", "evaluate", "load"):
         from bench import notebook
 
         return getattr(notebook, name)

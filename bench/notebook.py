@@ -1,12 +1,20 @@
 """The suite from Python: what the command line does, as data frames."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 
+from bench import registry, runner
+from bench.errors import BadInputError
 from bench.jobs import run_suite
-from bench.records import Record, read
+from bench.protocol import Defense
+from bench.records import Record, Store, read
+from bench.suite import DefenseEntry
+from bench.suite import load as load_suite
 from leaderboards.frame import to_frame
 
 
@@ -31,11 +39,38 @@ def run(
     return to_frame(report.records)
 
 
+def evaluate(
+    defense: type[Defense],
+    suite: str = "digits",
+    attacks: Iterable[str] | None = None,
+    seeds: Iterable[int] | None = None,
+    results: str | Path | None = None,
+    **entry: Any,
+) -> pd.DataFrame:
+    """One's own class, registered or not, in a suite; below its records those that `results` holds of the suite's rows.
+
+    `entry` is what a `[[defense]]` table may have: parameters, where a list is a sweep, `label`, `federation`. It is
+    played anew, in this process, and nothing is kept, because a class in a notebook changes under its name. Raises
+    `BadInputError` for what is no defense, for a taken name, and for whatever a suite refuses.
+    """
+    if not (isinstance(defense, type) and issubclass(defense, Defense)):
+        raise BadInputError(f"bench.evaluate takes a subclass of bench.protocol.Defense, and was given {defense!r}")
+    shipped = load_suite(suite)
+    if seeds is not None:
+        shipped = shipped.model_copy(update={"seeds": tuple(seeds)})
+    name = defense.__dict__.get("name") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", defense.__name__).lower()
+    with registry.known("defense", name, defense), TemporaryDirectory() as folder:
+        own = shipped.model_copy(update={"defense": (DefenseEntry(name=name, **entry),)})
+        store = Store(Path(folder), shipped.name)
+        tasks = runner.plan(own, own.cells(attacks=attacks or ()), store, None).tasks
+        records = list(runner.run(tasks, store, workers=1))
+    kept = Store(Path(results or "results"), shipped.name)
+    return to_frame([*records, *runner.plan(shipped, shipped.cells(attacks=attacks or ()), kept, None).present])
+
+
 def load(results: str | Path = "results") -> pd.DataFrame:
     """All records below a results folder, one row each; files that are no records are left out with a warning."""
     import warnings
-
-    from bench.errors import BadInputError
 
     records: list[Record] = []
     for path in sorted(Path(results).glob("*/*/*/*.json")):

@@ -7,7 +7,8 @@ groups `fedsiege.defenses` and `fedsiege.attacks`, whose entries name the class.
 import ast
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -39,6 +40,21 @@ def register(kind: Kind, name: str) -> Callable[[Class], Class]:
         return cls
 
     return decorate
+
+
+@contextmanager
+def known(kind: Kind, name: str, cls: type) -> Iterator[None]:
+    """A class is registered as `name` in here, and afterwards no more than it was; `BadInputError` for a taken name."""
+    before = _registered[kind].get(name)
+    if before is not cls:
+        if name in names(kind):
+            raise BadInputError(f"{kind} name {name!r} is taken: give {cls.__qualname__} another")
+        register(kind, name)(cls)
+    try:
+        yield
+    finally:
+        if before is None:
+            del _registered[kind][name]
 
 
 def get(kind: Kind, name: str) -> type:

@@ -209,11 +209,14 @@ def test_the_example_defense_is_the_readme_s_which_runs() -> None:
 
 def test_the_examples_of_the_first_page_run() -> None:
     examples = re.findall(r"```python\n(.*?)```", (DOCS / "getting-started.md").read_text(), re.DOTALL)
-    frames, krum = examples
+    frames, evaluate, krum = examples
     space: dict[str, Any] = {}
     code = frames.replace('bench.run("smoke")', "None").replace('"results"', repr(str(ROOT / "results")))
     exec(code, space)
     assert space["accuracy"].loc["krum", "clean"] > 0.1
+    small = 'HalfStep, "smoke", attacks=["sign_flip"], seeds=[0]'
+    exec(evaluate.replace('HalfStep, "smoke"', small), space)
+    assert {"half_step (share=0.25)", "half_step (share=0.5)"} < set(space["frame"]["defense"])
     exec(krum.replace("krum(messages", "found = krum(messages"), space)
     assert space["found"].tolist() == [1.0]
 
