@@ -281,7 +281,7 @@ def new_attack(name: Annotated[str, typer.Argument(help="Its name on the boards,
     from bench.submission import scaffold
 
     path = scaffold.write_new("attack", name)
-    typer.echo(f"wrote {path}; next: python -m bench submit {path} --against ROW")
+    typer.echo(f"wrote {path}; next: python -m bench submit {path} --against ROW --byzantine 0.2")
 
 
 @app.command()

@@ -39,7 +39,9 @@ def test_a_new_defense_keeps_the_contract_as_it_is(
 
 
 def test_a_new_attack_is_written(bench: Bench, tmp_path: Path) -> None:
-    assert bench("new-attack", "louder").code == 0
+    written = bench("new-attack", "louder")
+    assert written.code == 0
+    assert written.out.endswith("submit louder.py --against ROW --byzantine 0.2\n")
     text = (tmp_path / "louder.py").read_text()
     assert '@register("attack", "louder")\nclass Louder(ByzantineAttack):' in text
     compile(text, "louder.py", "exec")
