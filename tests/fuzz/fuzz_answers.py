@@ -117,6 +117,7 @@ SHAPES: dict[str, Shape] = {
     "bench.privacy.drawn_noise.niss_drawn_noise": lambda call: (call["dim"],),
     "bench.protocol.clip": like("updates"),
     "bench.gram.checked_gram": lambda call: (len(call["messages"]) + call.get("origin", False),) * 2,
+    "bench.rng.shuffled": lambda call: (call["count"],),
     "bench.rules.apply_weights": per_coordinate("messages"),
     "bench.gram.distances_to": rows_of("messages"),
     "bench.gram.gram_matrix": lambda call: (len(call["messages"]) + call.get("origin", False),) * 2,
