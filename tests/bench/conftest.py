@@ -25,8 +25,10 @@ from defenses.fedavg import FedAvg
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))  # pytest's importlib mode puts no folder on the path
 
+import bench_registry
 import bench_stored
-from bench_suites import ROWS, TINY
+from bench_processes import install
+from bench_suites import FAULTS, ROWS, TINY
 
 ROOT = Path(__file__).parents[2]
 SUITE: dict[str, Any] = {
@@ -188,11 +190,7 @@ def forget() -> Callable[[], None]:
 @pytest.fixture
 def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Classes that a test registers are forgotten after it."""
-    for kind in ("defense", "attack"):
-        for name in registry.names(kind):
-            registry.get(kind, name)  # a module registers once: its class must be there before the copy is made
-    kept: dict[Any, Any] = {kind: dict(classes) for kind, classes in registry._registered.items()}
-    monkeypatch.setattr(registry, "_registered", kept)
+    monkeypatch.setattr(registry, "_registered", bench_registry.copied())
 
 
 @pytest.fixture
@@ -203,6 +201,21 @@ def _broken(_registry: None) -> None:
     class Broken(FedAvg):
         def aggregate(self, delivered: Delivered, server: ServerRound) -> torch.Tensor:
             raise RuntimeError("cannot aggregate")
+
+
+@pytest.fixture
+def _plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _registry: None) -> None:
+    """The package of `faults`, installed for this process, its workers and the processes that a test starts.
+
+    The suite of its mortal cells lies in `faults.toml`.
+    """
+    for name in ("FAULTS", "KINDS", "PAUSE"):
+        monkeypatch.delenv(f"FEDSIEGE_TEST_{name}", raising=False)
+    path = install(tmp_path, "Mortal", "Doomed", "Hoarder")
+    for folder in path.split(os.pathsep)[:2]:
+        monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", path)
+    (tmp_path / "faults.toml").write_text(FAULTS)
 
 
 @pytest.fixture

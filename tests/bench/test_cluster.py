@@ -13,9 +13,10 @@ from subprocess import Popen
 from typing import Any
 
 import pytest
-from bench_nodes import SETTINGS, SIGN_FLIP, Nodes, far, here, images, plan, suite, two_nodes
+from bench_nodes import SIGN_FLIP, Nodes, far, here, images, plan, suite, two_nodes
 from bench_processes import STOPPED, comes_true, group, start_bench
 from bench_stored import contents
+from bench_suites import FIVE_ROUNDS
 
 from bench import cluster, runner
 from bench.cluster import driver
@@ -227,7 +228,7 @@ def test_data_is_sent_to_nodes_without_and_read_by_nodes_with_a_root_of_their_ow
     nodes: Nodes, store: Store, tmp_path: Path
 ) -> None:
     """Four cells on both nodes; the data set knows no download, so that a cell without it would fail."""
-    settings = {**SETTINGS, "dataset": "cifar100-sample", "samples_per_client": 3, "rounds": 2}
+    settings = {**FIVE_ROUNDS, "dataset": "cifar100-sample", "samples_per_client": 3, "rounds": 2}
     asked = suite({"name": "fedavg"}, {"name": "median"}, federation=settings)
     root = images(tmp_path / "root", shade=1)
     expected = here(asked, tmp_path / "here", root)
@@ -239,7 +240,7 @@ def test_data_is_sent_to_nodes_without_and_read_by_nodes_with_a_root_of_their_ow
 
 
 def test_a_node_whose_own_data_are_others_ends_the_run(nodes: Nodes, store: Store, tmp_path: Path) -> None:
-    settings = {**SETTINGS, "dataset": "cifar100-sample", "samples_per_client": 3, "rounds": 2}
+    settings = {**FIVE_ROUNDS, "dataset": "cifar100-sample", "samples_per_client": 3, "rounds": 2}
     root = images(tmp_path / "root", shade=2)
     with pytest.raises(BadInputError, match=r"^node \S+: its FEDSIEGE_DATA has another cifar100-sample \(\w+\) than"):
         far(nodes, suite({"name": "fedavg"}, federation=settings), store, root, needs=GPU)

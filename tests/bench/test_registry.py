@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench_registry import copied
 
 from bench import registry
 from bench.errors import BadInputError
@@ -24,11 +25,7 @@ kinds = pytest.mark.parametrize("kind", ["defense", "attack"])
 
 @pytest.fixture(autouse=True)
 def _forget_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in FOLDERS:
-        for name in stems(kind):
-            get(kind, name)  # a module registers once: its class must be there before the copy is made
-    kept: dict[Any, Any] = {kind: dict(classes) for kind, classes in registry._registered.items()}
-    monkeypatch.setattr(registry, "_registered", kept)
+    monkeypatch.setattr(registry, "_registered", copied())
 
 
 class FakeEntry:

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from bench_processes import install
+from bench_registry import copied
 from bench_stored import contents
+from bench_suites import FIVE_ROUNDS
 
 from bench import cluster, data, registry, runner
 from bench.cluster import connection
@@ -23,22 +25,12 @@ from bench.records import Record, Store
 from bench.suite import Suite
 from bench.workers import NO_LIMITS, Limits
 
-SETTINGS: dict[str, Any] = {
-    "dataset": "digits",
-    "clients": 6,
-    "samples_per_client": 10,
-    "rounds": 5,
-    "local_steps": 1,
-    "batch_size": 5,
-    "lr": 0.5,
-    "assumed_byzantine": 0.17,
-}
 SIGN_FLIP = {"name": "sign_flip", "byzantine": 0.17}
 SUITE: dict[str, Any] = {
     "name": "far",
     "title": "cells that are played elsewhere",
     "seeds": [0],
-    "federation": SETTINGS,
+    "federation": FIVE_ROUNDS,
     "attack": [SIGN_FLIP],
 }
 BUSY = {  # on a busy machine a node is slow, and not lost
@@ -74,8 +66,7 @@ def two_nodes(base: Path) -> Iterator[Nodes]:
     short = Path(tempfile.mkdtemp(prefix="fs-", dir="/tmp"))  # names of sockets are short
     try:
         with pytest.MonkeyPatch.context() as patch:
-            kept: dict[Any, Any] = {kind: dict(classes) for kind, classes in registry._registered.items()}
-            patch.setattr(registry, "_registered", kept)
+            patch.setattr(registry, "_registered", copied())
             path = install(base, "Mortal", "Hoarder")
             for folder in path.split(os.pathsep)[:2]:
                 patch.syspath_prepend(folder)

@@ -1,4 +1,7 @@
-"""Texts of suite files with some seconds of work."""
+"""Texts of suite files with some seconds of work, and settings of their federations."""
+
+import tomllib
+from typing import Any
 
 TINY = """
 name = "tiny"
@@ -43,3 +46,36 @@ evaluations = 20
 lr = [0.1, 0.5]
 """
 """Two defenses, a forging and a curious attack, a search: six records with one seed."""
+
+FAULTS = """
+name = "faults"
+title = "cells in which somebody dies"
+seeds = [0, 1]
+[federation]
+dataset = "digits"
+clients = 6
+samples_per_client = 10
+rounds = 5
+local_steps = 1
+batch_size = 5
+lr = 0.5
+assumed_byzantine = 0.17
+[[defense]]
+name = "mortal"
+tag = [1, 2, 3, 4, 5, 6]
+[[attack]]
+name = "sign_flip"
+byzantine = [0.17]
+"""
+"""24 cells: six rows of a plugin's defense, a clean and an attacked column, two seeds; each a moment's work."""
+
+FIVE_ROUNDS: dict[str, Any] = tomllib.loads(FAULTS)["federation"]
+"""The federation of those cells."""
+
+
+def faults(defense: str = "mortal", tags: str = "[1, 2, 3, 4, 5, 6]", seeds: str = "[0, 1]") -> str:
+    """The same suite with fewer rows or seeds; of one row without tags where it is another defense."""
+    text = FAULTS.replace("[0, 1]", seeds)
+    if defense == "mortal":
+        return text.replace("[1, 2, 3, 4, 5, 6]", tags)
+    return text.replace("mortal", defense).replace("tag = [1, 2, 3, 4, 5, 6]\n", "")

@@ -1,20 +1,24 @@
-"""Fixtures of submissions: a subject from a file, and a results folder with a row that was really submitted."""
+"""Fixtures of submissions: a subject from a file, and what keeps processes from being started twice for one thing."""
 
+import ast
 import importlib.util
-import shutil
-from collections.abc import Callable, Iterator
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from bench_registry import copied
 
+from bench import registry
 from bench.protocol import Defense
-from bench.submission import checks, federated, guards
+from bench.submission import checks, child, federated, guards, sandbox
 from bench.submission import folder as folders
 from bench.submission.probe import Subject
-from bench.submit import Request, submit
+from bench.submission.sandbox import Bounds, Event, Finished
 
-HERE = Path(__file__).parent
-PHOCAS = HERE.parents[2] / "docs" / "examples" / "phocas.py"
+Job = Mapping[str, Any]
 
 LOUD = '''"""Sends what it would have sent, and many times as much."""
 
@@ -74,15 +78,57 @@ def subject_of(_registry: None) -> Iterator[Callable[[Path], Subject]]:
         yield load
 
 
-@pytest.fixture(scope="session")
-def _submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    results = tmp_path_factory.mktemp("submitted") / "results"
-    report = submit(Request(str(PHOCAS), "smoke", results, quiet=True, workers=1), lambda line: None)
-    assert (report.ran, report.unfinished, report.failed) == (4, 0, False)
-    return results
+@pytest.fixture(scope="module")
+def _seen() -> dict[str, Finished]:
+    return {}
 
 
 @pytest.fixture
-def submitted(_submitted: Path, tmp_path: Path) -> Path:
-    """A copy of a results folder in which phocas was submitted to the suite smoke."""
-    return Path(shutil.copytree(_submitted, tmp_path / "results"))
+def seen_once(monkeypatch: pytest.MonkeyPatch, _seen: dict[str, Finished]) -> None:
+    """What processes of their own find in a file is not looked for again where the same is asked of the same code.
+
+    Comments do not count, nor do folders and digests; runs and replays are played whenever they are asked for.
+    """
+    real = sandbox.call
+
+    def call(job: Job, packages: Sequence[Path], bounds: Bounds, **given: Any) -> Finished:
+        if job["do"] not in ("inspect", "examine"):
+            return real(job, packages, bounds, **given)
+        code = ast.dump(ast.parse(Path(job["file"]).read_bytes()))
+        asked = {name: value for name, value in job.items() if name not in ("file", "module")}
+        key = json.dumps([code, asked, given.get("hash_seed")], sort_keys=True)
+        if key not in _seen:
+            _seen[key] = real(job, packages, bounds, **given)
+        elif heard := given.get("heard"):
+            for event in _seen[key].events:
+                heard(event)
+        return _seen[key]
+
+    monkeypatch.setattr(sandbox, "call", call)
+
+
+@pytest.fixture
+def inspected_here(monkeypatch: pytest.MonkeyPatch, _registry: None) -> Iterator[None]:
+    """Files are inspected in this process: what is refused, and in which words, is the same in a process of its own.
+
+    Nothing is watched, because an audit hook would stay. Whatever comes after the inspection fails the test.
+    """
+    before = set(sys.modules)
+    monkeypatch.setattr(guards, "refuse_network", lambda: None)
+    monkeypatch.setattr(guards.Watch, "install", lambda watch: None)
+
+    def call(job: Job, packages: Sequence[Path], bounds: Bounds, **given: Any) -> Finished:
+        assert job["do"] == "inspect"
+        events: list[Event] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(registry, "_registered", copied())
+            for package in packages:
+                patched.syspath_prepend(package)
+            child.look(dict(job), lambda event, **content: events.append({"event": event, **content}))
+        return Finished([*events, {"event": "end"}], None)
+
+    monkeypatch.setattr(sandbox, "call", call)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith("fedsiege_submitted_"):
+            del sys.modules[name]

@@ -1,6 +1,7 @@
 """The contract: each kind of broken defense is caught by its rule, in a sentence; the shipped ones pass."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from bench.submission.probe import Subject
 
 BROKEN = Path(__file__).parent / "broken"
 SIZE, LR = (20, 650), 0.5
+ONE_FAULT = {"wrong_sums", "not_finite", "does_not_learn", "order_dependent", "loads_test_data"}
+"""These break one rule and no other."""
 
 Load = Callable[[Path], Subject]
 
@@ -21,6 +24,15 @@ def failures(subject: Subject, fingerprint: str | None = None) -> dict[str, str]
     return {finding.rule: finding.sentence for finding in found if finding.verdict == "failed"}
 
 
+@pytest.fixture
+def _few_objects() -> Iterator[None]:
+    """Of the objects that there were before, `gc.get_objects` tells nothing: looking at all takes seconds."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("_few_objects")
 @pytest.mark.parametrize(
     ("file", "rule", "words"),
     [
@@ -46,12 +58,8 @@ def failures(subject: Subject, fingerprint: str | None = None) -> dict[str, str]
 def test_what_is_broken_is_told_by_its_rule(subject_of: Load, file: str, rule: str, words: str) -> None:
     found = failures(subject_of(BROKEN / f"{file}.py"))
     assert words in found[rule]
+    assert len(found) == 1 or file not in ONE_FAULT
     assert all(sentence.endswith(".") and "\n" not in sentence for sentence in found.values())
-
-
-@pytest.mark.parametrize("file", ["wrong_sums", "not_finite", "does_not_learn", "order_dependent", "loads_test_data"])
-def test_one_fault_breaks_one_rule(subject_of: Load, file: str) -> None:
-    assert len(failures(subject_of(BROKEN / f"{file}.py"))) == 1
 
 
 def test_another_process_gives_another_model(subject_of: Load) -> None:

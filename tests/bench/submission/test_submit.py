@@ -12,8 +12,10 @@ from bench import jobs, suite
 from bench.errors import BadInputError
 from bench.records import Store
 from bench.submission import folder as folders
+from bench.submission.findings import Examination
+from bench.submission.package import read_source
 from bench.submit import Request, reported, submit
-from leaderboards.board import make_board
+from leaderboards.board import Leaderboard, make_board
 from leaderboards.submissions import add_submissions
 
 HERE = Path(__file__).parent
@@ -44,6 +46,7 @@ def records(place: Path) -> list[Path]:
 SUBMIT = ("submit", "phocas.py", "--suite", "tiny.toml", "--workers", "1")
 
 
+@pytest.mark.usefixtures("seen_once")
 def test_from_file_to_row_and_again(bench: Bench, folder: Path) -> None:
     done = bench(*SUBMIT)
     assert done.code == 0
@@ -109,6 +112,7 @@ def test_an_attack_is_an_evaluation_of_a_row(bench: Bench, folder: Path, loud: s
     assert {path.parent.name for path in records(row)} == {"clean", "loud"}
 
 
+@pytest.mark.usefixtures("seen_once")
 def test_check_only_writes_nothing(bench: Bench, folder: Path) -> None:
     done = bench(*SUBMIT, "--check-only", "--json")
     found = json.loads(done.out)
@@ -117,6 +121,7 @@ def test_check_only_writes_nothing(bench: Bench, folder: Path) -> None:
     assert not (folder / "results").exists()
 
 
+@pytest.mark.usefixtures("inspected_here")
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -135,6 +140,7 @@ def test_bad_input_is_one_line(bench: Bench, folder: Path, more: tuple[str, ...]
     assert not (folder / "results").exists()
 
 
+@pytest.mark.usefixtures("inspected_here")
 def test_a_taken_name_is_refused(folder: Path) -> None:
     krum = folder / "krum.py"
     krum.write_text(PHOCAS.read_text().replace('"phocas"', '"krum"'))
@@ -142,6 +148,7 @@ def test_a_taken_name_is_refused(folder: Path) -> None:
         submit(Request(str(krum), str(folder / "tiny.toml"), folder / "results"), lambda line: None)
 
 
+@pytest.mark.usefixtures("seen_once")
 def test_records_of_somebody_else_are_left_alone(folder: Path) -> None:
     place = folder / "results" / "tiny" / "phocas" / "clean"
     place.mkdir(parents=True)
@@ -160,16 +167,24 @@ def numbers() -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-def board_of(submitted: Path, said: str) -> Any:
-    from leaderboards.board import Leaderboard
+@pytest.fixture
+def row(tmp_path: Path) -> Path:
+    """The folder of a row of the suite smoke, as a submission of phocas leaves it, but for the records."""
+    source, place = read_source(str(PHOCAS)), tmp_path / "smoke" / "phocas"
+    place.mkdir(parents=True)
+    facts = {"kind": "defense", "name": "phocas", "class_name": "Phocas", "suite": "smoke"}
+    submission = folders.Submission(schema_version=1, source=source.path.name, sha256=source.digest, **facts)
+    folders.write(place, source, submission, Examination(sha256=source.digest, network="none", findings=[]))
+    return place
 
-    row = submitted / "smoke" / "phocas"
+
+def board_of(row: Path, said: str) -> Leaderboard:
     text = (row / folders.FILE).read_text()
     (row / folders.FILE).write_text(text.partition("\n[paper]")[0] + said)
     board = make_board("robustness", "", "", [], [])
     board.data.loc[0, list(numbers().columns)] = numbers().iloc[0].tolist()
     leaderboard = Leaderboard("smoke", "t", 1, [board])
-    add_submissions(leaderboard, submitted / "smoke")
+    add_submissions(leaderboard, row.parent)
     return leaderboard
 
 
@@ -191,8 +206,8 @@ value = 0.25
 """
 
 
-def test_the_authors_numbers_stand_beside_ours(submitted: Path) -> None:
-    leaderboard = board_of(submitted, SAID)
+def test_the_authors_numbers_stand_beside_ours(row: Path) -> None:
+    leaderboard = board_of(row, SAID)
     board = leaderboard.boards[-1]
     first, second = board.text.to_dict("records")
     assert first["paper"] == "Cong Xie et al., 2018, Phocas"
@@ -204,15 +219,15 @@ def test_the_authors_numbers_stand_beside_ours(submitted: Path) -> None:
     assert leaderboard.flags == {}
 
 
-def test_a_damaged_submission_is_left_out_and_told(submitted: Path) -> None:
-    leaderboard = board_of(submitted, '\n[paper]\ntitel = "Phocas"\n')
+def test_a_damaged_submission_is_left_out_and_told(row: Path) -> None:
+    leaderboard = board_of(row, '\n[paper]\ntitel = "Phocas"\n')
     assert [board.name for board in leaderboard.boards] == ["robustness"]
     (line,) = leaderboard.left_out
     assert "submission.toml: paper.titel" in line
 
 
-def test_another_source_than_the_submitted_one_is_flagged(submitted: Path) -> None:
-    with (submitted / "smoke" / "phocas" / "phocas.py").open("a") as file:
+def test_another_source_than_the_submitted_one_is_flagged(row: Path) -> None:
+    with (row / "phocas.py").open("a") as file:
         file.write("# changed\n")
-    (note,) = board_of(submitted, SAID).flags["phocas"]
+    (note,) = board_of(row, SAID).flags["phocas"]
     assert "is not the source that was submitted" in note

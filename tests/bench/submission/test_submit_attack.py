@@ -1,6 +1,7 @@
 """`submit` of an attack: its column beside the shipped attacks, what the board makes of it, and what `verify` says."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from bench import jobs, suite
 from bench.records import Store, protocol_hash, read
 from bench.submission import folder as folders
-from bench.submit import reported
+from bench.submit import Request, reported, submit
 from bench.verify import Row, verify
 from leaderboards.board import Leaderboard
 
@@ -96,6 +97,7 @@ def test_from_file_to_column_beside_the_shipped_attacks(bench: Bench, folder: Pa
     assert "of 1 seeds" not in text  # nobody else is asked for that column
 
 
+@pytest.mark.usefixtures("seen_once")
 def test_a_broken_attack_runs_nowhere(bench: Bench, folder: Path, loud: str) -> None:
     (folder / "loud.py").write_text(loud.replace("-self.times * view.own", "view.own.mul_(-self.times)"))
     for more in ((), ("--anyway",)):
@@ -155,6 +157,7 @@ def test_an_inversion_of_somebody_else_s(bench: Bench, folder: Path) -> None:
     assert privacy.loc["median", "guess"].startswith("0%")
 
 
+@pytest.mark.usefixtures("inspected_here")
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -190,8 +193,6 @@ def test_two_attacks_of_one_name_do_not_share_a_column(bench: Bench, folder: Pat
 @pytest.fixture(scope="module")
 def _attacked(tmp_path_factory: pytest.TempPathFactory, loud: str) -> Path:
     """A row of the suite smoke with an attack of somebody else's, really submitted."""
-    from bench.submit import Request, submit
-
     place = tmp_path_factory.mktemp("attacked")
     (place / "loud.py").write_text(loud)
     request = Request(
@@ -204,8 +205,6 @@ def _attacked(tmp_path_factory: pytest.TempPathFactory, loud: str) -> Path:
 
 @pytest.fixture
 def attacked(_attacked: Path, tmp_path: Path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(_attacked, tmp_path / "results" / "smoke" / "krum"))
 
 

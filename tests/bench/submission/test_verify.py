@@ -1,6 +1,7 @@
 """`verify`: what really was submitted is verified; what was forged, changed or lost is not, and it is said why."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,30 @@ from typing import Any
 import pytest
 
 from bench.errors import BadInputError
-from bench.records import read
+from bench.records import protocol_hash, read
 from bench.submission import folder as folders
 from bench.submission import sandbox
+from bench.submit import Request, submit
 from bench.verify import Row, verify
+
+PHOCAS = Path(__file__).parents[3] / "docs" / "examples" / "phocas.py"
 
 Bench = Callable[..., Any]
 
 
+@pytest.fixture(scope="module")
+def _submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder in which phocas was really submitted to the suite smoke."""
+    results = tmp_path_factory.mktemp("submitted") / "results"
+    report = submit(Request(str(PHOCAS), "smoke", results, quiet=True, workers=1), lambda line: None)
+    assert (report.ran, report.unfinished, report.failed) == (4, 0, False)
+    return results
+
+
 @pytest.fixture
-def row(submitted: Path) -> Path:
-    return submitted / "smoke" / "phocas"
+def row(_submitted: Path, tmp_path: Path) -> Path:
+    """The folder of phocas in a copy of it."""
+    return Path(shutil.copytree(_submitted, tmp_path / "results")) / "smoke" / "phocas"
 
 
 def record_of(row: Path, attack: str) -> Path:
@@ -108,8 +122,6 @@ def test_what_a_record_says_of_itself_is_checked(row: Path, changes: dict[str, A
 
 def test_a_cell_that_is_none_of_the_suites_is_caught(row: Path) -> None:
     """Forty rounds instead of ten, with the hashes and the name that go with it."""
-    from bench.records import protocol_hash
-
     path = record_of(row, "clean")
     record = read(path)
     easier = record.cell.federation.model_copy(update={"rounds": 40})
