@@ -2,9 +2,10 @@
 
 import json
 import os
-import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,21 +48,7 @@ halfway = outside_rules.defense:Halfway
 [fedsiege.attacks]
 shout = outside_rules.attack:Shout
 """
-SUITE = """
-name = "outside"
-title = "a row and a column that the bench does not ship"
-seeds = [0]
-
-[federation]
-dataset = "digits"
-clients = 6
-samples_per_client = 20
-rounds = 2
-local_steps = 1
-batch_size = 10
-lr = 0.5
-assumed_byzantine = 0.2
-
+ROWS = """
 [[defense]]
 name = "halfway"
 share = 0.25
@@ -73,6 +60,7 @@ name = "median"
 name = "shout"
 byzantine = 0.2
 """
+RUN = ("run", "--suite", "tiny.toml", "--workers", "1", "--results", "results")
 
 
 @pytest.fixture
@@ -90,58 +78,70 @@ def installed(tmp_path: Path) -> Path:
     return site
 
 
-def run(installed: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), str(ROOT)])}
-    command = [sys.executable, "-m", "bench", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
+@pytest.fixture(autouse=True)
+def _tiny(tmp_path: Path, tiny_suite: Callable[..., str]) -> None:
+    (tmp_path / "tiny.toml").write_text(tiny_suite(ROWS, assumed_byzantine=0.2))
 
 
-def test_a_package_s_row_and_column_run_through_the_command_line(installed: Path, tmp_path: Path) -> None:
-    (tmp_path / "outside.toml").write_text(SUITE)
-    done = run(installed, tmp_path, "run", "--suite", "outside.toml", "--workers", "2", "--results", "results")
-    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
-    paths = sorted((tmp_path / "results" / "outside").glob("*/*/*.json"))
+@pytest.fixture
+def _here(installed: Path, monkeypatch: pytest.MonkeyPatch, _registry: None) -> Iterator[None]:
+    """This process finds the package too, and forgets its modules after the test."""
+    monkeypatch.syspath_prepend(installed)
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "outside_rules"]:
+        del sys.modules[name]
+
+
+def test_a_package_s_row_and_column_run_through_the_command_line(
+    installed: Path, tmp_path: Path, shell: Callable[..., Any]
+) -> None:
+    done = shell(*RUN, PYTHONPATH=os.pathsep.join([str(installed), str(ROOT)]))
+    assert (done.code, "Traceback" in done.err) == (0, False), done.err
+    paths = sorted((tmp_path / "results" / "tiny").glob("*/*/*.json"))
     assert [str(path.relative_to(tmp_path).parent) for path in paths] == [
-        f"results/outside/{row}/{attack}" for row in ("halfway", "median") for attack in ("clean", "shout")
+        f"results/tiny/{row}/{attack}" for row in ("halfway", "median") for attack in ("clean", "shout")
     ]
     record = read(paths[1])
     assert record.status == "ok"
     assert record.cell.defense.parameters == {"share": 0.25}
     assert record.cell.attack is not None
     assert record.cell.attack.parameters == {"times": 3.0}
-    board = (tmp_path / "results" / "outside" / "leaderboard.md").read_text()
+    board = (tmp_path / "results" / "tiny" / "leaderboard.md").read_text()
     assert "shout b=0.2" in board
     assert "| halfway" in board
 
-    listed = json.loads(run(installed, tmp_path, "list", "--json").stdout)
+
+@pytest.mark.usefixtures("_here")
+def test_a_package_s_classes_are_listed(bench: Callable[..., Any]) -> None:
+    listed = json.loads(bench("list", "--json").out)
     assert listed["defenses"]["halfway"] == "Half of the mean: what an outside package brings."
     assert listed["attacks"]["shout"] == "The honest update, against itself and many times."
 
 
-def test_a_name_that_two_packages_bring_is_one_line(installed: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_here")
+def test_a_name_that_two_packages_bring_is_one_line(installed: Path, bench: Callable[..., Any]) -> None:
     facts = installed / "another-2.0.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: another\nVersion: 2.0\n")
     (facts / "entry_points.txt").write_text("[fedsiege.defenses]\nhalfway = another:Halfway\n")
-    (tmp_path / "outside.toml").write_text(SUITE)
-    done = run(installed, tmp_path, "run", "--suite", "outside.toml", "--results", "results")
-    assert done.returncode == 2
-    assert "defense 'halfway' is brought by" in done.stderr
-    assert "another:Halfway" in done.stderr
-    assert done.stderr.strip().count("\n") == 0
+    done = bench(*RUN)
+    assert done.code == 2
+    assert "defense 'halfway' is brought by" in done.err
+    assert "another:Halfway" in done.err
+    assert done.err.strip().count("\n") == 0
 
 
-def test_an_entry_that_cannot_be_loaded_is_one_line(installed: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_here")
+def test_an_entry_that_cannot_be_loaded_is_one_line(installed: Path, bench: Callable[..., Any]) -> None:
     (installed / "outside_rules" / "defense.py").write_text("import a_package_that_is_not_there\n")
-    (tmp_path / "outside.toml").write_text(SUITE)
-    done = run(installed, tmp_path, "run", "--suite", "outside.toml", "--results", "results")
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert done.stderr.strip().count("\n") == 0
-    assert "defense 'halfway' of another package cannot be loaded: ModuleNotFoundError" in done.stderr
-    assert "a_package_that_is_not_there" in done.stderr
+    done = bench(*RUN)
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    assert done.err.strip().count("\n") == 0
+    assert "defense 'halfway' of another package cannot be loaded: ModuleNotFoundError" in done.err
+    assert "a_package_that_is_not_there" in done.err
 
-    listed = run(installed, tmp_path, "list", "--json")
-    assert listed.returncode == 0
-    assert "cannot be loaded" in json.loads(listed.stdout)["defenses"]["halfway"]
-    assert "krum" in json.loads(listed.stdout)["defenses"]
+    listed = bench("list", "--json")
+    assert listed.code == 0
+    assert "cannot be loaded" in json.loads(listed.out)["defenses"]["halfway"]
+    assert "krum" in json.loads(listed.out)["defenses"]

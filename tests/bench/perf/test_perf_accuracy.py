@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench import runner
 from bench.jobs import run_suite
 from bench.perf.accuracy import Check, compare, load, numbers
 from bench.records import Record, read
@@ -19,7 +20,7 @@ Command = Callable[..., Any]
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smoke suite's records, as if committed."""
     folder = tmp_path_factory.mktemp("committed")
-    run_suite("smoke", results=folder, quiet=True)
+    run_suite("smoke", results=folder, quiet=True, workers=1)
     return folder
 
 
@@ -48,7 +49,10 @@ def fields(check: Check) -> list[str]:
     return [difference.field for difference in check.differences]
 
 
-def test_a_record_whose_accuracy_was_edited_by_hand_is_named(bench: Command, results: Path, tmp_path: Path) -> None:
+def test_a_record_whose_accuracy_was_edited_by_hand_is_named(
+    bench: Command, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "default_workers", lambda: 1)  # no worker process: the records are the same
     for path in results.rglob("*.json"):
         target = tmp_path / "results" / path.relative_to(results)
         target.parent.mkdir(parents=True, exist_ok=True)
