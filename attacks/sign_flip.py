@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -19,14 +20,18 @@ def sign_flip(own: Tensor, c: float = 2.0) -> Tensor:
 
 @register("attack", "sign_flip")
 class SignFlip(ByzantineAttack):
-    """Oblivious; `on="model"` flips the model w_i; of signs always -x, not randomised, at any `on` (D12, D14)."""
+    """Oblivious; `on="model"` flips the model w_i. Votes are those of what was flipped, not randomised (D12, D14)."""
 
     c: float = Field(default=2.0, gt=0)
     on: Literal["update", "model"] = "update"
 
+    def needs_updates(self) -> bool:
+        return self.on == "model"
+
     def forge(self, view: ByzantineView) -> Tensor:
-        if view.alphabet is Alphabet.TERNARY:
-            return -view.own
+        ternary = view.alphabet is Alphabet.TERNARY
         if self.on == "update":
-            return sign_flip(view.own, self.c)
-        return sign_flip(view.broadcast + view.own, self.c) - view.broadcast
+            return -view.own if ternary else sign_flip(view.own, self.c)
+        assert view.updates is not None
+        flipped = sign_flip(view.broadcast + view.updates, self.c)
+        return torch.sign(view.broadcast - flipped).to(torch.int8) if ternary else flipped - view.broadcast

@@ -167,23 +167,24 @@ class Federation:
         summary = torch.stack(parts).sum(dim=0)
         total = defense.drawn_sum(summary, len(honest), self.setting, noise)
         if len(forgers):
-            forged = self._forged(self._view(self._own_messages(forgers)), weights[: len(forgers)])
+            forged = self._forged(self._view(*self._own_messages(forgers)), weights[: len(forgers)])
             total = total + defense.add_up(forged, weights[: len(forgers)])
         with untouched(f"{defense.name}.aggregate", broadcast=self.global_model):
             model = defense.step(total, self._server_round(weights))
         self._finish(model)
 
-    def _own_messages(self, clients: Tensor) -> Tensor:
-        """What these clients would send honestly and without noise `(f, d)`."""
-        if self.defense.alphabet is Alphabet.REAL:
-            own = torch.empty(len(clients), self.model.dim, dtype=self.dtype)
-            for _ in self._train(clients, own):
+    def _own_messages(self, clients: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What these clients would send honestly and without noise `(f, d)`, and the updates if they are at hand."""
+        assert self.attack is not None
+        if self.defense.alphabet is Alphabet.REAL or self.attack.needs_updates():
+            trained = torch.empty(len(clients), self.model.dim, dtype=self.dtype)
+            for _ in self._train(clients, trained):
                 pass
-            return own
+            return self._own_message(trained), trained
         own = torch.empty(len(clients), self.model.dim, dtype=torch.int8)
         for rows, updates in self._train(clients):
             own[rows] = self._own_message(updates)
-        return own
+        return own, None
 
     def _finish(self, model: Tensor) -> None:
         """The next round starts from this model `(d,)`."""
@@ -265,8 +266,8 @@ class Federation:
         if not bool(rows.any()):
             return messages
         assert self.attack is not None
-        own = self._own_message(local.updates[rows])
-        view = self._view(own)
+        updates = local.updates[rows]
+        view = self._view(self._own_message(updates), updates)
         if self.attack.omniscient:
             honest = messages[~rows] / self._shares(local.weights[~rows])
             aggregate = partial(self._imagined, rows, local.weights)
@@ -274,10 +275,11 @@ class Federation:
         messages[rows] = self._forged(view, local.weights[rows])
         return messages
 
-    def _view(self, own: Tensor) -> ByzantineView:
+    def _view(self, own: Tensor, updates: Tensor | None) -> ByzantineView:
         """What oblivious Byzantine clients know."""
-        generator = self._generator("forge")
-        return ByzantineView(own, None, self.global_model, self.defense.alphabet, generator, self.setting, self._memory)
+        assert self.attack is not None
+        known = (self.global_model, self.defense.alphabet, self._generator("forge"), self.setting, self._memory)
+        return ByzantineView(own, None, *known, updates=updates if self.attack.needs_updates() else None)
 
     def _imagined(self, forging: Tensor, weights: Tensor, messages: Tensor) -> Tensor:
         """The change `(d,)` of the model that the server would make of `messages (m, d)`, those not `forging` first.

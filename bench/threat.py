@@ -210,7 +210,8 @@ class ByzantineView:
     """What Byzantine clients know when they forge.
 
     own `(f, d)`: the updates of their own honest training, or the signs sign(w_0 - w_i) in a ternary alphabet, without
-    any noise (errata D12, D14: they bypass it); broadcast `(d,)`; memory: what they keep from round to round, empty at
+    any noise (errata D12, D14: they bypass it); updates `(f, d)`: those updates in any alphabet, where the attack
+    `needs_updates`; broadcast `(d,)`; memory: what they keep from round to round, empty at
     first. For omniscient attacks only: honest `(h, d)`, the others' messages as sent, in units of updates; names
     `(h,)`, whose those are; aggregate, the change `(d,)` of the model that the server would make of messages `(m, d)`,
     the honest rows first: its deployed rule, with randomness of its own rather than the round's.
@@ -225,6 +226,7 @@ class ByzantineView:
     memory: dict[str, Tensor]
     names: Tensor | None = None
     aggregate: Callable[[Tensor], Tensor] | None = None
+    updates: Tensor | None = None
 
 
 class ByzantineAttack(Attack):
@@ -233,6 +235,10 @@ class ByzantineAttack(Attack):
     omniscient: ClassVar[bool] = False
     finite: ClassVar[bool] = True
     """Whether all that it sends are numbers; False is for attacks that mean to send others."""
+
+    def needs_updates(self) -> bool:
+        """Whether it looks at its clients' updates behind their messages, four times as large where those are signs."""
+        return False
 
     @abstractmethod
     def forge(self, view: ByzantineView) -> Tensor:

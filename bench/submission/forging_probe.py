@@ -166,6 +166,8 @@ def _view(
     own = messages[-f:].to(torch.int8) if ternary else messages[-f:].clone()
     setting = Setting(clients, clients, dim, 10, LR, None, f / clients, 1e-6)
     view = ByzantineView(own, None, broadcast, alphabet, rng.generator(seed, "forge"), setting, memory)
+    if attack.needs_updates():
+        view = replace(view, updates=updates[-f:].clone())
     if not attack.omniscient:
         return view
 

@@ -29,10 +29,12 @@ def byzantine_view() -> Callable[..., ByzantineView]:
         seed: int = 0,
         memory: dict[str, Tensor] | None = None,
         clients: int = 10,
+        updates: Tensor | None = None,
     ) -> ByzantineView:
         broadcast = torch.zeros(own.shape[1]) if broadcast is None else broadcast
         generator, setting = torch.Generator().manual_seed(seed), setting_for(own, clients)
-        return ByzantineView(own, None, broadcast, alphabet, generator, setting, {} if memory is None else memory)
+        known = (alphabet, generator, setting, {} if memory is None else memory)
+        return ByzantineView(own, None, broadcast, *known, updates=own if updates is None else updates)
 
     return make
 
