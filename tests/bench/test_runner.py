@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from bench_processes import children, comes_true, is_running
 from bench_stored import contents
+from bench_suites import TINY
 
 from bench import data, records, runner
 from bench.data import DatasetSpec, Source
@@ -23,23 +25,8 @@ from bench.suite import Suite
 
 def suite(**changes: Any) -> Suite:
     """Two defenses against a forging and a curious attack, two seeds: 12 cells."""
-    federation = {
-        "dataset": "digits",
-        "clients": 8,
-        "samples_per_client": 20,
-        "rounds": 2,
-        "local_steps": 1,
-        "batch_size": 10,
-        "lr": 0.5,
-        "assumed_byzantine": 0.25,
-    }
-    privacy = {"targets": 2, "model": "lenet", "samples_per_client": 1, "batch_size": 1, "lr": 0.1, "dtype": "float64"}
-    given: dict[str, Any] = {
-        "name": "tiny",
-        "title": "t",
-        "seeds": [0, 1],
-        "federation": federation,
-        "privacy": privacy,
+    given: dict[str, Any] = tomllib.loads(TINY.format(seeds="[0, 1]", clients=8, assumed_byzantine=0.25))
+    given |= {
         "defense": [{"name": "dp_fedavg"}, {"name": "krum", "federation": {"lr": 1.0}}],
         "attack": [
             {"name": "sign_flip", "byzantine": [0.0, 0.25]},

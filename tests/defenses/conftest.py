@@ -72,22 +72,41 @@ def has_variance() -> Callable[[Tensor, float], bool]:
     return check
 
 
+@pytest.fixture(scope="session")
+def make_adverse() -> Callable[..., Tensor]:
+    """Rows in float32 in random order, where cancellation or overflow would show; `apart` of them unlike the rest."""
+
+    def make(kind: str, num_rows: int, dim: int, seed: int, apart: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        rows, common = torch.randn(num_rows, dim, generator=generator), torch.randn(dim, generator=generator)
+        match kind:
+            case "clustered far from zero":
+                rows = 1000 * common + 0.01 * rows
+            case "two clusters":
+                rows = 0.01 * rows + common
+                rows[:apart] -= 3 * common
+            case "duplicates":
+                rows[1], rows[4] = rows[0], rows[0]
+            case "many duplicates":
+                rows[:apart] = rows[0].clone()
+            case "silent":
+                rows[:apart] = 0
+            case "far-off rows":
+                rows[:apart] *= 1e5
+            case "far off, half of them farther":
+                rows[: apart // 2] *= 1e5
+                rows[apart // 2 : apart] *= 3e37
+            case "far together":
+                rows[:apart] = 1e38
+        return rows[torch.randperm(num_rows, generator=generator)]
+
+    return make
+
+
 @pytest.fixture(params=["plain", "clustered far from zero", "two clusters", "duplicates", "far-off rows"])
-def adverse_rows(request: pytest.FixtureRequest) -> Tensor:
-    """11 rows of 300 coordinates in float32, where cancellation would show; in two kinds 4 are far from the rest."""
-    generator = torch.Generator().manual_seed(7)
-    rows, common = torch.randn(11, 300, generator=generator), torch.randn(300, generator=generator)
-    match request.param:
-        case "clustered far from zero":
-            rows = 1000 * common + 0.01 * rows
-        case "two clusters":
-            rows = 0.01 * rows + common
-            rows[:4] -= 3 * common
-        case "duplicates":
-            rows[1], rows[4] = rows[0], rows[0]
-        case "far-off rows":
-            rows[:4] *= 1e5
-    return rows[torch.randperm(11, generator=generator)]
+def adverse_rows(request: pytest.FixtureRequest, make_adverse: Callable[..., Tensor]) -> Tensor:
+    """11 rows of 300 coordinates; in two kinds 4 are far from the rest."""
+    return make_adverse(request.param, 11, 300, seed=7, apart=4)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The geometric median: known points, the smallest mean distance by scipy, breakdown at one half, both its ways."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -102,30 +103,14 @@ def test_what_it_cannot_do_is_refused(argument: str, square: Tensor) -> None:
 
 
 @pytest.fixture(
-    params=["plain", "clustered", "two clusters", "duplicates", "many duplicates", "silent", "far off", "far together"]
+    params=[
+        *("plain", "clustered far from zero", "two clusters", "duplicates", "many duplicates"),
+        *("silent", "far off, half of them farther", "far together"),
+    ]
 )
-def many_rows(request: pytest.FixtureRequest) -> Tensor:
-    """300 rows of 20 coordinates in float32; in some kinds 120 of them are not like the rest, up to 1e38 away."""
-    generator = torch.Generator().manual_seed(11)
-    rows, common = torch.randn(300, 20, generator=generator), torch.randn(20, generator=generator)
-    match request.param:
-        case "clustered":
-            rows = 1000 * common + 0.01 * rows
-        case "two clusters":
-            rows = 0.01 * rows + common
-            rows[:120] -= 3 * common
-        case "duplicates":
-            rows[1], rows[4] = rows[0], rows[0]
-        case "many duplicates":
-            rows[:120] = rows[0].clone()
-        case "silent":
-            rows[:120] = 0
-        case "far off":
-            rows[:60] *= 1e5
-            rows[60:120] *= 3e37
-        case "far together":
-            rows[:120] = 1e38
-    return rows[torch.randperm(300, generator=generator)]
+def many_rows(request: pytest.FixtureRequest, make_adverse: Callable[..., Tensor]) -> Tensor:
+    """300 rows of 20 coordinates; in some kinds 120 of them are not like the rest, up to 1e38 away."""
+    return make_adverse(request.param, 300, 20, seed=11, apart=120)
 
 
 def test_on_the_rows_it_is_the_median_of_the_definition_and_of_the_gram_matrix(many_rows: Tensor) -> None:
