@@ -1,5 +1,7 @@
 """The board of noise: how much of the noise that a claim rests on is left once colluders have taken out theirs."""
 
+import math
+
 import pandas as pd
 
 from leaderboards.board import Board, make_board, numbers
@@ -7,12 +9,14 @@ from leaderboards.estimates import MISSING, Estimate, estimates
 from leaderboards.frame import WIDE
 
 HONEST_NOISE = 0.99
-"""A ratio of noise below this is a claim without its noise; above it, sampling error of the measured variance."""
+"""A ratio of noise whose interval over the seeds lies below this is a claim without its noise."""
+ONE_SEED = 0.9
+"""The same for a single seed: 12 standard deviations of the variance of 32,000 measured numbers."""
 CAPTION = (
-    f"1 or more: the noise that the claim asks for is there, on average. ✗ below {HONEST_NOISE}: the claim does not "
-    "hold against these colluders. Real messages: variance of what the attacker cannot explain over sigma_k "
-    "squared. Shuffled signs: the share of the random messages that still surround the target's. Defenses that "
-    "claim nothing are left out."
+    "1 or more: the noise that the claim asks for is there, on average. ✗ where the interval lies below "
+    f"{HONEST_NOISE} (one seed: below {ONE_SEED}): the claim does not hold against these colluders. Real messages: "
+    "variance of what the attacker cannot explain over sigma_k squared. Shuffled signs: the share of the random "
+    "messages that still surround the target's. Defenses that claim nothing are left out."
 )
 
 
@@ -30,4 +34,9 @@ def noise_board(rows: list[str], columns: list[str], private: pd.DataFrame) -> B
 
 
 def _ratio(value: Estimate) -> str:
-    return value.text(scale=1.0, digits=2) + (" ✗" if value.mean < HONEST_NOISE else "")
+    return value.text(scale=1.0, digits=2) + (" ✗" if falls_short(value) else "")
+
+
+def falls_short(ratio: Estimate) -> bool:
+    """Whether less noise is left than the claim asks for, by more than the sampling error of the measured variance."""
+    return ratio.mean < ONE_SEED if math.isnan(ratio.half_width) else ratio.mean + ratio.half_width < HONEST_NOISE

@@ -11,7 +11,7 @@ from leaderboards.audits import Audits, find_audits
 from leaderboards.board import Picture
 from leaderboards.estimates import MISSING, Estimates, estimates, shares
 from leaderboards.frame import WIDE, Selection, columns
-from leaderboards.noise import HONEST_NOISE
+from leaderboards.noise import falls_short
 from leaderboards.overall import LEAKING_SHARE
 from leaderboards.robustness import asked, worst_case
 from leaderboards.sweeps import Sweep, colluding, families
@@ -100,7 +100,7 @@ def noise(rows: Sequence[str], sweeps: Mapping[str, Sweep], ratio: Estimates, re
             rho
             for sweep in sweeps.values()
             for rho, column in sweep.items()
-            if ratio.get((row, column), MISSING).mean < HONEST_NOISE
+            if falls_short(ratio.get((row, column), MISSING))
         ]
         for row in rows
     }

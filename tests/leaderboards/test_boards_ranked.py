@@ -6,6 +6,8 @@ import pytest
 
 from bench.records import Cost
 from leaderboards.board import ranks
+from leaderboards.estimates import MISSING, Estimate
+from leaderboards.noise import falls_short
 
 MILD, HARD = "sign_flip b=0.2", "sign_flip b=0.4"
 
@@ -185,6 +187,16 @@ def test_noise_left(make, make_leak, make_boards, table):
     assert board.cell("short", "collusion rho=1") == "0.50 ✗"
     assert board.cell("holed", "dlg") == "0.99"
     assert board.cell("holed", "collusion rho=1") == "–"
+
+
+@pytest.mark.parametrize(
+    ("mean", "half_width", "flagged"),
+    [(0.97, 0.32, False), (0.97, 0.01, True), (0.985, 0.01, False), (0.97, math.nan, False), (0.89, math.nan, True)],
+)
+def test_a_claim_lacks_noise_beyond_what_sampling_explains(mean: float, half_width: float, flagged: bool) -> None:
+    """0.97 +- 0.32 is what a ratio of 1 may well give in three seeds."""
+    assert falls_short(Estimate(mean, half_width, seeds=3, failed=0)) is flagged
+    assert not falls_short(MISSING)
 
 
 def test_columns_stand_in_reading_order(make, make_leak, make_boards, table):
