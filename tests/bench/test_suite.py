@@ -18,7 +18,7 @@ PRIVATE = ("dp_fedavg", "niss", "niss as printed", "dpbfl", "ldpbfl")
 ROWS = ("fedavg", *PRIVATE, "rsa", "krum", "median")
 COLUMNS = (
     "clean",
-    *(f"{attack} b={b}" for attack in ("gaussian", "sign_flip") for b in ("0.2", "0.4")),
+    *(f"{attack} b={b}" for attack in ("gaussian", "sign_flip", "sign_flip on=model") for b in ("0.2", "0.4")),
     *("dlg label=joint", "dlg label=inferred", "inverting_gradients", "analytic"),
     *(f"collusion rho={rho}" for rho in ("0.3", "0.6", "1")),
     *("subspace rho=1", "zero_shares rho=1"),

@@ -26,7 +26,7 @@ def leaderboard(make, make_leak, make_audit, make_boards, make_claim):
     records += [make("noisy", accuracy=0.8, seed=seed, privacy=claims) for seed in range(3)]
     records += [make("noisy", "sign_flip", 0.4, 0.6, seed) for seed in range(2)]
     records += [make("noisy", "sign_flip", 0.4, None, 2, status="diverged", error="not finite after round 3")]
-    records += [make_leak("noisy", ssim=-0.001, noise=0.5 + seed / 4, seed=seed) for seed in range(3)]
+    records += [make_leak("noisy", ssim=-0.001, noise=0.5 + seed / 16, seed=seed) for seed in range(3)]
     claimed = make_claim(10.0, colluders=0.6)
     records += [make_audit("noisy", 4.0 + seed, claimed=claimed, upload=99.0, seed=seed) for seed in range(3)]
     records += [
