@@ -192,9 +192,7 @@ class Processes:
                 worker.group = group
                 return worker
             ended = self._end(worker, dead=True)
-        raise BadInputError(
-            f"worker processes cannot start: one {ended}, {1 + len(SETTLE_SECONDS)} times; try --workers 1"
-        )
+        raise BadInputError(f"worker processes cannot start: one {ended}, {STARTS} times; try --workers 1")
 
     def _end(self, worker: "Worker", dead: bool = False) -> str:
         """How it ended; under the lock, because a process's exit code can be read once, and starting one reads all."""
