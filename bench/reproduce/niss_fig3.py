@@ -17,6 +17,7 @@ from leaderboards.frame import CLEAN
 ID = "niss-fig3"
 FULL = tuple(f"niss-fig3-{data}-{model}" for data in ("mnist", "cifar10") for model in ("cnn", "mlp"))
 SHORT = ("niss-fig3-mnist-mlp", *(f"niss-fig3-reduced-{name}" for name in ("mnist-cnn", "cifar10-mlp", "cifar10-cnn")))
+PROBE = {"clients": 10, "local_steps": 20}
 XS = (0.0, 0.3, 0.6, 1.0)
 NEAR, ORDERED, PLAIN = 2.0, 1.0, 5.0
 RULE = (
@@ -87,6 +88,10 @@ class Panel3:
     @property
     def rounds(self) -> str:
         return f"{self.runs.suite.federation.rounds} rounds of {self.dataset} with the {self.model}"
+
+    def reading(self, name: str) -> Reading:
+        """What the reading of this name is for the panel's data."""
+        return next(reading for reading in readings(self.dataset) if reading.name == name)
 
     @property
     def range(self) -> tuple[float, float]:
@@ -181,12 +186,11 @@ def _falls(values: Sequence[float]) -> bool:
 def build(evidence: Evidence) -> Exhibit:
     panels = [Panel3(runs, partition) for runs in evidence.runs.values() for partition in ("iid", "sorted")]
     names = [reading.name for reading in readings("mnist")]
-    by_name = {panel.title: dict(zip(names, readings(panel.dataset), strict=True)) for panel in panels}
-    found = {name: [(panel.percents(by_name[panel.title][name]), panel.range) for panel in panels] for name in names}
+    found = {name: [(panel.percents(panel.reading(name)), panel.range) for panel in panels] for name in names}
     lines = [
         {
             "Delta": name,
-            "sigma_k": f"{(reading := by_name[panel.title][name]).sigma:.4g}",
+            "sigma_k": f"{(reading := panel.reading(name)).sigma:.4g}",
             "panel": panel.title,
             **{f"X = {x:g}": panel.accuracy(reading, x).text() for x in XS},
             "gap": "–" if panel.diverges(reading) else f"{panel.gap(reading):.1f}",
@@ -198,28 +202,28 @@ def build(evidence: Evidence) -> Exhibit:
     numbers = [
         {
             "reading": name,
-            "sigma_k": by_name[panel.title][name].sigma,
+            "sigma_k": panel.reading(name).sigma,
             "panel": panel.title,
             "x": x,
-            "accuracy": 100 * (one := panel.accuracy(by_name[panel.title][name], x)).mean,
+            "accuracy": 100 * (one := panel.accuracy(panel.reading(name), x)).mean,
             "half_width": 100 * one.half_width,
             "seeds": one.seeds,
         }
         for name in names
         for panel in panels
         for x in XS
-        if panel.row(by_name[panel.title][name], x) is not None
+        if panel.row(panel.reading(name), x) is not None
     ]
     first = panels[0].runs.suite.federation
-    lost = {name: sum(panel.diverges(by_name[panel.title][name]) for panel in panels) for name in names}
+    lost = {name: sum(panel.diverges(panel.reading(name)) for panel in panels) for name in names}
     diverging = {name: count for name, count in lost.items() if count}
     rounds = ", ".join(dict.fromkeys(panel.rounds for panel in panels))
     gaps = "; ".join(
-        f"{name} " + ", ".join(f"{panel.gap(by_name[panel.title][name]):.1f}" for panel in panels)
+        f"{name} " + ", ".join(f"{panel.gap(panel.reading(name)):.1f}" for panel in panels)
         for name in names
         if name not in diverging
     )
-    near = {name: sum(panel.is_near(by_name[panel.title][name]) for panel in panels) for name in names}
+    near = {name: sum(panel.is_near(panel.reading(name)) for panel in panels) for name in names}
     given = ", ".join(f"{count} of {len(panels)} panels by {name}" for name, count in near.items() if count) or "none"
     return Exhibit(
         measured=(
@@ -234,7 +238,7 @@ def build(evidence: Evidence) -> Exhibit:
         judged=verdict(found, diverging),
         lines=lines,
         numbers=numbers,
-        plot=lambda: _plot(panels, names, by_name),
+        plot=lambda: _plot(panels, names),
         caption=(
             "Test accuracy of the last round in %, mean and 95 % t interval. X = 0 is FedAvg and X = 1 DP-FedAvg, as "
             "in the paper. The paper's number of rounds is not in our copy; its gaps are about the end of its curves."
@@ -242,13 +246,13 @@ def build(evidence: Evidence) -> Exhibit:
     )
 
 
-def _plot(panels: Sequence[Panel3], names: Sequence[str], by_name: Mapping[str, Mapping[str, Reading]]) -> bytes:
+def _plot(panels: Sequence[Panel3], names: Sequence[str]) -> bytes:
     """A line of panels a reading; a star is FedAvg's accuracy less the middle of the paper's gap."""
     lines = []
     for name in names:
         line = []
         for panel in panels:
-            reading = by_name[panel.title][name]
+            reading = panel.reading(name)
             curves = {f"X = {x:g}": panel.curve(reading, x) for x in XS}
             mark = panel.percents(reading)[0] - sum(panel.range) / 2
             gone = ", ".join(f"{x:g}" for x in XS if panel.accuracy(reading, x).failed)
@@ -265,24 +269,24 @@ ITEMS = (
         "Fig. 3: accuracy over tau^2",
         RULE,
         (
-            Form("in full", FULL, heavy=True, probe={"clients": 10, "local_steps": 20}),
+            Form("in full", FULL, heavy=True, probe=PROBE),
             Form(
                 "50 rounds of MNIST with the MLP, 20 of CIFAR-10, 10 of a small CNN",
                 SHORT,
                 heavy=True,
-                probe={"clients": 10, "local_steps": 20},
+                probe=PROBE,
             ),
             Form(
                 "MNIST with the MLP, 50 rounds",
                 ("niss-fig3-mnist-mlp",),
                 heavy=True,
-                probe={"clients": 10, "local_steps": 20},
+                probe=PROBE,
             ),
             Form(
                 "MNIST with the MLP, 10 rounds",
                 ("niss-fig3-reduced",),
                 heavy=True,
-                probe={"clients": 10, "local_steps": 20},
+                probe=PROBE,
             ),
         ),
         build,
