@@ -2,12 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+from bench import arithmetic
+
 if TYPE_CHECKING:
     from bench.notebook import evaluate as evaluate
     from bench.notebook import load as load
     from bench.notebook import run as run
 
 __version__ = "0.1.0"
+
+arithmetic.start()  # before anything imports torch or numpy
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from bench import arithmetic as arithmetics
 from bench.errors import BadInputError
 from bench.perf.options import BareCompare
 
@@ -39,6 +40,15 @@ DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto:
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes; one a core by default.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress, no tables.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+ArithmeticOption = Annotated[
+    str | None,
+    typer.Option(
+        "--arithmetic",
+        envvar=arithmetics.VARIABLE,
+        callback=arithmetics.choose,
+        help="portable: the same bits on any x86-64 processor (default); native: this one's widest instructions.",
+    ),
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, over the suite's own.")]
 
 
@@ -47,6 +57,7 @@ def everything(
     context: typer.Context,
     results: ResultsOption = Path("results"),
     workers: WorkersOption = None,
+    arithmetic: ArithmeticOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """The attack-and-defense benchmark for federated learning. Without a command: the whole digits suite."""
@@ -77,6 +88,7 @@ def run(
         str | None,
         typer.Option("--ray", metavar="ADDRESS", help="auto, HOST:PORT or local: cells run on a Ray cluster."),
     ] = None,
+    arithmetic: ArithmeticOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -161,6 +173,7 @@ def tune(
     suite: SuiteOption = "digits",
     changes: SetOption = None,
     data: DataOption = None,
+    arithmetic: ArithmeticOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Try the suite's search grid for a defense on the validation split of its clean run."""
@@ -191,6 +204,7 @@ def reproduce(
     ] = False,
     no_run: Annotated[bool, typer.Option("--no-run", help="Only the report, of the records that are there.")] = False,
     device: DeviceOption = "auto",
+    arithmetic: ArithmeticOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """The papers' tables and figures, ours beside theirs: run what is missing, then write results/papers."""
@@ -239,6 +253,7 @@ def perf(
     ] = False,
     results: ResultsOption = Path("results"),
     device: DeviceOption = "auto",
+    arithmetic: ArithmeticOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Time the benchmarks over calibration kernels; keep, compare and draw them. Or check the smoke suite's numbers."""
@@ -300,6 +315,7 @@ def submit(
     data: DataOption = None,
     cell_timeout: Annotated[float, typer.Option("--cell-timeout", metavar="SECONDS")] = 600.0,
     cell_memory: Annotated[int, typer.Option("--cell-memory", metavar="MB", min=1)] = 4096,
+    arithmetic: ArithmeticOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -335,6 +351,7 @@ def verify(
     seed: Annotated[int | None, typer.Option("--seed", help="Of the draw; by default a new one, told.")] = None,
     contract: Annotated[bool, typer.Option("--contract", help="Examine submitted sources as well.")] = False,
     data: DataOption = None,
+    arithmetic: ArithmeticOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bench import arithmetic
 from bench.errors import BadInputError
 from bench.privacy import PrivacyClaim
 from bench.suite import RECOVERED_PSNR, Cell, Suite, explain
@@ -76,6 +77,7 @@ class Environment(BaseModel):
     threads: int
     commit: str | None
     cpu: str = ""  # model and instruction set; with the versions of torch and numpy the class of the machine
+    arithmetic: str = ""  # "portable", "native"; empty in records from before
 
 
 class Record(BaseModel):
@@ -146,6 +148,7 @@ def environment(device: str, threads: int) -> Environment:
         threads=threads,
         commit=_git_commit(),
         cpu=_cpu(),
+        arithmetic=arithmetic.current(),
     )
 
 

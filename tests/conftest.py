@@ -4,15 +4,22 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import settings
+
+from bench import arithmetic
 
 settings.register_profile("fedsiege", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("fedsiege")
 
 
+def pytest_report_header() -> str:
+    return f"arithmetic: {arithmetic.current()}"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
+    import torch  # here, because `bench` says before which instructions it computes with
+
     torch.set_num_threads(1)
 
 

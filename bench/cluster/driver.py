@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from bench import arithmetic
 from bench.cells import Outcome
 from bench.cluster.node import Player, code_version, pack
 from bench.data import SPECS, Dataset, load
@@ -69,7 +70,8 @@ class Cluster:
         self._version = code_version()  # now: files may change while the run goes on
         self._most = min(most or MOST, MOST)
         self._threads = ThreadPoolExecutor(self._most, "cells")
-        self._actor = ray.remote(Player).options(max_restarts=0, **needs.options)
+        environment = {"env_vars": arithmetic.variables()}  # Ray loads numpy before it loads us
+        self._actor = ray.remote(Player).options(max_restarts=0, runtime_env=environment, **needs.options)
         self._workers: set[Worker] = set()
         self._idle: list[Worker] = []  # the one that was busy last stands last
         self._sent: dict[str, Any] = {}  # data sets in the object store

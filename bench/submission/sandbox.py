@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import arithmetic
+
 LOOK_SECONDS = 0.1
 ROOT = Path(__file__).parents[2]
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "FEDSIEGE_DATA", "XDG_CACHE_HOME")
-KEPT_ENDINGS = ("_NUM_THREADS", "_CPU_CAPABILITY", "_CBWR", "_INSTRUCTIONS")
-"""Variables by which torch, BLAS and MKL choose how they add up."""
+KEPT_ENDINGS = ("_NUM_THREADS", "_INSTRUCTIONS")
+"""Variables by which torch, BLAS and MKL choose how they add up, beside those of `bench.arithmetic`."""
 
 Event = dict[str, Any]
 """One line of what the process tells: `event` says what it is."""
@@ -145,7 +147,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _environment(packages: Sequence[Path], hash_seed: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name in KEPT or name.endswith(KEPT_ENDINGS)}
     path = os.pathsep.join(filter(None, [*map(str, packages), str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    return {**kept, "PYTHONPATH": path, "PYTHONHASHSEED": hash_seed, "PYTHONDONTWRITEBYTECODE": "1"}
+    return {
+        **kept,
+        **arithmetic.variables(),
+        "PYTHONPATH": path,
+        "PYTHONHASHSEED": hash_seed,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
 def _has_number(stream: Any) -> bool:
