@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from bench.errors import BadInputError
-from bench.names import WANTED, is_name, unknown
+from bench.names import refusal, unknown
 
 Kind = Literal["defense", "attack"]
 PACKAGES: dict[Kind, str] = {"defense": "defenses", "attack": "attacks"}
@@ -29,9 +29,8 @@ def register(kind: Kind, name: str) -> Callable[[Class], Class]:
 
     Raises `ValueError` for what is no name.
     """
-
-    if not is_name(name):
-        raise ValueError(f"{kind} name {name!r} will not do: {WANTED}")
+    if (refused := refusal(kind, name)) is not None:
+        raise ValueError(refused)
 
     def decorate(cls: Class) -> Class:
         owner = f"{cls.__module__}.{cls.__qualname__}"
@@ -111,8 +110,8 @@ def _entry_points(kind: Kind) -> dict[str, list["importlib.metadata.EntryPoint"]
 
 def _load(kind: Kind, name: str, entries: list["importlib.metadata.EntryPoint"]) -> type:
     """What another package registers; `BadInputError` where two do, where it cannot be loaded, or is no class."""
-    if not is_name(name):
-        raise BadInputError(f"{kind} name {name!r} of {entries[0].value} will not do: {WANTED}")
+    if (refused := refusal(kind, name)) is not None:
+        raise BadInputError(f"{refused} (it is brought by {' and by '.join(entry.value for entry in entries)})")
     if len(entries) > 1:
         raise BadInputError(
             f"{kind} {name!r} is brought by {' and by '.join(entry.value for entry in entries)}: keep one"
