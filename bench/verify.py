@@ -159,8 +159,8 @@ def _verify_row(
         return
     known = {name: suite_of(name) for name in {record.suite for record in row.records.values()}}
     row.notes += [f"this version has no suite {name!r} to compare with" for name, suite in known.items() if not suite]
-    for suite in filter(None, known.values()):
-        row.problems += row_problems(row.folder, row.records, suite, submission, evaluations)
+    for shipped in filter(None, known.values()):
+        row.problems += row_problems(row.folder, row.records, shipped, submission, evaluations)
     for place, record in row.records.items():
         suite = known[record.suite]
         found = list(problems(place, record, suite, data_root))

@@ -110,13 +110,14 @@ def markdown_text(text: str) -> str:
 
 TEXTS = ["board", "defense", "column", "metric"]
 """The columns of the long format that are no numbers."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a spreadsheet takes for the beginning of one."""
+FORMULA = ("=", "+", "-", "@")
+"""What a spreadsheet takes for the beginning of one, were white space in front."""
 
 
 def csv_text(text: str) -> str:
-    """A text that is no formula: `'=1+1`."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+    """A text in one line that is no formula: `'=1+1`."""
+    line = printable(text)
+    return f"'{line}" if line.startswith(FORMULA) else line
 
 
 LATEX_SYMBOLS = {
