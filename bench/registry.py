@@ -68,7 +68,8 @@ def get(kind: Kind, name: str) -> type:
         if name in _built_in(kind):
             importlib.import_module(f"{PACKAGES[kind]}.{name}")
         elif name in (entries := _entry_points(kind)):
-            _registered[kind][name] = register(kind, name)(_load(kind, name, entries[name]))
+            found = _load(kind, name, entries[name])
+            _registered[kind][name] = register(kind, name)(found)
         else:
             raise BadInputError(unknown(kind, name, names(kind)))
     return _registered[kind][name]

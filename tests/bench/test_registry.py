@@ -249,7 +249,7 @@ def test_what_would_be_live_on_a_board_is_no_name(kind: Kind, name: str) -> None
         register(kind, name)
 
 
-@pytest.mark.parametrize("name", ["krum", "nnm + krum", "Krum 2.0", "my-rule_3", "a" * 60])
+@pytest.mark.parametrize("name", ["my_krum", "nnm + krum", "Krum 2.0", "my-rule_3", "a" * 60])
 def test_letters_digits_spaces_and_a_few_signs_are(name: str) -> None:
     @register("defense", name)
     class New:
