@@ -35,8 +35,9 @@ class Estimate:
     def text(self, scale: float = 100.0, digits: int = 1) -> str:
         """`87.1 ± 0.6`, or `98.5 [95.1, 100.0]`; a dagger beyond what the defense claims; what failed."""
         width = "" if math.isnan(self.half_width) else f" ± {self.half_width * scale:.{digits}f}"
-        if not math.isnan(self.low):
-            width = f" [{self.low * scale:.{digits}f}, {self.high * scale:.{digits}f}]"
+        ends = [f"{end * scale:z.{digits}f}" for end in (self.low, self.high)]
+        if not math.isnan(self.low) and ends[0] != ends[1]:
+            width = f" [{', '.join(ends)}]"
         mark = "" if self.within_claim else " †"
         return self.with_failures(f"{self.mean * scale:z.{digits}f}{width}") + mark
 

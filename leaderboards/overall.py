@@ -174,7 +174,7 @@ def _broken_by(row: str, columns: list[str], measured: Measured, best_clean: flo
 def _backdoored(row: str, columns: list[str], backdoors: Estimates) -> list[str]:
     """The columns whose trigger works, with how often."""
     tried = {column: backdoors.get((row, column), MISSING).mean for column in columns}
-    return [f"{column} (trigger works on {share:.0%})" for column, share in tried.items() if share >= BACKDOOR_SHARE]
+    return [f"{column} works on {share:.0%}" for column, share in tried.items() if share >= BACKDOOR_SHARE]
 
 
 def _leaks(row: str, columns: list[str], recovered: Estimates) -> list[str]:

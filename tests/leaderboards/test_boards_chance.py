@@ -98,7 +98,7 @@ def planted(make, success):
 
 @pytest.mark.parametrize(
     ("success", "told"),
-    [(0.98, "backdoor b=0.2 (trigger works on 98%)"), (BACKDOOR_SHARE, "backdoor b=0.2 (trigger works on 50%)"),
+    [(0.98, "backdoor b=0.2 works on 98%"), (BACKDOOR_SHARE, "backdoor b=0.2 works on 50%"),
      (0.49, "nothing here")],
 )  # fmt: skip
 def test_a_backdoor_counts_from_a_stated_rate_on(make, make_boards, table, success, told):

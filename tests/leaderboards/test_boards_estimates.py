@@ -165,6 +165,7 @@ def test_a_share_in_an_old_record_is_of_its_targets(make_leak):
         ((0.2, 0.9), "55.0 [0.0, 100.0]"),
         ((0.50, 0.52, 0.54), "52.0 ± 5.0"),
         ((1.0, 1.0), "100.0 ± 0.0"),
+        ((1.0, 0.99999), "100.0 ± 0.0"),
     ],
 )
 def test_the_interval_of_a_percentage_ends_at_0_and_100(make, values, text):
