@@ -141,10 +141,10 @@ def numbers(metric: str, found: Estimates) -> list[Number]:
 def ranks(scores: Mapping[str, tuple[float, ...]], worthless: Collection[str] = ()) -> dict[str, int | None]:
     """1 for the highest score; equal ones share a rank, and one without a number comes last.
 
-    Scores are compared part by part, and count as equal where they only differ by rounding. Where all are without a
-    number or `worthless`, nobody has a rank.
+    Scores are compared part by part, and count as equal where they only differ by rounding. Where the first
+    part of all is without a number, or they are `worthless`, nobody has a rank.
     """
-    if all(row in worthless or any(map(math.isnan, score)) for row, score in scores.items()):
+    if all(row in worthless or math.isnan(score[0]) for row, score in scores.items()):
         return dict.fromkeys(scores)
     comparable = {
         row: tuple(-math.inf if math.isnan(part) else round(part, 6) for part in score) for row, score in scores.items()
