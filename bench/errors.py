@@ -17,5 +17,5 @@ def require(condition: bool, argument: str, value: object, expected: str) -> Non
 
 def require_somebody(argument: str, share: float, total: int, whom: str) -> None:
     """Raise `ValueError` where a positive share of `total` rounds to none of them: `whom` says who they are."""
-    expected = f"0, or a share that rounds to at least one of the {total} {whom}"
+    expected = f"a share that rounds to at least one of the {total} {whom}"
     require(share == 0 or round(share * total) > 0, argument, share, expected)
