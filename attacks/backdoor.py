@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.data import Split
-from bench.errors import require
+from bench.errors import require, require_somebody
 from bench.poisoning import DataFacts, DataPoisoning
 from bench.protocol import Alphabet
 from bench.registry import register
@@ -41,6 +41,9 @@ class Backdoor(DataPoisoning):
     size: int = Field(default=3, ge=1)  # of the square, in pixels
     share: float = Field(default=0.5, gt=0, le=1)  # of each Byzantine client's images
     boost: float | Literal["replace"] = 1.0
+
+    def check_shard(self, num_samples: int) -> None:
+        require_somebody("share", self.share, num_samples, "images of a client")
 
     def poison(self, x: Tensor, y: Tensor, data: DataFacts, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         require(self.target < data.num_classes, "target", self.target, f"below {data.num_classes}, the classes")

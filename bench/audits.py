@@ -25,6 +25,7 @@ from bench.threat import (
     RoundTranscript,
     RoundView,
     Saboteurs,
+    check_collusion,
     choose_colluders,
     server_view,
 )
@@ -79,6 +80,7 @@ def play(task: Task, dataset: Dataset) -> Findings:
     settings = cell.federation
     setting = setting_of(settings, audit.size()[1], settings.assumed_byzantine)
     defense.start(setting)
+    check_collusion(audit.collusion(), setting.participants)
     claim = defense.claim(setting)
     if claim is None:
         raise ValueError(f"{defense.name} claims no privacy: there is nothing to audit")

@@ -4,14 +4,25 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
 
-from bench import audits, device, leakage
+from bench import audits, device, leakage, models
 from bench.data import Dataset, load
 from bench.federation import Federation
-from bench.findings import DivergedError, Findings, Task, build_attack, build_defense, cost_of, stated
+from bench.findings import (
+    DivergedError,
+    Findings,
+    Task,
+    build_attack,
+    build_defense,
+    cost_of,
+    count_byzantine,
+    stands,
+    stated,
+)
 from bench.memory import keep_freed_memory
 from bench.metrics import accuracy_and_loss
 from bench.poisoning import DataFacts, DataPoisoning
@@ -45,8 +56,10 @@ def run_cell(task: Task) -> Outcome:
     dataset, place = load(cell.federation.dataset, task.data_root), device_of(task)
     bare = _bare(task, dataset)
     play = {"training": _training, "inversion": leakage.play, "audit": audits.play}
+    known: dict[str, Any] = {}
     try:
         with blas_threads(task.threads), device.computing_on(place):
+            known = _standing(bare, dataset)
             found = play[cell.kind](task, dataset.to(device.current()))
     except DivergedError as error:
         found = Findings(status="diverged", error=str(error))
@@ -54,12 +67,13 @@ def run_cell(task: Task) -> Outcome:
         found = Findings(status="failed", error=_in_one_line(f"{type(error).__name__}: {str(error).strip()}"))
     key = record_key(cell, task.seed)
     update = {name: value for name, value in vars(found).items() if name != "images"}
+    update |= known  # also where the cell broke off
     update["cost"] = found.cost.model_copy(update={"total_seconds": round(time.perf_counter() - started, 3)})
     update["files"] = {ending.strip("."): f"{key}{ending}" for ending in found.images}
     try:
         record = Record.model_validate({**dict(bare), **update, "finished_at": now()})
     except ValidationError as error:
-        failed = {"status": "failed", "error": _in_one_line(f"the record cannot hold {explain(error)}")}
+        failed = {"status": "failed", "error": _in_one_line(f"the record cannot hold {explain(error)}"), **known}
         return Outcome(bare.model_copy(update={**failed, "cost": update["cost"], "finished_at": now()}), {})
     return Outcome(record, found.images)
 
@@ -80,9 +94,18 @@ def _bare(task: Task, dataset: Dataset) -> Record:
         cell=task.cell,
         seed=task.seed,
         status="ok",
+        byzantine=count_byzantine(task.cell, task.seed),
         environment=environment(device.describe(device_of(task)), task.threads),
         finished_at=now(),
     )
+
+
+def _standing(bare: Record, dataset: Dataset) -> dict[str, bool]:
+    """Whether the defense claims to stand the attack, by the record's field; nothing where nobody attacks."""
+    if bare.byzantine is None:
+        return {}
+    model = models.build(bare.cell.federation.model, dataset.shape, dataset.num_classes)
+    return {"within_claim": stands(bare.cell, bare.byzantine, model.dim)}
 
 
 def device_of(task: Task) -> str:
@@ -119,7 +142,7 @@ def _training(task: Task, dataset: Dataset) -> Findings:
         metrics["rejected_entries"] = float(federation.rejected)
     if isinstance(attack, DataPoisoning) and (goal := attack.goal(dataset.test, DataFacts.of(dataset))) is not None:
         metrics["backdoor_success"] = accuracy_and_loss(federation.model, federation.global_model, goal)[0]
-    claims = stated(federation.defense, federation.setting, cell.byzantine)
+    claims = stated(federation.defense, federation.setting)
     return Findings(metrics=metrics, curve=curve, cost=cost_of(federation, seconds), **claims)
 
 

@@ -13,3 +13,9 @@ def require(condition: bool, argument: str, value: object, expected: str) -> Non
     """Raise `ValueError` with one sentence that names the argument, its value and the range, unless `condition`."""
     if not condition:
         raise ValueError(f"{argument} is {value!r}, but must be {expected}")
+
+
+def require_somebody(argument: str, share: float, total: int, whom: str) -> None:
+    """Raise `ValueError` where a positive share of `total` rounds to none of them: `whom` says who they are."""
+    expected = f"a share that rounds to at least one of the {total} {whom}"
+    require(share == 0 or round(share * total) > 0, argument, share, expected)

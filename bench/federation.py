@@ -12,7 +12,7 @@ from bench import device, models, rng
 from bench.clients import Momentum, Plan, Shards, rsa_blocks, sgd_blocks
 from bench.contract import check_delivered, check_shape, check_upload, untouched
 from bench.data import Dataset
-from bench.errors import DivergedError
+from bench.errors import DivergedError, require_somebody
 from bench.partition import partition
 from bench.poisoning import DataFacts, DataPoisoning, poison_shards
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, Setting, all_finite
@@ -34,6 +34,36 @@ def setting_of(settings: FederationSettings, dim: int, assumed_byzantine: float)
         assumed_byzantine=assumed_byzantine,
         delta=settings.delta,
     )
+
+
+def byzantine_clients(settings: FederationSettings, byzantine: float, seed: int) -> Tensor:
+    """`(n,)` bool: who is Byzantine, a fraction of all; `ValueError` where a positive one rounds to nobody."""
+    require_somebody("byzantine", byzantine, settings.clients, "clients")
+    chosen = rng.shuffled(settings.clients, rng.generator(seed, "byzantine", device="cpu"))
+    found = torch.zeros(settings.clients, dtype=torch.bool)
+    found[chosen[: round(byzantine * settings.clients)]] = True
+    return found
+
+
+def participants_of(settings: FederationSettings, seed: int, index: int) -> Tensor:
+    """Names `(m,)` of a round's clients, in order."""
+    n, m = settings.clients, settings.participants
+    if m == n:
+        return torch.arange(n)
+    return rng.shuffled(n, rng.generator(seed, "participants", index, device="cpu"))[:m].sort().values
+
+
+def byzantine_by_round(settings: FederationSettings, byzantine: float, seed: int) -> list[int]:
+    """How many of each round's clients are Byzantine; a sample may hold more of them than their share of all."""
+    who = byzantine_clients(settings, byzantine, seed)
+    if settings.participants == settings.clients:
+        return [int(who.sum())] * settings.rounds
+    return [int(who[participants_of(settings, seed, index)].sum()) for index in range(settings.rounds)]
+
+
+def assumed_fraction(settings: FederationSettings, num_byzantine: int) -> float:
+    """The Byzantine fraction that a defense is told: what the suite assumes, or under `oracle_f` the true one."""
+    return num_byzantine / settings.clients if settings.oracle_f else settings.assumed_byzantine
 
 
 class Federation:
@@ -64,10 +94,8 @@ class Federation:
             shards_per_client=settings.shards_per_client,
             alpha=settings.alpha,
         ).to(device.current())
-        num_byzantine = round(byzantine * settings.clients)
-        chosen = rng.shuffled(settings.clients, rng.generator(seed, "byzantine", device="cpu"))[:num_byzantine]
-        self.is_byzantine = torch.zeros(settings.clients, dtype=torch.bool)
-        self.is_byzantine[chosen] = True
+        self.is_byzantine = byzantine_clients(settings, byzantine, seed)
+        num_byzantine = int(self.is_byzantine.sum())
         self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
         inputs, labels = dataset.train.x.to(self.dtype), dataset.train.y
         if isinstance(attack, DataPoisoning) and num_byzantine:
@@ -75,8 +103,7 @@ class Federation:
             inputs, labels, indices = poison_shards(attack, inputs, labels, indices, self.is_byzantine, data, generator)
         honest_first = None if attack is None else self.is_byzantine.long().argsort(stable=True)
         self.shards = Shards(inputs, labels, indices, dataset.num_classes, settings.batch_size, honest_first)
-        assumed = num_byzantine / settings.clients if settings.oracle_f else settings.assumed_byzantine
-        self.setting = setting_of(settings, self.model.dim, assumed)
+        self.setting = setting_of(settings, self.model.dim, assumed_fraction(settings, num_byzantine))
         defense.start(self.setting)
         first = self.model.initial(rng.generator(seed, "initial", device="cpu"), self.dtype)
         self.global_model = first.to(device.current())
@@ -219,10 +246,7 @@ class Federation:
 
     def _choose_participants(self) -> Tensor:
         """Names `(m,)` of the round's clients, in order."""
-        n, m = self.settings.clients, self.settings.participants
-        if m == n:
-            return torch.arange(n)
-        return rng.shuffled(n, self._generator("participants", "cpu"))[:m].sort().values.to(device.current())
+        return participants_of(self.settings, self.seed, self.round).to(device.current())
 
     def _train(self, clients: Tensor, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Rows of `clients (m,)` and their updates `(c, d)`, block by block, in `out (m, d)` where it is given.

@@ -6,9 +6,9 @@ from typing import Any
 
 from bench import registry
 from bench.errors import DivergedError as DivergedError
-from bench.federation import Federation
+from bench.federation import Federation, assumed_fraction, byzantine_by_round, setting_of
 from bench.protocol import Defense, Setting
-from bench.records import Cost, Privacy, Status, digest
+from bench.records import ByzantineCount, Cost, Privacy, Status, digest
 from bench.suite import Cell, Part
 from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
 
@@ -67,13 +67,40 @@ def build_attack(part: Part) -> ByzantineAttack | PrivacyAttack | PrivacyAudit:
     return attack
 
 
-def stated(defense: Defense, setting: Setting, byzantine: float = 0.0) -> dict[str, Any]:
-    """What every record says of its defense: the claims, what it derived, whether it claims to stand the attack."""
+def stated(defense: Defense, setting: Setting) -> dict[str, Any]:
+    """What every record says of its defense: the claims, what it derived, whether it stands what nobody attacks."""
     return {
         "privacy": Privacy(claimed=defense.claim(setting), composed=defense.composed(setting)),
         "derived": defense.derived(setting),
-        "within_claim": defense.tolerates(byzantine, setting),
+        "within_claim": defense.tolerates(0.0, setting),
     }
+
+
+def count_byzantine(cell: Cell, seed: int) -> ByzantineCount | None:
+    """How many clients are Byzantine, and round by round how many of the sample; None where nobody is."""
+    if not cell.num_byzantine:
+        return None
+    settings = cell.federation
+    counts = byzantine_by_round(settings, cell.byzantine, seed)
+    assumed = round(assumed_fraction(settings, cell.num_byzantine) * settings.participants)
+    return ByzantineCount(
+        clients=cell.num_byzantine,
+        most=max(counts),
+        beyond_f=sum(count > assumed for count in counts),
+        absent=counts.count(0),
+    )
+
+
+def stands(cell: Cell, count: ByzantineCount, dim: int) -> bool:
+    """Whether the defense claims to stand the Byzantine share of all clients, and that of every round's sample.
+
+    Raises `ValueError` where it refuses the setting; `dim` is the number of the model's parameters.
+    """
+    defense, settings = build_defense(cell), cell.federation
+    setting = setting_of(settings, dim, assumed_fraction(settings, count.clients))
+    defense.start(setting)
+    shares = (count.clients / settings.clients, count.most / settings.participants)
+    return all(defense.tolerates(share, setting) for share in shares)
 
 
 def cost_of(federation: Federation, seconds: float) -> Cost:

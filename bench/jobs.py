@@ -30,7 +30,7 @@ from bench.suite import Suite
 from bench.suite import load as load_suite
 from bench.workers import NO_LIMITS, Backend, Limits
 from leaderboards.boards import Board, Leaderboard, build
-from leaderboards.formats import FORMATS
+from leaderboards.formats import FORMATS, printable
 from leaderboards.frame import select
 from leaderboards.pictures import find_pictures
 from leaderboards.submissions import add_submissions
@@ -80,6 +80,8 @@ class Report:
         console = Console()
         if not console.is_terminal:
             console = Console(width=WIDTH)
+        if self.leaderboard.notice:
+            console.print(f"[yellow]{escape(self.leaderboard.notice)}[/]")
         for board in self.leaderboard.boards:
             if len(board.text):
                 console.print(_rich(board))
@@ -114,9 +116,9 @@ def run_suite(
     With an address in `ray` the cells go to that Ray cluster, and `workers` is the most of them at once.
     """
     chosen = devices.choose(device, here=ray is None)
-    loaded = load_suite(suite, changes)
-    if seeds is not None:
-        loaded = loaded.model_copy(update={"seeds": seeds})
+    changes = list(changes)
+    own = load_suite(suite, changes)
+    loaded = own if seeds is None else own.with_seeds(seeds)
     if chosen == devices.CUDA and ray is not None and not loaded.resources.gpus:
         raise BadInputError("--device cuda with --ray needs resources.gpus in the suite: a whole number, or a share")
     store = Store(results, loaded.name)
@@ -124,7 +126,7 @@ def run_suite(
     place = _cluster(ray, loaded, limits, workers) if ray is not None and plan.tasks else None
     running = partial(runner.run, workers=workers or runner.default_workers(), limits=limits, fresh=fresh, place=place)
     records, ran = run_with_progress(plan, store, running, quiet)
-    leaderboard = make_leaderboard(loaded, store)
+    leaderboard = make_leaderboard(loaded, store, notice=_notice(own, loaded, changes))
     written, pictures = write_boards(leaderboard, store)
     return Report(loaded, store.folder, [*plan.present, *records], ran, leaderboard, written, pictures)
 
@@ -188,8 +190,20 @@ def parse_limits(seconds: float | None, mebibytes: int | None) -> Limits:
     return Limits(seconds, mebibytes)
 
 
-def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None) -> Leaderboard:
-    """The boards of a suite's records: those of its present setting, or of the newest one where it has none."""
+def _notice(own: Suite, played: Suite, changes: list[str]) -> str:
+    """What a run was asked to have otherwise than its suite; "" where it is the suite itself."""
+    asked = [f"--set {change}" for change in changes]
+    if set(played.seeds) != set(own.seeds):
+        mine, theirs = (", ".join(map(str, seeds)) for seeds in (played.seeds, own.seeds))
+        asked.append(f"seeds {mine}, where the suite has {theirs}")
+    return f"Not the suite as it stands, but as asked for: {'; '.join(asked)}." if asked else ""
+
+
+def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None, notice: str = "") -> Leaderboard:
+    """The boards of a suite's records: those of its present setting, or of the newest one where it has none.
+
+    Only the suite's seeds count; `notice` says above the boards what the suite has otherwise than its file.
+    """
     damaged: list[str] = []
     records = list(store.records(damaged))
     if not records:
@@ -200,7 +214,7 @@ def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None) -
     settings = {setting_hash(suite, digest) for digest in {record.data_digest for record in records}} & present
     cells = suite.cells()
     rows = dict.fromkeys(cell.label for cell in cells)
-    selection = select(records, min(settings, default=None), cells)
+    selection = select(records, min(settings, default=None), cells, suite.seeds)
     leaderboard = build(
         suite.name,
         suite.title,
@@ -208,6 +222,8 @@ def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None) -
         selection,
         recovered_psnr=suite.ranking.recovered_psnr,
         rows=rows,
+        federation=suite.federation,
+        notice=notice,
     )
     leaderboard.left_out += damaged
     add_submissions(leaderboard, store.folder)
@@ -251,9 +267,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def _rich(board: Board) -> Table:
-    table = Table(title=board.title, caption=board.caption, title_justify="left", caption_justify="left")
+    title, caption = escape(printable(board.title)), escape(printable(board.caption))
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for column in board.text.columns:
-        table.add_column(str(column), overflow="fold")
+        table.add_column(escape(printable(str(column))), overflow="fold")
     for row in board.text.itertuples(index=False):
-        table.add_row(*(escape(str(value)) for value in row))
+        table.add_row(*(escape(printable(str(value))) for value in row))
     return table

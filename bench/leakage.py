@@ -29,6 +29,7 @@ from bench.threat import (
     RoundTranscript,
     Saboteurs,
     View,
+    check_collusion,
     choose_colluders,
     server_view,
 )
@@ -122,6 +123,7 @@ def watch(
     truth, labels = dataset.test.x[private].to(federation.dtype), dataset.test.y[private]
     federation.shards.hold(targets, truth, labels)
 
+    check_collusion(attack.collusion(), clients)
     colluders = choose_colluders(clients, targets, attack.collusion(), rng.generator(seed, "colluders"))
     if attack.active:
         federation.saboteurs = Saboteurs(targets, colluders)

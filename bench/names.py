@@ -1,7 +1,22 @@
 """Names that users type: what is known, and what an unknown one may have meant."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*( [A-Za-z0-9_.+-]+)*")
+LONGEST = 60
+"""Characters of a name, which becomes a row or the beginning of a column of every board, and a folder."""
+
+
+def refusal(kind: str, name: str) -> str | None:
+    """Why a defense or an attack cannot be called this; None where it can. A column's attack ends at a space."""
+    spaced = kind == "attack" and " " in name
+    if NAME.fullmatch(name) and len(name) <= LONGEST and not spaced:
+        return None
+    spaces = "" if kind == "attack" else ", single spaces"
+    wanted = f"letters, digits{spaces} and the signs _ . + -, a letter or digit first, at most {LONGEST}"
+    return f"{kind} name {name!r} will not do: take {wanted}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

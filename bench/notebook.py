@@ -57,7 +57,7 @@ def evaluate(
         raise BadInputError(f"bench.evaluate takes a subclass of bench.protocol.Defense, and was given {defense!r}")
     shipped = load_suite(suite)
     if seeds is not None:
-        shipped = shipped.model_copy(update={"seeds": tuple(seeds)})
+        shipped = shipped.with_seeds(seeds)
     name = defense.__dict__.get("name") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", defense.__name__).lower()
     with registry.known("defense", name, defense), TemporaryDirectory() as folder:
         own = shipped.model_copy(update={"defense": (DefenseEntry(name=name, **entry),)})

@@ -62,15 +62,19 @@ def partition(
     _require_count("num_clients", num_clients)
     _require_count("shards_per_client", shards_per_client)
     require(math.isfinite(alpha) and alpha > 0, "alpha", alpha, "in (0, inf)")
-    if samples_per_client is None:
-        samples_per_client = max(1, len(labels) // num_clients)
-    _require_count("samples_per_client", samples_per_client)
+    size = shard_size(len(labels), num_clients, samples_per_client)
+    _require_count("samples_per_client", size)
 
     seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device).item()
     rng = np.random.default_rng(int(seed))
     _, classes = np.unique(labels.cpu().numpy(), return_inverse=True)
-    deal = Deal(classes, num_clients, samples_per_client, shards_per_client, alpha, rng)
+    deal = Deal(classes, num_clients, size, shards_per_client, alpha, rng)
     return torch.from_numpy(rng.permuted(SCHEMES[scheme](deal), axis=1))
+
+
+def shard_size(num_samples: int, num_clients: int, samples_per_client: int | None) -> int:
+    """s, the samples of each client: as many as are asked for, or else an equal share of all, at least 1."""
+    return max(1, num_samples // num_clients) if samples_per_client is None else samples_per_client
 
 
 def class_counts(labels: Tensor, indices: Tensor, num_classes: int) -> Tensor:

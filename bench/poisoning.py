@@ -34,6 +34,9 @@ class DataPoisoning(ByzantineAttack):
     def poison(self, x: Tensor, y: Tensor, data: DataFacts, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Their images `(f, s, C, H, W)`, normalised, and labels `(f, s)`, changed; not in place."""
 
+    def check_shard(self, num_samples: int) -> None:
+        """Raise `ValueError` where nothing would be changed in a shard of so many images."""
+
     def goal(self, test: Split, data: DataFacts) -> Split | None:
         """Images as the attackers would show them to the model, with the answers that they want; None without any."""
         return None
@@ -55,6 +58,7 @@ def poison_shards(
 
     Poisoned samples are appended, so that honest clients keep theirs bit for bit, also where shards share samples.
     """
+    attack.check_shard(indices.shape[1])
     rows = indices[byzantine]
     changed_x, changed_y = attack.poison(x[rows], y[rows], data, generator)
     if changed_x.shape[:2] != rows.shape or changed_y.shape != rows.shape:

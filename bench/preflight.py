@@ -6,12 +6,15 @@ from bench import models
 from bench.data import load
 from bench.errors import BadInputError
 from bench.federation import setting_of
-from bench.findings import build_defense
+from bench.findings import build_attack, build_defense
+from bench.partition import shard_size
+from bench.poisoning import DataPoisoning
 from bench.suite import Cell
+from bench.threat import ByzantineAttack, check_collusion
 
 
 def check_settings(suite: str, cells: Iterable[Cell], data_root: str | None) -> None:
-    """Raise `BadInputError` where a row's defense refuses its federation, or an inversion has too few clients.
+    """Raise `BadInputError` where a row's defense refuses its federation, or an attack has too few clients or images.
 
     Where the defense is told the true number of Byzantine clients (`oracle_f`), that one is no fault of the suite: the
     record says that the defense does not claim to stand it, or failed.
@@ -24,6 +27,10 @@ def check_settings(suite: str, cells: Iterable[Cell], data_root: str | None) -> 
         if cell.targets > settings.clients:
             wanted = f"at most {settings.clients}, the clients"
             raise BadInputError(f"{where}: privacy.targets is {cell.targets}, but must be {wanted}")
+        try:
+            _check_attack(cell, data_root)
+        except ValueError as error:
+            raise BadInputError(f"{where}: {error}") from None
         about = (cell.defense.model_dump_json(), settings.model_dump_json())
         if settings.oracle_f or about in checked:
             continue
@@ -36,3 +43,15 @@ def check_settings(suite: str, cells: Iterable[Cell], data_root: str | None) -> 
             build_defense(cell).start(setting_of(settings, dims[kind], settings.assumed_byzantine))
         except ValueError as error:
             raise BadInputError(f"{where}: {error}") from None
+
+
+def _check_attack(cell: Cell, data_root: str | None) -> None:
+    """Raise `ValueError` where a share of the attack's, of clients or of images, is positive and rounds to none."""
+    if cell.attack is None:
+        return
+    attack, settings = build_attack(cell.attack), cell.federation
+    if isinstance(attack, DataPoisoning):
+        images = len(load(settings.dataset, data_root).train)
+        attack.check_shard(shard_size(images, settings.clients, settings.samples_per_client))
+    elif not isinstance(attack, ByzantineAttack):
+        check_collusion(attack.collusion(), settings.participants if cell.kind == "audit" else settings.clients)

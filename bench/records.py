@@ -80,6 +80,17 @@ class Environment(BaseModel):
     arithmetic: str = ""  # "portable", "native"; empty in records from before
 
 
+class ByzantineCount(BaseModel):
+    """How many clients of a cell were Byzantine, and in how many rounds more of them, or none, were in the sample."""
+
+    model_config = STRICT
+
+    clients: int  # of all
+    most: int  # in one round
+    beyond_f: int  # rounds that held more than f, the number that defenses are told to assume
+    absent: int  # rounds that held none
+
+
 class Record(BaseModel):
     """One (cell, seed), as the design lays it down."""
 
@@ -101,7 +112,8 @@ class Record(BaseModel):
     control_psnr: list[float] = []  # the same without a defense
     privacy: Privacy = Privacy()
     derived: dict[str, float] = {}  # what the defense worked out: sigma_k, v, ...
-    within_claim: bool | None = None  # whether the defense itself claims to stand this cell's Byzantine fraction
+    within_claim: bool | None = None  # whether the defense itself claims to stand the Byzantine clients of every round
+    byzantine: ByzantineCount | None = None  # None where nobody attacks, and in records from before it was counted
     cost: Cost = Cost()
     environment: Environment
     files: dict[str, str] = {}  # names of the images and arrays beside the record

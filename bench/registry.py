@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from bench.errors import BadInputError
-from bench.names import unknown
+from bench.names import refusal, unknown
 
 Kind = Literal["defense", "attack"]
 PACKAGES: dict[Kind, str] = {"defense": "defenses", "attack": "attacks"}
@@ -25,7 +25,12 @@ Class = TypeVar("Class", bound=type)
 
 
 def register(kind: Kind, name: str) -> Callable[[Class], Class]:
-    """Class decorator: make a defense or an attack known as `name`. A second class under one name is refused."""
+    """Class decorator: make a defense or an attack known as `name`. A second class under one name is refused.
+
+    Raises `ValueError` for what is no name.
+    """
+    if (refused := refusal(kind, name)) is not None:
+        raise ValueError(refused)
 
     def decorate(cls: Class) -> Class:
         owner = f"{cls.__module__}.{cls.__qualname__}"
@@ -63,7 +68,8 @@ def get(kind: Kind, name: str) -> type:
         if name in _built_in(kind):
             importlib.import_module(f"{PACKAGES[kind]}.{name}")
         elif name in (entries := _entry_points(kind)):
-            _registered[kind][name] = register(kind, name)(_load(kind, name, entries[name]))
+            found = _load(kind, name, entries[name])
+            _registered[kind][name] = register(kind, name)(found)
         else:
             raise BadInputError(unknown(kind, name, names(kind)))
     return _registered[kind][name]
@@ -105,6 +111,8 @@ def _entry_points(kind: Kind) -> dict[str, list["importlib.metadata.EntryPoint"]
 
 def _load(kind: Kind, name: str, entries: list["importlib.metadata.EntryPoint"]) -> type:
     """What another package registers; `BadInputError` where two do, where it cannot be loaded, or is no class."""
+    if (refused := refusal(kind, name)) is not None:
+        raise BadInputError(f"{refused} (it is brought by {' and by '.join(entry.value for entry in entries)})")
     if len(entries) > 1:
         raise BadInputError(
             f"{kind} {name!r} is brought by {' and by '.join(entry.value for entry in entries)}: keep one"

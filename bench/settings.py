@@ -48,6 +48,16 @@ class FederationSettings(BaseModel):
         return max(1, round(self.participation * self.clients))
 
 
+TUNABLE = ("lr", "lr_decay", "momentum")
+"""Settings of the federation that a row may have its own of, as the shipped rows have."""
+
+
+def own_settings(row: FederationSettings, suite: FederationSettings) -> dict[str, object]:
+    """What a row's training has otherwise than its suite, beyond what is a row's own to choose."""
+    other = suite.model_dump()
+    return {key: value for key, value in row.model_dump().items() if key not in TUNABLE and value != other[key]}
+
+
 class Resources(BaseModel):
     """What each cell takes of a node of a cluster (`--ray`); fractions are shares of one, as two cells on a CPU.
 

@@ -54,6 +54,10 @@ def _settings(record: Record) -> dict[str, str]:
     found["Byzantine clients"] = f"{cell.byzantine:.0%}" + (
         ", beyond the defense's claim" if record.within_claim is False else ""
     )
+    if record.byzantine is not None:
+        count, rounds = record.byzantine, cell.federation.rounds
+        found["Byzantine clients"] += f": {count.clients} of {cell.federation.clients}, {count.most} in a round at most"
+        found["rounds with more than f"] = f"{count.beyond_f} of {rounds}, without one: {count.absent}"
     if cell.is_privacy:
         found["targets"] = str(cell.targets) + (f", after {cell.trained} rounds of training" if cell.trained else "")
     found |= {key: str(value) for key, value in cell.federation.model_dump().items() if value is not None}

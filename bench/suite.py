@@ -7,6 +7,7 @@ record. A list among an attack's or a defense's parameters is a sweep.
 import hashlib
 import itertools
 import json
+import math
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from bench.errors import BadInputError
+from bench.errors import BadInputError, require_somebody
 from bench.names import unknown
 from bench.settings import FederationSettings, Resources
 
@@ -62,6 +63,11 @@ class Cell(BaseModel):
     @property
     def is_privacy(self) -> bool:
         return self.kind == "inversion"
+
+    @property
+    def num_byzantine(self) -> int:
+        """How many of the clients are Byzantine."""
+        return round(self.byzantine * self.federation.clients)
 
     @property
     def attack_name(self) -> str:
@@ -119,7 +125,7 @@ class AttackEntry(BaseModel):
     @classmethod
     def _fractions(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         for fraction in value:
-            if not 0 <= fraction <= 1:
+            if not 0 <= fraction <= 1 or math.copysign(1, fraction) < 0:  # -0.0 drops the attack as 0 does
                 raise ValueError(f"byzantine fraction {fraction:g} is not between 0 and 1")
         return value
 
@@ -198,6 +204,13 @@ class Suite(BaseModel):
             raise ValueError(f"seed {twice[0]} stands there twice")
         return seeds
 
+    def with_seeds(self, seeds: Iterable[int]) -> "Suite":
+        """The same suite with these seeds; `BadInputError` where there is none, or one stands there twice."""
+        try:
+            return Suite(**{**dict(self), "seeds": tuple(seeds)})
+        except ValidationError as error:
+            raise BadInputError(f"suite {self.name!r}: {explain(error)}") from None
+
     def cells(self, defenses: Iterable[str] = (), attacks: Iterable[str] = ()) -> list[Cell]:
         """All cells, or those of the named defenses (rows) and attacks; clean runs are among them, if in the suite."""
         rows = [row for entry in self.defense for row in self._rows(entry)]
@@ -265,7 +278,12 @@ class Suite(BaseModel):
         for b in entry.byzantine:
             if b > 0:  # at b = 0 every such attack is the clean run
                 settings = self._federation(met.label, met.overrides)
-                yield met.cell("training", settings, byzantine=b)
+                cell = met.cell("training", settings, byzantine=b)
+                try:
+                    require_somebody("byzantine", b, settings.clients, "clients")
+                except ValueError as error:
+                    raise BadInputError(f"suite {self.name!r}, row {met.label!r}, {cell.column}: {error}") from None
+                yield cell
 
     def _audits(self, met: Meeting, entry: AttackEntry) -> Iterator[Cell]:
         from bench import registry

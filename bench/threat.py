@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from bench.errors import require_somebody
 from bench.models import Model
 from bench.protocol import Alphabet, Delivered, PeerMessages, Setting, all_finite
 from bench.rng import shuffled
@@ -100,6 +101,11 @@ class Reconstruction:
     loss: Tensor
     trace: list[float]
     estimate: Tensor
+
+
+def check_collusion(rho: float, num_clients: int) -> None:
+    """Raise `ValueError` where a positive rho of the other clients rounds to nobody."""
+    require_somebody("rho", rho, num_clients - 1, "other clients")
 
 
 def choose_colluders(num_clients: int, targets: Tensor, rho: float, generator: torch.Generator) -> Tensor:

@@ -24,7 +24,14 @@ from bench.perf.history import machine_class
 from bench.records import Record, Store, read
 from bench.submission import folder as folders
 from bench.submission import sandbox
-from bench.submission.consistency import OTHER_PROTOCOL, foreign, problems, recovered_psnr, suite_of
+from bench.submission.consistency import (
+    OTHER_PROTOCOL,
+    foreign,
+    problems,
+    recovered_psnr,
+    row_problems,
+    suite_of,
+)
 from bench.submission.examination import Tell, Terms, examined, inspected
 from bench.submission.folder import Submission
 from bench.submission.package import packaged
@@ -152,6 +159,8 @@ def _verify_row(
         return
     known = {name: suite_of(name) for name in {record.suite for record in row.records.values()}}
     row.notes += [f"this version has no suite {name!r} to compare with" for name, suite in known.items() if not suite]
+    for shipped in filter(None, known.values()):
+        row.problems += row_problems(row.folder, row.records, shipped, submission, evaluations)
     for place, record in row.records.items():
         suite = known[record.suite]
         found = list(problems(place, record, suite, data_root))

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench import rng
-from bench.errors import require
+from bench.errors import require, require_somebody
 from bench.privacy import PrivacyClaim, niss_max_colluders, niss_max_colluders_scalar, niss_worst_coordinate
 from bench.privacy.drawn_noise import niss_drawn_noise
 from bench.protocol import REALS, Delivered, LocalRound, Setting, Upload, clip
@@ -202,6 +202,7 @@ class NISS(DPFedAvg):
             v < setting.participants, "num_shares", v, f"at most {setting.participants - 1}, the other participants"
         )
         dropped, m = round(self.dropout * setting.participants), setting.participants
+        require_somebody("dropout", self.dropout, m, "participants")
         require(dropped < m, "dropout", self.dropout, f"below {1 - 0.5 / m:g}, so that one of {m} participants is left")
         values = self.tau_squared if isinstance(self.tau_squared, tuple) else (self.tau_squared,)
         require(min(values) >= 0, "tau_squared", self.tau_squared, "not negative")

@@ -1,9 +1,7 @@
 """The board of backdoors: how often the model answers what the attackers want, beside how often it is right."""
 
-import pandas as pd
-
 from leaderboards.board import Board, make_board, numbers
-from leaderboards.estimates import MISSING, Estimates, estimates
+from leaderboards.estimates import MISSING, Estimates
 
 METRIC = "backdoor_success"
 CAPTION = (
@@ -13,9 +11,8 @@ CAPTION = (
 )
 
 
-def backdoor_boards(rows: list[str], columns: list[str], training: pd.DataFrame, accuracy: Estimates) -> list[Board]:
+def backdoor_boards(rows: list[str], columns: list[str], tried: Estimates, accuracy: Estimates) -> list[Board]:
     """Every row's success and accuracy, in every column that has a success; no board where none has."""
-    tried = estimates(training, METRIC)
     found = {place: value for place, value in tried.items() if value.seeds}
     planted = [column for column in columns if any((row, column) in found for row in rows)]
     if not planted:

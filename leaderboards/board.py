@@ -1,7 +1,7 @@
 """A board: a table for people and the same numbers for programs; a leaderboard: all boards of one suite."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Self
 
@@ -18,7 +18,7 @@ Line = dict[str, str]
 class Number:
     """One line of the long format: what a metric is for a defense, in a column where the metric has one.
 
-    Its 95 % interval is `mean` give or take `half_width`, or for a share of images from `low` to `high`.
+    Its 95 % interval is `mean` give or take `half_width`, or from `low` to `high` where it has these.
     """
 
     defense: str
@@ -42,23 +42,28 @@ class Standing:
 
     metric: str
     scores: Mapping[str, float]
-    ranks: Mapping[str, int]
+    ranks: Mapping[str, int | None]
     texts: Mapping[str, str]
 
     @classmethod
-    def of(cls, metric: str, scores: Mapping[str, float]) -> Self:
-        """The highest score leads; scores are fractions."""
+    def of(cls, metric: str, scores: Mapping[str, float], worthless: Collection[str] = ()) -> Self:
+        """The highest score leads; scores are fractions. `worthless` are rows that failed, or are at chance."""
         texts = {row: f"{score:.1%}" for row, score in scores.items()}
-        return cls(metric, scores, ranks({row: (score,) for row, score in scores.items()}), texts)
+        return cls(metric, scores, ranks({row: (score,) for row, score in scores.items()}, worthless), texts)
+
+    @property
+    def orders(self) -> bool:
+        """Whether there is a rank."""
+        return any(rank is not None for rank in self.ranks.values())
 
     def numbers(self) -> list[Number]:
         scores = [Number(row, None, self.metric, score) for row, score in self.scores.items()]
-        return scores + [Number(row, None, "rank", rank) for row, rank in self.ranks.items()]
+        return scores + [Number(row, None, "rank", rank) for row, rank in self.ranks.items() if rank is not None]
 
     def sort(self, lines: Iterable[Line]) -> list[Line]:
-        """The rows by rank, with the rank in front."""
-        ranked = [{"rank": str(self.ranks[line["defense"]]), **line} for line in lines]
-        return sorted(ranked, key=lambda line: int(line["rank"]))
+        """The rows by rank, with the rank in front; as they are where nothing has a rank."""
+        ordered = sorted(lines, key=lambda line: self.ranks[line["defense"]] or 0)
+        return [{"rank": str(self.ranks[line["defense"]] or "–"), **line} for line in ordered]
 
 
 UNRANKED = Standing("", scores={}, ranks={}, texts={})
@@ -99,6 +104,7 @@ class Leaderboard:
     title: str
     seeds: int
     boards: list[Board]
+    notice: str = ""  # what tells this board from that of the suite as it stands
     flags: dict[str, list[str]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     records: int = 0
@@ -132,11 +138,14 @@ def numbers(metric: str, found: Estimates) -> list[Number]:
     return [Number(row, column, metric, **asdict(value)) for (row, column), value in found.items()]
 
 
-def ranks(scores: Mapping[str, tuple[float, ...]]) -> dict[str, int]:
+def ranks(scores: Mapping[str, tuple[float, ...]], worthless: Collection[str] = ()) -> dict[str, int | None]:
     """1 for the highest score; equal ones share a rank, and one without a number comes last.
 
-    Scores are compared part by part, and count as equal where they only differ by rounding.
+    Scores are compared part by part, and count as equal where they only differ by rounding. Where the first
+    part of all is without a number, or they are `worthless`, nobody has a rank.
     """
+    if all(row in worthless or math.isnan(score[0]) for row, score in scores.items()):
+        return dict.fromkeys(scores)
     comparable = {
         row: tuple(-math.inf if math.isnan(part) else round(part, 6) for part in score) for row, score in scores.items()
     }

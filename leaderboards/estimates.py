@@ -7,13 +7,16 @@ from functools import cache
 import pandas as pd
 
 CONFIDENCE = 0.95
+FRACTIONS = ("accuracy", "backdoor_success", "model_accuracy")
+"""Metrics that are never below 0 or above 1, nor are their intervals."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A mean over seeds and the half width of its 95 % t interval (nan for a single seed).
 
-    A share of images has an interval with two ends, `low` and `high`, which are nan in any other estimate.
+    `low` and `high` are the ends of the interval of a share of images, and of a t interval that reaches below 0 or
+    above 1 where the metric cannot; nan in any other estimate.
     """
 
     mean: float
@@ -30,8 +33,11 @@ class Estimate:
         return 0.0 if self.failed else self.mean
 
     def text(self, scale: float = 100.0, digits: int = 1) -> str:
-        """`87.1 ± 0.6`; a dagger where the defense does not claim to stand it; what failed is said."""
+        """`87.1 ± 0.6`, or `98.5 [95.1, 100.0]`; a dagger beyond what the defense claims; what failed."""
         width = "" if math.isnan(self.half_width) else f" ± {self.half_width * scale:.{digits}f}"
+        ends = [f"{end * scale:z.{digits}f}" for end in (self.low, self.high)]
+        if not math.isnan(self.low) and ends[0] != ends[1]:
+            width = f" [{', '.join(ends)}]"
         mark = "" if self.within_claim else " †"
         return self.with_failures(f"{self.mean * scale:z.{digits}f}{width}") + mark
 
@@ -83,8 +89,13 @@ def _estimate(cells: pd.DataFrame, metric: str) -> Estimate:
         from scipy import stats  # here, because loading it takes long, and a run makes its boards last
 
         half_width = float(_quantile(len(values) - 1) * stats.sem(values))
+    mean = float(values.mean()) if len(values) else math.nan
+    low, high = mean - half_width, mean + half_width
+    cut = metric in FRACTIONS and (low < 0 or high > 1)
     return Estimate(
-        mean=float(values.mean()) if len(values) else math.nan,
+        mean=mean,
+        low=max(0.0, low) if cut else math.nan,
+        high=min(1.0, high) if cut else math.nan,
         half_width=half_width,
         seeds=len(values),
         failed=int((cells["status"] != "ok").sum()),
@@ -101,7 +112,7 @@ def _quantile(degrees: int) -> float:
 
 
 def _pooled(cells: pd.DataFrame, metric: str) -> Estimate:
-    found = replace(_estimate(cells, metric), half_width=math.nan)
+    found = replace(_estimate(cells, metric), half_width=math.nan, low=math.nan, high=math.nan)
     by_seed = _finished(cells, metric).groupby("seed")
     images, recovered = by_seed["images"].first(), by_seed[metric].mean()
     if not len(images):

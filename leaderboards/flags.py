@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from bench.settings import FederationSettings, own_settings
 from leaderboards.audits import Audit, Audits
 from leaderboards.estimates import MISSING, Estimate, Estimates
 from leaderboards.frame import CLEAN, Selection, columns
@@ -14,10 +15,18 @@ CONTROL_SHARE = 0.5
 
 
 def find_flags(
-    rows: list[str], selection: Selection, accuracy: Estimates, audits: Audits, seeds: int
+    rows: list[str],
+    selection: Selection,
+    accuracy: Estimates,
+    audits: Audits,
+    seeds: int,
+    federation: FederationSettings | None = None,
 ) -> dict[str, list[str]]:
-    """The notes on each row that has any, in the order of the rows."""
-    found = {row: list(_notes(row, selection, accuracy, audits, seeds)) for row in rows}
+    """The notes on each row that has any, in the order of the rows; `federation` is the suite's."""
+    found = {
+        row: [*_notes(row, selection, accuracy, audits, seeds), *_notes_on_federation(row, selection, federation)]
+        for row in rows
+    }
     return {row: notes for row, notes in found.items() if notes}
 
 
@@ -40,6 +49,19 @@ def _notes(row: str, selection: Selection, accuracy: Estimates, audits: Audits, 
             yield f"{column}: {_evidence(audits[row, column])}"
     if records["oracle_f"].any():
         yield "was given the true number of Byzantine clients"
+
+
+def _notes_on_federation(row: str, selection: Selection, federation: FederationSettings | None) -> Iterator[str]:
+    """What a row's training has of its own that no row may choose, and samples that nobody attacked."""
+    mine = [record for record in selection.records if record.cell.label == row and record.cell.kind == "training"]
+    if mine and federation is not None:
+        own = own_settings(mine[0].cell.federation, federation)
+        told = [f"{key} = {value} ({getattr(federation, key)})" for key, value in own.items()]
+        if told:
+            yield f"plays in a federation of its own, behind it the suite's: {', '.join(told)}"
+    for record in mine:
+        if record.byzantine is not None and record.byzantine.absent == record.cell.federation.rounds:
+            yield f"{record.cell.column}: seed {record.seed} has no Byzantine client in the sample of any round"
 
 
 def _notes_on_cells(cells: pd.DataFrame) -> Iterator[str]:

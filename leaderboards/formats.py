@@ -15,10 +15,11 @@ def markdown(leaderboard: Leaderboard) -> str:
     """One page: every board with its caption, then flags, then where the numbers come from."""
     title = leaderboard.title[:1].upper() + leaderboard.title[1:]
     parts = [f"# Leaderboard: {leaderboard.suite}", markdown_text(f"{title}.")]
+    parts += [f"**{markdown_text(leaderboard.notice)}**"] if leaderboard.notice else []
     for board in _shown(leaderboard):
         table = board.text.map(markdown_text).rename(columns=markdown_text)
         parts += [
-            f"## {board.title}",
+            f"## {markdown_text(board.title)}",
             table.to_markdown(index=False, disable_numparse=True),
             f"*{markdown_text(board.caption)}*",
         ]
@@ -37,15 +38,20 @@ def markdown(leaderboard: Leaderboard) -> str:
 
 
 def csv(leaderboard: Leaderboard) -> str:
-    """One number a line: board, defense, column, metric, mean, interval, seeds, failed seeds, within its claim."""
+    """One number a line: board, defense, column, metric, mean, interval, seeds, failed seeds, within its claim.
+
+    A text that a spreadsheet would take for a formula has an apostrophe in front.
+    """
     filled = [board.data for board in leaderboard.boards if len(board.data)]
     numbers = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(LONG_FORMAT))
+    numbers[TEXTS] = numbers[TEXTS].map(csv_text, na_action="ignore")
     return numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def latex(leaderboard: Leaderboard) -> str:
     """Tables, one a board, to paste into a paper."""
-    head = f"% {dated(leaderboard)}\n% needs \\usepackage{{array,booktabs,graphicx}}\n"
+    said = [dated(leaderboard), leaderboard.notice, r"needs \usepackage{array,booktabs,graphicx}"]
+    head = "".join(f"% {' '.join(line.split())}\n" for line in said if line)
     return "\n".join([head, *(_latex_table(leaderboard.suite, board) for board in _shown(leaderboard))])
 
 
@@ -54,6 +60,7 @@ def as_json(leaderboard: Leaderboard) -> str:
     content = {
         "suite": leaderboard.suite,
         "title": leaderboard.title,
+        "notice": leaderboard.notice,
         "seeds": leaderboard.seeds,
         "version": version(leaderboard),
         "records": leaderboard.records,
@@ -83,13 +90,34 @@ def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-# A cell's border, emphasis (an underscore inside a word is none), code, and what would begin an HTML tag.
-MARKDOWN_SYNTAX = re.compile(r"[\\|*`]|<(?=[A-Za-z/!?])|(?<![^\W_])_|_(?![^\W_])")
+# A cell's border, emphasis (an underscore inside a word is none), code, strokes, formulas, what would begin an HTML
+# tag, end a link's text, or be a character's name or an address.
+MARKDOWN_SYNTAX = re.compile(
+    r"[\\|*`$]|~(?=~)|<(?=[A-Za-z/!?])|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|&(?=#?\w+;)|:(?=//)|(?<=www)\.|@(?=\w)",
+    re.IGNORECASE,
+)
+
+
+def printable(text: str) -> str:
+    """A text in one line, in which what a terminal or a page would obey, and nobody would see, is spelt out."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.split()))
 
 
 def markdown_text(text: str) -> str:
     """A text in one line, in which nothing is taken for Markdown."""
-    return MARKDOWN_SYNTAX.sub(r"\\\g<0>", " ".join(text.split()))
+    return MARKDOWN_SYNTAX.sub(r"\\\g<0>", printable(text))
+
+
+TEXTS = ["board", "defense", "column", "metric"]
+"""The columns of the long format that are no numbers."""
+FORMULA = ("=", "+", "-", "@")
+"""What a spreadsheet takes for the beginning of one, were white space in front."""
+
+
+def csv_text(text: str) -> str:
+    """A text in one line that is no formula: `'=1+1`."""
+    line = printable(text)
+    return f"'{line}" if line.startswith(FORMULA) else line
 
 
 LATEX_SYMBOLS = {
@@ -112,7 +140,7 @@ PARAGRAPH = r">{\raggedright\arraybackslash}p{0.4\linewidth}"
 
 def _latex_text(text: str) -> str:
     """A text in which every character stands for itself, and a number's hyphen is a minus sign."""
-    escaped = "".join(LATEX_SYMBOLS.get(char, char) for char in text)
+    escaped = "".join(LATEX_SYMBOLS.get(char, char) for char in printable(text))
     return re.sub(r"(?<!\w)-(?=\d)", "$-$", escaped)
 
 
@@ -122,7 +150,7 @@ def _latex_table(suite: str, board: Board) -> str:
     table = written.to_latex(
         index=False,
         caption=_latex_text(f"{board.title} ({suite}). {board.caption}"),
-        label=f"tab:{suite}-{board.name}",
+        label=re.sub(r"[^\w:./-]", "-", f"tab:{suite}-{board.name}"),
         position="t",
         column_format="".join(PARAGRAPH if breaks_lines else "l" for breaks_lines in long),
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -21,6 +21,7 @@ LISTED = 5
 WIDE = 8
 """Columns beyond which a table of long cells is split."""
 Place = tuple[str | bool, ...]
+ClaimPlace = tuple[str | float, ...]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ FRAME = (
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row a record: what met what, status, every metric, cost, and the epsilons."""
     rows = []
+    records = list(records)
+    claims = _claims(records)
     for record in records:
         cell, privacy, cost = record.cell, record.privacy, record.cost
         rows.append(
@@ -81,7 +84,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
                 "seed": record.seed,
                 "status": record.status,
                 "error": record.error,
-                "within_claim": record.within_claim,
+                "within_claim": next((claims[place] for place in _claim_places(record) if place in claims), None),
                 "oracle_f": cell.federation.oracle_f,
                 "round_seconds": cost.round_seconds,
                 "upload_bytes": cost.upload_bytes,
@@ -94,6 +97,26 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(FRAME))
+
+
+def _claims(records: Iterable[Record]) -> dict[ClaimPlace, bool]:
+    """Whether a row claims to stand a Byzantine fraction, by what of a record decides it; False where one says so."""
+    found: dict[ClaimPlace, bool] = {}
+    for record in records:
+        if record.within_claim is not None:
+            for place in _claim_places(record):
+                found[place] = found.get(place, True) and record.within_claim
+    return found
+
+
+def _claim_places(record: Record) -> tuple[ClaimPlace, ...]:
+    """The record alone; then the row at this fraction and seed, whose samples are the same; then at any seed.
+
+    A record that broke off may not say whether it is within the claim, and others of its row do.
+    """
+    cell = record.cell
+    row = (cell.label, cell.kind, cell.byzantine)
+    return (*row, record.key), (*row, record.seed), row
 
 
 def columns(frame: pd.DataFrame) -> list[str]:
@@ -135,11 +158,17 @@ def tables(columns: Sequence[str], most: int) -> list[list[str]]:
     return parts
 
 
-def select(records: Iterable[Record], setting: str | None = None, cells: Iterable[Cell] = ()) -> Selection:
+def select(
+    records: Iterable[Record],
+    setting: str | None = None,
+    cells: Iterable[Cell] = (),
+    seeds: Collection[int] | None = None,
+) -> Selection:
     """The records of `setting`, by default that of the newest record; the others are counted, not mixed in.
 
-    A row is one defense and a column one attack, each with one choice of parameters: that of the suite's `cells`, or
-    the newest where they do not name it. Records with other parameters are counted and left out, not mixed in.
+    Of `seeds`, where they are given, only those count: a row with others would be a mean over other luck. A row is one
+    defense and a column one attack, each with one choice of parameters: that of the suite's `cells`, or the newest
+    where they do not name it. Records with other parameters are counted and left out, not mixed in.
     """
     cells = list(cells)
     everything = sorted(records, key=lambda record: (record.finished_at, record.key))
@@ -148,8 +177,12 @@ def select(records: Iterable[Record], setting: str | None = None, cells: Iterabl
     chosen = setting or everything[-1].setting
     others = Counter(record.setting for record in everything if record.setting != chosen)
     candidates = [record for record in everything if record.setting == chosen]
-    kept = _alike(candidates, cells)
     left_out = [f"{count} records of another setting ({name})" for name, count in others.items()]
+    strange = [record for record in candidates if seeds is not None and record.seed not in seeds]
+    candidates = [record for record in candidates if seeds is None or record.seed in seeds]
+    if strange:
+        left_out.append(f"{len(strange)} records of other seeds ({_listed({record.seed for record in strange})})")
+    kept = _alike(candidates, cells)
     if unlike := len(candidates) - len(kept):
         left_out.append(f"{unlike} records whose cell was run again or with other parameters")
     wanted = frozenset((cell.label, cell.column) for cell in cells)
@@ -163,8 +196,13 @@ def _never_played(names: set[str], what: str) -> list[str]:
     """One line about what the suite has and no record is of: a worst case is of the other columns alone."""
     if not names:
         return []
+    return [f"{len(names)} {what} of the suite without a record: {_listed(names)}"]
+
+
+def _listed(names: Collection[str] | Collection[int]) -> str:
+    """The first of them, and how many more there are."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return [f"{len(names)} {what} of the suite without a record: {', '.join(sorted(names)[:LISTED])}{more}"]
+    return f"{', '.join(map(str, sorted(names)[:LISTED]))}{more}"
 
 
 def _alike(records: list[Record], cells: Iterable[Cell]) -> list[Record]:

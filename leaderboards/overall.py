@@ -1,16 +1,19 @@
 """The overall board: a rank in each of the others, who is on the Pareto front, and what breaks whom; no mixed score."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from leaderboards.audits import Audits
 from leaderboards.board import Board, Number, make_board
+from leaderboards.chance import Floors, is_worthless
 from leaderboards.estimates import MISSING, Estimates
 from leaderboards.frame import CLEAN, by_attack
 
 BROKEN_SHARE = 0.5
 """An attack breaks a defense when it takes this share of the accuracy that the clean run had."""
+BACKDOOR_SHARE = 0.5
+"""A backdoor breaks a defense when this share of the images with its trigger gets the attackers' answer."""
 MANY = 3
 LEAKING_SHARE = 0.1
 """A defense leaks where at least this share of the images is recovered."""
@@ -31,47 +34,77 @@ AXES = {
 }
 CAPTION = (
     "Pareto: no other defense is at least as good in worst-case accuracy, in worst-case share of images recovered "
-    "and in clean accuracy, and better in one; what no attack measured does not count. An attack breaks a defense "
-    "when it halves the accuracy of its clean run; a defense leaks where one image in ten or more is recovered; its "
-    "clean accuracy is low where it is less than half of the best; a privacy claim is broken where an audit proves "
-    "more than is claimed, at a threat model that the claim is meant for."
+    "and in clean accuracy, and better in one; what no attack measured does not count, nor does a row whose clean run "
+    "failed or is at chance, and where that is so of all rows there is no rank and no front. An attack breaks a "
+    "defense when it halves the accuracy of its clean run or takes it to chance; a backdoor, when at least half of "
+    "the images with its trigger get the attackers' answer; a defense leaks where one image in ten or more is "
+    "recovered; its clean accuracy is low where it is less than half of the best; a privacy claim is broken where an "
+    "audit proves more than is claimed, at a threat model that the claim is meant for."
 )
+PROBES = ("attacks on accuracy", "backdoors", "privacy attacks", "audits of privacy claims")
+"""What a suite may measure of a row besides its clean run."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found of all rows: the estimates of accuracy, success of triggers and images recovered, and the audits.
+
+    `chance` is the accuracy up to which a row's model is worthless.
+    """
+
+    accuracy: Estimates
+    backdoors: Estimates
+    recovered: Estimates
+    audits: Audits
+    chance: Floors
+
+    def has(self, row: str, column: str) -> bool:
+        """Whether something came of this place, were it a failure under attack."""
+        trained = self.accuracy.get((row, column), MISSING)
+        found = trained.failed or trained.seeds or self.recovered.get((row, column), MISSING).seeds
+        return bool(found) or (row, column) in self.audits
+
+    def lacks(self) -> list[str]:
+        """Which of the `PROBES` nobody was put to."""
+        attacked = any(column != CLEAN for _, column in self.accuracy)
+        tried = (attacked, any(one.seeds for one in self.backdoors.values()), bool(self.recovered), bool(self.audits))
+        return [name for name, done in zip(PROBES, tried, strict=True) if not done]
 
 
 def overall_board(
     rows: list[str],
     columns: list[str],
     ranked: Iterable[Board],
-    accuracy: Estimates,
-    recovered: Estimates,
-    audits: Audits,
+    measured: Measured,
+    expects: Callable[[str, str], bool],
 ) -> Board:
     """The ranks of the `ranked` boards that have any; the Pareto front first, then in the order of the first board.
 
-    A board with scores of some rows alone, because nothing but an evaluation of theirs is on it, orders nothing.
+    A board with scores of some rows alone, because nothing but an evaluation of theirs is on it, orders nothing, nor
+    does one without a rank. `expects` says which row should have been measured in which column.
     """
     boards = {board.name: board for board in ranked if any(map(math.isfinite, board.standing.scores.values()))}
-    shared = {name: board for name, board in boards.items() if set(rows) <= set(board.standing.scores)}
-    front = pareto_front(_points(rows, shared)) if len(shared) > 1 else set()
-    clean = (value.mean for (_, column), value in accuracy.items() if column == CLEAN)
-    best_clean = max(filter(math.isfinite, clean), default=math.nan)
-    broken = {
-        row: _broken_by(row, columns, accuracy, best_clean) + _leaks(row, columns, recovered) + _refuted(row, audits)
-        for row in rows
+    shared = {
+        name: board
+        for name, board in boards.items()
+        if set(rows) <= set(board.standing.scores) and board.standing.orders
     }
+    worthless = {row for row in rows if _is_worthless(row, measured)}
+    front = pareto_front(_points([row for row in rows if row not in worthless], shared)) if len(shared) > 1 else set()
     lines = [
         {
             "defense": row,
             **{name: _place(board, row) for name, board in boards.items()},
             **({"Pareto": "yes" if row in front else ""} if front else {}),
-            "what breaks it": "; ".join(broken[row]) or "nothing here",
+            "what breaks it": _verdict(row, rows, columns, measured, expects),
         }
         for row in rows
     ]
     first = next(iter(shared.values())).standing.ranks if shared else {}
-    lines.sort(key=lambda line: (line["defense"] not in front, first.get(line["defense"], 0)))
+    lines.sort(key=lambda line: (line["defense"] not in front, first.get(line["defense"]) or 0))
     numbers = [Number(row, None, "pareto", float(row in front)) for row in rows if front]
-    return make_board("overall", "Overall: a rank in each, no mixed score", CAPTION, lines, numbers)
+    lacks = f" Nothing here measures {_or(measured.lacks())}." if measured.lacks() else ""
+    return make_board("overall", "Overall: a rank in each, no mixed score", CAPTION + lacks, lines, numbers)
 
 
 def pareto_front(points: Mapping[str, tuple[float, ...]]) -> set[str]:
@@ -97,18 +130,51 @@ def _place(board: Board, row: str) -> str:
     score = board.standing.scores.get(row, math.nan)
     if math.isnan(score):
         return "–"
-    return f"{board.standing.ranks[row]} ({AXES[board.name].form.format(board.standing.texts[row])})"
+    return f"{board.standing.ranks[row] or '–'} ({AXES[board.name].form.format(board.standing.texts[row])})"
 
 
-def _broken_by(row: str, columns: list[str], accuracy: Estimates, best_clean: float) -> list[str]:
+def _verdict(
+    row: str, rows: list[str], columns: list[str], measured: Measured, expects: Callable[[str, str], bool]
+) -> str:
+    """All that breaks the row, or that nothing here does, and what of it was not measured."""
+    broken = _broken_by(row, columns, measured, _best_clean(rows, measured))
+    broken += _leaks(row, columns, measured.recovered) + _refuted(row, measured.audits)
+    expected = [column for column in columns if expects(row, column)]
+    missing = _in_short([column for column in expected if not measured.has(row, column)], expected)
+    told = "; ".join(broken) or "nothing here"
+    return told + (f"; not measured: {', '.join(missing)}" if missing else "")
+
+
+def _best_clean(rows: list[str], measured: Measured) -> float:
+    clean = (measured.accuracy.get((row, CLEAN), MISSING).mean for row in rows)
+    return max(filter(math.isfinite, clean), default=math.nan)
+
+
+def _is_worthless(row: str, measured: Measured) -> bool:
+    return is_worthless(measured.accuracy.get((row, CLEAN), MISSING), measured.chance[row])
+
+
+def _broken_by(row: str, columns: list[str], measured: Measured, best_clean: float) -> list[str]:
     """What is wrong with the row's clean run, and the attacks that break it, where there is accuracy to break."""
+    accuracy, chance = measured.accuracy, measured.chance[row]
     clean = accuracy.get((row, CLEAN), MISSING)
     found = ["clean run failed"] if clean.failed else []
-    if clean.mean < BROKEN_SHARE * best_clean:
-        return [*found, "low clean accuracy"]
     attacked = {column: accuracy.get((row, column), MISSING) for column in columns if column != CLEAN}
-    broken = [column for column, value in attacked.items() if value.failed or value.mean < BROKEN_SHARE * clean.mean]
-    return found + _in_short(broken, list(attacked))
+    if clean.mean <= chance:
+        found.append("clean accuracy at chance")
+    elif clean.mean < BROKEN_SHARE * best_clean:
+        found.append("low clean accuracy")
+    else:
+        low = max(BROKEN_SHARE * clean.mean, chance)
+        broken = [column for column, value in attacked.items() if value.failed or value.mean < low]
+        found += _in_short(broken, list(attacked))
+    return found + _backdoored(row, columns, measured.backdoors)
+
+
+def _backdoored(row: str, columns: list[str], backdoors: Estimates) -> list[str]:
+    """The columns whose trigger works, with how often."""
+    tried = {column: backdoors.get((row, column), MISSING).mean for column in columns}
+    return [f"{column} works on {share:.0%}" for column, share in tried.items() if share >= BACKDOOR_SHARE]
 
 
 def _leaks(row: str, columns: list[str], recovered: Estimates) -> list[str]:
@@ -133,3 +199,8 @@ def _refuted(row: str, audits: Audits) -> list[str]:
     """The audits that break the row's privacy claim where it is meant to hold."""
     columns = [column for (name, column), audit in audits.items() if name == row and audit.breaks]
     return [f"privacy claim broken by {', '.join(columns)}"] if columns else []
+
+
+def _or(names: list[str]) -> str:
+    """`a, b or c`."""
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Collection, Iterable
 
+from bench.suite import Cell
 from leaderboards.board import Board, Standing, numbers
+from leaderboards.chance import Floors
 from leaderboards.estimates import MISSING, Estimates
 from leaderboards.frame import CLEAN
 from leaderboards.wide import Matrix
@@ -11,16 +13,22 @@ from leaderboards.wide import Matrix
 CAPTION = (
     "Test accuracy of the last round's model in %, mean and 95 % t interval over the seeds; b is the Byzantine "
     "share of the clients. Ranked by the worst attacked column, where a column with a failed seed counts as 0. † "
-    "beyond what the defense itself claims to stand."
+    "beyond what the defense itself claims to stand, of all clients or of a round's sample."
 )
 
 
 def robustness_boards(
-    rows: list[str], columns: list[str], accuracy: Estimates, evaluations: frozenset[str] = frozenset()
+    rows: list[str],
+    columns: list[str],
+    accuracy: Estimates,
+    evaluations: frozenset[str],
+    chance: Floors,
+    attackers: str,
 ) -> list[Board]:
     """Every row's accuracy in every column. Without an attacked column there is nothing to show.
 
     `evaluations` are columns that single rows have on top of the suite's: they count there, and are missed nowhere.
+    Nobody has a rank where all failed, or are at `chance`; `attackers` says how many clients are Byzantine.
     """
     attacked = [column for column in columns if column != CLEAN]
 
@@ -36,8 +44,25 @@ def robustness_boards(
     title = "Robustness: accuracy under attack"
     mine = {row: asked(row, attacked, accuracy, evaluations) for row in rows}
     scores = {row: worst_case(row, some, accuracy)[0] for row, some in mine.items() if some}
-    matrix = Matrix("robustness", title, CAPTION, columns, cell, worst)
-    return matrix.boards(Standing.of("worst_accuracy", scores), numbers("accuracy", accuracy))
+    worthless = [row for row, score in scores.items() if score <= chance[row]]
+    matrix = Matrix("robustness", title, f"{CAPTION} {attackers}".strip(), columns, cell, worst)
+    return matrix.boards(Standing.of("worst_accuracy", scores, worthless), numbers("accuracy", accuracy))
+
+
+def counts(cells: Iterable[Cell]) -> str:
+    """`b=0.2 is 20 of 100 clients.`: each b with its count, and those of the same count together."""
+    found: dict[float, set[tuple[int, int]]] = {}
+    for cell in cells:
+        if cell.byzantine:
+            found.setdefault(cell.byzantine, set()).add((cell.num_byzantine, cell.federation.clients))
+    alike: dict[str, list[str]] = {}
+    for share, heads in sorted(found.items()):
+        told = ", or by row ".join(f"{count} of {clients}" for count, clients in sorted(heads))
+        alike.setdefault(told, []).append(f"b={share:g}")
+    lines = [
+        f"{' and '.join(some)} {'is' if len(some) == 1 else 'are each'} {told} clients" for told, some in alike.items()
+    ]
+    return f"{'; '.join(lines)}." if lines else ""
 
 
 def asked(row: str, columns: Iterable[str], accuracy: Estimates, evaluations: Collection[str]) -> list[str]:

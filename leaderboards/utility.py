@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from leaderboards.board import Board, Number, Standing, make_board, numbers
+from leaderboards.chance import Floors, is_worthless
 from leaderboards.estimates import MISSING, Estimates
 from leaderboards.frame import CLEAN
 
@@ -16,11 +17,15 @@ CAPTION = (
 )
 
 
-def utility_board(rows: list[str], accuracy: Estimates, training: pd.DataFrame) -> Board:
-    """Every row's clean accuracy, time and bytes; nothing to show where no clean run is asked for."""
+def utility_board(rows: list[str], accuracy: Estimates, training: pd.DataFrame, chance: Floors) -> Board:
+    """Every row's clean accuracy, time and bytes; nothing to show where no clean run is asked for.
+
+    Nobody has a rank where all failed, or are at `chance`.
+    """
     clean = {row: accuracy.get((row, CLEAN), MISSING) for row in rows}
     costs = {row: _median_costs(training, row) for row in rows}
-    standing = Standing.of("clean", {row: value.score for row, value in clean.items()})
+    worthless = [row for row, value in clean.items() if is_worthless(value, chance[row])]
+    standing = Standing.of("clean", {row: value.score for row, value in clean.items()}, worthless)
     lines = [
         {
             "defense": row,

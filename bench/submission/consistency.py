@@ -1,18 +1,17 @@
 """What a record, or a submitted row, says of itself, held against the suite, the data and this version's protocol."""
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bench import suite as suites
 from bench.data import load as load_data
 from bench.errors import BadInputError
 from bench.records import Record, protocol_hash, record_key, setting_hash
+from bench.settings import TUNABLE as TUNABLE
 from bench.submission.folder import FILE, Submission
 from bench.suite import RECOVERED_PSNR, Cell, Suite
-
-TUNABLE = ("lr", "lr_decay", "momentum")
-"""Settings of the federation that a row may have its own of, as the shipped rows have."""
 
 DEFENDING, ATTACKING = ("label", "defense"), ("attack", "byzantine", "rho")
 """What of a cell is a submitted defense's own, and what a submitted attack's."""
@@ -79,6 +78,50 @@ def foreign(
     own = suite.federation.model_copy(update=submission.federation)
     if cell.kind == "training" and any(getattr(cell.federation, key) != getattr(own, key) for key in TUNABLE):
         yield f"its {', '.join(TUNABLE)} are neither the suite's nor those of {FILE}"
+
+
+def row_problems(
+    folder: Path,
+    records: Mapping[Path, Record],
+    suite: Suite,
+    submission: Submission | None,
+    evaluations: Mapping[Path, Submission | None],
+) -> Iterator[str]:
+    """What a row's records are not together: of the suite's seeds alone and, where submitted, of all of them.
+
+    Others' luck would stand in the row's means. What is missing is asked for where all of the folder's records are
+    looked at. `evaluations` has the submission of each attack's folder, where somebody else ran it.
+    """
+    seeds: dict[tuple[Path, str], set[int]] = {}
+    for place, record in records.items():
+        seeds.setdefault((place.parent, record.cell.hash), set()).add(record.seed)
+    whole = {place.absolute() for place in folder.glob("*/*-s*.json")} <= {place.absolute() for place in records}
+    for (place, cell), found in sorted(seeds.items()):
+        if extra := sorted(found - set(suite.seeds)):
+            yield f"{place.name}/{cell}: {_seeds(extra)}, but the suite {suite.name!r} has {_seeds(suite.seeds)} alone"
+        submitted = submission is not None or evaluations.get(place) is not None
+        if whole and submitted and (missing := sorted(set(suite.seeds) - found)):
+            yield f"{place.name}/{cell}: {_seeds(missing)} of the suite {suite.name!r} missing"
+    if submission is not None and whole:
+        yield from _missing_cells(Counter(place.name for place, _ in seeds), suite)
+    for one in (submission, *evaluations.values()):
+        if one is not None and (others := sorted(set(one.federation) - set(TUNABLE))):
+            yield f"{FILE} changes {', '.join(others)} of the federation; a row may choose {', '.join(TUNABLE)} alone"
+
+
+def _missing_cells(found: Counter[str], suite: Suite) -> Iterator[str]:
+    """The attacks of which a submitted row has fewer cells than the suite's rows; audits are for those that claim."""
+    cells = [cell for cell in suite.cells() if cell.kind != "audit"]
+    wanted = Counter((cell.label, cell.attack_name) for cell in cells)
+    for attack in dict.fromkeys(cell.attack_name for cell in cells):
+        most = max(count for (_, name), count in wanted.items() if name == attack)
+        if found[attack] < most:
+            yield f"{attack}: {found[attack]} of the {most} cells that a row of the suite {suite.name!r} has"
+
+
+def _seeds(some: Iterable[int]) -> str:
+    numbers = [str(seed) for seed in some]
+    return f"seed{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
 
 
 def _of_another_attack(cell: Cell, evaluation: Submission) -> Iterator[str]:

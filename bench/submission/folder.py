@@ -15,6 +15,7 @@ from bench.errors import BadInputError
 from bench.records import write_whole
 from bench.submission.findings import STRICT, Examination
 from bench.submission.package import Entry, Source
+from bench.submission.scaffold import NAME
 from bench.suite import Parameters, explain
 
 FILE, EXAMINATION = "submission.toml", "contract.json"
@@ -78,7 +79,7 @@ class Submission(BaseModel):
 
     schema_version: Literal[1]
     kind: Literal["defense", "attack"]
-    name: str
+    name: str = Field(pattern=f"^{NAME.pattern}$")
     class_name: str
     source: str
     sha256: str

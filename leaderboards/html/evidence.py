@@ -91,13 +91,15 @@ def _text(value: object) -> str:
 def _record(suite: str, record: Record) -> dict[str, Any]:
     path = Store(Path("results"), suite).path(record.cell, record.seed)
     cost = {name: value for name, value in record.cost.model_dump().items() if value is not None}
+    byzantine = {} if record.byzantine is None else record.byzantine.model_dump()
+    counted = {f"byzantine_{name}": float(count) for name, count in byzantine.items()}
     content = {
         "seed": record.seed,
         "status": record.status,
         "error": record.error,
         "path": path.as_posix(),
         "pictures": [path.with_name(name).as_posix() for name in record.files.values()],
-        "metrics": {name: f"{value:.6g}" for name, value in {**record.metrics, **cost}.items()},
+        "metrics": {name: f"{value:.6g}" for name, value in {**record.metrics, **counted, **cost}.items()},
         "curve": thinned(record.curve),
         "protocol": record.protocol,
         "commit": record.environment.commit,
@@ -117,7 +119,7 @@ def _facts(cell: Cell) -> dict[str, str]:
     federation = {name: str(value) for name, value in cell.federation.model_dump().items() if value is not None}
     found = {
         **federation,
-        "Byzantine fraction b": f"{cell.byzantine:g}",
+        "Byzantine fraction b": f"{cell.byzantine:g} ({cell.num_byzantine} of {cell.federation.clients} clients)",
         "colluding fraction rho": f"{cell.rho or 0:g}",
     }
     if cell.is_privacy:

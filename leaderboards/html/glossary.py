@@ -51,6 +51,17 @@ FLAGS = (
         "allows for.",
     ),
     (
+        r"plays in a federation of its own",
+        "own federation",
+        "Settings that the suite fixes for all rows are others here, so that its numbers are not those of the others' "
+        "federation.",
+    ),
+    (
+        r"no Byzantine client in the sample",
+        "nobody attacked",
+        "Every round's sample left the Byzantine clients out: the number is that of a clean run.",
+    ),
+    (
         r"was given the true number",
         "oracle",
         "The defense was told the true number of Byzantine clients, which no server knows; others get the share that "
@@ -66,7 +77,7 @@ MARKS = {
     "+": "the most that so many games can prove: every one was told right",
     "–": "not measured, or not claimed",
     "±": "half the width of the 95 % t interval over the seeds",
-    "[a, b]": "the 95 % Wilson interval of a share of images, in %",
+    "[a, b]": "the 95 % interval in %: Wilson's of a share of images, or a t interval over the seeds cut at 0 and 100",
     "b": "the share of the clients that are Byzantine",
     "rho": "the share of the other clients that collude with the server",
 }

@@ -1,6 +1,7 @@
 """The round: against hand-written loops, alike for all defenses, and fair to all of them where messages are forged."""
 
 import random
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -261,7 +262,12 @@ def test_the_attack_changes_none_of_what_a_seed_draws() -> None:
 @profile(max_examples=30)
 @given(st.integers(1, 60), st.floats(0, 1), st.integers(0, 5))
 def test_the_byzantine_count_is_b_n_rounded(clients: int, byzantine: float, seed: int) -> None:
-    found = federation("fedavg", seed, clients=clients, samples_per_client=1, attack=Constant(), byzantine=byzantine)
+    make = partial(federation, "fedavg", seed, clients=clients, samples_per_client=1, attack=Constant())
+    if byzantine > 0 and not round(byzantine * clients):  # an attack by nobody
+        with pytest.raises(ValueError, match="byzantine is"):
+            make(byzantine=byzantine)
+        return
+    found = make(byzantine=byzantine)
     assert found.is_byzantine.shape == (clients,)
     assert int(found.is_byzantine.sum()) == round(byzantine * clients)
 

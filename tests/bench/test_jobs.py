@@ -132,6 +132,32 @@ def test_seeds_may_be_others_than_the_suites(tiny: str, tmp_path: Path) -> None:
     report = run(tiny, tmp_path, defenses=["krum"], attacks=["sign_flip"], seeds=(7,))
     assert {record.seed for record in report.records} == {7}
     assert report.leaderboard.seeds == 1
+    told = "Not the suite as it stands, but as asked for: seeds 7, where the suite has 0, 1."
+    assert report.leaderboard.notice == told
+    assert f"**{told}**" in report.written[0].read_text()
+    assert {record.seed for record in report.leaderboard.evidence} == {7}
+
+
+def test_a_board_of_the_suite_leaves_other_seeds_out_and_says_so(tiny: str, tmp_path: Path) -> None:
+    corner: dict[str, Any] = {"defenses": ["krum"], "attacks": ["sign_flip"]}
+    run(tiny, tmp_path, **corner, seeds=(7, 9))
+    found = run(tiny, tmp_path, **corner).leaderboard
+    assert {record.seed for record in found.evidence} == {0, 1}
+    assert "4 records of other seeds (7, 9)" in found.left_out
+    assert found.notice == ""
+    assert jobs.leaderboard_text(tiny, tmp_path, "md").count("records of other seeds (7, 9)") == 1
+
+
+def test_a_board_of_a_changed_suite_says_what_was_changed(tiny: str, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"defenses": ["krum"], "attacks": ["sign_flip"], "seeds": (0,), "changes": ["rounds=1"]}
+    told = "as asked for: --set rounds=1; seeds 0, where the suite has 0, 1."
+    assert run(tiny, tmp_path, **asked).leaderboard.notice.endswith(told)
+
+
+@pytest.mark.parametrize(("seeds", "told"), [((0, 0), "seed 0 stands there twice"), ((), "at least 1 item")])
+def test_seeds_that_are_none_are_refused(tiny: str, tmp_path: Path, seeds: tuple[int, ...], told: str) -> None:
+    with pytest.raises(BadInputError, match=told):
+        run(tiny, tmp_path, seeds=seeds)
 
 
 def test_changes_reach_the_cells(tiny: str, tmp_path: Path) -> None:

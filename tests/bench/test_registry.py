@@ -235,3 +235,43 @@ def test_a_class_that_only_an_entry_point_names_is_told_its_name(installed: Iter
 
     next(installed).append(FakeEntry("undecorated", lambda: Undecorated))
     assert get("defense", "undecorated").name == "undecorated"  # type: ignore[attr-defined]
+
+
+# -------------------------------------------------------------------------------------------------------------- names
+
+NO_NAMES = ("![x](http://e/x.png)", "=1+1", "a/b", "../up", "", " a", "a  b", "a\nb", "a|b", "-a", "é", "a" * 61, "<b>")
+
+
+@kinds
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_what_would_be_live_on_a_board_is_no_name(kind: Kind, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{kind} name .* will not do: take letters, digits"):
+        register(kind, name)
+
+
+@pytest.mark.parametrize("name", ["my_krum", "nnm + krum", "Krum 2.0", "my-rule_3", "a" * 60])
+def test_letters_digits_spaces_and_a_few_signs_are(name: str) -> None:
+    @register("defense", name)
+    class New:
+        """First line."""
+
+    assert get("defense", name) is New
+
+
+def test_an_attack_has_no_space_in_its_name() -> None:
+    """A column begins with it, and goes on behind a space."""
+    with pytest.raises(ValueError, match="attack name 'sign flip' will not do: take letters, digits and the signs"):
+        register("attack", "sign flip")
+
+
+def test_a_strange_name_of_another_package_is_refused_in_one_line(installed: Iterator[list[FakeEntry]]) -> None:
+    class Theirs:
+        """First line."""
+
+    entry = FakeEntry("=cmd|x", lambda: Theirs)
+    entry.value = "theirs:Theirs"  # type: ignore[attr-defined]
+    next(installed).append(entry)
+    with pytest.raises(
+        BadInputError, match=r"defense name '=cmd\|x' will not do: .* \(it is brought by theirs:Theirs\)"
+    ):
+        get("defense", "=cmd|x")

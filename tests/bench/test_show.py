@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from bench.cells import run_cell
 from bench.privacy import PrivacyClaim
 from bench.records import Cost, Environment, Privacy, Record
 from bench.settings import FederationSettings
-from bench.show import BARS, print_record, sparkline
+from bench.show import BARS, _settings, print_record, sparkline
 from bench.suite import Cell, Part
 
 MACHINE = Environment(
@@ -164,3 +165,11 @@ def test_a_curve_is_a_bar_a_value(values: list[float], bars: str) -> None:
 @pytest.mark.parametrize(("count", "bars"), [(60, 60), (61, 31), (100, 50), (1000, 59)])
 def test_a_long_curve_is_thinned_out(count: int, bars: int) -> None:
     assert len(sparkline([0.5] * count)) == bars
+
+
+def test_the_byzantine_clients_are_counted(make_cell: Any, make_task: Any) -> None:
+    attack = {"name": "sign_flip", "byzantine": 2 / 9}
+    played = run_cell(make_task(make_cell({"name": "median"}, attack, assumed_byzantine=0.1))).record
+    shown = _settings(played)
+    assert shown["Byzantine clients"] == "22%: 2 of 9, 2 in a round at most"
+    assert shown["rounds with more than f"] == "3 of 3, without one: 0"

@@ -43,7 +43,7 @@ def test_what_did_not_finish_is_shown_and_not_averaged_in(make, status):
     value = of([*good, make("krum", accuracy=0.123, seed=2, status=status)])["krum", "clean"]
     assert value.mean == pytest.approx(0.85)
     assert (value.seeds, value.failed) == (2, 1)
-    assert value.text() == "85.0 ± 63.5 (1 failed)"
+    assert value.text() == "85.0 [21.5, 100.0] (1 failed)"
     assert value.score == 0.0
 
 
@@ -152,3 +152,61 @@ def test_a_share_in_an_old_record_is_of_its_targets(make_leak):
     record = make_leak("a", recovered=0.25)
     without = {name: value for name, value in record.metrics.items() if name != "images"}
     assert share_of([record.model_copy(update={"metrics": without})]).high == pytest.approx(wilson(1, 4)[1], abs=1e-6)
+
+
+# ------------------------------------------------------------------------------------- an interval within 0 and 100
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((0.80, 0.90), "85.0 [21.5, 100.0]"),  # 0.85 - t 0.05 with t of one degree of freedom
+        ((0.01, 0.03, 0.05), "3.0 [0.0, 8.0]"),
+        ((0.2, 0.9), "55.0 [0.0, 100.0]"),
+        ((0.50, 0.52, 0.54), "52.0 ± 5.0"),
+        ((1.0, 1.0), "100.0 ± 0.0"),
+        ((1.0, 0.99999), "100.0 ± 0.0"),
+    ],
+)
+def test_the_interval_of_a_percentage_ends_at_0_and_100(make, values, text):
+    value = of([make("krum", accuracy=value, seed=seed) for seed, value in enumerate(values)])["krum", "clean"]
+    assert value.text() == text
+    assert math.isnan(value.low) or 0 <= value.low <= value.mean <= value.high <= 1
+
+
+def test_what_is_no_percentage_keeps_its_interval(make_leak):
+    frame = to_frame([make_leak("niss", psnr=psnr, seed=seed) for seed, psnr in enumerate((1.0, 30.0))])
+    value = estimates(frame, "psnr")["niss", "dlg"]
+    assert value.mean - value.half_width < 0
+    assert math.isnan(value.low)
+
+
+def test_the_ends_are_in_the_long_format(make, make_boards, table):
+    records = [make("krum", accuracy=value, seed=seed) for seed, value in enumerate((0.80, 0.90))]
+    board = table(make_boards(records, seeds=2), "robustness")
+    assert board.number("krum", "accuracy", "clean", "high") == 1.0
+    assert board.number("krum", "accuracy", "clean", "low") == pytest.approx(0.85 - T_1_DEGREE * 0.05)
+
+
+# ------------------------------------------------------------------------------------------------------- the dagger
+
+
+def dagger(records):
+    return of(records)["krum", "sign_flip b=0.2"].text()
+
+
+@pytest.mark.parametrize("status", ["failed", "diverged"])
+def test_a_cell_that_broke_off_keeps_its_dagger(make, status):
+    """Its own record may not say whether the attack is beyond the claim; those of its row at the same b do."""
+    broken = [make("krum", "sign_flip", accuracy=None, status=status, seed=seed) for seed in (0, 1)]
+    assert dagger([*broken, make("krum", "ipm", within_claim=False)]) == "failed †"
+    assert dagger([*broken, make("krum", "ipm", within_claim=True)]) == "failed"
+    assert dagger([*broken, make("krum", "sign_flip", 0.4, within_claim=False)]) == "failed"  # another b
+    assert dagger([*broken, make("median", "ipm", within_claim=False)]) == "failed"  # another row
+    assert dagger([make("krum", "sign_flip", accuracy=None, status=status, within_claim=False)]) == "failed †"
+
+
+def test_another_seed_says_nothing_of_a_seed_that_speaks(make):
+    """Samples differ by the seed: what one holds is no word about another that says so itself."""
+    records = [make("krum", "sign_flip", within_claim=True), make("krum", "ipm", seed=1, within_claim=False)]
+    assert dagger(records) == "90.0"

@@ -43,7 +43,7 @@ def test_a_submitted_row_is_not_asked_for_evaluations_of_others(make: Make) -> N
 
 
 def test_a_missing_column_of_the_suite_still_ranks_last(make: Make, table: Any) -> None:
-    suites = row(make, "krum", 0.7) + row(make, "median", 0.1)
+    suites = row(make, "krum", 0.7) + row(make, "median", 0.3)
     selection = select([*suites[:1], *suites[2:]], cells=[record.cell for record in suites])
     board = table(build("tiny", "t", 1, selection), "robustness")
     assert (board.cell("median", "rank"), board.cell("krum", "rank")) == ("1", "2")
@@ -129,10 +129,10 @@ def test_a_forgery_in_a_suite_without_training_makes_no_front(make: Make, make_l
     """The attacked row is the only one with an accuracy: that must not lift it above all others."""
     suites = leaks(make_leak, "niss", 0.0) + leaks(make_leak, "dpbfl", 0.25)
     cells = [record.cell for record in suites]
-    leaderboard = build("tiny", "t", 1, select([*suites, make("niss", "loud", 0.2, accuracy=0.1)], cells=cells))
+    leaderboard = build("tiny", "t", 1, select([*suites, make("niss", "loud", 0.2, accuracy=0.3)], cells=cells))
     overall = table(leaderboard, "overall")
     assert "Pareto" not in overall.board.text.columns
     assert overall.rows() == ["niss", "dpbfl"]  # by privacy, which both have
-    assert overall.cell("niss", "robustness") == "1 (worst 10.0%)"
+    assert overall.cell("niss", "robustness") == "1 (worst 30.0%)"
     assert overall.cell("dpbfl", "robustness") == "–"
     assert table(leaderboard, "robustness").rows() == ["niss"]

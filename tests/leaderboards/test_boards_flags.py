@@ -65,3 +65,27 @@ def test_rows_stand_in_the_suites_order(make, make_boards):
     failed = {"accuracy": None, "status": "failed", "error": "no"}
     leaderboard = make_boards([make(row, **failed) for row in "cabz"], rows=["a", "b", "absent", "c"])
     assert list(leaderboard.flags) == ["a", "b", "c", "z"]
+
+
+# ------------------------------------------------------------------------------------------- a federation of its own
+
+
+def test_a_row_may_choose_its_steps_and_is_marked_for_anything_else(make, make_boards):
+    suites = make("a").cell.federation
+    records = [make("a"), make("b", federation={"lr_decay": 3.0, "momentum": 0.5})]
+    records.append(make("c", federation={"batch_size": 64, "assumed_byzantine": 0.1, "oracle_f": True}))
+    flags = make_boards(records, federation=suites).flags
+    own = "batch_size = 64 (32), assumed_byzantine = 0.1 (0.4), oracle_f = True (False)"
+    assert flags == {
+        "c": [
+            "was given the true number of Byzantine clients",
+            f"plays in a federation of its own, behind it the suite's: {own}",
+        ]
+    }
+
+
+def test_a_sample_that_no_round_had_an_attacker_in(make, make_boards):
+    none = {"clients": 2, "most": 0, "beyond_f": 0, "absent": 5}
+    some = {"clients": 2, "most": 1, "beyond_f": 0, "absent": 4}
+    records = [make("a"), make("a", "ipm", byzantine=none), make("a", "ipm", seed=1, byzantine=some)]
+    assert make_boards(records).flags == {"a": ["ipm b=0.2: seed 0 has no Byzantine client in the sample of any round"]}

@@ -1,8 +1,10 @@
 """Markdown, CSV, LaTeX and JSON: well formed, and the same numbers in all."""
 
+import csv
 import io
 import json
 import re
+from html import unescape
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +12,14 @@ import pytest
 
 from bench.records import Cost, Privacy
 from leaderboards.boards import Leaderboard
-from leaderboards.formats import FORMATS
+from leaderboards.formats import FORMATS, markdown_text
+
+LIVE = (
+    "![x](http://e/x.png)", "[x](http://e)", "[x][y]", "[x]: http://e", "<img src=x onerror=alert(1)>", "<http://e>",
+    "http://e/x.png", "www.e.org", "me@e.org", "&lt;b&gt;", "&#33;", "*a*", "__a__", "~~a~~", "`a`", "a|b", "# a",
+    "a\nb", "\\![x](http://e/x.png)", "[a](b) ![x\\](http://e/x.png)", "$x$", "==a==", "<!-- a -->", "![[x](y)](z)",
+)  # fmt: skip
+"""Labels that a page would make something else of than their letters."""
 
 GOLDEN = Path(__file__).with_name("golden.md")
 
@@ -21,7 +30,7 @@ def leaderboard(make, make_leak, make_audit, make_boards, make_claim):
     claims = Privacy(claimed=make_claim(10.0), composed=make_claim(None, "not here"))
     records = [make("mean", accuracy=0.0, setting="old")]
     records += [make("mean", accuracy=value, seed=seed, cost=cost) for seed, value in enumerate((0.85, 0.9, 0.95))]
-    records += [make("mean", "sign_flip", 0.4, 0.1, seed, within_claim=False) for seed in range(3)]
+    records += [make("mean", "sign_flip", 0.4, 0.3, seed, within_claim=False) for seed in range(3)]
     records += [make_leak("mean", recovered=1.0, psnr=31.25, ssim=0.875, seed=seed) for seed in range(3)]
     records += [make("noisy", accuracy=0.8, seed=seed, privacy=claims) for seed in range(3)]
     records += [make("noisy", "sign_flip", 0.4, 0.6, seed) for seed in range(2)]
@@ -140,3 +149,68 @@ def test_latex_writes_minus_signs_but_keeps_hyphens(make, make_leak, make_boards
     text = FORMATS["latex"](make_boards([make("fed-avg-2"), make_leak("fed-avg-2", ssim=-0.25)]))
     assert r"dB $\cdot$ $-$0.25" in text
     assert "fed-avg-2" in text
+
+
+# --------------------------------------------------------------------------------- texts that stand for themselves
+
+
+def in_html(text: str) -> str:
+    """A page as GitHub's kind of Markdown renders it."""
+    from markdown_it import MarkdownIt
+
+    return str(MarkdownIt("gfm-like", {"linkify": False}).render(text))
+
+
+@pytest.mark.parametrize("label", LIVE)
+def test_no_label_is_live_in_markdown(make, make_boards, label):
+    plain, strange = (make_boards([make(name), make(name, accuracy=None, seed=1, status="failed", error=name)])
+                      for name in ("plain", label))  # fmt: skip
+    page = in_html(FORMATS["md"](strange))
+    tags = [re.findall(r"<[^>]*>", text) for text in (in_html(FORMATS["md"](plain)), page)]
+    assert tags[0] == tags[1]
+    assert unescape(page).count(" ".join(label.split())) >= 4  # rows, the flag and its message
+
+
+@pytest.mark.parametrize("text", ["http://e/x.png", "www.e.org", "me@e.org"])
+def test_what_github_would_make_an_address_of_is_broken_by_an_escape(text):
+    written = markdown_text(text)
+    assert written != text
+    assert not re.search(r"https?://|www\.|\w@", written)
+    assert written.replace("\\", "") == text
+
+
+def test_what_nobody_would_see_is_spelt_out(make, make_boards):
+    board = make_boards([make("a\x1b[31m\u202eb")])
+    for kind in ("md", "latex"):
+        text = FORMATS[kind](board)
+        assert all(char.isprintable() or char == "\n" for char in text)
+        assert "x1b" in text
+        assert "u202e" in text
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@"])
+def test_no_cell_of_a_csv_is_a_formula_and_numbers_stay_numbers(make, make_leak, make_boards, sign):
+    label = f'{sign}HYPERLINK("http://e","x")'
+    text = FORMATS["csv"](make_boards([make(label), make_leak(label, ssim=-0.25)]))
+    read = pd.read_csv(io.StringIO(text))
+    assert {row for row in read["defense"] if not row.startswith("control")} == {f"'{label}"}
+    assert all(not str(value).startswith(sign) for value in read[["board", "column", "metric"]].to_numpy().flat)
+    assert -0.25 in list(read["mean"])
+    assert read["mean"].dtype == float
+
+
+def test_a_field_of_a_csv_cannot_begin_with_a_tab(make, make_boards):
+    text = FORMATS["csv"](make_boards([make("\t=1+1"), make("\r=1+1")]))
+    assert {line[1][0] for line in csv.reader(io.StringIO(text, newline=""))} == {"d", "'"}
+
+
+def test_no_line_of_a_latex_comment_is_code(make, make_boards):
+    board = make_boards([make("a", setting="s\n\\input{secrets}")])
+    head = FORMATS["latex"](board).partition("\n\n")[0]
+    assert all(line.startswith("%") for line in head.splitlines())
+
+
+def test_what_a_board_is_not_stands_above_it(make, make_boards):
+    board = make_boards([make("a")], notice="Not the suite as it stands: seeds 4, where the suite has 0.")
+    for kind in ("md", "latex", "json", "html"):
+        assert "seeds 4, where the suite has 0" in FORMATS[kind](board)

@@ -43,7 +43,7 @@ def test_worst_case_and_ranks(make, make_boards, table):
 
 
 def test_a_missing_column_is_no_better_and_ranks_last(make, make_boards, table):
-    records = attacked(make, "whole", 0.3, 0.01) + attacked(make, "holed", 0.9, 0.9)[:2]
+    records = attacked(make, "whole", 0.3, 0.2) + attacked(make, "holed", 0.9, 0.9)[:2]
     board = table(make_boards(records), "robustness")
     assert board.cell("holed", HARD) == "–"
     assert board.cell("holed", "worst case") == "–"
@@ -212,3 +212,31 @@ def test_columns_stand_in_reading_order(make, make_leak, make_boards, table):
     assert list(table(leaderboard, "privacy").board.text.columns)[3:] == [
         "dlg", "aaa", "collusion rho=0.3", "collusion rho=1",
     ]  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- how many are Byzantine
+
+
+def told(make, make_boards, table, *records):
+    return table(make_boards(records), "robustness").board.caption.partition("sample. ")[2]
+
+
+def test_the_count_of_byzantine_clients_stands_below_the_board(make, make_boards, table):
+    records = [make("a"), make("a", "ipm", 0.4), make("a", "sign_flip", 0.2)]
+    assert told(make, make_boards, table, *records) == "b=0.2 is 2 of 10 clients; b=0.4 is 4 of 10 clients."
+    assert told(make, make_boards, table, make("a")) == ""
+
+
+def test_shares_that_are_the_same_clients_are_told_together(make, make_boards, table):
+    records = [make("a", "sign_flip", b) for b in (0.15, 0.2, 0.25, 0.3)]
+    same = "b=0.15 and b=0.2 and b=0.25 are each 2 of 10 clients; b=0.3 is 3 of 10 clients."
+    assert told(make, make_boards, table, *records) == same
+
+
+def test_rows_of_other_sizes_have_other_counts(make, make_boards, table):
+    records = [make("a", "sign_flip"), make("b", "sign_flip", federation={"assumed_byzantine": 0.1})]
+    assert told(make, make_boards, table, *records) == "b=0.2 is 2 of 10 clients."
+    cell = records[1].cell
+    larger = cell.model_copy(update={"federation": cell.federation.model_copy(update={"clients": 30})})
+    both = [records[0], records[1].model_copy(update={"cell": larger})]
+    assert told(make, make_boards, table, *both) == "b=0.2 is 2 of 10, or by row 6 of 30 clients."

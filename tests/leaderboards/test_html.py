@@ -294,7 +294,7 @@ def record_of(suite, cell, seed):
 
 @pytest.fixture
 def smoke(tmp_path):
-    suite, store = load("smoke"), Store(tmp_path, "smoke")
+    suite, store = load("smoke").with_seeds((0, 3)), Store(tmp_path, "smoke")
     for cell in suite.cells():
         for seed in (0, 3):
             store.write(record_of(suite, cell, seed))
@@ -368,7 +368,9 @@ def test_every_flag_is_explained(make, make_leak, make_audit, make_claim, make_b
     records += [make("a", "gaussian", 0.4, **failed), make("a", "alie", 0.4, **{**failed, "status": "diverged"})]
     records += [make_leak("a", control=0.0), make("b", federation={"oracle_f": True})]
     records += [make_audit("a", 30.0, claimed=claimed), make_audit("a", 40.0, 1.0, claimed=claimed)]
-    board = make_boards(records, seeds=3)
+    none = {"clients": 2, "most": 0, "beyond_f": 0, "absent": 5}
+    records.append(make("b", "ipm", byzantine=none, federation={"oracle_f": True}))
+    board = make_boards(records, seeds=3, federation=records[0].cell.federation)
     found = [glossary.explained(note) for notes in board.flags.values() for note in notes]
     submitted = {"breaks the contract", "contract not examined", "source changed"}  # of files of somebody else's
     assert {flag.name for flag in found} == {name for _, name, _ in glossary.FLAGS} - submitted

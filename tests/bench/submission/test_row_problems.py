@@ -1,0 +1,135 @@
+"""What a row's records are together: of the suite's seeds, and where submitted of all of them and of all cells."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import BadInputError
+from bench.records import Record, read, record_key
+from bench.submission import folder as folders
+from bench.submission.consistency import row_problems
+from bench.submission.folder import Submission
+from bench.suite import Cell, Suite, load
+from bench.verify import verify
+
+PUBLISHED = Path(__file__).parents[3] / "results" / "smoke" / "fedavg"
+SUBMITTED = Submission(
+    schema_version=1, kind="defense", name="fedavg", class_name="F", source="f.py", sha256="0" * 64, suite="smoke"
+)
+
+
+def suite(*seeds: int) -> Suite:
+    return load("smoke").with_seeds(seeds)
+
+
+def cells() -> list[Cell]:
+    """Of the row fedavg: the clean run, the attacked one, two inversions."""
+    return load("smoke").cells(defenses=["fedavg"])
+
+
+@pytest.fixture(scope="module")
+def template() -> Record:
+    return read(next(PUBLISHED.glob("clean/*.json")))
+
+
+def stored(folder: Path, template: Record, cells: Iterable[Cell], seeds: Iterable[int]) -> dict[Path, Record]:
+    """Files of these records below the folder, and the records."""
+    found = {}
+    for cell in cells:
+        for seed in seeds:
+            path = folder / cell.attack_name / f"{record_key(cell, seed)}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            found[path] = template.model_copy(update={"cell": cell, "seed": seed})
+    return found
+
+
+def found(folder: Path, records: dict[Path, Record], *seeds: int, submission: Submission | None = None) -> list[str]:
+    return list(row_problems(folder, records, suite(*seeds), submission, {}))
+
+
+def test_a_row_of_the_suites_seeds_is_as_it_should_be(tmp_path: Path, template: Record) -> None:
+    records = stored(tmp_path, template, cells(), (0, 1))
+    assert found(tmp_path, records, 0, 1) == found(tmp_path, records, 0, 1, submission=SUBMITTED) == []
+
+
+@pytest.mark.parametrize("submission", [None, SUBMITTED])
+def test_extra_seeds_are_a_problem_of_every_row(
+    tmp_path: Path, template: Record, submission: Submission | None
+) -> None:
+    records = stored(tmp_path, template, cells(), (0, 1)) | stored(tmp_path, template, cells()[:1], (4, 12))
+    key = cells()[0].hash
+    assert found(tmp_path, records, 0, 1, submission=submission) == [
+        f"clean/{key}: seeds 4, 12, but the suite 'smoke' has seeds 0, 1 alone"
+    ]
+
+
+def test_missing_seeds_are_a_problem_of_a_submission(tmp_path: Path, template: Record) -> None:
+    records = stored(tmp_path, template, cells()[1:], (0, 1)) | stored(tmp_path, template, cells()[:1], (1,))
+    assert found(tmp_path, records, 0, 1) == []  # a run of shipped rows that is not whole is no fraud
+    key = cells()[0].hash
+    told = [f"clean/{key}: seed 0 of the suite 'smoke' missing"]
+    assert found(tmp_path, records, 0, 1, submission=SUBMITTED) == told
+
+
+def test_a_submission_without_the_attack_that_breaks_it_is_told(tmp_path: Path, template: Record) -> None:
+    records = stored(tmp_path, template, [cell for cell in cells() if cell.attack_name != "sign_flip"], (0,))
+    told = ["sign_flip: 0 of the 1 cells that a row of the suite 'smoke' has"]
+    assert found(tmp_path, records, 0, submission=SUBMITTED) == told
+
+
+def test_one_record_alone_is_not_asked_for_the_others(tmp_path: Path, template: Record) -> None:
+    records = stored(tmp_path, template, cells(), (0, 1))
+    (first, record), *_ = records.items()
+    assert found(tmp_path, {first: record}, 0, 1, 2, submission=SUBMITTED) == []
+
+
+def test_an_attack_of_somebody_elses_has_all_seeds_as_well(tmp_path: Path, template: Record) -> None:
+    records = stored(tmp_path, template, cells()[:2], (0, 1)) | stored(tmp_path, template, cells()[2:3], (0,))
+    evaluation = {tmp_path / cells()[2].attack_name: SUBMITTED}
+    (problem,) = row_problems(tmp_path, records, suite(0, 1), None, evaluation)
+    assert problem.endswith("seed 1 of the suite 'smoke' missing")
+
+
+@pytest.mark.parametrize(
+    ("federation", "told"),
+    [({"lr": 1.0, "momentum": 0.5}, []), ({"lr": 1.0, "rounds": 500, "batch_size": 1}, ["batch_size, rounds"])],
+)
+def test_a_submission_chooses_no_more_of_the_federation_than_a_row_may(
+    tmp_path: Path, template: Record, federation: dict[str, Any], told: list[str]
+) -> None:
+    records = stored(tmp_path, template, cells(), (0,))
+    mine = SUBMITTED.model_copy(update={"federation": federation})
+    expected = [
+        f"submission.toml changes {names} of the federation; a row may choose lr, lr_decay, momentum alone"
+        for names in told
+    ]
+    assert found(tmp_path, records, 0, submission=mine) == expected
+
+
+def test_verify_refuses_a_row_with_a_seed_that_the_suite_does_not_name(tmp_path: Path) -> None:
+    row = Path(shutil.copytree(PUBLISHED, tmp_path / "results" / "smoke" / "fedavg"))
+    (path,) = (row / "clean").glob("*.json")
+    content = json.loads(path.read_text())
+    lucky = path.with_name(path.name.replace("-s0", "-s4"))
+    lucky.write_text(json.dumps({**content, "seed": 4}))
+    (checked,) = verify(row, sample=0).rows
+    assert any("seed 4, but the suite 'smoke' has seed 0 alone" in problem for problem in checked.problems)
+    assert checked.verdict == "NOT VERIFIED"
+
+
+@pytest.mark.parametrize("name", ["![x](http://e)", "=1+1", "Krum", "a b", "../up", ""])
+def test_a_submission_has_a_name_that_a_file_can_have(tmp_path: Path, name: str) -> None:
+    text = SUBMITTED.model_copy(update={"name": "krum_2"}).model_dump(mode="json", exclude={"paper", "reported"})
+    lines = [f"{key} = {folders.toml(value)}" for key, value in text.items() if value not in ({}, [])]
+    (tmp_path / folders.FILE).write_text("\n".join(lines))
+    loaded = folders.load(tmp_path)
+    assert loaded is not None
+    assert loaded.name == "krum_2"
+    (tmp_path / folders.FILE).write_text("\n".join(lines).replace('"krum_2"', folders.toml(name)))
+    with pytest.raises(BadInputError, match="name: String should match pattern"):
+        folders.load(tmp_path)
