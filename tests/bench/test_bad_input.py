@@ -58,7 +58,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "results in a file": ((*RUN, "--results", "newer.json"), r"cannot write under newer\.json/tiny: Not a directory"),
     "results that cannot be written": ((*RUN, "--results", "/proc/no"), r"cannot write under /proc/no/tiny: "),
-    "boards of nothing": (("leaderboard", "--suite", "tiny.toml"), r"no records in runs/tiny: run `python -m bench run "),
+    "boards of nothing": (
+        ("leaderboard", "--suite", "tiny.toml"),
+        r"no records in runs/tiny: run `python -m bench run ",
+    ),
     "no such format": (("leaderboard", "--format", "mark"), r"no format named 'mark': .*md"),
     "a record that is not there": (("show", "none.json"), r"cannot read record none\.json: No such file"),
     "a record that is none": (("show", "tiny.toml"), r"tiny\.toml is not a record: invalid JSON in line"),
