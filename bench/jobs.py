@@ -101,8 +101,8 @@ class Report:
         for record in self.unfinished[: 0 if everything else MOST_TOLD]:
             where = f"{record.cell.label} x {record.cell.column}, seed {record.seed}"
             console.print(f"[yellow]{record.status}[/] {escape(where)}: {escape(record.error or '')}")
-        if not everything:
-            console.print(f"{self._more()}: --all, or {self.written[0]}", soft_wrap=True)
+        if not everything and (more := self._more()):
+            console.print(f"{more}: --all, or {self.written[0]}", soft_wrap=True)
         done = f"{self.ran} cells run, {self.present} were there"
         if not self.ran:
             done = f"nothing is left to run: {self.present} of {self.present} records were there"
@@ -119,7 +119,7 @@ class Report:
         boards = sum(len(board.text) > 0 for board in self.leaderboard.boards) - 1
         flags = sum(map(len, self.leaderboard.flags.values()))
         counts = ((boards, "more board"), (flags, "flag"))
-        return " and ".join(f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts)
+        return " and ".join(f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts if count)
 
 
 def print_boards(leaderboard: Leaderboard, everything: bool = True) -> Console:

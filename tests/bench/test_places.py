@@ -67,7 +67,7 @@ def test_published_records_made_anew_are_held_against_nothing(bench: Bench, clon
 
 def test_records_that_nobody_has_published_are_not_said_to_agree(bench: Bench, clone: Path) -> None:
     assert clone.is_dir()
-    done = bench(*RUN, "--set", "rounds=2")
+    done = bench(*RUN, "--set", "rounds=1")
     assert done.out.splitlines()[-1] == "none of these 2 records has a published one in results/tiny"
 
 
@@ -98,7 +98,7 @@ def test_who_reads_takes_the_own_records_first_and_says_so(bench: Bench, clone: 
     assert bench("verify", "tiny/median", "--sample", "0").err == "published: results/tiny/median\n"
     assert len(the_bench.load()) == 2
 
-    assert bench(*RUN, "--set", "rounds=2", "--quiet").code == 0
+    assert bench(*RUN, "--set", "rounds=1", "--quiet").code == 0
     done = bench(*board)
     assert done.err == "records of your own runs, runs/tiny; the published ones: --results results\n"
     assert bench(*board, "--results", "results").err == ""
