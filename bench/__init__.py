@@ -1,5 +1,9 @@
 """FedSiege's engine: everything that all cells of the attack-and-defense matrix share."""
 
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import arithmetic
@@ -12,6 +16,29 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 arithmetic.start()  # before anything imports torch or numpy
+BESIDE = ("attacks", "defenses", "leaderboards")
+"""Our packages with names that a folder of somebody's own may have too."""
+
+
+def _import_beside(name: str, root: str) -> None:
+    """Import a package from the folder in which this one lies, whatever comes first on the path.
+
+    Raises `ImportError` where another package of that name is imported already.
+    """
+    if (there := sys.modules.get(name)) is not None:
+        found = next(iter(getattr(there, "__path__", ())), getattr(there, "__file__", None))
+        if Path(found or "").resolve() != Path(root, name).resolve():
+            raise ImportError(f"fedsiege has a package {name!r}, and {found} was imported under that name before it")
+        return
+    spec = PathFinder.find_spec(name, [root])
+    if spec is None or spec.loader is None:
+        raise ImportError(f"fedsiege is not whole: there is no package {name!r} in {root}")
+    sys.modules[name] = module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+
+for _name in BESIDE:
+    _import_beside(_name, str(Path(__file__).parents[1]))
 
 
 def __getattr__(name: str) -> Any:

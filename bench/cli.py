@@ -16,6 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from bench import arithmetic as arithmetics
+from bench import places
 from bench.errors import BadInputError
 from bench.perf.options import BareCompare
 
@@ -35,6 +36,7 @@ STOPPED_LINE = "fedsiege: stopped; what was finished is recorded, the same comma
 
 SuiteOption = Annotated[str, typer.Option("--suite", help="A shipped suite's name, or a TOML file.")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Print all boards and flags, not the overall board alone.")]
 DataOption = Annotated[str | None, typer.Option("--data", envvar="FEDSIEGE_DATA", help="torchvision root of the data.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cpu.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes; one a core by default.")]
@@ -55,14 +57,15 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, o
 @app.callback(invoke_without_command=True)
 def everything(
     context: typer.Context,
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = places.OWN,
     workers: WorkersOption = None,
     arithmetic: ArithmeticOption = None,
+    all_boards: AllOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """The attack-and-defense benchmark for federated learning. Without a command: the whole digits suite."""
     if context.invoked_subcommand is None:
-        run(suite="digits", results=results, workers=workers, quiet=quiet)
+        run(suite="digits", results=results, workers=workers, all_boards=all_boards, quiet=quiet)
 
 
 @app.command()
@@ -73,7 +76,7 @@ def run(
     seeds: Annotated[str | None, typer.Option("--seeds", help="Such as 0,1,2.")] = None,
     changes: SetOption = None,
     workers: WorkersOption = None,
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = places.OWN,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run again what has a record.")] = False,
     data: DataOption = None,
     device: DeviceOption = "auto",
@@ -89,10 +92,11 @@ def run(
         typer.Option("--ray", metavar="ADDRESS", help="auto, HOST:PORT or local: cells run on a Ray cluster."),
     ] = None,
     arithmetic: ArithmeticOption = None,
+    all_boards: AllOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run what a suite still misses, then write and print its leaderboards."""
+    """Run what a suite still misses, write its leaderboards, and hold its records against the published ones."""
     from bench import jobs
 
     report = jobs.run_suite(
@@ -113,7 +117,7 @@ def run(
     if as_json:
         _echo_json(report.summary())
     elif not quiet:
-        report.print()
+        report.print(all_boards)
     raise typer.Exit(1 if report.unfinished else 0)
 
 
@@ -138,14 +142,16 @@ def list_(
 @app.command()
 def leaderboard(
     suite: SuiteOption = "digits",
-    results: ResultsOption = Path("results"),
+    results: Annotated[
+        Path | None, typer.Option("--results", help="Folder of the records; by default your own runs, else results.")
+    ] = None,
     output_format: Annotated[str, typer.Option("--format", help="md, csv, latex, json or html (one page).")] = "md",
     output: Annotated[Path | None, typer.Option("--output", help="A file instead of the screen.")] = None,
 ) -> None:
     """The boards of a suite from its records."""
     from bench import jobs
 
-    text = jobs.leaderboard_text(suite, results, output_format)
+    text = jobs.leaderboard_text(suite, results, output_format, _say)
     if output is None:
         typer.echo(text, nl=False)
     else:
@@ -154,12 +160,13 @@ def leaderboard(
 
 @app.command()
 def show(
-    record: Annotated[Path, typer.Argument(help="A record's JSON file.")],
+    record: Annotated[Path, typer.Argument(help="A record's JSON file, here, in runs or in results.")],
     as_json: JsonOption = False,
 ) -> None:
     """One record for a person: settings, numbers, curve, reconstructed images."""
     from bench import records, show
 
+    record = places.find(record, _say)
     found = records.read(record)
     if as_json:
         _echo_json(found.model_dump(mode="json"))
@@ -190,7 +197,7 @@ def tune(
 def reproduce(
     papers: Annotated[list[str] | None, typer.Argument(help="niss, dpbfl; both by default.")] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="An item, such as table1 or dpbfl-table1.")] = None,
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = places.OWN,
     workers: WorkersOption = None,
     seeds: Annotated[str | None, typer.Option("--seeds", help="Such as 0, in place of the suites' own.")] = None,
     data: DataOption = None,
@@ -207,7 +214,7 @@ def reproduce(
     arithmetic: ArithmeticOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """The papers' tables and figures, ours beside theirs: run what is missing, then write results/papers."""
+    """The papers' tables and figures, ours beside theirs: run what is missing, then write runs/papers."""
     from bench import jobs
     from bench.reproduce import command
 
@@ -251,7 +258,7 @@ def perf(
     accuracy: Annotated[
         bool, typer.Option("--accuracy", help="No times: the smoke suite's numbers against the committed ones.")
     ] = False,
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = places.PUBLISHED,
     device: DeviceOption = "auto",
     arithmetic: ArithmeticOption = None,
     as_json: JsonOption = False,
@@ -303,7 +310,7 @@ def new_attack(name: Annotated[str, typer.Argument(help="Its name on the boards,
 def submit(
     source: Annotated[str, typer.Argument(metavar="FILE.py[:Class]", help="A defense, or an attack.")],
     suite: SuiteOption = "digits",
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = places.PUBLISHED,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: a parameter of it, lr, lr_decay or momentum.")
     ] = None,
@@ -346,7 +353,9 @@ def submit(
 
 @app.command()
 def verify(
-    path: Annotated[Path, typer.Argument(help="A record, a row's folder, a suite's, or all results.")],
+    path: Annotated[
+        Path, typer.Argument(help="A record, a row's folder, a suite's, or all results; here, in runs or in results.")
+    ],
     sample: Annotated[int, typer.Option("--sample", min=0, help="Records that are played anew.")] = 5,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the draw; by default a new one, told.")] = None,
     contract: Annotated[bool, typer.Option("--contract", help="Examine submitted sources as well.")] = False,
@@ -359,12 +368,17 @@ def verify(
     from bench import verify as verification
 
     tell = (lambda line: None) if quiet or as_json else (lambda line: typer.echo(line, err=True))
-    found = verification.verify(path, sample, seed, data, contract, tell)
+    found = verification.verify(places.find(path, _say), sample, seed, data, contract, tell)
     if as_json:
         _echo_json(found.as_dict())
     else:
         found.print()
     raise typer.Exit(1 if found.failed else 0)
+
+
+def _say(line: str) -> None:
+    """To standard error, so that what a program reads is the answer alone."""
+    typer.echo(line, err=True)
 
 
 def _echo_json(content: Any) -> None:

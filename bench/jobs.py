@@ -1,11 +1,11 @@
 """What the command line and a notebook share: run a suite with progress, make its boards, write them."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,7 +21,8 @@ from rich.progress import (
 from rich.table import Table
 
 from bench import device as devices
-from bench import runner
+from bench import places, runner
+from bench import suite as suites
 from bench.errors import BadInputError
 from bench.findings import Task
 from bench.names import unknown
@@ -35,12 +36,18 @@ from leaderboards.frame import select
 from leaderboards.pictures import find_pictures
 from leaderboards.submissions import add_submissions
 
+if TYPE_CHECKING:
+    from bench.agreement import Agreement
+
 FILES = {"md": "leaderboard.md", "csv": "leaderboard.csv"}
 """The boards that every run writes beside its records; their pictures go into a folder `plots` there."""
 
 
 WIDTH = 150
 """Columns of a board that goes to a file or a pipe."""
+
+MOST_TOLD = 5
+"""Cells that failed or diverged which are told one by one."""
 
 
 @dataclass
@@ -67,33 +74,70 @@ class Report:
 
     def summary(self) -> dict[str, Any]:
         """The report for programs."""
+        held = self.held()
         return {
             "suite": self.suite.name,
             "ran": self.ran,
             "already_there": self.present,
             "failed_or_diverged": [record.key for record in self.unfinished],
             "written": [str(path) for path in self.written],
+            "agreement": None if held is None else {"published": str(held[0]), **asdict(held[1])},
         }
 
-    def print(self) -> None:
-        """The boards, the flags and where things lie, on the terminal."""
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=WIDTH)
-        if self.leaderboard.notice:
-            console.print(f"[yellow]{escape(self.leaderboard.notice)}[/]")
-        for board in self.leaderboard.boards:
-            if len(board.text):
-                console.print(_rich(board))
-        for row, notes in self.leaderboard.flags.items():
-            for note in notes:
-                console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")
-        for line in self.leaderboard.left_out:
-            console.print(f"left out: {escape(line)}")
+    def held(self) -> "tuple[Path, Agreement] | None":
+        """The folder of the suite's published records, and how these agree; None without any, or if these are they."""
+        from bench.agreement import agreement  # which runs suites itself
+
+        if (results := places.published(self.suite.name)) is None:
+            return None
+        store = Store(results, self.suite.name)
+        if store.folder.resolve() == self.folder.resolve():
+            return None
+        return store.folder, agreement(store.records([]), self.records)
+
+    def print(self, everything: bool = False) -> None:
+        """The overall board, or all and the flags; then where the rest is, and how the records agree with others."""
+        console = print_boards(self.leaderboard, everything)
+        for record in self.unfinished[: 0 if everything else MOST_TOLD]:
+            where = f"{record.cell.label} x {record.cell.column}, seed {record.seed}"
+            console.print(f"[yellow]{record.status}[/] {escape(where)}: {escape(record.error or '')}")
+        if not everything and (more := self._more()):
+            console.print(f"{more}: --all, or {self.written[0]}", soft_wrap=True)
+        done = f"{self.ran} cells run, {self.present} were there"
+        if not self.ran:
+            done = f"nothing is left to run: {self.present} of {self.present} records were there"
         plots = f", pictures in {self.pictures[0].parent}" if self.pictures else ""
-        console.print(
-            f"{self.ran} cells run, {self.present} were there; boards in {' and '.join(map(str, self.written))}{plots}"
-        )
+        boards = f"boards in {' and '.join(map(str, self.written))}{plots}"
+        console.print(f"{done}; {boards}", soft_wrap=True)
+        if (held := self.held()) is not None:
+            console.print(held[1].line(len(self.records), str(held[0])), soft_wrap=True, markup=False)
+        elif self.suite.name in suites.shipped() and places.published(self.suite.name) is None:
+            console.print("no published records of this suite are here to hold these against", soft_wrap=True)
+
+    def _more(self) -> str:
+        """What the short form leaves out, in words."""
+        boards = sum(len(board.text) > 0 for board in self.leaderboard.boards) - 1
+        flags = sum(map(len, self.leaderboard.flags.values()))
+        counts = ((boards, "more board"), (flags, "flag"))
+        return " and ".join(f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts if count)
+
+
+def print_boards(leaderboard: Leaderboard, everything: bool = True) -> Console:
+    """The boards with their flags, or the overall one alone; what was left out; the console for what comes below."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    if leaderboard.notice:
+        console.print(f"[yellow]{escape(leaderboard.notice)}[/]")
+    for board in leaderboard.boards if everything else leaderboard.boards[:1]:
+        if len(board.text):
+            console.print(_rich(board))
+    for row, notes in leaderboard.flags.items() if everything else ():
+        for note in notes:
+            console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")
+    for line in leaderboard.left_out:
+        console.print(f"left out: {escape(line)}")
+    return console
 
 
 def run_suite(
@@ -103,15 +147,16 @@ def run_suite(
     seeds: tuple[int, ...] | None = None,
     changes: Iterable[str] = (),
     workers: int | None = None,
-    results: Path = Path("results"),
+    results: Path = places.OWN,
     fresh: bool = False,
     data_root: str | None = None,
     device: str = "auto",
     quiet: bool = False,
     limits: Limits = NO_LIMITS,
     ray: str | None = None,
+    boards: bool = True,
 ) -> Report:
-    """Run what is missing of a suite, write its boards, and report.
+    """Run what is missing of a suite, write its boards unless `boards` is False, and report.
 
     With an address in `ray` the cells go to that Ray cluster, and `workers` is the most of them at once.
     """
@@ -127,7 +172,7 @@ def run_suite(
     running = partial(runner.run, workers=workers or runner.default_workers(), limits=limits, fresh=fresh, place=place)
     records, ran = run_with_progress(plan, store, running, quiet)
     leaderboard = make_leaderboard(loaded, store, notice=_notice(own, loaded, changes))
-    written, pictures = write_boards(leaderboard, store)
+    written, pictures = write_boards(leaderboard, store) if boards else ([], [])
     return Report(loaded, store.folder, [*plan.present, *records], ran, leaderboard, written, pictures)
 
 
@@ -199,13 +244,19 @@ def _notice(own: Suite, played: Suite, changes: list[str]) -> str:
     return f"Not the suite as it stands, but as asked for: {'; '.join(asked)}." if asked else ""
 
 
-def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None, notice: str = "") -> Leaderboard:
+def make_leaderboard(
+    suite: Suite, store: Store, asked_for: str | None = None, notice: str = "", beside: Sequence[Store] = ()
+) -> Leaderboard:
     """The boards of a suite's records: those of its present setting, or of the newest one where it has none.
 
-    Only the suite's seeds count; `notice` says above the boards what the suite has otherwise than its file.
+    Only the suite's seeds count; `notice` says above the boards what the suite has otherwise than its file. What the
+    store has no record of comes from the stores in `beside`, the first that has one.
     """
     damaged: list[str] = []
     records = list(store.records(damaged))
+    for other in beside:
+        there = {(record.key, record.setting) for record in records}
+        records += [record for record in other.records(damaged) if (record.key, record.setting) not in there]
     if not records:
         raise BadInputError(
             f"no records in {store.folder}: run `python -m bench run --suite {asked_for or suite.name}` first"
@@ -226,7 +277,9 @@ def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None, n
         notice=notice,
     )
     leaderboard.left_out += damaged
-    add_submissions(leaderboard, store.folder)
+    for one in (store, *beside):
+        add_submissions(leaderboard, one.folder)
+    leaderboard.results = store.folder.parent.name
     leaderboard.asked_for = asked_for or suite.name
     leaderboard.runnable = frozenset(cell.hash for cell in cells) if settings else frozenset()
     leaderboard.pictures = find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr)
@@ -245,12 +298,15 @@ def write_boards(leaderboard: Leaderboard, store: Store) -> tuple[list[Path], li
     return written, pictures
 
 
-def leaderboard_text(suite: str, results: Path, output_format: str) -> str:
-    """A suite's boards in one of the formats."""
+def leaderboard_text(
+    suite: str, results: Path | None, output_format: str, tell: places.Tell = lambda line: None
+) -> str:
+    """A suite's boards in one of the formats; without a folder, of the user's own records, else the published ones."""
     if output_format not in FORMATS:
         raise BadInputError(unknown("format", output_format, FORMATS))
     loaded = load_suite(suite)
-    return FORMATS[output_format](make_leaderboard(loaded, Store(results, loaded.name), suite))
+    folder = places.of_suite(loaded.name, tell) if results is None else results
+    return FORMATS[output_format](make_leaderboard(loaded, Store(folder, loaded.name), suite))
 
 
 def write_text(path: Path, text: str) -> None:

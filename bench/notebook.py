@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import registry, runner
+from bench import places, registry, runner
 from bench.errors import BadInputError
 from bench.jobs import run_suite
 from bench.protocol import Defense
@@ -26,14 +26,17 @@ def run(
     workers: int = 1,
     results: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Run what is missing of a suite; one row a record of the cells asked for, as `load` gives them."""
+    """Run what is missing of a suite; one row a record of the cells asked for, as `load` gives them.
+
+    Records go to `results`, by default to `runs`, as on the command line.
+    """
     report = run_suite(
         suite,
         defenses=defenses or (),
         attacks=attacks or (),
         seeds=None if seeds is None else tuple(seeds),
         workers=workers,
-        results=Path(results or "results"),
+        results=Path(results or places.OWN),
         quiet=True,
     )
     return to_frame(report.records)
@@ -49,6 +52,7 @@ def evaluate(
 ) -> pd.DataFrame:
     """One's own class, registered or not, in a suite; below its records those that `results` holds of the suite's rows.
 
+    Without `results` these are the user's own of `runs` where there are some, else the published ones.
     `entry` is what a `[[defense]]` table may have: parameters, where a list is a sweep, `label`, `federation`. It is
     played anew, in this process, and nothing is kept, because a class in a notebook changes under its name. Raises
     `BadInputError` for what is no defense, for a taken name, and for whatever a suite refuses.
@@ -64,18 +68,19 @@ def evaluate(
         store = Store(Path(folder), shipped.name)
         tasks = runner.plan(own, own.cells(attacks=attacks or ()), store, None).tasks
         records = list(runner.run(tasks, store, workers=1))
-    kept = Store(Path(results or "results"), shipped.name)
+    kept = Store(Path(results or places.of_suite(shipped.name)), shipped.name)
     return to_frame([*records, *runner.plan(shipped, shipped.cells(attacks=attacks or ()), kept, None).present])
 
 
-def load(results: str | Path = "results") -> pd.DataFrame:
-    """All records below a results folder, one row each; files that are no records are left out with a warning."""
+def load(results: str | Path | None = None) -> pd.DataFrame:
+    """All records below a results folder, one row each; files that are no records are left out with a warning.
+
+    Without a folder these are the user's own of `runs` where there are some, else the published ones of `results`.
+    """
     import warnings
 
     records: list[Record] = []
-    for path in sorted(Path(results).glob("*/*/*/*.json")):
-        if path.parts[-3] == "measurements":  # the papers': what is no record was never meant to be one
-            continue
+    for path in sorted(places.record_files(Path(results or places.of_all()))):
         try:
             records.append(read(path))
         except BadInputError as error:

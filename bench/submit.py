@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import registry
+from bench import places, registry
 from bench import suite as suites
 from bench.errors import BadInputError
 from bench.names import unknown
@@ -37,7 +37,7 @@ class Request:
 
     source: str
     suite: str = "digits"
-    results: Path = Path("results")
+    results: Path = places.PUBLISHED
     changes: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     byzantine: tuple[float, ...] = ()
@@ -154,10 +154,7 @@ class _Run:
     against: Sequence[Row]
 
     def play(self, report: Report, tell: Tell) -> Report:
-        """Make the folders, run what is missing, and write the boards as the suite itself has them."""
-        from bench.jobs import Report as SuiteReport
-        from bench.jobs import make_leaderboard, write_boards
-
+        """Make the folders, run what is missing, and show the row beside those that are there; no board is written."""
         name = self.submission.name
         rows = [row.label for row in self.against] or [name]
         report.folders = [row.folder / name for row in self.against] or [self.store.folder / name]
@@ -167,14 +164,22 @@ class _Run:
             folders.write(place, self.source, self.submission, report.examination)
         ran = self._ran(report.entry, rows)
         report.ran, report.unfinished = ran["ran"], len(ran["unfinished"])
-        board = make_leaderboard(self.suite, self.store)
-        written, pictures = write_boards(board, self.store)
         if not self.request.quiet:
-            mine = [record for record in self.store.records([]) if record.cell.label in rows]
-            SuiteReport(self.suite, self.store.folder, mine, report.ran, board, written, pictures).print()
+            self._show(ran)
         for place in report.folders:
             tell(f"submission in {place}: fill in {place / folders.FILE}, then open a pull request with this folder")
         return report
+
+    def _show(self, ran: sandbox.Event) -> None:
+        """The boards, of what lies beside the row, of the published records and of the user's own runs."""
+        from bench.jobs import make_leaderboard, print_boards
+
+        there = filter(None, (places.published(self.suite.name), places.OWN))
+        beside = [Store(folder, self.suite.name) for folder in there]
+        others = [one for one in beside if one.folder.resolve() != self.store.folder.resolve()]
+        console = print_boards(make_leaderboard(self.suite, self.store, beside=others))
+        sources = [str(one.folder) for one in (self.store, *others) if any(one.folder.glob("*/*/*.json"))]
+        console.print(f"{ran['ran']} cells run, {ran['present']} were there; rows from {' and '.join(sources)}")
 
     def _ran(self, entry: Entry, rows: list[str]) -> sandbox.Event:
         """What a process of its own says of the run; submitted rows that an attack is run against go along."""

@@ -112,6 +112,7 @@ class Leaderboard:
     pictures: list[Picture] = field(default_factory=list)
     evidence: list[Record] = field(default_factory=list)  # the records that the numbers come from
     evaluations: frozenset[str] = frozenset()  # columns of attacks that somebody else ran against some rows
+    results: str = "results"  # the folder that the suite's is in
     asked_for: str = ""  # what `--suite` was: a shipped suite's name or a file
     runnable: frozenset[str] = frozenset()  # hashes of the cells that a run of that suite would play again as they are
 

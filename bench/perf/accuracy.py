@@ -83,7 +83,8 @@ class Check:
         found = f"{count or 'no'} difference{'' if count == 1 else 's'}"
         print(f"{found} over {self.records} records of the suite {SUITE}, {self.same_machine} compared bit for bit")
         if self.failed:
-            print(f"if that is meant: `python -m bench run --suite {SUITE} --fresh` makes the records again")
+            again = f"python -m bench run --suite {SUITE} --results results --fresh"
+            print(f"if that is meant: `{again}` makes the records again")
 
 
 def check(results: Path, data_root: str | None = None) -> Check:

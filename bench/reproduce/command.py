@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import device as devices
-from bench import runner
+from bench import places, runner
 from bench.errors import BadInputError
 from bench.jobs import run_with_progress, write_bytes
 from bench.records import Record, Store
@@ -25,7 +25,7 @@ class Request:
 
     papers: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-    results: Path = Path("results")
+    results: Path = places.OWN
     workers: int | None = None
     seeds: tuple[int, ...] | None = None
     data_root: str | None = None

@@ -162,6 +162,7 @@ def run(job: Job, tell: Tell) -> None:
         data_root=job["data_root"],
         quiet=job["quiet"],
         limits=jobs.parse_limits(job["cell_timeout"], job["cell_memory"]),
+        boards=False,
     )
     tell("ran", ran=report.ran, present=report.present, unfinished=[record.key for record in report.unfinished])
 

@@ -36,7 +36,7 @@ def evidence(leaderboard: Leaderboard, columns: Mapping[str, Threat]) -> dict[st
             "claims": _claims(records[-1]),
             "flags": notes,
             "command": command(leaderboard, records, columns),
-            "records": [_record(leaderboard.suite, record) for record in records],
+            "records": [_record(leaderboard, record) for record in records],
         }
     return {"settings": [json.loads(text) for text in settings], "places": found}
 
@@ -88,8 +88,8 @@ def _text(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _record(suite: str, record: Record) -> dict[str, Any]:
-    path = Store(Path("results"), suite).path(record.cell, record.seed)
+def _record(leaderboard: Leaderboard, record: Record) -> dict[str, Any]:
+    path = Store(Path(leaderboard.results), leaderboard.suite).path(record.cell, record.seed)
     cost = {name: value for name, value in record.cost.model_dump().items() if value is not None}
     byzantine = {} if record.byzantine is None else record.byzantine.model_dump()
     counted = {f"byzantine_{name}": float(count) for name, count in byzantine.items()}

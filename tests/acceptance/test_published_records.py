@@ -24,7 +24,7 @@ every_suite = pytest.mark.parametrize("name", PUBLISHED)
 def folder(name: str) -> Path:
     """Where a suite's records are published; a skip where they are not yet."""
     if not any((RESULTS / name).glob("*/*/*.json")):
-        pytest.skip(f"no records in results/{name}: run `python -m bench run --suite {name}` first")
+        pytest.skip(f"no records in results/{name}: `python -m bench run --suite {name} --results results` makes them")
     return RESULTS / name
 
 

@@ -12,7 +12,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 @pytest.fixture(scope="module")
 def entries() -> list[report.Entry]:
     if not (RESULTS / "papers" / "README.md").exists():
-        pytest.skip("no results/papers: run `python -m bench reproduce` first")
+        pytest.skip("no results/papers: `python -m bench reproduce --results results` makes it")
     return report.entries(RESULTS)
 
 

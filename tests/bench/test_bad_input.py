@@ -58,7 +58,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "results in a file": ((*RUN, "--results", "newer.json"), r"cannot write under newer\.json/tiny: Not a directory"),
     "results that cannot be written": ((*RUN, "--results", "/proc/no"), r"cannot write under /proc/no/tiny: "),
-    "boards of nothing": (("leaderboard",), r"no records in results/digits: run `python -m bench run --suite digits`"),
+    "boards of nothing": (
+        ("leaderboard", "--suite", "tiny.toml"),
+        r"no records in runs/tiny: run `python -m bench run ",
+    ),
     "no such format": (("leaderboard", "--format", "mark"), r"no format named 'mark': .*md"),
     "a record that is not there": (("show", "none.json"), r"cannot read record none\.json: No such file"),
     "a record that is none": (("show", "tiny.toml"), r"tiny\.toml is not a record: invalid JSON in line"),
@@ -238,7 +241,7 @@ def test_a_data_root_that_is_not_there(bench: Callable[..., Any], folder: Path) 
     assert re.search(
         r"data root \S+nowhere is not a directory: set FEDSIEGE_DATA or --data to a torchvision root", line
     )
-    assert not (folder / "results").exists()
+    assert not (folder / "runs").exists()
 
 
 @pytest.mark.parametrize("how", ["missing", "truncated", "empty"])
@@ -263,13 +266,13 @@ def test_no_network(bench: Callable[..., Any], folder: Path, monkeypatch: pytest
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     line = the_line(bench(*RUN, "--set", "dataset=mnist"))
     assert re.search(r"cannot download mnist \(no network\?\): set FEDSIEGE_DATA or --data to a torchvision root", line)
-    assert not (folder / "results").exists()
+    assert not (folder / "runs").exists()
 
 
 def test_records_of_a_newer_version_are_not_written_over(bench: Callable[..., Any], folder: Path) -> None:
     corner = (*RUN, "--defense", "median", "--attack", "sign_flip", "--quiet")
     assert bench(*corner).code == 0
-    newer = next((folder / "results").glob("*/*/*/*.json"))
+    newer = next((folder / "runs").glob("*/*/*/*.json"))
     newer.write_text(json.dumps({**json.loads(newer.read_text()), "schema_version": 2}))
     before = everything(folder)
     for more in ((), ("--fresh",)):
@@ -281,7 +284,7 @@ def test_records_of_a_newer_version_are_not_written_over(bench: Callable[..., An
 def test_a_file_that_is_no_record_is_kept_and_told(bench: Callable[..., Any], folder: Path) -> None:
     corner = (*RUN, "--defense", "median", "--attack", "sign_flip")
     assert bench(*corner, "--quiet").code == 0
-    path = next((folder / "results").glob("*/*/*/*.json"))
+    path = next((folder / "runs").glob("*/*/*/*.json"))
     half = path.read_bytes()[:300]
     path.write_bytes(half)
     path.with_name("foreign.json").write_bytes(gzip.compress(b"not ours"))
@@ -302,7 +305,7 @@ def test_more_byzantine_clients_than_a_rule_can_take_are_told_in_the_record(
     asked = (*RUN, "--defense", "median", "--attack", "sign_flip", "--set", f"sign_flip.byzantine={fraction}")
     done = bench(*asked, "--quiet")
     assert (done.code, done.err) == (0, "")
-    (path,) = (folder / "results").glob("tiny/median/sign_flip*/*.json")
+    (path,) = (folder / "runs").glob("tiny/median/sign_flip*/*.json")
     record = read(path)
     assert (record.status, record.cell.byzantine, record.within_claim) == ("ok", float(fraction), False)
     assert "beyond the defense's claim" in bench("show", str(path)).out

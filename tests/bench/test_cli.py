@@ -141,16 +141,19 @@ def test_help_names_the_commands(bench: Command) -> None:
 def test_a_run_prints_and_writes_its_boards_and_a_second_one_has_nothing_to_do(bench: Command, tmp_path: Path) -> None:
     done = bench(*RUN, "--attack", "sign_flip")
     assert done.code == 0
-    for text in ("Overall", "Robustness", "median", "dp_fedavg", "4 cells run, 0 were there"):
+    for text in ("Overall", "median", "dp_fedavg", "more boards", "--all, or runs/tiny", "4 cells run, 0 were there"):
         assert text in done.out
-    folder = tmp_path / "results" / "tiny"
+    assert "Robustness" not in done.out
+    assert "published" not in done.out  # nobody has published this suite
+    assert "Robustness" in bench(*RUN, "--attack", "sign_flip", "--all").out
+    folder = tmp_path / "runs" / "tiny"
     assert "| median" in (folder / "leaderboard.md").read_text()
     assert next(csv.reader(io.StringIO((folder / "leaderboard.csv").read_text())))[:2] == ["board", "defense"]
     records = set(folder.glob("*/*/*.json"))
     assert len(records) == 4
     again = bench(*RUN, "--attack", "sign_flip")
     assert again.code == 0
-    assert "0 cells run, 4 were there" in again.out
+    assert "nothing is left to run: 4 of 4 records were there" in again.out
     assert set(folder.glob("*/*/*.json")) == records
 
 
@@ -163,6 +166,7 @@ def test_a_run_for_programs_prints_json_alone(bench: Command) -> None:
         "already_there": 0,
         "failed_or_diverged": [],
         "written": ["out/tiny/leaderboard.md", "out/tiny/leaderboard.csv"],
+        "agreement": None,
     }
 
 
@@ -234,7 +238,7 @@ def test_a_failed_cell_is_exit_code_one_now_and_the_next_time(bench: Command, su
     assert done.code == 1
     assert "RuntimeError: cannot aggregate" in done.out
     assert "Traceback" not in done.out + done.err
-    recorded = [read(path) for path in (tmp_path / "results").rglob("*.json")]
+    recorded = [read(path) for path in (tmp_path / "runs").rglob("*.json")]
     assert sorted((record.cell.label, record.status) for record in recorded) == [
         ("broken", "failed"),
         ("broken", "failed"),

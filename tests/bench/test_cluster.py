@@ -85,7 +85,12 @@ def tiny(tmp_path: Path, tiny_suite: Callable[..., str]) -> Path:
 def test_the_command_makes_the_records_of_a_run_here_and_nothing_else_is_said(
     nodes: Nodes, tiny: Path, bench: Callable[..., Any]
 ) -> None:
-    """Six cells, trainings and inversions, with their pictures; progress as on one machine, and no word of Ray's."""
+    """Six cells, trainings and inversions, with their pictures; progress as on one machine, and no word of Ray's.
+
+    The folder has a package `defenses` of its own, which is none of ours.
+    """
+    (tiny.parent / "defenses").mkdir()
+    (tiny.parent / "defenses" / "__init__.py").write_text("raise RuntimeError\n")
     running = start_bench(tiny.parent, "run", "--suite", "tiny.toml", "--ray", nodes.address)
     expected = here(load(str(tiny)), tiny.parent / "here")
     out, err = running.communicate(timeout=300)
@@ -95,7 +100,7 @@ def test_the_command_makes_the_records_of_a_run_here_and_nothing_else_is_said(
     assert all(" of 6 cells, now " in line for line in lines), lines
     assert "6 cells run, 0 were there" in out
     assert re.search(r"\bray\b", out, re.IGNORECASE) is None
-    found = contents(Store(tiny.parent / "results", "tiny"))
+    found = contents(Store(tiny.parent / "runs", "tiny"))
     assert found == expected
     assert len([name for name in found if name.endswith(".png")]) == 2
     again = bench("run", "--suite", "tiny.toml", "--ray", nodes.address, "--json")
@@ -127,7 +132,7 @@ def test_a_driver_that_is_killed_or_stopped_goes_on_when_it_is_started_again(
 ) -> None:
     """First `kill -9`, then Ctrl-C, then to the end; the last finds the cluster by itself."""
     (tmp_path / "slow.toml").write_text(tiny_suite(SLOW_ROWS))
-    store = Store(tmp_path / "results", "tiny")
+    store = Store(tmp_path / "runs", "tiny")
     run = ("run", "--suite", "slow.toml", "--json", "--ray")
     killed = struck(start_bench(tmp_path, *run, nodes.address), store, signal.SIGKILL)
     assert killed == (-signal.SIGKILL, "", "")
@@ -177,7 +182,7 @@ def test_a_cluster_of_its_own_makes_the_same_records_and_ends_with_the_run(
     running = start_bench(tiny.parent, "run", "--suite", "tiny.toml", "--ray", "local", "--json", "--workers", "2")
     out, err = running.communicate(timeout=300)
     assert (running.returncode, err, json.loads(out)["ran"]) == (0, "", 6)
-    assert contents(Store(tiny.parent / "results", "tiny")) == here(load(str(tiny)), tiny.parent / "here")
+    assert contents(Store(tiny.parent / "runs", "tiny")) == here(load(str(tiny)), tiny.parent / "here")
     assert comes_true(lambda: not group(running.pid), seconds=10)
 
 

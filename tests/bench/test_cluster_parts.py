@@ -94,7 +94,7 @@ def test_without_ray_it_is_told_how_to_get_it(
     assert (done.code, done.out) == (2, "")
     (line,) = done.err.splitlines()
     assert line.startswith("fedsiege: --ray needs Ray: pip install 'fedsiege[cluster]'")
-    assert not (tiny.parent / "results").exists()
+    assert not (tiny.parent / "runs").exists()
 
 
 def test_all_that_a_run_says_of_a_cluster_arrives(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:

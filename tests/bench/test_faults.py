@@ -58,7 +58,7 @@ def test_whoever_is_killed_the_records_are_those_of_an_undisturbed_run(
     (tmp_path / "faults.toml").write_text(faults_of(tags=str(tags)))
     expected = {key: one for key, one in expected.items() if one["cell"]["defense"]["parameters"]["tag"] in tags}
     cells = 4 * len(tags)
-    faults, results = tmp_path / "had", tmp_path / "results" / "faults"
+    faults, results = tmp_path / "had", tmp_path / "runs" / "faults"
     faults.mkdir()
     codes: list[int] = []
     while not codes or codes[-1] < 0:
@@ -72,7 +72,7 @@ def test_whoever_is_killed_the_records_are_those_of_an_undisturbed_run(
     assert codes[-1] == 0, told
     assert set(codes[:-1]) <= {-signal.SIGKILL}
     had = Counter(path.suffix for path in faults.iterdir())
-    found = recorded(tmp_path / "results")
+    found = recorded(tmp_path / "runs")
     differences = [key for key in expected if found.get(key) != expected[key]]
     assert (len(found), differences) == (cells, []), f"{had} faults, {len(found)} cells compared"
     assert had[".driver"] == len(codes) - 1 >= 1
@@ -95,14 +95,14 @@ def test_two_runs_on_one_folder_share_the_work(tmp_path: Path, expected: dict[st
     assert [summary["ran"] + summary["already_there"] for summary in summaries] == [CELLS, CELLS]
     started = Counter(line.split()[0] for line in (faults / "started.log").read_text().splitlines())
     assert (len(started), set(started.values())) == (CELLS, {1}), started
-    assert recorded(tmp_path / "results") == expected
-    assert hidden(tmp_path / "results") == []
+    assert recorded(tmp_path / "runs") == expected
+    assert hidden(tmp_path / "runs") == []
 
 
 @pytest.mark.usefixtures("_plugin")
 def test_what_a_killed_run_had_begun_another_one_finishes(tmp_path: Path, expected: dict[str, Any]) -> None:
     """The other one is this process, which has made records while the killed one was at work on others."""
-    results = tmp_path / "results"
+    results = tmp_path / "runs"
     dies = start(tmp_path, "--fresh", PAUSE="0.2")
     assert comes_true(lambda: any(results.rglob(".*.lock")))
     loaded, store = load(str(tmp_path / "faults.toml")), Store(results, "faults")
@@ -122,11 +122,11 @@ def test_what_a_killed_run_had_begun_another_one_finishes(tmp_path: Path, expect
 def test_control_c_leaves_no_process_and_one_line(tmp_path: Path) -> None:
     """The signal goes to the whole group, as a terminal sends it."""
     run = start(tmp_path, PAUSE="0.5")
-    assert comes_true(lambda: any((tmp_path / "results").rglob(".*.lock")))
+    assert comes_true(lambda: any((tmp_path / "runs").rglob(".*.lock")))
     time.sleep(1)
     os.killpg(run.pid, signal.SIGINT)
     out, err = run.communicate(timeout=30)
     assert (run.returncode, out) == (130, "")
     assert err.splitlines() == [STOPPED]
-    assert hidden(tmp_path / "results") == []
+    assert hidden(tmp_path / "runs") == []
     assert comes_true(lambda: not group(run.pid), seconds=10)

@@ -73,12 +73,12 @@ def test_a_full_disk_is_one_line_and_loses_nothing(bench: Callable[..., Any], tm
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
     assert (done.code, done.out) == (2, "")
-    assert done.err.splitlines() == ["fedsiege: cannot write under results/faults: File too large"]
-    kept = recorded(tmp_path / "results")
+    assert done.err.splitlines() == ["fedsiege: cannot write under runs/faults: File too large"]
+    kept = recorded(tmp_path / "runs")
     assert kept.items() <= expected.items()
     assert 0 < len(kept) < len(expected)
-    assert hidden(tmp_path / "results") == []
-    assert undisturbed_rest(suite, tmp_path / "results") == expected
+    assert hidden(tmp_path / "runs") == []
+    assert undisturbed_rest(suite, tmp_path / "runs") == expected
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO])
@@ -94,7 +94,7 @@ def test_what_the_file_system_refuses_is_one_line(
     real = getattr(os, where)
 
     def refuse(path: Any, *arguments: Any, **options: Any) -> Any:
-        if isinstance(path, int) or "results" in os.fspath(path):
+        if isinstance(path, int) or "runs/faults" in os.fspath(path):
             raise OSError(fault, os.strerror(fault))
         return real(path, *arguments, **options)
 
@@ -102,5 +102,5 @@ def test_what_the_file_system_refuses_is_one_line(
         patched.setattr(os, where, refuse)
         done = bench("run", "--suite", str(suite), "--workers", "1", "--quiet")
     assert (done.code, done.out) == (2, "")
-    assert done.err.splitlines() == [f"fedsiege: cannot write under results/faults: {os.strerror(fault)}"]
-    assert [path for path in (tmp_path / "results").rglob("*") if path.is_file()] == []
+    assert done.err.splitlines() == [f"fedsiege: cannot write under runs/faults: {os.strerror(fault)}"]
+    assert [path for path in (tmp_path / "runs").rglob("*") if path.is_file()] == []

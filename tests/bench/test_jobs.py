@@ -240,11 +240,12 @@ def test_the_summary_is_for_programs(finished: jobs.Report) -> None:
         "already_there": 0,
         "failed_or_diverged": [],
         "written": [str(path) for path in finished.written],
+        "agreement": None,
     }
 
 
 def test_the_boards_are_printed_whole(finished: jobs.Report, capsys: pytest.CaptureFixture[str]) -> None:
-    finished.print()
+    finished.print(everything=True)
     shown = capsys.readouterr().out
     words = " ".join(shown.split())  # a title is wrapped to the width of its table
     for board in finished.leaderboard.boards:

@@ -56,6 +56,7 @@ def test_from_file_to_row_and_again(bench: Bench, folder: Path) -> None:
     assert "│ phocas" in done.out
     row = folder / "results" / "tiny" / "phocas"
     assert len(records(row)) == 2
+    assert [path.name for path in row.parent.iterdir()] == ["phocas"]  # boards are others' to publish
     assert (row / "phocas.py").read_bytes() == PHOCAS.read_bytes()
     submission = reported(row)
     assert submission is not None
