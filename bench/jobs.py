@@ -34,6 +34,7 @@ from leaderboards.formats import FORMATS
 from leaderboards.frame import select
 from leaderboards.pictures import find_pictures
 from leaderboards.submissions import add_submissions
+from leaderboards.verified import add_verifications
 
 FILES = {"md": "leaderboard.md", "csv": "leaderboard.csv"}
 """The boards that every run writes beside its records; their pictures go into a folder `plots` there."""
@@ -211,6 +212,7 @@ def make_leaderboard(suite: Suite, store: Store, asked_for: str | None = None) -
     )
     leaderboard.left_out += damaged
     add_submissions(leaderboard, store.folder)
+    add_verifications(leaderboard, store.folder)
     leaderboard.asked_for = asked_for or suite.name
     leaderboard.runnable = frozenset(cell.hash for cell in cells) if settings else frozenset()
     leaderboard.pictures = find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr)

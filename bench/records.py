@@ -76,6 +76,7 @@ class Environment(BaseModel):
     threads: int
     commit: str | None
     cpu: str = ""  # model and instruction set; with the versions of torch and numpy the class of the machine
+    arithmetic: str = ""  # "portable", "native"; empty in records from before
 
 
 class Record(BaseModel):
