@@ -356,8 +356,8 @@ def _judge(alike: Alike, row: Row, drawn: list[Path], data_root: str | None, rat
             break
         published = [numbers(row.records[place]) for place in seeds]
         played = [[numbers(new) for new in plays[place]] for place in seeds]
-        found = judge(published, played, rate / len(NEIGHBOURS))
-        if found.answer != "cannot tell":
+        found = judge(published, played, rate)
+        if found.answer == "verified":  # to refute takes all neighbours, and one look
             break
     row.played |= {place: plays[place][0] for place in seeds}
     {"verified": row.alike, "refuted": row.refuted, "cannot tell": row.untold}[found.answer].update(seeds or drawn)
