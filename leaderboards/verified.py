@@ -43,7 +43,7 @@ def _line(place: Place, folder: Path) -> str:
     arithmetic = made.arithmetic or "native"
     where = f"{place.date:%Y-%m-%d} on {made.cpu}, {arithmetic} arithmetic, torch {made.torch}"
     stale = f"; changed since then: {', '.join(changed)}" if changed else ""
-    return f"{counts['replayed']} records played anew {where}: {told or 'none'}{stale}"
+    return f"{counts['replayed']} record(s) played anew {where}: {told or 'none'}{stale}"
 
 
 def _marked(board: Board, marked: list[Sensitive]) -> Board:

@@ -174,11 +174,11 @@ def test_what_was_found_is_kept_for_the_boards(bench: Bench, row: Path, played: 
     (cell,) = known.sensitive
     assert (cell.row, cell.column, cell.seed, cell.apart) == ("phocas", "clean", 0, 0.011)
     board = bench("leaderboard", "--suite", "smoke", "--results", str(row.parents[1])).out
-    assert "1 records played anew" in board
+    assert "1 record(s) played anew" in board
     assert "clean: sensitive to rounding, 1.1% of accuracy apart under two arithmetics (seed 0)" in board
     edit(record_of(row, "clean"), finished_at="2030-01-01T00:00:00Z")
     board = bench("leaderboard", "--suite", "smoke", "--results", str(row.parents[1])).out
-    assert "0 records played anew" in board
+    assert "0 record(s) played anew" in board
     assert "changed since then: phocas" in board
     (row.parent / verified.FILE).write_text("{")
     assert "is not what `verify --write` writes" in bench("verify", str(row), "--sample", "0", "--write").err
