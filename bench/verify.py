@@ -22,7 +22,7 @@ from bench.device import CPU
 from bench.errors import BadInputError
 from bench.perf.accuracy import differing, numbers
 from bench.perf.history import same_bits
-from bench.records import Environment, Record, Store, environment, read
+from bench.records import Environment, Record, Store, read
 from bench.submission import folder as folders
 from bench.submission import sandbox, verified
 from bench.submission.consistency import OTHER_PROTOCOL, foreign, problems, recovered_psnr, suite_of
@@ -102,11 +102,11 @@ class Alike:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found, the seed that the sample was drawn with, and where it was played."""
+    """What was found, the seed that the sample was drawn with, and where it was played, if anything was."""
 
     rows: list[Row]
     seed: int
-    environment: Environment
+    environment: Environment | None = None
 
     @property
     def failed(self) -> bool:
@@ -135,7 +135,12 @@ class Verification:
         console.print(f"the sample was drawn with --seed {self.seed}", highlight=False)
 
     def write(self) -> list[Path]:
-        """Write what was found beside the records of each suite, for its boards; the files' places."""
+        """Write what was found beside the records of each suite, for its boards; the files' places.
+
+        Raises `BadInputError` where nothing was played anew, or a file that is there cannot be read.
+        """
+        if self.environment is None:
+            raise BadInputError("nothing was played anew, and so there is nothing to write: --sample says how many are")
         suites: dict[Path, list[Row]] = {}
         for row in self.rows:
             suites.setdefault(row.folder.absolute().parent, []).append(row)
@@ -186,8 +191,10 @@ def verify(
         for place, key in _verify_row(row, drawn, data_root, contract, tell):
             alike.setdefault(key, []).append((row, place))
     elsewhere: dict[Alike, list[tuple[Row, Path]]] = {}
+    here: Environment | None = None
     for key, chosen in alike.items():
         for (row, place), new in _replay(key, chosen, data_root, (0,)):
+            here = new[0].environment
             if _same_bits(row, place, new[0], tell):
                 elsewhere.setdefault(key, []).append((row, place))
     cells = {key: _by_cell(chosen) for key, chosen in elsewhere.items()}
@@ -195,7 +202,7 @@ def verify(
     for key, some in cells.items():
         for row, places in some:
             _judge(key, row, places, data_root, rate, tell)
-    return Verification(list(rows.values()), seed, environment(CPU, 1))
+    return Verification(list(rows.values()), seed, here)
 
 
 def _verify_row(

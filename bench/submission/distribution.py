@@ -132,8 +132,8 @@ def judge(published: Sequence[Fields], played: Sequence[Sequence[Fields]], alpha
             told = f"{field} is {before!r}, but playing it anew gives {after!r}"
             (refuted if calm or all(one.get(field) == after for one in some) else unsettled).append(told)
     refuted += early(seeds, plays)
+    grown = [(seed, some) for seed, some, calm in zip(seeds, plays, settled, strict=True) if not calm]
     for shift in _shifts(seeds, plays, alpha):
-        grown = [pair for *pair, calm in zip(seeds, plays, settled, strict=True) if not calm]
         if grown and abs(shift.centre) > max(shift.reach, _largest(tolerance_of(shift.field, ROUNDING), seeds, shift)):
             outside = all(_beyond(shift, seed[shift.field], some) for seed, some in grown)
             (refuted if outside else unsettled).append(str(shift))
@@ -216,7 +216,7 @@ def _shifts(seeds: Sequence[Fields], plays: Sequence[Sequence[Fields]], alpha: f
 
 def _beyond(shift: Shift, published: float, plays: Sequence[Fields]) -> bool:
     """Whether what is published of a seed lies beyond all its plays, to the side of the shift."""
-    values = [one[shift.field] for one in plays]
+    values: list[float] = [one[shift.field] for one in plays]
     return published > max(values) if shift.centre > 0 else published < min(values)
 
 

@@ -17,9 +17,9 @@ SEEDS, PLAYS = 3, 5
 Draw = Any
 
 
-def fields(accuracy: float, curve: tuple[float, ...] = (), **other: Any) -> dict[str, Any]:
+def fields(accuracy: float, curve: tuple[float, ...] = (), other: dict[str, float] | None = None) -> dict[str, Any]:
     points = {f"curve.{i}.{j}": (5 * i + 5, value)[j] for i, value in enumerate(curve) for j in (0, 1)}
-    return {"status": "ok", "metrics.accuracy": accuracy, **points, **other}
+    return {"status": "ok", "metrics.accuracy": accuracy, **points, **(other or {})}
 
 
 def answer(published: np.ndarray, played: np.ndarray, alpha: float = 0.01) -> str:
@@ -34,7 +34,7 @@ def test_one_seed_gives_the_t_test_of_one_value_against_its_plays() -> None:
     expected = stats.ttest_ind([0.79], plays)
     assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
     assert found.centre == pytest.approx(0.79 - np.mean(plays))
-    at_the_edge = shift_of("accuracy", [np.mean(plays) + found.reach], [plays], 0.01)
+    at_the_edge = shift_of("accuracy", [float(np.mean(plays)) + found.reach], [plays], 0.01)
     assert at_the_edge.p == pytest.approx(0.01, rel=1e-9)
 
 
@@ -137,8 +137,8 @@ def test_curves_are_compared_tightly_in_the_first_half_before_plays_part() -> No
 
 
 def test_what_rounding_cannot_change_is_refuted_unless_plays_differ_in_it_themselves() -> None:
-    told = fields(0.9, **{"derived.sigma": 1.0})
-    other = fields(0.9, **{"derived.sigma": 2.0})
+    told = fields(0.9, other={"derived.sigma": 1.0})
+    other = fields(0.9, other={"derived.sigma": 2.0})
     found = judge([told], [[other, other]], 1e-3)
     assert (found.answer, found.reasons) == ("refuted", ("derived.sigma is 1.0, but playing it anew gives 2.0",))
     diverged = {"status": "diverged"}
@@ -147,7 +147,9 @@ def test_what_rounding_cannot_change_is_refuted_unless_plays_differ_in_it_themse
 
 
 def test_within_rounding_is_one_image_and_the_last_digits() -> None:
-    assert within_rounding(fields(0.9, **{"metrics.loss": 0.5}), fields(0.9 + 1 / 300, **{"metrics.loss": 0.50001}))
+    assert within_rounding(
+        fields(0.9, other={"metrics.loss": 0.5}), fields(0.9 + 1 / 300, other={"metrics.loss": 0.50001})
+    )
     assert not within_rounding(fields(0.9), fields(0.91))
 
 

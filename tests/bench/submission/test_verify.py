@@ -181,7 +181,9 @@ def test_what_was_found_is_kept_for_the_boards(bench: Bench, row: Path, played: 
     assert "0 record(s) played anew" in board
     assert "changed since then: phocas" in board
     (row.parent / verified.FILE).write_text("{")
-    assert "is not what `verify --write` writes" in bench("verify", str(row), "--sample", "0", "--write").err
+    assert "is not what `verify --write` writes" in bench("verify", str(row), "--write").err
+    done = bench("verify", str(row), "--sample", "0", "--write")
+    assert (done.code, "nothing was played anew" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize(
