@@ -10,6 +10,7 @@ from bench.records import Record, Store
 from bench.submission import verified
 from bench.submission.verified import Found, Sensitive
 from leaderboards.formats import FORMATS
+from leaderboards.html import glossary
 from leaderboards.verified import add_verifications
 
 FOUND = Found(records=2, replayed=2, bit_for_bit=1, in_distribution=1, cannot_tell=0, refuted=0, answer="verified")
@@ -43,6 +44,7 @@ def test_sensitive_cells_have_a_sign_a_legend_and_a_flag(
     note = "sensitive to rounding, 12.3% of accuracy apart under two arithmetics (seed 0)"
     assert board.flags["a"] == [f"sign_flip b=0.2: {note}"]
     assert f"clean: {note}" in board.flags["b"]
+    assert glossary.explained(board.flags["a"][0]).name == "sensitive to rounding"
 
 
 def test_every_format_says_where_rows_were_verified(records: list[Record], make_boards: Any, tmp_path: Path) -> None:
