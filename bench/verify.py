@@ -88,6 +88,13 @@ class Row:
         answers = {"in_distribution": self.alike, "cannot_tell": self.untold, "refuted": self.refuted}
         return found | {name: len(places) for name, places in answers.items()}
 
+    @property
+    def answers(self) -> str:
+        """How many were played anew, and what came of them: `5: 4 bit for bit, 1 cannot tell`."""
+        _, (_, replayed), *found = self.counts.items()
+        told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found if count)
+        return f"{replayed}: {told}" if told else str(replayed)
+
 
 @dataclass(frozen=True)
 class Alike:
@@ -118,10 +125,9 @@ class Verification:
         return {"seed": self.seed, "false_alarms": FALSE_ALARMS, "rows": rows}
 
     def print(self) -> None:
-        named = ("records", "played anew", "bit for bit", "in distribution", "cannot tell", "refuted")
-        table = Table(Column("row", overflow="fold"), *named, "verdict")
+        table = Table(Column("row", overflow="fold"), "records", "played anew", Column("verdict", no_wrap=True))
         for row in self.rows:
-            table.add_row(escape(str(row.folder)), *map(str, row.counts.values()), row.verdict)
+            table.add_row(escape(str(row.folder)), str(len(row.records)), row.answers, row.verdict)
         console = Console(soft_wrap=True)
         console.print(table)
         for row in self.rows:

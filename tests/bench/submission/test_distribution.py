@@ -54,12 +54,12 @@ def collapsing(generator: np.random.Generator) -> Draw:
 
 @pytest.mark.parametrize("law", ["normal", "uniform", "laplace", "collapsing", "normal of unlike seeds"])
 def test_honest_cells_are_refuted_no_more_often_than_is_said(law: str) -> None:
-    """4000 cells at an error rate of 0.05, half of which accuracy has: at most 0.025 but for chance (4 sigma).
+    """2000 cells at an error rate of 0.05, half of which accuracy has: at most 0.025 but for chance (4 sigma).
 
     That each seed lies beyond its plays has, whatever the law, a chance of 2 / 6^3 at most; the t test alone refutes
     3.8 % of Laplace's and 5 % of those that collapse.
     """
-    generator, cells = np.random.default_rng(0), 4000
+    generator, cells = np.random.default_rng(0), 2000
     laws = {"uniform": generator.uniform, "laplace": generator.laplace, "collapsing": collapsing(generator)}
     draw: Draw = laws.get(law, generator.normal)
     low, high = (-1.0, 1.0) if law == "uniform" else (0.0, 1.0)
