@@ -359,6 +359,7 @@ def verify(
     sample: Annotated[int, typer.Option("--sample", min=0, help="Records that are played anew.")] = 5,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the draw; by default a new one, told.")] = None,
     contract: Annotated[bool, typer.Option("--contract", help="Examine submitted sources as well.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Keep what was found in the suite's verified.json.")] = False,
     data: DataOption = None,
     arithmetic: ArithmeticOption = None,
     quiet: QuietOption = False,
@@ -369,6 +370,8 @@ def verify(
 
     tell = (lambda line: None) if quiet or as_json else (lambda line: typer.echo(line, err=True))
     found = verification.verify(places.find(path, _say), sample, seed, data, contract, tell)
+    for written in found.write() if write else ():
+        typer.echo(f"wrote {written}", err=True)
     if as_json:
         _echo_json(found.as_dict())
     else:

@@ -35,6 +35,7 @@ from leaderboards.formats import FORMATS, printable
 from leaderboards.frame import select
 from leaderboards.pictures import find_pictures
 from leaderboards.submissions import add_submissions
+from leaderboards.verified import add_verifications
 
 if TYPE_CHECKING:
     from bench.agreement import Agreement
@@ -279,6 +280,7 @@ def make_leaderboard(
     leaderboard.left_out += damaged
     for one in (store, *beside):
         add_submissions(leaderboard, one.folder)
+        add_verifications(leaderboard, one.folder)
     leaderboard.results = store.folder.parent.name
     leaderboard.asked_for = asked_for or suite.name
     leaderboard.runnable = frozenset(cell.hash for cell in cells) if settings else frozenset()

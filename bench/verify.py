@@ -1,11 +1,12 @@
 """`verify`: records checked for what they say of themselves, and a random sample of them played anew.
 
 A record that was edited by hand may be consistent with itself; it is not with what its cell gives when it is played.
+Under one arithmetic that is a matter of bits. Where the arithmetic is another one, cells are judged in distribution.
 """
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,10 @@ from bench import suite as suites
 from bench.device import CPU
 from bench.errors import BadInputError
 from bench.perf.accuracy import differing, numbers
-from bench.perf.history import machine_class
-from bench.records import Record, Store, read
+from bench.perf.history import same_bits
+from bench.records import Environment, Record, Store, read
 from bench.submission import folder as folders
-from bench.submission import sandbox
+from bench.submission import sandbox, verified
 from bench.submission.consistency import (
     OTHER_PROTOCOL,
     foreign,
@@ -32,6 +33,7 @@ from bench.submission.consistency import (
     row_problems,
     suite_of,
 )
+from bench.submission.distribution import FALSE_ALARMS, Judgement, judge, within_rounding
 from bench.submission.examination import Tell, Terms, examined, inspected
 from bench.submission.folder import Submission
 from bench.submission.package import packaged
@@ -48,22 +50,57 @@ SECONDS_EACH, MEBIBYTES = 900.0, 6144
 """What playing one record anew may take."""
 
 
+NEIGHBOURS = (4, 16)
+"""Of a cell in which rounding has grown: how many are played beside each record, first and where that cannot tell."""
+
+
 @dataclass
 class Row:
-    """The records of one folder of a suite, which share their code, and what is wrong with them."""
+    """The records of one folder of a suite, which share their code, and what is wrong with them.
+
+    Of the records that were played anew, `same` are equal bit for bit to theirs, `alike` were verified in distribution,
+    `untold` could not be told, and `refuted` are not what their cell gives. `playable` are all that could be played,
+    and `played` has what came of those that had to be judged in distribution.
+    """
 
     folder: Path
     records: dict[Path, Record] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    replayed: int = 0
-    bit_for_bit: int = 0
+    same: set[Path] = field(default_factory=set)
+    alike: set[Path] = field(default_factory=set)
+    untold: set[Path] = field(default_factory=set)
+    refuted: set[Path] = field(default_factory=set)
+    playable: set[Path] = field(default_factory=set)
+    played: dict[Path, Record] = field(default_factory=dict)
+
+    @property
+    def replayed(self) -> int:
+        return sum(map(len, (self.same, self.alike, self.untold, self.refuted)))
 
     @property
     def verdict(self) -> str:
+        if self.refuted:
+            return "REFUTED"
         if self.problems:
             return "NOT VERIFIED"
+        if self.untold:
+            return "cannot tell"
         return "verified" if self.replayed else "consistent"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Of its records, in the order of the table."""
+        found = {"records": len(self.records), "replayed": self.replayed, "bit_for_bit": len(self.same)}
+        answers = {"in_distribution": self.alike, "cannot_tell": self.untold, "refuted": self.refuted}
+        return found | {name: len(places) for name, places in answers.items()}
+
+    @property
+    def answers(self) -> str:
+        """How many were played anew, and what came of them: `5: 4 bit for bit, 1 cannot tell`."""
+        _, (_, replayed), *found = self.counts.items()
+        told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found if count)
+        return f"{replayed}: {told}" if told else str(replayed)
 
 
 @dataclass(frozen=True)
@@ -79,28 +116,25 @@ class Alike:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found, and the seed that the sample was drawn with."""
+    """What was found, the seed that the sample was drawn with, and where it was played, if anything was."""
 
     rows: list[Row]
     seed: int
+    environment: Environment | None = None
 
     @property
     def failed(self) -> bool:
         return any(row.problems for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        keys = ("problems", "notes", "replayed", "bit_for_bit", "verdict")
-        rows = [
-            {"row": str(row.folder), "records": len(row.records), **{key: getattr(row, key) for key in keys}}
-            for row in self.rows
-        ]
-        return {"seed": self.seed, "rows": rows}
+        keys = ("problems", "notes", "verdict")
+        rows = [{"row": str(row.folder), **row.counts, **{key: getattr(row, key) for key in keys}} for row in self.rows]
+        return {"seed": self.seed, "false_alarms": FALSE_ALARMS, "rows": rows}
 
     def print(self) -> None:
-        table = Table(Column("row", overflow="fold"), "records", "played anew", "bit for bit", "verdict")
+        table = Table(Column("row", overflow="fold"), "records", "played anew", Column("verdict", no_wrap=True))
         for row in self.rows:
-            counts = (len(row.records), row.replayed, row.bit_for_bit)
-            table.add_row(escape(str(row.folder)), *map(str, counts), row.verdict)
+            table.add_row(escape(str(row.folder)), str(len(row.records)), row.answers, row.verdict)
         console = Console(soft_wrap=True)
         console.print(table)
         for row in self.rows:
@@ -108,7 +142,34 @@ class Verification:
                 console.print(f"{escape(row.folder.name)}: {escape(problem)}", highlight=False)
             for note in row.notes:
                 console.print(f"note on {escape(row.folder.name)}: {escape(note)}", highlight=False)
+        if any(row.played for row in self.rows):
+            told = f"under another arithmetic cells are judged in distribution, with {FALSE_ALARMS:g} as the chance"
+            console.print(f"{told} that an honest one of all these is refuted", highlight=False)
         console.print(f"the sample was drawn with --seed {self.seed}", highlight=False)
+
+    def write(self) -> list[Path]:
+        """Write what was found beside the records of each suite, for its boards; the files' places.
+
+        Raises `BadInputError` where nothing was played anew, or a file that is there cannot be read.
+        """
+        if self.environment is None:
+            raise BadInputError("nothing was played anew, and so there is nothing to write: --sample says how many are")
+        suites: dict[Path, list[Row]] = {}
+        for row in self.rows:
+            suites.setdefault(row.folder.absolute().parent, []).append(row)
+        return [verified.add(folder, self.environment, _found(rows), _apart(rows)) for folder, rows in suites.items()]
+
+
+def _found(rows: Iterable[Row]) -> dict[str, verified.Found]:
+    """By the name of the row's folder."""
+    found = {row.folder.absolute().name: {**row.counts, "answer": row.verdict} for row in rows if row.replayed}
+    return {name: verified.Found.model_validate(content) for name, content in found.items()}
+
+
+def _apart(rows: Iterable[Row]) -> list[verified.Sensitive]:
+    """The cells of which one seed under two arithmetics is more than a point of accuracy apart."""
+    pairs = [(row.records[place], new) for row in rows for place, new in row.played.items() if place not in row.refuted]
+    return verified.sensitive(pairs)
 
 
 def verify(
@@ -142,9 +203,19 @@ def verify(
     for row in rows.values():
         for place, key in _verify_row(row, drawn, data_root, contract, tell):
             alike.setdefault(key, []).append((row, place))
+    elsewhere: dict[Alike, list[tuple[Row, Path]]] = {}
+    here: Environment | None = None
     for key, chosen in alike.items():
-        _replay(key, chosen, data_root, tell)
-    return Verification(list(rows.values()), seed)
+        for (row, place), new in _replay(key, chosen, data_root, (0,)):
+            here = new[0].environment
+            if _same_bits(row, place, new[0], tell):
+                elsewhere.setdefault(key, []).append((row, place))
+    cells = {key: _by_cell(chosen) for key, chosen in elsewhere.items()}
+    rate = FALSE_ALARMS / max(1, sum(map(len, cells.values())))
+    for key, some in cells.items():
+        for row, places in some:
+            _judge(key, row, places, data_root, rate, tell)
+    return Verification(list(rows.values()), seed, here)
 
 
 def _verify_row(
@@ -166,14 +237,18 @@ def _verify_row(
         found = list(problems(place, record, suite, data_root))
         if found == [OTHER_PROTOCOL]:
             drawn = drawn - {place}  # what it was then cannot be played now
-        elif suite is not None:
-            found += foreign(record, suite, submission, evaluations[place.parent])
+        else:
+            row.playable.add(place)
+            found += [] if suite is None else foreign(record, suite, submission, evaluations[place.parent])
         row.problems += [f"{place.name}: {problem}" for problem in found]
     for folder, submitted in sorted({row.folder: submission, **evaluations}.items()):
         if submitted is not None and contract:
             _check_contract(row, folder, submitted, data_root, tell)
+    on_gpu = {place for place, record in row.records.items() if record.environment.device != CPU}
+    row.playable -= on_gpu
     for place in sorted(place for place in row.records if place in drawn):
-        if (made_on := row.records[place].environment.device) != CPU:
+        if place in on_gpu:
+            made_on = row.records[place].environment.device
             row.notes.append(f"{place.name}: made on {made_on}, whose noise a CPU does not draw; not played anew")
             continue
         given = ((row.folder, submission), (place.parent, evaluations[place.parent]))
@@ -211,22 +286,30 @@ def _check_contract(row: Row, folder: Path, submission: Submission, data_root: s
         (row.notes if finding.rule in told else row.problems).append(line)
 
 
-def _replay(alike: Alike, places: list[tuple[Row, Path]], data_root: str | None, tell: Tell) -> None:
-    """Play these records anew, in a process of their own, and compare; what ends a process is not the others' fault."""
+def _replay(
+    alike: Alike, places: list[tuple[Row, Path]], data_root: str | None, neighbours: Sequence[int]
+) -> Iterator[tuple[tuple[Row, Path], list[Record]]]:
+    """Play these records anew, in a process of their own: each cell's own record, or those of its neighbours.
+
+    What ends a process is not the others' fault; what could not be played is the row's problem.
+    """
     while places:
         job = {
             "do": "replay",
             "records": [str(place.resolve()) for _, place in places],
+            "neighbours": list(neighbours),
             "data_root": data_root,
             "recovered_psnr": alike.recovered_psnr,
         }
         done = _call(job, Bounds(SECONDS_EACH, MEBIBYTES), alike.code)
         sentences = {event.get("place"): event["sentence"] for event in done.all("refused")}
-        played = {event["place"]: Record.model_validate(event["record"]) for event in done.all("record")}
+        played: dict[str, list[Record]] = {}
+        for event in done.all("record"):
+            played.setdefault(event["place"], []).append(Record.model_validate(event["record"]))
         silent = []
         for row, place in places:
-            if (new := played.get(str(place.resolve()))) is not None:
-                _compare(row, place, new, tell)
+            if len(new := played.get(str(place.resolve()), [])) == len(neighbours):
+                yield (row, place), new
             elif (sentence := sentences.get(str(place.resolve()))) is not None:
                 row.problems.append(_not_played(place, sentence))
             else:
@@ -242,17 +325,77 @@ def _not_played(place: Path, why: str) -> str:
     return f"{place.name}: it could not be played anew: {why}"
 
 
-def _compare(row: Row, place: Path, new: Record, tell: Tell) -> None:
-    """The record against what playing its cell anew gave."""
+def _same_bits(row: Row, place: Path, new: Record, tell: Tell) -> bool:
+    """Compare the record with what playing its cell anew gave; whether it is yet to be judged in distribution.
+
+    Equal bits verify it under any arithmetic; others refute it only where the two have the same one.
+    """
     old = row.records[place]
-    exact = machine_class(old.environment) == machine_class(new.environment)
-    row.replayed += 1
-    row.bit_for_bit += exact
-    found = list(differing(numbers(old), numbers(new), exact))
-    how = "on the same class of machine" if exact else "beyond the tolerances of another machine"
+    found = list(differing(numbers(old), numbers(new), exact=True))
+    if found and not same_bits(old.environment, new.environment):
+        row.played[place] = new
+        return True
     if found:
-        row.problems.append(f"{place.name}: {_in_short(found)} ({how})")
+        row.problems.append(f"{place.name}: {_in_short(found)} (under the same arithmetic)")
+    (row.refuted if found else row.same).add(place)
     tell(f"{place}: {'differs' if found else 'the same'}")
+    return False
+
+
+def _by_cell(chosen: Iterable[tuple[Row, Path]]) -> list[tuple[Row, list[Path]]]:
+    """The places of each row's cells."""
+    found: dict[tuple[Path, str], tuple[Row, list[Path]]] = {}
+    for row, place in chosen:
+        found.setdefault((place.parent, row.records[place].cell.hash), (row, []))[1].append(place)
+    return list(found.values())
+
+
+def _judge(alike: Alike, row: Row, drawn: list[Path], data_root: str | None, rate: float, tell: Tell) -> None:
+    """One cell in distribution, at this error rate: the drawn records alone where rounding has not grown in them.
+
+    Where it has, all seeds that are at hand are played anew with neighbours, and with more where few cannot tell.
+    """
+    one = row.records[drawn[0]]
+    if all(within_rounding(numbers(row.records[place]), numbers(row.played[place])) for place in drawn):
+        row.alike |= set(drawn)
+        tell(f"{one.cell.label} x {one.cell.column}: the same but for rounding")
+        return
+    here = row.played[drawn[0]].environment
+    seeds = sorted(
+        place
+        for place in row.playable
+        if place.parent == drawn[0].parent
+        and row.records[place].cell.hash == one.cell.hash
+        and not same_bits(row.records[place].environment, here)
+    )
+    plays: dict[Path, list[Record]] = {}
+    found, done = Judgement("cannot tell", ("it was not played anew",)), 0
+    for count in NEIGHBOURS:
+        for (_, place), new in _replay(alike, [(row, place) for place in seeds], data_root, range(done, count + 1)):
+            plays.setdefault(place, []).extend(new)
+        seeds, done = [place for place in seeds if len(plays.get(place, ())) == count + 1], count + 1
+        if not seeds:
+            break
+        published = [numbers(row.records[place]) for place in seeds]
+        played = [[numbers(new) for new in plays[place]] for place in seeds]
+        found = judge(published, played, rate)
+        if found.answer == "verified":  # to refute takes all neighbours, and one look
+            break
+    row.played |= {place: plays[place][0] for place in seeds}
+    {"verified": row.alike, "refuted": row.refuted, "cannot tell": row.untold}[found.answer].update(seeds or drawn)
+    _explain(row, found, seeds or drawn)
+    tell(f"{one.cell.label} x {one.cell.column}: {found.answer}, in distribution, {done} plays a seed")
+
+
+def _explain(row: Row, found: Judgement, places: Sequence[Path]) -> None:
+    """Why a cell is not verified."""
+    if found.answer != "verified":
+        cell, names = row.records[places[0]].cell, ", ".join(place.name for place in places)
+        told = "; ".join(found.reasons[:MOST_SHOWN])
+        more = f"; and {len(found.reasons) - MOST_SHOWN} more" if len(found.reasons) > MOST_SHOWN else ""
+        (row.problems if found.answer == "refuted" else row.notes).append(
+            f"{cell.column} ({names}): {found.answer} in distribution: {told}{more}"
+        )
 
 
 def _in_short(found: list[tuple[str, Any, Any]]) -> str:

@@ -109,6 +109,7 @@ class Leaderboard:
     left_out: list[str] = field(default_factory=list)
     records: int = 0
     environments: list[str] = field(default_factory=list)
+    verified: list[str] = field(default_factory=list)  # where records were played anew, and what came of it
     pictures: list[Picture] = field(default_factory=list)
     evidence: list[Record] = field(default_factory=list)  # the records that the numbers come from
     evaluations: frozenset[str] = frozenset()  # columns of attacks that somebody else ran against some rows

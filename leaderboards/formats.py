@@ -32,7 +32,7 @@ def markdown(leaderboard: Leaderboard) -> str:
     parts += ["## Flags", _bullets(flags) if flags else "None."]
     origin = [dated(leaderboard), f"{leaderboard.records} records, {leaderboard.seeds} seed(s) a cell asked for"]
     origin += [f"left out: {line}" for line in leaderboard.left_out]
-    origin += leaderboard.environments
+    origin += leaderboard.environments + leaderboard.verified
     parts += ["## Where the numbers come from", _bullets(map(markdown_text, origin))]
     return "\n\n".join(parts) + "\n"
 
@@ -65,6 +65,7 @@ def as_json(leaderboard: Leaderboard) -> str:
         "version": version(leaderboard),
         "records": leaderboard.records,
         "environments": leaderboard.environments,
+        "verified": leaderboard.verified,
         "left_out": leaderboard.left_out,
         "flags": leaderboard.flags,
         "boards": {board.name: json.loads(board.data.to_json(orient="records")) for board in leaderboard.boards},
@@ -125,7 +126,7 @@ LATEX_SYMBOLS = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$",
     "†": r"$\dagger$", "·": r"$\cdot$", "×": r"$\times$", "✗": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "–": "--",
     "γ": r"$\gamma$", "δ": r"$\delta$", "ε": r"$\varepsilon$", "ρ": r"$\rho$", "σ": r"$\sigma$", "τ": r"$\tau$",
-    "✓": r"$\surd$",
+    "✓": r"$\surd$", "≈": r"$\approx$",
 }  # fmt: skip
 LATEX_FRAME = {
     r"\begin{table}": r"\begin{table*}",  # over both columns of a paper that has two

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from bench.errors import BadInputError
 from bench.jobs import run_suite
-from bench.perf.history import machine_class
+from bench.perf.history import same_bits
 from bench.records import Record, Store
 from bench.submission.folder import FILE as SUBMISSION
 
@@ -126,7 +126,7 @@ def compare(committed: Mapping[str, Record], found: Mapping[str, Record]) -> Che
             differences.append(Difference(place, "record", *states))
             continue
         old, new = committed[place], found[place]
-        exact = machine_class(old.environment) == machine_class(new.environment)
+        exact = same_bits(old.environment, new.environment)
         same_machine += exact
         differences += [Difference(place, *row) for row in differing(numbers(old), numbers(new), exact)]
     return Check(differences, len(committed), same_machine)
@@ -166,10 +166,10 @@ def close(field: str, old: Any, new: Any) -> bool:
     return math.isclose(old, new, rel_tol=tolerance.relative, abs_tol=tolerance.absolute)
 
 
-def tolerance_of(field: str) -> Tolerance:
+def tolerance_of(field: str, known: Mapping[str, Tolerance] = TOLERANCES) -> Tolerance:
     """By the part of the path that has one; `metrics.control_psnr` is a `psnr`."""
     parts = (part.removeprefix("control_").removeprefix("blind_") for part in field.split("."))
-    return next((TOLERANCES[part] for part in parts if part in TOLERANCES), FLOATS)
+    return next((known[part] for part in parts if part in known), FLOATS)
 
 
 def _flat(content: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -66,6 +66,19 @@ def machine_class(environment: Environment) -> MachineClass:
     return environment.cpu, environment.device, environment.torch, environment.numpy
 
 
+def same_bits(one: Environment, other: Environment) -> bool:
+    """Whether the two must give the same bits.
+
+    Under the portable arithmetic any x86-64 processor does, under its own one class of machine; of equal versions.
+    """
+    if (one.arithmetic or "native") != (other.arithmetic or "native"):
+        return False
+    if one.arithmetic == "portable":
+        alike = ("machine", "device", "torch", "numpy")
+        return all(getattr(one, name) == getattr(other, name) for name in alike)
+    return machine_class(one) == machine_class(other)
+
+
 def read(path: Path, damaged: list[str]) -> list[Entry]:
     """The entries of a file, none where there is none; one line about each damaged line is added to `damaged`."""
     if not path.exists():

@@ -168,20 +168,24 @@ def run(job: Job, tell: Tell) -> None:
 
 
 def replay(job: Job, tell: Tell) -> None:
-    """Play recorded cells anew, one after the other."""
+    """Play recorded cells anew, one after the other, and each with those of its neighbours that are asked for."""
     from bench.cells import run_cell
     from bench.findings import Task
     from bench.records import read
+    from bench.submission.distribution import neighbour
 
     for place in job["records"]:
         tell("begin", what=place)
         old = read(Path(place))
         threads, psnr = old.environment.threads, job["recovered_psnr"]
-        task = Task(old.suite, old.setting, old.cell, old.seed, threads, job["data_root"], psnr)
-        try:
-            tell("record", place=place, record=run_cell(task).record.model_dump(mode="json"))
-        except BadInputError as error:
-            tell("refused", place=place, sentence=str(error))
+        for steps in job["neighbours"]:
+            cell = neighbour(old.cell, steps)
+            task = Task(old.suite, old.setting, cell, old.seed, threads, job["data_root"], psnr)
+            try:
+                tell("record", place=place, record=run_cell(task).record.model_dump(mode="json"))
+            except BadInputError as error:
+                tell("refused", place=place, sentence=str(error))
+                break
 
 
 def _registered(module: Any, wanted: str | None) -> "Iterable[type[Defense] | type[Attack]]":

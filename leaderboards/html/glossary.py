@@ -62,6 +62,12 @@ FLAGS = (
         "Every round's sample left the Byzantine clients out: the number is that of a clean run.",
     ),
     (
+        r"sensitive to rounding",
+        "sensitive to rounding",
+        "On another processor, whose last digits differ, a seed of this cell gives visibly another accuracy: trust the "
+        "mean over seeds to within its interval, and no single seed.",
+    ),
+    (
         r"was given the true number",
         "oracle",
         "The defense was told the true number of Byzantine clients, which no server knows; others get the share that "
@@ -76,6 +82,7 @@ MARKS = {
     "✗": "an audit proves more than is claimed, or less noise is left than the claim needs",
     "+": "the most that so many games can prove: every one was told right",
     "–": "not measured, or not claimed",
+    "≈": "sensitive to rounding: one seed under two arithmetics is more than a point of accuracy apart",
     "±": "half the width of the 95 % t interval over the seeds",
     "[a, b]": "the 95 % interval in %: Wilson's of a share of images, or a t interval over the seeds cut at 0 and 100",
     "b": "the share of the clients that are Byzantine",

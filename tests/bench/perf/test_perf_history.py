@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BadInputError
-from bench.perf.history import Entry, append, choose, read
+from bench.perf.history import Entry, append, choose, read, same_bits
+from bench.records import environment
 
 Make = Callable[..., Entry]
 
@@ -107,3 +108,16 @@ def test_a_named_base_without_a_shared_benchmark_is_refused(file: Path, make_ent
     for base in ("abc", str(file)):
         with pytest.raises(BadInputError, match="has a benchmark of this run"):
             choose(base, file, make_entry(9), [])
+
+
+def test_the_same_bits_are_asked_for_under_one_arithmetic_alone() -> None:
+    """The portable one on any CPU, a CPU's own on that alone; a record from before says nothing, and had its CPU's."""
+    old = environment("cpu", 1).model_copy(update={"cpu": "a CPU", "arithmetic": ""})
+    native, portable = (old.model_copy(update={"arithmetic": name}) for name in ("native", "portable"))
+    elsewhere = {"cpu": "another"}
+    assert same_bits(old, native)
+    assert not same_bits(old, native.model_copy(update=elsewhere))
+    assert not same_bits(native, portable)
+    assert same_bits(portable, portable.model_copy(update=elsewhere))
+    for change in ({"torch": "1"}, {"numpy": "1"}, {"machine": "aarch64"}, {"device": "cuda: a GPU"}):
+        assert not same_bits(portable, portable.model_copy(update=change))

@@ -1,0 +1,117 @@
+"""Where records were verified: `results/<suite>/verified.json`, written by `verify --write` and read by the boards."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from bench.errors import BadInputError
+from bench.records import STRICT, Environment, Record, now, write_whole
+from bench.suite import explain
+
+FILE = "verified.json"
+
+SENSITIVE = 0.01
+"""Accuracy by which one seed under two arithmetics must differ for its cell to be called sensitive to rounding."""
+
+
+class Found(BaseModel):
+    """What came of one row: how many of its records were played anew, and the answers."""
+
+    model_config = STRICT
+
+    records: int
+    replayed: int
+    bit_for_bit: int
+    in_distribution: int
+    cannot_tell: int
+    refuted: int
+    answer: str
+    digest: str = ""  # of the row's records then
+
+
+class Place(BaseModel):
+    """Where and when rows were played anew, and what came of each, by the name of its folder."""
+
+    model_config = STRICT
+
+    date: datetime
+    environment: Environment
+    rows: dict[str, Found]
+
+    @property
+    def where(self) -> tuple[str, ...]:
+        made = self.environment
+        return made.cpu, made.arithmetic, made.torch, made.numpy
+
+
+class Sensitive(BaseModel):
+    """A cell of which one seed under two arithmetics lies over a point of accuracy apart; the widest that was seen."""
+
+    model_config = STRICT
+
+    cell: str
+    row: str
+    column: str
+    seed: int
+    apart: float
+
+
+class Verifications(BaseModel):
+    """All of a suite."""
+
+    model_config = STRICT
+
+    places: list[Place] = []
+    sensitive: list[Sensitive] = []
+
+
+def read(folder: Path) -> Verifications:
+    """What is known of a suite's folder, nothing where there is no such file; `BadInputError` where it is damaged."""
+    path = folder / FILE
+    if not path.is_file():
+        return Verifications()
+    try:
+        return Verifications.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise BadInputError(f"{path} is not what `verify --write` writes: {explain(error).split('; ')[0]}") from None
+    except OSError as error:
+        raise BadInputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def add(folder: Path, made: Environment, rows: Mapping[str, Found], apart: Iterable[Sensitive]) -> Path:
+    """Write what was found into the suite's folder; of a row and a cell the newest stays; the file's place."""
+    known = read(folder)
+    signed = {name: found.model_copy(update={"digest": digest_of(folder / name)}) for name, found in rows.items()}
+    place = Place(date=now(), environment=made, rows=signed)
+    before = next((one for one in known.places if one.where == place.where), None)
+    if before is not None:
+        place = place.model_copy(update={"rows": {**before.rows, **signed}})
+    places = [one for one in known.places if one is not before] + [place] * bool(place.rows)
+    cells = {one.cell: one for one in known.sensitive} | {one.cell: one for one in apart}
+    content = Verifications(places=places, sensitive=sorted(cells.values(), key=lambda one: (one.row, one.column)))
+    write_whole(folder / FILE, (content.model_dump_json(indent=1) + "\n").encode())
+    return folder / FILE
+
+
+def sensitive(pairs: Sequence[tuple[Record, Record]]) -> list[Sensitive]:
+    """The cells among pairs of records, of one cell and seed under two arithmetics, that rounding changes visibly."""
+    found: dict[str, Sensitive] = {}
+    for old, new in pairs:
+        if "accuracy" not in old.metrics or "accuracy" not in new.metrics:
+            continue
+        cell, apart = old.cell, abs(old.metrics["accuracy"] - new.metrics["accuracy"])
+        if apart > max(SENSITIVE, found[cell.hash].apart if cell.hash in found else 0.0):
+            place = {"cell": cell.hash, "row": cell.label, "column": cell.column, "seed": old.seed}
+            found[cell.hash] = Sensitive(**place, apart=round(apart, 4))
+    return list(found.values())
+
+
+def digest_of(row: Path) -> str:
+    """16 hexadecimal digits over a row's records, so that what was verified is told from what came later."""
+    content = hashlib.sha256()
+    for path in sorted(row.glob("*/*-s*.json")):
+        content.update(f"{path.relative_to(row)}\n".encode() + path.read_bytes())
+    return content.hexdigest()[:16]
