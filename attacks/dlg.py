@@ -26,11 +26,13 @@ from bench.threat import PrivacyAttack, Reconstruction, View
 class DLG(PrivacyAttack):
     """The passive server, against the B samples that each target trains on."""
 
+    version = 2
+
     label: Literal["joint", "inferred"] = "inferred"
     starts: int = Field(default=3, ge=1)
     evaluations: int = Field(default=200, ge=2)  # of the matching loss, in each start
     history: int = Field(default=100, ge=1)  # pairs that L-BFGS keeps
-    matched: float = Field(default=1e-4, gt=0)  # a loss, as a share of the first guess's, that needs no further start
+    matched: float = Field(default=1e-4, gt=0)  # a loss, as a share of 0's or the first guess's, that ends the starts
     agreement: float = Field(default=1e-3, ge=0)  # how close the losses of two starts are, as a share, to be the same
 
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
@@ -41,9 +43,10 @@ class DLG(PrivacyAttack):
         pixels = batch * view.mean_image.numel()
         width = pixels + batch * view.facts.model.num_classes * joint
 
+        unit = loss_unit(seen)
         best = torch.zeros(num_targets, width, dtype=torch.float64)
         losses = torch.full((num_targets,), torch.inf, dtype=torch.float64)
-        first = torch.full_like(losses, torch.inf)
+        first = unit.clone()
         settled = torch.zeros(num_targets, dtype=torch.bool)
         trace: list[float] = []
         for start in range(self.starts):
@@ -51,31 +54,43 @@ class DLG(PrivacyAttack):
             if not len(rows):
                 break
             dummies = torch.randn(num_targets, width, generator=rng.fork(generator, start), dtype=torch.float64)[rows]
-            objective = Matching(view, seen, labels, rows, joint)
+            objective = Matching(view, seen, labels, rows, joint, unit)
             found = minimise(objective, dummies, self.evaluations, self.history, precision=torch.float32)
-            first[rows] = torch.minimum(first[rows], found.trace[0])
-            same = (found.loss - losses[rows]).abs() <= self.agreement * losses[rows]
+            loss, history = found.loss * unit[rows], found.trace * unit[rows]
+            first[rows] = torch.minimum(first[rows], history[0])
+            same = (loss - losses[rows]).abs() <= self.agreement * losses[rows]
             settled[rows] = same & losses[rows].isfinite()
-            better = found.loss < losses[rows]
-            best[rows[better]], losses[rows[better]] = found.x[better], found.loss[better]
+            better = loss < losses[rows]
+            best[rows[better]], losses[rows[better]] = found.x[better], loss[better]
             settled |= losses <= self.matched * first
-            trace += found.trace.median(dim=1).values.tolist()
+            trace += history.median(dim=1).values.tolist()
         if joint:
             labels = best[:, pixels:].unflatten(1, (batch, -1)).argmax(dim=2)
         images = best[:, :pixels].unflatten(1, (batch, *view.image_shape))
         return Reconstruction(images, labels, losses, trace, estimates[-1])
 
 
+def loss_unit(seen: list[Observation]) -> Tensor:
+    """What the matching loss of each target `(T,)` is measured in: a power of 2 at the squares of what was seen.
+
+    The least one above them, so that dividing by it rounds nothing; 1 for signs, and where only zeros were seen.
+    """
+    squares = torch.stack([one.target.double().square().sum(dim=1) * (not one.sign) for one in seen]).sum(dim=0)
+    return torch.ldexp(torch.ones_like(squares), torch.frexp(squares).exponent)
+
+
 class Matching:
     """The matching loss and its gradient, for `minimise`: dummies `(k, B pixels [+ B classes])` of the targets `rows`.
 
-    The known `labels` are `(T, B)`.
+    The known `labels` are `(T, B)`; losses are in their `unit (T,)`: a small gradient is matched as a large one is.
     """
 
-    def __init__(self, view: View, seen: list[Observation], labels: Tensor, rows: Tensor, joint: bool) -> None:
+    def __init__(
+        self, view: View, seen: list[Observation], labels: Tensor, rows: Tensor, joint: bool, unit: Tensor
+    ) -> None:
         self.facts, self.shape = view.facts, (labels.shape[1], *view.image_shape)
         self.pixels = labels.shape[1] * view.mean_image.numel()
-        self.seen, self.labels, self.rows, self.joint = seen, labels, rows, joint
+        self.seen, self.labels, self.rows, self.joint, self.unit = seen, labels, rows, joint, unit
         self._prepare(torch.arange(len(rows)))
 
     def _prepare(self, names: Tensor) -> None:
@@ -93,7 +108,8 @@ class Matching:
         for match in self.matchers:
             part, derivatives = match(x, y)
             loss, by_x, by_y = loss + part, by_x + derivatives[0], by_y + derivatives[1]
-        if not self.joint:
-            return loss, by_x.flatten(1)
-        by_logits = y * (by_y - (y * by_y).sum(dim=-1, keepdim=True))
-        return loss, torch.cat([by_x.flatten(1), by_logits.flatten(1)], dim=1)
+        unit, slope = self.unit[self.rows[names]], by_x.flatten(1)
+        if self.joint:
+            by_logits = y * (by_y - (y * by_y).sum(dim=-1, keepdim=True))
+            slope = torch.cat([slope, by_logits.flatten(1)], dim=1)
+        return loss / unit, slope / unit.unsqueeze(1)

@@ -23,7 +23,7 @@ DECAY_AT, DECAY = (3 / 8, 5 / 8, 7 / 8), 0.1
 
 def cosine_distance(vectors: Tensor, targets: Tensor) -> Tensor:
     """1 - cos `(k,)` of the angles between rows `(k, d)`, from 0 to 2; 1 where one of them is 0."""
-    return 1 - torch.cosine_similarity(vectors, targets, dim=1)
+    return 1 - (vectors / _length(vectors) * (targets / _length(targets))).sum(dim=1)
 
 
 def total_variation(images: Tensor) -> Tensor:
@@ -61,9 +61,11 @@ def cosine_slope(targets: Tensor) -> Slope:
 
 
 def _length(vectors: Tensor) -> Tensor:
-    """Norms of rows, `(k, 1)`, kept off 0 as `torch.cosine_similarity` does."""
+    """Norms of rows `(k, 1)` of any scale; 1 for a row of zeros, which has no direction."""
     length: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    return length.clamp(min=1e-8)
+    if not bool(((length > 1e-12) & (length < 1e12)).all()):  # where float32's squares round, vanish or overflow
+        length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True, dtype=torch.float64).to(vectors)
+    return torch.where(length < torch.finfo(vectors.dtype).tiny, 1, length)
 
 
 def soft_signs(values: Tensor) -> Tensor:
@@ -94,6 +96,8 @@ def soft_signs_slope(distance: Slope, offset: Tensor, lr: float) -> Slope:
 @register("attack", "inverting_gradients")
 class InvertingGradients(PrivacyAttack):
     """The passive server, against the B samples that each target trains on."""
+
+    version = 2
 
     steps: int = Field(default=1000, ge=1)  # in each start
     starts: int = Field(default=2, ge=1)
@@ -139,7 +143,8 @@ class InvertingGradients(PrivacyAttack):
 
 def direction_matcher(facts: PublicFacts, seen: Observation, rows: Tensor) -> Matcher:
     """The cosine distance of what dummy images of the targets `rows (k,)` would show from what these showed."""
-    distance = cosine_slope(seen.target[rows].float())
+    target = seen.target[rows]
+    distance = cosine_slope((target / _length(target)).float())
     slope = soft_signs_slope(distance, seen.offset.float(), seen.lr) if seen.offset is not None else distance
     return through(pullback(facts.model, seen, rows, torch.float32), slope)
 

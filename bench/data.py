@@ -7,13 +7,11 @@ validation split, which is cut from the training data by a permutation that no s
 import functools
 import hashlib
 import os
-import pickle
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
+from typing import NoReturn
 from urllib.error import URLError
 
 import numpy as np
@@ -29,11 +27,35 @@ NUM_VALIDATION = 5_000  # of the training images of MNIST, Fashion-MNIST and CIF
 SPLIT_SEED = 0  # a constant of the benchmark: all seeds of a cell see the same splits
 
 NETWORK_FAULTS = (URLError, HTTPException, ConnectionError, TimeoutError)
-# What the readers of torchvision, pickle and numpy raise on a file that is cut short, overwritten or unreadable.
-FILE_FAULTS = (
-    *(OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AssertionError),
-    *(HTTPException, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),
-)
+
+CANONICAL = {
+    "digits": "62408e99e2d11b86",
+    "mnist": "b618bc125456ef9a",
+    "fashion-mnist": "97ea7e1bb32bbf22",
+    "cifar10": "2c9fa39d516f0ad0",
+    "cifar100-sample": "14701defa735ce41",
+}
+"""The digest of each data set as its authors published it: nobody has another one of its name."""
+
+PUBLISHED = {
+    "MNIST/raw/train-images-idx3-ubyte": "ba891046e6505d7a",
+    "MNIST/raw/train-labels-idx1-ubyte": "65a50cbbf4e906d7",
+    "MNIST/raw/t10k-images-idx3-ubyte": "0fa7898d509279e4",
+    "MNIST/raw/t10k-labels-idx1-ubyte": "ff7bcfd416de3373",
+    "FashionMNIST/raw/train-images-idx3-ubyte": "c59f468a2f672dc8",
+    "FashionMNIST/raw/train-labels-idx1-ubyte": "bad3541b69d91243",
+    "FashionMNIST/raw/t10k-images-idx3-ubyte": "5b4141f0afbad91e",
+    "FashionMNIST/raw/t10k-labels-idx1-ubyte": "0402a96d92fd2663",
+    "cifar-10-batches-py/data_batch_1": "54636561a3ce25bd",
+    "cifar-10-batches-py/data_batch_2": "766b2cef9fbc745c",
+    "cifar-10-batches-py/data_batch_3": "0f00d98ebfb30b3e",
+    "cifar-10-batches-py/data_batch_4": "3f7bb240661948b8",
+    "cifar-10-batches-py/data_batch_5": "d91802434d8376bb",
+    "cifar-10-batches-py/test_batch": "f53d8d457504f7cf",
+    "cifar-10-batches-py/batches.meta": "f962466ef690d46b",
+    "cifar-100-sample/cifar100_test_100.npz": "60db17a686d56022",
+}
+"""The start of each file's sha256; read only to say which one is not as it was published."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +112,13 @@ class Dataset:
         return x * _per_channel(self.std, x) + _per_channel(self.mean, x)
 
 
+def _changed(root: Path, file: str) -> bool:
+    try:
+        return hashlib.sha256((root / file).read_bytes()).hexdigest()[:16] != PUBLISHED.get(file)
+    except OSError:
+        return True
+
+
 @functools.lru_cache(maxsize=4)
 def _placed(dataset: Dataset, device: torch.device) -> Dataset:
     train, validation, test = (split.to(device) for split in (dataset.train, dataset.validation, dataset.test))
@@ -120,6 +149,10 @@ class DatasetSpec:
 
     def missing(self, root: Path) -> list[str]:
         return [file for file in self.files if not (root / self.folder / file).is_file()]
+
+    def changed(self, root: Path) -> list[str]:
+        """The files that are not as they were published."""
+        return [file for file in self.files if _changed(root, f"{self.folder}/{file}")]
 
 
 def available() -> dict[str, str]:
@@ -158,9 +191,12 @@ def _load(name: str, root: Path | None) -> Dataset:
 def _made(name: str, root: Path | None) -> Dataset:
     spec = SPECS[name]
     source = _read(spec, root) if spec.folder else spec.read(Path(), False)
+    digest = _digest(source)
+    if digest != CANONICAL.get(name, digest):
+        _refuse(spec, root, f"its digest is {digest}, but {CANONICAL[name]} as published")
     mean, std = _moments(source)
     train, validation, test = (_split(source, rows, mean, std) for rows in source.splits)
-    return Dataset(name, train, validation, test, mean, std, _digest(source), source.class_names)
+    return Dataset(name, train, validation, test, mean, std, digest, source.class_names)
 
 
 def _read(spec: DatasetSpec, given: Path | None) -> Source:
@@ -171,14 +207,24 @@ def _read(spec: DatasetSpec, given: Path | None) -> Source:
             return _download(spec, root)
         _check_files(spec, root)
         return spec.read(root, False)
-    except FILE_FAULTS as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    except BadInputError:
+        raise
+    except Exception as error:  # a reader of damaged files may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
         if given is None and (isinstance(error, NETWORK_FAULTS) or spec.missing(root)):
             message = f"cannot download {spec.name} (no network?): set FEDSIEGE_DATA or --data to a torchvision root"
-        else:
-            cure = "fetch its files again" if given else "delete it to download it again"
-            message = f"{spec.name} under {root / spec.folder} is damaged or unreadable: {cure}"
-        raise BadInputError(f"{message} ({reason})") from error
+            raise BadInputError(f"{message} ({reason})") from error
+        _refuse(spec, given, reason)
+
+
+def _refuse(spec: DatasetSpec, given: Path | None, reason: str) -> NoReturn:
+    """Say which files are not as they were published, and how to mend that."""
+    if not spec.folder:
+        raise BadInputError(f"{spec.name} is not as published: install scikit-learn anew, which brings it ({reason})")
+    root = given or _cache_dir()
+    files = ", ".join(spec.changed(root)) or "its files"
+    cure = f"fetch {files} again" if given else f"delete it to download it again, {files} not being as published"
+    raise BadInputError(f"{spec.name} under {root / spec.folder} is damaged or unreadable: {cure} ({reason})")
 
 
 def _check_files(spec: DatasetSpec, root: Path) -> None:

@@ -154,7 +154,7 @@ def inferred_labels(view: View, seen: Observation) -> Tensor:
     if batch == 1 or seen.sign or facts.clip_norm is not None:
         errors = facts.model.class_errors(seen.target)
         negative = errors.clamp(max=0).sum(dim=1, keepdim=True)
-        quotas = batch * errors / negative.clamp(max=-torch.finfo(errors.dtype).eps)
+        quotas = batch * errors / negative.clamp(max=-torch.finfo(errors.dtype).tiny)
     else:
         quotas = batch * (_blind_guess(view, seen) - facts.model.split(seen.target)[-1])
     return whole_counts(quotas, batch)

@@ -16,6 +16,7 @@ Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 ARMIJO = 1e-4
 SMALLEST_STEP = 1e-10
+"""Of the points' own units, as those are of order 1 where pixels are; the losses' do not matter."""
 
 
 @dataclass
@@ -126,7 +127,8 @@ def minimise(
     """Minimise row by row from `start (B, n)`, with at most `evaluations` batched evaluations.
 
     Losses must not be negative. A row stops when its loss is below `tolerance`, when its line search has come down to
-    no move at all, or when `patience` evaluations lowered its loss by less than the share `progress`.
+    no move at all, or when `patience` evaluations lowered its loss by less than the share `progress`. Its first move is
+    1 long in all (L1), whatever the scale of the loss: only `tolerance` is in the loss's units.
     `precision` is that of the history alone, by default that of `start`: on wide problems most of the time goes into
     reading it.
     """
@@ -134,9 +136,10 @@ def minimise(
     trace: list[Tensor] = []
     names = torch.arange(len(start), device=start.device)
     loss, gradient = objective(start, names)
+    tiny = torch.finfo(start.dtype).tiny
     rows = _Rows(
         names, start.clone(), loss, gradient,
-        direction=-gradient, slope=-(gradient**2).sum(1), length=1 / gradient.abs().sum(1).clamp(min=1),
+        direction=-gradient, slope=-(gradient**2).sum(1), length=1 / gradient.abs().sum(1).clamp(min=tiny),
         reference=loss.clone(), history=_History.empty(start, history, precision or start.dtype),
     )  # fmt: skip
     for evaluation in range(1, evaluations):

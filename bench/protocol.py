@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from bench.errors import require
-from bench.privacy import PrivacyClaim
+from bench.privacy import PrivacyClaim, busiest_client
 
 REALS = (torch.float32, torch.float64)
 WHOLE = (torch.int8, torch.int16, torch.int32, torch.int64)
@@ -57,9 +57,9 @@ class Setting:
         return round(self.assumed_byzantine * self.participants)
 
     @property
-    def participations(self) -> float:
-        """The rounds that a client takes part in, on average."""
-        return self.rounds * self.participants / self.num_clients
+    def busiest(self) -> tuple[int, float]:
+        """The most rounds that any client takes part in, and what is left of delta for what it releases there."""
+        return busiest_client(self.num_clients, self.participants, self.rounds, self.delta)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,11 @@ class Defense(BaseModel, ABC):
         return cls.claim is not Defense.claim
 
     def composed(self, setting: Setting) -> PrivacyClaim | None:
-        """The claim composed over all that one client releases in a run."""
+        """The claim composed over all that one client releases in a run: an upper bound for every client.
+
+        The server draws the clients of a round, or sees them: so its bound counts the rounds of the busiest client, and
+        a draw hides nothing.
+        """
         return None
 
     def derived(self, setting: Setting) -> dict[str, float]:

@@ -26,6 +26,12 @@ SCHEMA_VERSION = 1
 PROTOCOL_VERSION = 3
 """The code version of the protocol: raised whenever the engine would give another number for the same cell."""
 
+METRICS_VERSION = 2
+"""The version of what is measured of an inversion's images, in the protocol of such cells alone.
+
+2: SSIM in windows inside the image, scikit-image's default; 1 also took windows over mirrored borders.
+"""
+
 CODE = ("bench", "attacks", "defenses", "pyproject.toml")
 """What of a checkout can change a record's numbers: a board or a record that is made anew is no change of them."""
 
@@ -137,10 +143,12 @@ def digest(*content: object) -> str:
 def protocol_hash(cell: Cell, data_digest: str, recovered_psnr: float = RECOVERED_PSNR) -> str:
     """Over everything that can change a cell's numbers: the cell, the data, the code version of the protocol.
 
-    In a privacy cell also the score from which an image counts as recovered, where it is not the usual one.
+    In a privacy cell also the version of its metrics, and the score from which an image counts as recovered, where it
+    is not the usual one.
     """
+    measured = [{"metrics": METRICS_VERSION}] if cell.is_privacy else []
     scored = [recovered_psnr] if cell.is_privacy and recovered_psnr != RECOVERED_PSNR else []
-    return digest(cell.content, data_digest, PROTOCOL_VERSION, *scored)
+    return digest(cell.content, data_digest, PROTOCOL_VERSION, *measured, *scored)
 
 
 def setting_hash(suite: Suite, data_digest: str) -> str:

@@ -27,7 +27,7 @@ from bench.findings import Task
 PRELOAD = ("bench.cells", "sklearn.datasets")
 """What the fork server imports once for all workers."""
 
-FOR_IMAGES = ("torchvision.utils", "torchmetrics.functional.image")
+FOR_IMAGES = ("torchvision.utils",)
 """What it imports besides, as long as all else together, where there are inversions."""
 
 LOOK_SECONDS = 0.05

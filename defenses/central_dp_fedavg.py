@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.errors import require
-from bench.privacy import PrivacyClaim, compose_gaussian
+from bench.privacy import PrivacyClaim, compose_hidden_draws
 from bench.protocol import LocalRound, ServerRound, Setting, Upload, check_messages, clip
 from bench.registry import register
 from bench.sums import SumDefense
@@ -65,10 +65,10 @@ class CentralDPFedAvg(SumDefense):
         return self._released(setting, setting.rounds, "per client and run")
 
     def _released(self, setting: Setting, rounds: int, unit: str) -> PrivacyClaim:
-        q = setting.participants / setting.num_clients
-        sampling = "" if q == 1 else f", clients sampled at {q:g} as if by Poisson"
-        source = f"{rounds} Gaussian releases{sampling}: against who sees the models, not against the server"
-        epsilon = compose_gaussian(self.z, rounds, setting.delta, q)
+        n, m = setting.num_clients, setting.participants
+        draw = "" if m == n else f", {m} of {n} clients drawn unseen"
+        source = f"{rounds} Gaussian releases{draw}: against who sees the models, not against the server"
+        epsilon = compose_hidden_draws(self.z, n, m, rounds, setting.delta)
         return PrivacyClaim(epsilon=epsilon, delta=setting.delta, unit=unit, source=source, neighbours="add_remove")
 
     @classmethod

@@ -15,9 +15,13 @@ from bench.sums import SumDefense
 from defenses.fedavg import weighted_sum
 
 
-def on_average(setting: Setting) -> str:
+def of_busiest(setting: Setting) -> str:
     """What the source of a composed claim adds where clients take part in different numbers of rounds."""
-    return "" if setting.participants == setting.num_clients else " on average over clients"
+    most, left = setting.busiest
+    if setting.participants == setting.num_clients:
+        return ""
+    beyond = f", more with probability {setting.delta - left:.1g}" if left < setting.delta else ""
+    return f" in the busiest client's {most} of {setting.rounds} rounds{beyond}"
 
 
 @register("defense", "dp_fedavg")
@@ -89,14 +93,14 @@ class DPFedAvg(SumDefense):
         )
 
     def composed(self, setting: Setting) -> PrivacyClaim:
-        """All uploads of a client together; the server sees who takes part, so sampling does not amplify."""
-        steps = max(1, round(setting.participations))
-        epsilon = compose_gaussian(self.sigma(setting) / self.sensitivity(setting), steps, setting.delta)
+        """All uploads of the busiest client; the server sees who takes part, so sampling does not amplify."""
+        steps, delta = setting.busiest
+        epsilon = compose_gaussian(self.sigma(setting) / self.sensitivity(setting), steps, delta)
         return PrivacyClaim(
             epsilon=epsilon,
             delta=setting.delta,
             unit="per client and run",
-            source=f"{steps} Gaussian releases{on_average(setting)}",
+            source=f"{steps} Gaussian releases{of_busiest(setting)}",
             neighbours=self.neighbours,
         )
 

@@ -8,7 +8,7 @@ from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_shuffle, robustness_bound, shuffle_claim_conditions, shuffle_epsilon
 from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting, Upload, check_messages
 from bench.registry import register
-from defenses.dp_fedavg import on_average
+from defenses.dp_fedavg import of_busiest
 from defenses.rsa import RSA
 
 
@@ -73,7 +73,7 @@ def composed_claim(epsilon: float | None, setting: Setting, source: str, collude
         epsilon=epsilon,
         delta=setting.delta,
         unit="per client and run",
-        source=source + on_average(setting),
+        source=source + of_busiest(setting),
         reason="needs 0 < gamma < 1: gamma is 0" if epsilon is None else None,
         colluders=colluders,
     )
@@ -130,9 +130,13 @@ class DPBFL(RSA):
         )
 
     def composed(self, setting: Setting) -> PrivacyClaim:
-        """All coordinates and rounds of one client (errata D6), hidden by the random messages of n honest clients."""
-        n, releases = setting.participants, max(1, round(setting.dim * setting.participations))
-        epsilon = compose_shuffle(n, self.gamma, releases, setting.delta) if self.gamma else None
+        """All coordinates and rounds of the busiest client (errata D6), hidden by random messages of n honest clients.
+
+        The shuffler hides whose a message is, not who takes part: the server draws the clients.
+        """
+        n, (rounds, delta) = setting.participants, setting.busiest
+        releases = setting.dim * rounds
+        epsilon = compose_shuffle(n, self.gamma, releases, delta) if self.gamma else None
         return composed_claim(epsilon, setting, f"privacy blanket of n = {n}, {releases:,} releases", colluders=0.0)
 
     def derived(self, setting: Setting) -> dict[str, float]:

@@ -44,7 +44,8 @@ class LDPBFL(DPBFL):
         )
 
     def composed(self, setting: Setting) -> PrivacyClaim:
-        """All coordinates and rounds of one client (errata D6): its own randomness alone."""
-        releases = max(1, round(setting.dim * setting.participations))
-        epsilon = compose_local(self.gamma, releases, setting.delta) if self.gamma else None
+        """All coordinates and rounds of the busiest client (errata D6): its own randomness alone."""
+        rounds, delta = setting.busiest
+        releases = setting.dim * rounds
+        epsilon = compose_local(self.gamma, releases, delta) if self.gamma else None
         return composed_claim(epsilon, setting, f"{releases:,} ternary randomized responses", colluders=1.0)

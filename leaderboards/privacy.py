@@ -17,11 +17,12 @@ CONTROLS = {"control: no defense": "control_", "control: mean image, no view": "
 """The rows below the table, and how their metrics' names begin."""
 CAPTION = (
     "Share of the targets' images recovered (PSNR of at least {recovered_psnr:g} dB) with its 95 % Wilson interval · "
-    "mean PSNR · mean SSIM, over the images of all seeds. dlg is the passive server alone; rho is the share of the "
-    "other clients that collude with it. Ranked by the worst column's share, then the mean share over the columns, "
-    "then the highest PSNR in whole dB, where one below the second control's counts as that: lower is better. The "
-    "controls are the same attack on the same targets with no defense, and the mean training image as a guess that "
-    "needs no view. A PSNR below the second control's is a failed reconstruction, not a better defense."
+    "mean PSNR · mean SSIM (scikit-image's default: uniform 7 x 7 windows inside the image), over the images of all "
+    "seeds. dlg is the passive server alone; rho is the share of the other clients that collude with it. Ranked by the "
+    "worst column's share, then the mean share over the columns, then the highest PSNR in whole dB, where one below "
+    "the second control's counts as that: lower is better. The controls are the same attack on the same targets with "
+    "no defense, and the mean training image as a guess that needs no view. A "
+    "PSNR below the second control's is a failed reconstruction, not a better defense."
 )
 TRAINED = " Behind them, where a model was trained before it was attacked, its test accuracy."
 

@@ -15,6 +15,7 @@ from bench.privacy.noise_sharing import (
     niss_min_tau_squared_scalar,
     niss_worst_coordinate,
 )
+from bench.privacy.sampling import busiest_client, compose_hidden_draws
 from bench.privacy.shuffle import (
     analyzer_variance,
     minimum_shuffle_epsilon,
@@ -30,7 +31,9 @@ __all__ = [
     "analyzer_variance",
     "audit_epsilon",
     "audit_gaussian_epsilon",
+    "busiest_client",
     "compose_gaussian",
+    "compose_hidden_draws",
     "compose_local",
     "compose_shuffle",
     "gamma_for_local_epsilon",

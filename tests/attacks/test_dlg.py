@@ -1,5 +1,6 @@
 """DLG on federations of few digits a client: what it must recover, what it must not, and that it can be repeated."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from attacks.collusion import Collusion
 from attacks.dlg import DLG
+from bench.models import MLP, Model
 from defenses.dp_fedavg import DPFedAvg
 from defenses.fedavg import FedAvg
 from defenses.niss import NISS
@@ -58,6 +60,39 @@ def test_clipping_alone_hides_nothing(invert: Invert) -> None:
     """Updates of norm 0.6 to 1 are clipped to 0.05; epsilon = 10^9 leaves next to no noise."""
     result = invert(DPFedAvg(zeta=0.05, epsilon=1e9), DLG(), "softmax")
     assert int((result.psnr > 20).sum()) >= 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("zeta", [1e-2, 1e-4, 1e-6, 1e-12])
+def test_a_small_gradient_shows_as_much_as_a_large_one(zeta: float, dtype: str, invert: Invert) -> None:
+    """At 1e-4 the stops in the loss's own units took hold, and at 1e-6 there was no first step: 6.8 dB."""
+    result = invert(DPFedAvg(zeta=zeta, epsilon=1e12), DLG(), "mlp", dtype=dtype)
+    assert int((result.psnr > 40).sum()) >= 3
+    assert float(result.found.loss.median()) < 1e-6 * (zeta / 0.1) ** 2  # of the squared gradient, at a rate of 0.1
+
+
+@pytest.mark.parametrize("scale", [1e-12, 2.0**-40, 1e-5, 2.0**-3, 2.0**20, 1e12, 2.0**40])
+def test_the_scale_of_the_gradient_is_of_no_account(
+    scale: float, invert: Invert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all gradients are `scale` times as large, the picture is the same, and bit for bit at powers of 2."""
+    usual = invert(FedAvg(), DLG(starts=2), "mlp", dtype="float64")
+    gradients = MLP.gradients
+    monkeypatch.setattr(MLP, "gradients", lambda self, *given: scale * gradients(self, *given))
+    monkeypatch.setattr(MLP, "update", Model.update)
+    found = invert(FedAvg(), DLG(starts=2), "mlp", dtype="float64")
+    assert float(found.psnr.min()) > 40
+    if math.frexp(scale)[0] == 0.5:
+        assert torch.equal(found.found.images, usual.found.images)
+        assert torch.equal(found.found.loss, scale**2 * usual.found.loss)
+
+
+@pytest.mark.parametrize("zeta", [1e-3, 1e-9])
+def test_the_labels_of_a_small_gradient_are_counted_as_those_of_a_large_one(zeta: float, invert: Invert) -> None:
+    """Of a batch under clipping; below 1e-7 a floor under the gradient's negative part made one of each class."""
+    large = invert(DPFedAvg(zeta=1e-1, epsilon=1e12), DLG(starts=1, evaluations=2), "lenet", batch=8)
+    small = invert(DPFedAvg(zeta=zeta, epsilon=1e12), DLG(starts=1, evaluations=2), "lenet", batch=8)
+    assert torch.equal(small.found.labels, large.found.labels)
 
 
 def test_niss_hides_it_from_a_server_without_friends(invert: Invert) -> None:

@@ -21,6 +21,7 @@ from attacks.inverting_gradients import (
     variation_slope,
 )
 from bench.inversion import SHARPNESS
+from bench.models import MLP, Model
 from bench.rng import generator
 from defenses.dp_fedavg import DPFedAvg
 from defenses.fedavg import FedAvg
@@ -61,6 +62,37 @@ def test_the_length_of_an_update_says_nothing(invert: Invert) -> None:
     """Clipping to a twentieth, with next to no noise, changes no direction."""
     result = invert(DPFedAvg(zeta=0.05, epsilon=1e9), InvertingGradients(starts=1))
     assert int((result.psnr > 20).sum()) >= 3
+
+
+@pytest.mark.parametrize("zeta", [1e-6, 1e-12, 1e-18])
+def test_a_small_gradient_shows_as_much_as_a_large_one(zeta: float, invert: Invert) -> None:
+    """A floor of 1e-8 under the message's norm made 16 dB of 35 at 1e-12."""
+    result = invert(DPFedAvg(zeta=zeta, epsilon=1e12), InvertingGradients(steps=300, starts=1), "mlp")
+    assert int((result.psnr > 20).sum()) >= 3
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_scale_of_the_gradient_is_of_no_account(
+    scale: float, invert: Invert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients = MLP.gradients
+    monkeypatch.setattr(MLP, "gradients", lambda self, *given: scale * gradients(self, *given))
+    monkeypatch.setattr(MLP, "update", Model.update)
+    result = invert(FedAvg(), InvertingGradients(steps=300, starts=1), "mlp")
+    assert int((result.psnr > 20).sum()) >= 3
+
+
+@pytest.mark.parametrize("scale", [1e-37, 1e-25, 1e-12, 1.0, 1e12, 1e25])
+def test_the_cosine_distance_has_no_scale(scale: float) -> None:
+    """In float32, whose squares end at 1e-38 and 1e38."""
+    x, targets = torch.randn(2, 4, 300, generator=generator(2), dtype=torch.float64)
+    expected, slope = cosine_slope(targets)(x)
+    found, by_x = cosine_slope((scale * targets).float())((scale * x).float())
+    torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(by_x.double() * scale, slope, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        cosine_distance((scale * x).float(), targets.float()), expected.float(), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_pixels_stay_valid_and_the_generator_alone_decides(invert: Invert, digits: Any) -> None:

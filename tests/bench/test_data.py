@@ -1,7 +1,10 @@
 import gzip
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 
@@ -201,6 +204,86 @@ def test_a_truncated_file(name: str, data_root: Path, tmp_path: Path) -> None:
     assert fault(name, tmp_path).startswith(f"{name} under {folder} is damaged")
 
 
+@pytest.fixture
+def copied(data_root: Path, tmp_path: Path) -> Callable[[str, str], Path]:
+    """A root with links to a data set's files, but for one, which is a copy: its path."""
+
+    def copy(name: str, file: str) -> Path:
+        folder = tmp_path / data.SPECS[name].folder
+        folder.mkdir(parents=True)
+        for one in data.SPECS[name].files:
+            (folder / one).symlink_to((data_root / data.SPECS[name].folder / one).resolve())
+        content = (folder / file).read_bytes()
+        (folder / file).unlink()
+        (folder / file).write_bytes(content)
+        return folder / file
+
+    return copy
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+@pytest.mark.parametrize(("place", "what"), [(-1, "one pixel, or one label"), (0, "the header")])
+@pytest.mark.parametrize("file", ["t10k-labels-idx1-ubyte", "train-images-idx3-ubyte"])
+def test_a_flipped_bit_is_refused_and_its_file_named(
+    name: str, file: str, place: int, what: str, copied: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    path = copied(name, file)
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    message = fault(name, tmp_path)
+    assert message.startswith(f"{name} under {path.parent} is damaged or unreadable: fetch {file} again (")
+    assert not message.rstrip(")").endswith((":", " ")), what
+
+
+@pytest.mark.data
+def test_a_flipped_pixel_of_the_cifar_100_sample_is_refused(copied: Callable[[str, str], Path], tmp_path: Path) -> None:
+    """A file that loads, with sound checksums of its own."""
+    path = copied("cifar100-sample", data.CIFAR100_SAMPLE_FILE)
+    with np.load(path) as sample:
+        arrays = dict(sample)
+    arrays["images"][5, 3, 3, 0] ^= 1
+    np.savez(path, **arrays)
+    message = fault("cifar100-sample", tmp_path)
+    assert f"fetch {data.CIFAR100_SAMPLE_FILE} again (its digest is " in message
+    assert "but 14701defa735ce41 as published)" in message
+
+
+def test_other_digits_of_scikit_learn_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = data._read_digits(Path(), False)
+    source.pixels[5, 0, 3, 3] ^= 1
+    other = data.DatasetSpec("digits", lambda root, download: source)
+    monkeypatch.setitem(data.SPECS, "digits", other)
+    with pytest.raises(BadInputError, match="digits is not as published: install scikit-learn anew"):
+        data._made("digits", None)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("x\ny"), AttributeError("x"), AssertionError(), UnicodeError("x")])
+def test_whatever_a_reader_raises_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def read(root: Path, download: bool) -> data.Source:
+        raise error
+
+    monkeypatch.setitem(data.SPECS, "mnist", replace(data.SPECS["mnist"], read=read))
+    fill(tmp_path, "mnist", b"any")
+    message = fault("mnist", tmp_path)
+    assert message.startswith(f"mnist under {tmp_path / 'MNIST/raw'} is damaged or unreadable: fetch train-images")
+    assert type(error).__name__ in message
+
+
+def test_the_published_digests_are_those_of_every_known_data_set() -> None:
+    assert {name: golden[-1] for name, golden in GOLDEN.items()} == data.CANONICAL
+    files = [f"{spec.folder}/{file}" for spec in data.SPECS.values() for file in spec.files]
+    assert list(data.PUBLISHED) == files
+
+
+@rooted
+def test_no_published_file_is_refused(name: str, data_root: Path) -> None:
+    assert data.SPECS[name].changed(data_root) == []
+
+
 def test_fewer_images_than_the_official_ones_are_damage(tmp_path: Path) -> None:
     images = b"\x00\x00\x08\x03" + b"".join(size.to_bytes(4, "big") for size in (2, 28, 28)) + bytes(2 * 28 * 28)
     labels = b"\x00\x00\x08\x01" + (2).to_bytes(4, "big") + bytes(2)
@@ -228,7 +311,9 @@ def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_a_damaged_cache_is_to_be_deleted(tmp_path: Path) -> None:
     fill(tmp_path / "cache/fedsiege", "mnist", b"cut")
-    assert "is damaged or unreadable: delete it to download it again" in fault("mnist")
+    message = fault("mnist")
+    assert "is damaged or unreadable: delete it to download it again" in message
+    assert "train-images-idx3-ubyte" in message
 
 
 def test_a_data_set_without_a_download() -> None:

@@ -451,7 +451,6 @@ def test_the_learning_rate_decays_with_the_root_of_the_round(decay: float | None
 def test_what_a_setting_says_of_a_round() -> None:
     assert setting().num_byzantine == 2  # 2.5, half to even
     assert setting(assumed_byzantine=0.4).num_byzantine == 4
-    assert setting().participations == 4.0
 
 
 def test_the_public_facts_are_those_of_the_federation() -> None:

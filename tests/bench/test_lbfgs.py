@@ -108,6 +108,24 @@ def test_any_quadratic_reaches_its_minimum(conditions: list[float], width: int, 
     assert float(found.loss.max()) < 1e-6 * float(function(torch.zeros_like(centres), torch.arange(len(centres))).max())
 
 
+@pytest.mark.parametrize("exponent", [-80, -30, 30, 80])
+def test_the_scale_of_the_losses_changes_no_step(exponent: int) -> None:
+    """Powers of 2 round nothing, so that the points are the same bit for bit; `tolerance` alone has the loss's unit."""
+    function, centres = quadratics([1.0, 30.0, 1e3, 1e5])
+    scale = 2.0**exponent
+    usual = minimise(objective(function), torch.zeros_like(centres), 100, tolerance=1e-9)
+    scaled = objective(lambda points, names: scale * function(points, names))
+    found = minimise(scaled, torch.zeros_like(centres), 100, tolerance=scale * 1e-9)
+    assert torch.equal(found.x, usual.x)
+    assert torch.equal(found.trace, scale * usual.trace)
+
+
+def test_a_row_without_a_slope_ends_at_once() -> None:
+    found = minimise(objective(lambda points, names: 0 * points.sum(dim=1) + 1), torch.zeros(2, 3), 50)
+    assert found.loss.tolist() == [1, 1]
+    assert len(found.trace) == 1
+
+
 def test_rosenbrock_from_many_starts() -> None:
     start = torch.tensor(
         [[-1.2, 1.0, 2.0, -1.0], [2.0, 2.0, 0.0, 0.0], [0.5, -2.0, -1.0, 3.0], [1.0, 1.0, 1.0, 1.0]],

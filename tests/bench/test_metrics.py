@@ -1,8 +1,9 @@
-"""Accuracy and loss worked by hand; PSNR and SSIM against torchmetrics, their definitions and closed forms."""
+"""Accuracy and loss by hand; PSNR against torchmetrics, SSIM against scikit-image, definitions and closed forms."""
 
 import itertools
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from bench import metrics, models
 from bench.data import Dataset, Split, load
-from bench.metrics import accuracy_and_loss, image_metrics, labels_recovered, matched
+from bench.metrics import accuracy_and_loss, image_metrics, labels_recovered, matched, ssim
 from bench.rng import generator
 
 C1, C2 = 0.01**2, 0.03**2  # SSIM's constants for pixels in [0, 1] (Wang et al. 2004)
@@ -37,21 +38,21 @@ def grey(dataset: Dataset, *values: float) -> Tensor:
 
 
 def ssim_by_definition(image: Tensor, truth: Tensor, size: int = 7) -> float:
-    """The mean over channels and pixels of SSIM in the window around each pixel; the border is mirrored.
-
-    Since torchmetrics' pull request 2721; before it, windows over the border were left out.
-    """
+    """The mean over channels and all windows inside the image of SSIM with sample covariances."""
     values = []
-    mirrored = [
-        np.pad(x.double().numpy(), ((0, 0), *[(size // 2, size // 2)] * 2), mode="reflect") for x in (image, truth)
-    ]
     for channel in range(image.shape[0]):
-        for top, left in itertools.product(range(image.shape[1]), range(image.shape[2])):
-            a, b = (x[channel, top : top + size, left : left + size] for x in mirrored)
-            covariance = ((a - a.mean()) * (b - b.mean())).mean()
+        for top, left in itertools.product(range(image.shape[1] - size + 1), range(image.shape[2] - size + 1)):
+            a, b = (x[channel, top : top + size, left : left + size].double().numpy() for x in (image, truth))
+            (aa, ab), (_, bb) = np.cov(a.flatten(), b.flatten())
             brightness = (2 * a.mean() * b.mean() + C1) / (a.mean() ** 2 + b.mean() ** 2 + C1)
-            values.append(float(brightness * (2 * covariance + C2) / (a.var() + b.var() + C2)))
+            values.append(float(brightness * (2 * ab + C2) / (aa + bb + C2)))
     return sum(values) / len(values)
+
+
+def pattern(channels: int, height: int, width: int, step: int) -> Tensor:
+    """An image `(C, H, W)` of tenths that anybody can write down: ((step i + 3 j + 5 c) mod 11) / 10."""
+    c, i, j = torch.meshgrid(*(torch.arange(size) for size in (channels, height, width)), indexing="ij")
+    return ((step * i + 3 * j + 5 * c) % 11).double() / 10
 
 
 @pytest.mark.parametrize("batch", [1, 2, 2000])
@@ -108,6 +109,43 @@ def test_coloured_images(coloured: Dataset) -> None:
     torch.testing.assert_close(found["mse"].float(), expected, rtol=1e-4, atol=1e-7)
     by_hand = [ssim_by_definition(*pair) for pair in zip(guess, truth, strict=True)]
     assert found["ssim"].tolist() == pytest.approx(by_hand, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "steps", "weight", "expected"),
+    [
+        ((1, 8, 8), (7, 2), 0.0, -0.16620191946373647),
+        ((1, 8, 8), (7, 2), 0.75, 0.9064757278744024),
+        ((1, 28, 28), (1, 4), 0.5, 0.6677418045052554),
+        ((3, 9, 12), (2, 9), 0.9, 0.9893280488057368),
+        ((3, 32, 32), (6, 10), 0.3, 0.37475516964063843),
+    ],
+)
+def test_ssim_is_scikit_images(
+    size: tuple[int, int, int], steps: tuple[int, int], weight: float, expected: float
+) -> None:
+    """Of two patterns, the second one mixed with the first by `weight`: what scikit-image 0.26.0 gives by default.
+
+    `skimage.metrics.structural_similarity(first, second, data_range=1.0, channel_axis=0)`, run once; it is no
+    dependency, because this one function in torch is all that it would be there for.
+    """
+    first, other = (pattern(*size, step) for step in steps)
+    second = weight * first + (1 - weight) * other
+    assert float(ssim(second[None], first[None])) == pytest.approx(expected, abs=1e-12)
+
+
+def test_images_smaller_than_a_window_have_no_ssim() -> None:
+    with pytest.raises(ValueError, match="6 pixels wide"):
+        ssim(torch.zeros(1, 1, 6, 9), torch.zeros(1, 1, 6, 9))
+
+
+@pytest.mark.data
+def test_black_borders_count_no_more_than_their_windows(data_root: Path) -> None:
+    """MNIST under noise of .1: scikit-image's mean is .6653, and windows over mirrored borders make .467 of it."""
+    mnist = load("mnist", data_root)
+    truth = mnist.denormalise(mnist.test.x[:50]).double()
+    noise = torch.randn(truth.shape, generator=generator(1), dtype=torch.float64)
+    assert float(ssim((truth + 0.1 * noise).clamp(0, 1), truth).mean()) == pytest.approx(0.6652727, abs=1e-6)
 
 
 @given(st.floats(0, 1), st.floats(0, 1))

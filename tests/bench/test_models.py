@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from bench import models
 from bench.errors import BadInputError
-from bench.models import Model, Shape
+from bench.models import Model, ModuleModel, Shape
 from bench.rng import generator
 
 SHAPE, CLASSES = (2, 8, 12), 5  # not square, so that a swapped axis shows
@@ -253,6 +254,120 @@ def test_alexnet_is_torchvisions_on_enlarged_images_without_dropout() -> None:
         found, expected = model.logits(params, x), module(x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
     assert found.shape == (2, 10)
     torch.testing.assert_close(found, expected)
+
+
+def test_alexnet_starts_where_it_always_has() -> None:
+    """From the engine's generator, one uniform draw a parameter: the published records of figure 11 began there."""
+    model = models.build("alexnet", (1, 8, 8), 10)
+    params = model.initial(generator(0))
+    uniform = torch.rand(6, generator=generator(0))
+    first = model.split(params)[0].flatten()
+    assert first.tolist()[:3] == [2 * value - 1 for value in uniform.tolist()[:3]]  # a 1 x 1 kernel's bound is 1
+
+
+# ------------------------------------------------------------------------------------------------------ any nn.Module
+
+
+class Functional(nn.Module):
+    """Dropout that no layer names."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate, self.head = rate, nn.Linear(math.prod(SHAPE), CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.head(torch.dropout(x.flatten(1), self.rate, self.training)))
+
+
+def own_model(*layers: Callable[[], nn.Module]) -> type[ModuleModel]:
+    """A model of a few layers around a convolution and a head."""
+
+    class Own(ModuleModel):
+        name = "own"
+
+        def build(self, input_shape: Shape, num_classes: int) -> nn.Module:
+            middle = [layer() for layer in layers]
+            size = 6 * input_shape[1] * input_shape[2]
+            head = (nn.Flatten(), nn.Linear(size, num_classes))
+            return nn.Sequential(nn.Conv2d(input_shape[0], 6, 3, padding=1), *middle, nn.ReLU(), *head)
+
+    return Own
+
+
+def test_a_module_starts_with_its_own_initialisation() -> None:
+    """The weights of GroupNorm are 1 and its biases 0; the rest is what torch draws from the seed."""
+    model = own_model(lambda: nn.GroupNorm(3, 6))(SHAPE, CLASSES)
+    state = torch.get_rng_state()
+    params = model.initial(generator(3))
+    assert torch.equal(torch.get_rng_state(), state)
+    weight, bias = model.split(params)[2:4]
+    assert weight.tolist() == [1.0] * 6
+    assert bias.tolist() == [0.0] * 6
+    assert torch.equal(params, model.initial(generator(3)))
+    assert not torch.equal(params, model.initial(generator(4)))
+    assert model.initial(generator(3), torch.float64).dtype == torch.float64
+    for part in model.split(params)[:2]:
+        assert 0.5 / 18**0.5 < float(part.abs().max()) <= 1 / 18**0.5  # torch's default bound, of 2 channels of 3 x 3
+
+
+def test_an_own_initialisation_is_kept() -> None:
+    def constant() -> nn.Module:
+        layer = nn.Conv2d(6, 6, 1)
+        nn.init.constant_(layer.weight, 0.25)
+        return layer
+
+    model = own_model(constant)(SHAPE, CLASSES)
+    assert model.split(model.initial(generator(0)))[2].unique().tolist() == [0.25]
+
+
+def test_a_module_with_group_norm_trains() -> None:
+    model = own_model(lambda: nn.GroupNorm(3, 6))(SHAPE, CLASSES)
+    params = model.initial(generator(0), torch.float64)
+    x = torch.randn(3, 4, *SHAPE, generator=generator(1), dtype=torch.float64)
+    targets = hard(torch.randint(CLASSES, (3, 4), generator=generator(2)))
+    found = model.gradients(params, x, targets)
+    module = model.build(SHAPE, CLASSES).double()
+    nn.utils.vector_to_parameters(params, module.parameters())
+    for row in range(3):
+        parts = torch.autograd.grad(cross_entropy(module(x[row]), targets[row]), list(module.parameters()))
+        torch.testing.assert_close(found[row], torch.cat([part.flatten() for part in parts]), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (lambda: nn.BatchNorm2d(6), "its BatchNorm2d '1' keeps running_mean, running_var, num_batches_tracked beside"),
+        (lambda: nn.Dropout(0.3), "its Dropout '1' draws at random (set the rate of its dropout to 0)"),
+        (lambda: nn.Dropout2d(), "its Dropout2d '1' draws at random"),
+    ],
+    ids=["BatchNorm2d", "Dropout", "Dropout2d"],
+)
+def test_what_cannot_be_played_is_refused_in_one_line(layer: Callable[[], nn.Module], reason: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        own_model(layer)(SHAPE, CLASSES)
+    assert str(caught.value).startswith(f"model 'own' cannot be played: {reason}")
+    assert "\n" not in str(caught.value)
+
+
+def test_layers_that_drop_nothing_are_played() -> None:
+    model = own_model(lambda: nn.Dropout(0.0), lambda: nn.BatchNorm2d(6, track_running_stats=False))(SHAPE, CLASSES)
+    assert model.initial(generator(0)).shape == (model.dim,)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_dropout_that_no_layer_names_is_refused_too(rate: float) -> None:
+    class Own(ModuleModel):
+        name = "own"
+
+        def build(self, input_shape: Shape, num_classes: int) -> nn.Module:
+            return Functional(rate)
+
+    model = Own(SHAPE, CLASSES)
+    if rate:
+        with pytest.raises(BadInputError, match="model 'own' cannot be played: it answers otherwise in training"):
+            model.initial(generator(0))
+    else:
+        assert model.initial(generator(0)).shape == (model.dim,)
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("softmx", "softmax"), ("LeNet", "lenet"), ("zzz", None)])

@@ -283,6 +283,16 @@ def test_the_protocol_is_the_cell_the_data_and_the_version(monkeypatch: pytest.M
     assert protocol_hash(cell(), "data") != before
 
 
+def test_the_version_of_the_metrics_is_in_the_protocol_of_inversions_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training's and an audit's hash is that of before there was one."""
+    cells = {kind: cell().model_copy(update={"kind": kind}) for kind in ("training", "audit", "inversion")}
+    before = {kind: protocol_hash(one, "data") for kind, one in cells.items()}
+    plain = {kind: records.digest(one.content, "data", records.PROTOCOL_VERSION) for kind, one in cells.items()}
+    assert {kind for kind in cells if before[kind] != plain[kind]} == {"inversion"}
+    monkeypatch.setattr(records, "METRICS_VERSION", records.METRICS_VERSION + 1)
+    assert {kind for kind, one in cells.items() if protocol_hash(one, "data") != before[kind]} == {"inversion"}
+
+
 def suite(**changes: Any) -> Suite:
     attack = [{"name": "gaussian", "byzantine": 0.2}]
     content = {"name": "tiny", "title": "t", "seeds": [0], "federation": FEDERATION, "defense": [{"name": "fedavg"}]}

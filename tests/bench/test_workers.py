@@ -15,7 +15,7 @@ from bench import workers
 from bench.workers import NO_LIMITS, Processes
 
 SLOWLY = "(__import__('time').sleep(0.3), __import__('os').getpid())[1]"
-SLOW_TO_LOAD = {"matplotlib", "pandas", "scipy.optimize", "scipy.stats", "sklearn", "torchmetrics", "torchvision"}
+SLOW_TO_LOAD = {"matplotlib", "pandas", "scipy.optimize", "scipy.stats", "sklearn", "torchvision"}
 
 
 def of(group: str) -> "partial[int]":

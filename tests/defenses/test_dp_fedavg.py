@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 from torch import Tensor
 
+from bench.privacy import busiest_client, compose_gaussian, gaussian_sigma
 from bench.protocol import Delivered, LocalRound, ServerRound, Setting
 from defenses.dp_fedavg import DPFedAvg, clip
+from defenses.niss import NISS
 
 
 def gaussian_delta(epsilon: float, ratio: float) -> float:
@@ -167,7 +169,7 @@ def test_claims_name_their_neighbours(
 @pytest.mark.parametrize(("participations", "epsilon"), [(10, 49), (30, 116), (60, 207), (100, 322)])
 def test_uploads_compose(participations: int, epsilon: int, make_setting: Callable[..., Setting]) -> None:
     """Errata N14; and T Gaussian releases are one at sigma / sqrt(T), by the exact condition."""
-    setting = make_setting(num_clients=40, participants=20, rounds=2 * participations, delta=1e-4)
+    setting = make_setting(rounds=participations, delta=1e-4)
     composed = DPFedAvg(epsilon=10, delta=1e-4).composed(setting)
     assert composed.epsilon == pytest.approx(epsilon, abs=0.5)
     ratio = 0.455265 / math.sqrt(participations)
@@ -182,8 +184,22 @@ def test_one_upload_composes_to_the_claim(make_setting: Callable[..., Setting]) 
     assert composed.epsilon == pytest.approx(2.0, rel=1e-6)
     assert composed.unit == "per client and run"
     assert composed.source == "1 Gaussian releases"
-    some = defense.composed(make_setting(num_clients=40, participants=20, rounds=6))
-    assert some.source == "3 Gaussian releases on average over clients"
+
+
+@pytest.mark.parametrize("defense", [DPFedAvg(epsilon=1.0, delta=1e-6), NISS(epsilon=1.0, delta=1e-6, num_shares=5)])
+def test_what_sampled_clients_upload_is_bounded_for_the_busiest(
+    defense: DPFedAvg, make_setting: Callable[..., Setting]
+) -> None:
+    """7 rounds of 20 of 100 clients: 1.4 uploads on average, 1.0; a run's busiest client has 4, 2.12, or all, 2.89."""
+    some = defense.composed(make_setting(num_clients=100, participants=20, rounds=7))
+    assert some.epsilon == pytest.approx(2.89, abs=0.005)
+    assert some.source.startswith("7 Gaussian releases in the busiest client's 7 of 7 rounds")
+    ratio = gaussian_sigma(1.0, 1e-6, 1.0)
+    assert some.epsilon == compose_gaussian(ratio, 7, 1e-6) > compose_gaussian(ratio, 4, 1e-6) > 2.12
+    many = defense.composed(make_setting(num_clients=1000, participants=100, rounds=1000))
+    most, left = busiest_client(1000, 100, 1000, 1e-6)
+    assert many.epsilon == pytest.approx(compose_gaussian(ratio, most, left), rel=1e-12)
+    assert f"busiest client's {most} of 1000 rounds, more with probability {1e-6 - left:.1g}" in many.source
 
 
 @pytest.mark.parametrize(("field", "value"), [("epsilon", 0.0), ("delta", 0.0), ("delta", 1.0), ("zeta", 0.0)])

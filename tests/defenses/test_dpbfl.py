@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, chisquare
 from torch import Tensor
 
-from bench.privacy import analyzer_variance, compose_local, compose_shuffle
+from bench.privacy import analyzer_variance, busiest_client, compose_local, compose_shuffle
 from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting
 from defenses.dpbfl import DPBFL, analyze, randomize, randomized_sum, shuffle
+from defenses.ldpbfl import LDPBFL
 
 sign_lists = st.lists(st.lists(st.integers(-1, 1), min_size=4, max_size=4), min_size=1, max_size=9)
 
@@ -277,14 +278,26 @@ def test_the_claim_is_corollary_1_where_it_is_proved(make_setting: Callable[...,
 
 
 def test_every_coordinate_of_every_round_composes(make_setting: Callable[..., Setting]) -> None:
-    setting = make_setting(dim=650, rounds=40, num_clients=100, participants=50)
+    setting = make_setting(dim=650, rounds=20, num_clients=50, participants=50)
     composed = DPBFL(gamma=0.6).composed(setting)
     assert composed.epsilon == pytest.approx(compose_shuffle(50, 0.6, 650 * 20, 1e-6))
+    assert composed.source == "privacy blanket of n = 50, 13,000 releases"
     assert composed.unit == "per client and run"
     assert composed.colluders == DPBFL(gamma=0.6).claim(setting).colluders == 0  # n honest clients hide each other
     assert composed.epsilon > 100 * DPBFL(gamma=0.6).claim(make_setting(participants=10_000)).epsilon  # errata D6
     assert composed.epsilon < compose_local(0.6, 650 * 20, 1e-6)
     assert DPBFL(gamma=0.0).composed(setting).epsilon is None
+
+
+def test_of_sampled_clients_the_busiest_one_counts(make_setting: Callable[..., Setting]) -> None:
+    """Half of 100 clients in each of 40 rounds: 20 rounds on average, 37 of the busiest but with probability 7e-8."""
+    setting = make_setting(dim=650, rounds=40, num_clients=100, participants=50)
+    rounds, delta = busiest_client(100, 50, 40, 1e-6)
+    assert rounds > 30
+    shuffled, linked = DPBFL(gamma=0.6).composed(setting), LDPBFL(gamma=0.6).composed(setting)
+    assert shuffled.epsilon == pytest.approx(compose_shuffle(50, 0.6, 650 * rounds, delta))
+    assert linked.epsilon == pytest.approx(compose_local(0.6, 650 * rounds, delta))
+    assert f"{650 * rounds:,} releases in the busiest client's {rounds} of 40 rounds" in shuffled.source
 
 
 @pytest.mark.parametrize(("fraction", "fine"), [(0.19, True), (0.2, False)])

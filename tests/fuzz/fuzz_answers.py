@@ -113,6 +113,7 @@ SHAPES: dict[str, Shape] = {
     "bench.forging.copies": forged("row"),
     "bench.forging.fit": like("forged"),
     "bench.metrics.matched": like("images"),
+    "bench.metrics.ssim": rows_of("images"),
     "bench.partition.class_counts": lambda call: (len(call["indices"]), call["num_classes"]),
     "bench.privacy.drawn_noise.niss_drawn_noise": lambda call: (call["dim"],),
     "bench.protocol.clip": like("updates"),

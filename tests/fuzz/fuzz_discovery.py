@@ -31,6 +31,7 @@ LEFT_OUT = {
     "attacks.audit.target_tau_squared": VIEW,
     "attacks.audit.whitened": VIEW,
     "attacks.collusion.strip": VIEW,
+    "attacks.dlg.loss_unit": VIEW,
     "attacks.inverting_gradients.direction_matcher": VIEW,
     "attacks.subspace.recover": VIEW,
     "bench.forging.deployed": VIEW,

@@ -117,6 +117,7 @@ PARAMETERS: dict[str, Maker] = {
     "objective": literal("descent", "deviation"),
     "origin": flag,
     "own": lambda world: world.rows(),
+    "participants": whole(1, 3, 0, -1, 99),
     "params": lambda world: world.tensor(15, kinds=(*MODERATE, *EXTREME)),
     "per_share": flag,
     "perturbation": literal("unit", "std", "sign"),
@@ -230,6 +231,9 @@ SPECIAL: dict[str, dict[str, Maker]] = {
     "bench.forging.spread": {"honest": moderate},
     "bench.metrics.image_metrics": {
         name: lambda world: world.tensor(2, 1, 8, 8, dtype=torch.float32) for name in ("images", "truth")
+    },
+    "bench.metrics.ssim": {
+        name: lambda world: world.tensor(2, 1, 8, 9, dtype=torch.float64).clamp(0, 1) for name in ("images", "truth")
     },
     "bench.metrics.labels_recovered": {
         name: lambda world: torch.randint(0, 3, (2, world.d), generator=generator(world))

@@ -25,7 +25,11 @@ from bench.privacy import PrivacyClaim
 FUNCTIONS = {name: function for name, function in public_functions().items() if name not in LEFT_OUT}
 EXAMPLES, DEEP = 50, 1500
 
-SLOW = {"bench.privacy.compose.compose_gaussian": 5, "bench.privacy.blanket.compose_shuffle": 2}
+SLOW = {
+    "bench.privacy.compose.compose_gaussian": 5,
+    "bench.privacy.blanket.compose_shuffle": 2,
+    "bench.privacy.sampling.compose_hidden_draws": 10,
+}
 """How many times fewer examples: a call takes tens of milliseconds."""
 
 REFUSALS = (
