@@ -279,11 +279,21 @@ def copies(gram: Tensor) -> Tensor:
     return first
 
 
-def pairs_of(rows: Tensor, num_rows: int) -> Tensor:
-    """All pairs `(p, 2)`, i < j, of one of `rows` and any of the `num_rows`."""
-    touched = torch.zeros(num_rows, num_rows, dtype=torch.bool, device=rows.device)
-    touched[rows] = touched[:, rows] = True
-    return touched.triu(1).nonzero()
+def alike(gram: Tensor, rows: Tensor) -> bool:
+    """Whether these rows, at least one, behind a Gram matrix are equal, to the rounding of float64."""
+    among = gram[rows][:, rows]
+    norms = among.diagonal()
+    return bool((norms + norms[0] - 2 * among[0] <= 4 * DOUBLE_ERROR * (norms + norms[0])).all())
+
+
+def pairs_of(rows: Tensor, num_rows: int) -> Tensor | None:
+    """All pairs `(p, 2)`, i < j, of one of `rows` and any of `num_rows`; None where they are too many to measure."""
+    if len(rows) > CLOSE_PAIRS:
+        return None
+    others = torch.arange(num_rows, device=rows.device).expand(len(rows), -1)
+    pairs = torch.stack([rows[:, None].expand_as(others), others], dim=2).flatten(0, 1)
+    distinct: Tensor = pairs[pairs[:, 0] != pairs[:, 1]].sort(dim=1).values.unique(dim=0)
+    return distinct
 
 
 def lowest(values: Tensor, count: int, tolerance: Tensor) -> tuple[Tensor, Tensor]:

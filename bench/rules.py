@@ -17,6 +17,7 @@ from bench.device import on_gpu
 from bench.gram import (
     DOUBLE_ERROR,
     ContestedError,
+    alike,
     checked_gram,
     copies,
     decided,
@@ -44,6 +45,7 @@ __all__ = [
     "CoordinateRule",
     "NormRule",
     "RowRule",
+    "alike",
     "apply_weights",
     "checked_gram",
     "copies",

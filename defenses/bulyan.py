@@ -8,7 +8,7 @@ from torch import Tensor
 from bench.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, Setting
 from bench.registry import register
-from bench.rules import DOUBLE_ERROR, ContestedError, copies, decided, lowest, squared_distances, sum_of_smallest
+from bench.rules import DOUBLE_ERROR, ContestedError, alike, decided, lowest, squared_distances, sum_of_smallest
 from defenses.krum import score_error
 from defenses.meamed import Meamed
 
@@ -50,7 +50,7 @@ def _best(distances: Tensor, gram: Tensor, neighbours: int, error: float) -> Ten
 
 def _require_copies(rows: Tensor, gram: Tensor, error: float) -> None:
     """Raise `ContestedError` where rows that differ tie by products that are not float64's."""
-    if error > DOUBLE_ERROR and len(rows) > 1 and len(copies(gram)[rows].unique()) > 1:
+    if error > DOUBLE_ERROR and len(rows) > 1 and not alike(gram, rows):
         raise ContestedError
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from bench.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, Setting, check_messages
 from bench.registry import register
-from bench.rules import DOUBLE_ERROR, ContestedError, apply_weights, copies, decided, lowest, mean_of
+from bench.rules import DOUBLE_ERROR, ContestedError, alike, apply_weights, decided, lowest, mean_of
 
 
 def outlier_scores(gram: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def dnc(
         scores = outlier_scores(gram)
         sure, tied = lowest(scores, keep, _score_error(scores, gram, error))
         places = keep - len(sure)
-        if error > DOUBLE_ERROR and len(tied) > places and len(copies(gram)[tied].unique()) > 1:
+        if error > DOUBLE_ERROR and len(tied) > places and not alike(gram, tied):
             raise ContestedError
         return torch.cat([sure, tied[:places]])
 

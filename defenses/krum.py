@@ -13,8 +13,8 @@ from bench.rules import (
     DOUBLE_ERROR,
     ChoosingRule,
     ContestedError,
+    alike,
     apply_weights,
-    copies,
     decided,
     lowest,
     mean_of,
@@ -61,7 +61,7 @@ def krum_weights(
     scores = nearest_sums(gram, neighbours, meaning.power)
     sure, tied = lowest(scores, num_selected, score_error(scores, gram, neighbours, meaning.power, error))
     places = num_selected - len(sure)
-    if error > DOUBLE_ERROR and len(tied) > places and len(copies(gram)[tied].unique()) > 1:
+    if error > DOUBLE_ERROR and len(tied) > places and not alike(gram, tied):
         raise ContestedError(pairs_of(tied, n))
     weights = mean_of(torch.cat([sure, tied[:places]]), n)
     return weights * num_selected if meaning.total else weights

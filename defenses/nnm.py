@@ -28,27 +28,32 @@ def nnm_matrix(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) ->
     _check(n, num_byzantine, "num_byzantine")
     near = n - num_byzantine
     norms = gram.diagonal().cpu().numpy()
-    contested: list[tuple[int, np.ndarray]] = []
+    contested: list[np.ndarray] = []
 
     def rows_of_m(distances: np.ndarray, rows: slice) -> np.ndarray:
         border = np.partition(distances, near - 1, axis=1)[:, near - 1]
         width = 2 * error * (6 * norms[rows] + 4 * border.clip(min=0))  # as the error of a score in Krum
         within = distances <= (border + width)[:, None]
+        crowded = np.flatnonzero(np.count_nonzero(within, axis=1) > near)
+        tied = within[crowded] & (distances[crowded] >= (border - width)[crowded, None])
+        surely = within[crowded] & ~tied
+        within[crowded] = surely | (tied & (tied.cumsum(axis=1) <= near - surely.sum(axis=1, keepdims=True)))
+        places, others = np.nonzero(tied)
+        contested.append(np.stack([rows.start + crowded[places], others], axis=1))
         mixed: np.ndarray = within / near
-        spare = np.count_nonzero(within, axis=1) - near
-        for row in np.flatnonzero(spare):
-            tied = np.flatnonzero(within[row] & (distances[row] >= border[row] - width[row]))
-            mixed[row, tied[len(tied) - spare[row] :]] = 0.0
-            contested.append((rows.start + row, tied))
         return mixed
 
     m = over_distances_of(gram, rows_of_m, diagonal=-math.inf)  # nearer than any copy of itself
-    if error > DOUBLE_ERROR and contested:
-        same = copies(gram).cpu().numpy()
-        open_still = [(row, tied) for row, tied in contested if (same[tied] != same[tied[0]]).any()]
-        pairs = {(min(row, other), max(row, other)) for row, tied in open_still for other in tied.tolist()}
-        if 0 < len(pairs) <= CLOSE_PAIRS * n:
-            raise ContestedError(torch.tensor(sorted(pairs), device=gram.device))
+    pairs = np.concatenate(contested)
+    if error > DOUBLE_ERROR and 0 < len(pairs) <= CLOSE_PAIRS * n:
+        same = copies(gram).cpu().numpy()[pairs[:, 1]]
+        firsts = np.full(n, n)
+        np.minimum.at(firsts, pairs[:, 0], same)
+        differ = np.zeros(n, dtype=bool)
+        differ[pairs[same != firsts[pairs[:, 0]], 0]] = True  # rows at whose border not all are copies of one
+        pairs = np.unique(np.sort(pairs[differ[pairs[:, 0]]], axis=1), axis=0)
+        if len(pairs):
+            raise ContestedError(torch.from_numpy(pairs).to(gram.device))
     return m
 
 
