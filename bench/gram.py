@@ -107,7 +107,7 @@ def decided(messages: Tensor, choose: Callable[[Tensor, float], Chosen], origin:
     except ContestedError as contest:
         pairs = contest.pairs
     if pairs is None or len(pairs) > CLOSE_PAIRS * len(messages):
-        return choose(_exact_gram(messages, origin), DOUBLE_ERROR)
+        return choose(_block_products(messages.double(), None, origin), DOUBLE_ERROR)  # no row has carried the mean off
     gram = gram.clone()
     _set_distances(gram, pairs, _measured(messages, pairs))
     return choose(gram, DOUBLE_ERROR)
