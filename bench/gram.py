@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,8 +31,22 @@ CANCELLATION = 1e-3
 CLOSE_PAIRS, PAIRS_AT_A_TIME = 2, 32
 """So many close pairs a row are measured one by one: attackers often send one message all alike."""
 
+DOUBLE_ERROR = (4 + 2 * GRAM_BLOCK**0.5) * 2**-53
+"""Relative error of an inner product in float64, at most: see `rounding`."""
+
 DISTANCES_AT_ONCE = 2**16
 """Of a Gram matrix so many distances are made at a time: they stay in a core's cache while they are compared."""
+
+
+Chosen = TypeVar("Chosen")
+
+
+class ContestedError(Exception):
+    """Rounding would choose; `pairs (p, 2)` of rows i < j are those whose distances matter, all where it is None."""
+
+    def __init__(self, pairs: Tensor | None = None) -> None:
+        super().__init__("rows are equal to within the rounding of their products")
+        self.pairs = pairs
 
 
 def norms_of(messages: Tensor) -> Tensor:
@@ -68,13 +83,46 @@ def distances_to(point: Tensor, messages: Tensor) -> Tensor:
 
 def checked_gram(messages: Tensor, origin: bool = False) -> Tensor:
     """`gram_matrix`; raises `ValueError` unless the messages are a finite, non-empty matrix."""
+    return _gram_and_error(messages, origin)[0]
+
+
+def rounding(dtype: torch.dtype, summed: int) -> float:
+    """Relative error, of |x| |y|, of an inner product whose `summed` terms are added up in this precision.
+
+    Roundings of u each add up as 2 sqrt(summed) u (Higham and Mary 2019, "A new approach to probabilistic rounding
+    error analysis"); a few more are the centre, the product itself and the distance made of it.
+    """
+    return (4 + 2 * math.sqrt(summed)) * torch.finfo(dtype).eps / 2
+
+
+def decided(messages: Tensor, choose: Callable[[Tensor, float], Chosen], origin: bool = False) -> Chosen:
+    """`choose(gram, error)` on products whose rounding decides nothing: taken again where it raises `ContestedError`.
+
+    The error is the relative one of an inner product; at `DOUBLE_ERROR` nothing is contested, and what is equal to
+    within it is a tie. Raises `ValueError` as `checked_gram`.
+    """
+    gram, error = _gram_and_error(messages, origin)
+    try:
+        return choose(gram, error)
+    except ContestedError as contest:
+        pairs = contest.pairs
+    if pairs is None or len(pairs) > CLOSE_PAIRS * len(messages):
+        return choose(_block_products(messages.double(), None, origin), DOUBLE_ERROR)  # no row has carried the mean off
+    gram = gram.clone()
+    _set_distances(gram, pairs, _measured(messages, pairs))
+    return choose(gram, DOUBLE_ERROR)
+
+
+def _gram_and_error(messages: Tensor, origin: bool) -> tuple[Tensor, float]:
     check_matrix(messages)
     gram = _quick_gram(messages, origin)
-    if gram is None:
-        check_finite(messages)
-        gram = _exact_gram(messages, origin)
-        _require_squares(gram)
-    return gram
+    if gram is not None:
+        summed = min(messages.shape[1], GRAM_BLOCK)
+        return gram, max(DOUBLE_ERROR, rounding(messages.dtype, summed))
+    check_finite(messages)
+    gram = _exact_gram(messages, origin)
+    _require_squares(gram)
+    return gram, DOUBLE_ERROR
 
 
 def _require_squares(products: Tensor) -> None:
@@ -104,13 +152,18 @@ def _quick_gram(messages: Tensor, origin: bool) -> Tensor | None:
     if close is None or len(close) > CLOSE_PAIRS * len(messages):
         return None
     if len(close):
-        i, j = close.unbind(dim=1)
         distances = _measured(messages, close)
         if int((distances > 0).sum()) > len(messages) // 2:
             return None
-        norms = gram.diagonal()
-        gram[i, j] = gram[j, i] = (norms[i] + norms[j] - distances) / 2
+        _set_distances(gram, close, distances)
     return gram
+
+
+def _set_distances(gram: Tensor, pairs: Tensor, distances: Tensor) -> None:
+    """Change the products of `pairs (p, 2)` so that they give these squared distances `(p,)`."""
+    i, j = pairs.unbind(dim=1)
+    norms = gram.diagonal()
+    gram[i, j] = gram[j, i] = (norms[i] + norms[j] - distances) / 2
 
 
 def _exact_gram(messages: Tensor, origin: bool) -> Tensor:
@@ -218,11 +271,75 @@ def squared_distances_from(gram: Tensor, row: int) -> Tensor:
     return distances
 
 
+def copies(gram: Tensor) -> Tensor:
+    """For each row behind a Gram matrix the first row that it equals, to the rounding of float64: indices `(n,)`."""
+    norms = gram.diagonal()
+    equal = squared_distances(gram) <= 4 * DOUBLE_ERROR * (norms[:, None] + norms)
+    first: Tensor = equal.byte().argmax(dim=1)  # of equal ones
+    return first
+
+
+def alike(gram: Tensor, rows: Tensor) -> bool:
+    """Whether these rows, at least one, behind a Gram matrix are equal, to the rounding of float64."""
+    among = gram[rows][:, rows]
+    norms = among.diagonal()
+    return bool((norms + norms[0] - 2 * among[0] <= 4 * DOUBLE_ERROR * (norms + norms[0])).all())
+
+
+def pairs_of(rows: Tensor, num_rows: int) -> Tensor | None:
+    """All pairs `(p, 2)`, i < j, of one of `rows` and any of `num_rows`; None where they are too many to measure."""
+    if len(rows) > CLOSE_PAIRS:
+        return None
+    others = torch.arange(num_rows, device=rows.device).expand(len(rows), -1)
+    pairs = torch.stack([rows[:, None].expand_as(others), others], dim=2).flatten(0, 1)
+    distinct: Tensor = pairs[pairs[:, 0] != pairs[:, 1]].sort(dim=1).values.unique(dim=0)
+    return distinct
+
+
+def lowest(values: Tensor, count: int, tolerance: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of those of the `count` lowest values `(n,)` that are so for sure, and of those that tie for the rest.
+
+    Values tie with the border where they differ by no more than both tolerances `(n,)`; ties are in their order.
+    """
+    border = values.kthvalue(count)
+    width = tolerance + tolerance[border.indices]
+    tied = (values == border.values) | ((values - border.values).abs() <= width)
+    return ((values < border.values) & ~tied).nonzero()[:, 0], tied.nonzero()[:, 0]
+
+
+def first_lowest(values: Tensor, count: int, tolerance: Tensor) -> Tensor:
+    """Indices `(count,)` of the lowest values `(n,)`; of those that are equal to within the tolerance the first."""
+    sure, tied = lowest(values, count, tolerance)
+    return torch.cat([sure, tied[: count - len(sure)]])
+
+
+def lowest_rows(messages: Tensor, count: int, lengths: Callable[[Tensor], Tensor]) -> Tensor:
+    """Indices `(count,)` of the messages `(n, d)` of smallest `lengths(messages) (n,)`; of equal ones the first.
+
+    Those that tie in their own precision are measured again in float64.
+    """
+
+    def split(values: Tensor, places: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        return lowest(values, places, rounding(dtype, messages.shape[1]) * values)
+
+    sure, tied = split(lengths(messages), count, messages.dtype)
+    places = count - len(sure)
+    if len(tied) > places and messages.dtype != torch.float64:
+        nearer, equal = split(lengths(messages[tied].double()), places, torch.float64)
+        tied = tied[torch.cat([nearer, equal])]
+    return torch.cat([sure, tied[:places]])
+
+
 def over_distances(gram: Tensor, reduce: Callable[[np.ndarray], np.ndarray], diagonal: float = 0.0) -> Tensor:
     """What `reduce` makes of each row of `squared_distances`, `(n, ...)`: it gets some rows `(b, n)` at a time.
 
     All of the distances are never there at once, and the groups of rows are shared out to all threads.
     """
+    return over_distances_of(gram, lambda distances, _: reduce(distances), diagonal)
+
+
+def over_distances_of(gram: Tensor, reduce: Callable[[np.ndarray, slice], np.ndarray], diagonal: float = 0.0) -> Tensor:
+    """`over_distances` for a `reduce` that is told which rows it gets."""
     products = gram.cpu().numpy()
     norms, groups = products.diagonal().copy(), _row_groups(len(products))
     found: list[np.ndarray] = [np.empty(0)] * len(groups)
@@ -233,7 +350,7 @@ def over_distances(gram: Tensor, reduce: Callable[[np.ndarray], np.ndarray], dia
         distances -= 2 * products[rows]
         np.maximum(distances, 0, out=distances)
         distances.reshape(-1)[rows.start :: len(norms) + 1] = diagonal
-        found[index] = reduce(distances)
+        found[index] = reduce(distances, rows)
 
     on_all_threads(reduce_group, range(len(groups)))
     return torch.from_numpy(found[0] if len(found) == 1 else np.concatenate(found)).to(gram.device)

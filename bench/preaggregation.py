@@ -11,7 +11,7 @@ from torch import Tensor
 from bench import registry
 from bench.errors import require
 from bench.protocol import Alphabet, Defense, Delivered, ServerRound, Setting
-from bench.rules import NormRule, RowRule, apply_weights, checked_gram
+from bench.rules import DOUBLE_ERROR, ChoosingRule, ContestedError, NormRule, RowRule, apply_weights, decided
 from bench.sums import SumDefense
 
 
@@ -93,19 +93,42 @@ class Mixing(PreAggregation):
     def mix(self, gram: Tensor, num_byzantine: int) -> Tensor:
         """M `(k, n)`, float64, whose rows add up to 1, from the Gram matrix `(n, n)`; n + 1 with the origin."""
 
+    def mix_within(self, gram: Tensor, num_byzantine: int, error: float) -> Tensor:
+        """`mix` from products with this relative error; may raise `ContestedError`, as `ChoosingRule.choose` does."""
+        return self.mix(gram, num_byzantine)
+
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         rule, messages = self.wrapped, delivered.messages
         if not isinstance(rule, RowRule) or type(rule).aggregate not in (RowRule.aggregate, NormRule.aggregate):
             return super().aggregate(delivered, server)
         n = len(messages)
-        gram = checked_gram(messages, self.origin or rule.origin)
-        m = self.mix(gram if self.origin else gram[:n, :n], server.setting.num_byzantine)
-        k = len(m)
-        m = torch.nn.functional.pad(m, (0, len(gram) - m.shape[1], 0, int(rule.origin)))
-        if rule.origin:
-            m[-1, -1] = 1.0  # the origin stays what it is
-        weights = rule.weights(m @ gram @ m.T, self.inner(server.setting, n).num_byzantine)
-        return server.global_model + apply_weights((weights @ m[:k])[:n], messages)
+        f = self.inner(server.setting, n).num_byzantine
+
+        def weigh(gram: Tensor, error: float) -> Tensor:
+            m = self.mix_within(gram if self.origin else gram[:n, :n], server.setting.num_byzantine, error)
+            k = len(m)
+            m = torch.nn.functional.pad(m, (0, len(gram) - m.shape[1], 0, int(rule.origin)))
+            if rule.origin:
+                m[-1, -1] = 1.0  # the origin stays what it is
+            return (_weights_of(rule, m @ gram @ m.T, f, error, m @ gram.diagonal().sqrt()) @ m[:k])[:n]
+
+        weights = decided(messages, weigh, self.origin or rule.origin)
+        return server.global_model + apply_weights(weights, messages)
+
+
+def _weights_of(rule: RowRule, gram: Tensor, num_byzantine: int, error: float, lengths: Tensor) -> Tensor:
+    """The rule's weights on mixed messages; what it contests are distances of theirs, not of the messages.
+
+    The error is relative to the `lengths` that were mixed, which may be much longer than the mixtures.
+    """
+    if not isinstance(rule, ChoosingRule):
+        return rule.weights(gram, num_byzantine)
+    if error > DOUBLE_ERROR:
+        error *= float((lengths.square() / gram.diagonal().clamp(min=torch.finfo(gram.dtype).tiny)).max())
+    try:
+        return rule.choose(gram, num_byzantine, error)
+    except ContestedError:
+        raise ContestedError from None
 
 
 def require_rule(kind: type[Defense]) -> None:

@@ -15,12 +15,22 @@ from torch import Tensor
 from bench.blocks import LINE_BYTES, on_all_threads, transposed
 from bench.device import on_gpu
 from bench.gram import (
+    DOUBLE_ERROR,
+    ContestedError,
+    alike,
     checked_gram,
+    copies,
+    decided,
     distances_to,
+    first_lowest,
     gram_matrix,
+    lowest,
+    lowest_rows,
     nearest_sums,
     norms_of,
     over_distances,
+    over_distances_of,
+    pairs_of,
     squared_distances,
     squared_distances_from,
     sum_of_smallest,
@@ -28,18 +38,29 @@ from bench.gram import (
 from bench.protocol import Defense, Delivered, ServerRound, check_messages
 
 __all__ = [
+    "DOUBLE_ERROR",
     "Block",
+    "ChoosingRule",
+    "ContestedError",
     "CoordinateRule",
     "NormRule",
     "RowRule",
+    "alike",
     "apply_weights",
     "checked_gram",
+    "copies",
+    "decided",
     "distances_to",
+    "first_lowest",
     "gram_matrix",
+    "lowest",
+    "lowest_rows",
     "mean_of",
     "nearest_sums",
     "norms_of",
     "over_distances",
+    "over_distances_of",
+    "pairs_of",
     "squared_distances",
     "squared_distances_from",
     "sum_of_smallest",
@@ -78,6 +99,20 @@ class RowRule(Defense):
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         weights = self.weigh(delivered.messages, server.setting.num_byzantine)
         return server.global_model + apply_weights(weights, delivered.messages)
+
+
+class ChoosingRule(RowRule):
+    """A row rule that picks rows by order: ties are the rows' own, never those of rounded products."""
+
+    @abstractmethod
+    def choose(self, gram: Tensor, num_byzantine: int, error: float) -> Tensor:
+        """`weights` from products with this relative error; raises `ContestedError` where it would choose."""
+
+    def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
+        return self.choose(gram, num_byzantine, DOUBLE_ERROR)
+
+    def weigh(self, messages: Tensor, num_byzantine: int) -> Tensor:
+        return decided(messages, lambda gram, error: self.choose(gram, num_byzantine, error), self.origin)
 
 
 class NormRule(RowRule):

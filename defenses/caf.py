@@ -13,24 +13,27 @@ from torch import Tensor
 from bench.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, checked_gram
+from bench.rules import DOUBLE_ERROR, ChoosingRule, ContestedError, apply_weights, copies, decided
 from bench.threads import blas_threads
 
 
-def caf_weights(gram: Tensor, num_byzantine: int) -> Tensor:
+def caf_weights(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) -> Tensor:
     """Weights `(n,)` of the weighted mean whose covariance has the smallest norm met on the way; they sum to 1.
 
     A deviation is compared with the largest one among the rows that still count, so that each step rids itself of one.
-    ByzFL takes the largest of all: a far-off row that is out already then all but stops the progress.
+    ByzFL takes the largest of all: a far-off row that is out already then all but stops the progress. Deviations are
+    equal where they differ by no more than products of this relative error can; raises `ContestedError` where that
+    error is not float64's, and decides.
     """
     _check(len(gram), num_byzantine, "num_byzantine")
+    same = copies(gram).cpu().numpy()
     with blas_threads(1):
-        return torch.from_numpy(_filter(gram.cpu().numpy(), num_byzantine)).to(gram.device)
+        return torch.from_numpy(_filter(gram.cpu().numpy(), num_byzantine, error, same)).to(gram.device)
 
 
-def _filter(g: np.ndarray, num_byzantine: int) -> np.ndarray:
-    """The weights `(n,)`, on whatever threads there are."""
-    n = len(g)
+def _filter(g: np.ndarray, num_byzantine: int, error: float, same: np.ndarray) -> np.ndarray:
+    """The weights `(n,)`, on whatever threads there are; `same (n,)` is the first row that each row equals."""
+    n, norms = len(g), g.diagonal()
     kept, best, smallest = np.ones(n), np.full(n, 1 / n), np.inf
     while (total := kept.sum()) > n - 2 * num_byzantine:
         weights: np.ndarray = kept / total
@@ -43,7 +46,14 @@ def _filter(g: np.ndarray, num_byzantine: int) -> np.ndarray:
         if values[0] < smallest:
             best, smallest = weights, values[0]
         deviations = (centred @ (root * vectors[:, 0])) ** 2
-        kept = kept * (1 - deviations / deviations[kept > 0].max()).clip(min=0)
+        farthest = np.argmax(np.where(kept > 0, deviations, -1.0))
+        away = deviations / deviations[farthest]
+        lengths = norms + weights @ norms  # squared, about the weighted mean, at most
+        off = 4 * error * np.sqrt(lengths * (weights @ lengths) / deviations[farthest])  # of a projection, twice
+        equal = away >= 1 - off - off[farthest]
+        if error > DOUBLE_ERROR and (same[equal & (kept > 0)] != same[farthest]).any():
+            raise ContestedError
+        kept = np.where(equal, 0.0, kept * (1 - away).clip(min=0))
     return best
 
 
@@ -52,18 +62,19 @@ def caf(messages: Tensor, num_byzantine: int) -> Tensor:
 
     Raises `ValueError` unless 0 <= 2 f < n and the messages are finite.
     """
-    return apply_weights(caf_weights(checked_gram(messages), num_byzantine), messages)
+    weights = decided(messages, lambda gram, error: caf_weights(gram, num_byzantine, error))
+    return apply_weights(weights, messages)
 
 
 @register("defense", "caf")
-class CAF(RowRule):
+class CAF(ChoosingRule):
     """The covariance-bound agnostic filter with the suite's assumed f."""
 
     def start(self, setting: Setting) -> None:
         _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
 
-    def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
-        return caf_weights(gram, num_byzantine)
+    def choose(self, gram: Tensor, num_byzantine: int, error: float) -> Tensor:
+        return caf_weights(gram, num_byzantine, error)
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
         return round(fraction * setting.participants) <= setting.num_byzantine

@@ -7,23 +7,23 @@ mean.
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import Setting
+from bench.protocol import Setting, check_matrix
 from bench.registry import register
-from bench.rules import NormRule, apply_weights, mean_of, norms_of
+from bench.rules import DOUBLE_ERROR, NormRule, apply_weights, first_lowest, lowest_rows, mean_of, norms_of
 
 
 def cge_weights(norms: Tensor, num_byzantine: int) -> Tensor:
-    """Weights `(n,)`: the mean over the n - f rows of smallest norm."""
+    """Weights `(n,)`: the mean over the n - f rows of smallest norm; of those equal in float64 the first."""
     _check(len(norms), num_byzantine, "num_byzantine")
-    return mean_of(norms.topk(len(norms) - num_byzantine, largest=False).indices, len(norms))
+    return mean_of(first_lowest(norms, len(norms) - num_byzantine, DOUBLE_ERROR * norms), len(norms))
 
 
 def cge(messages: Tensor, num_byzantine: int) -> Tensor:
-    """The mean `(d,)` of the n - f shortest rows of `(n, d)`.
+    """The mean `(d,)` of the n - f shortest rows of `(n, d)`; of equally long ones the first.
 
     Raises `ValueError` unless 0 <= 2 f < n and the messages are finite.
     """
-    return apply_weights(cge_weights(norms_of(messages), num_byzantine), messages)
+    return apply_weights(CGE().weigh(messages, num_byzantine), messages)
 
 
 @register("defense", "cge")
@@ -35,6 +35,12 @@ class CGE(NormRule):
 
     def weights_by_norm(self, norms: Tensor, num_byzantine: int) -> Tensor:
         return cge_weights(norms, num_byzantine)
+
+    def weigh(self, messages: Tensor, num_byzantine: int) -> Tensor:
+        check_matrix(messages)
+        n = len(messages)
+        _check(n, num_byzantine, "num_byzantine")
+        return mean_of(lowest_rows(messages, n - num_byzantine, norms_of), n)
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
         """Never a third: the bound of Liu et al., 1 - f/n (1 + 2 mu/gamma) > 0, has mu >= gamma."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from bench.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, Setting, check_messages
 from bench.registry import register
-from bench.rules import apply_weights, checked_gram, mean_of
+from bench.rules import DOUBLE_ERROR, ContestedError, alike, apply_weights, decided, lowest, mean_of
 
 
 def outlier_scores(gram: Tensor) -> Tensor:
@@ -24,6 +24,16 @@ def outlier_scores(gram: Tensor) -> Tensor:
     return scores
 
 
+def _score_error(scores: Tensor, gram: Tensor, error: float) -> Tensor:
+    """Error `(n,)` at most of the scores, from products of this relative error.
+
+    A projection p is off by 2 error |x| s, s^2 being the sum of all squared lengths over the score's own sum.
+    """
+    squares = gram.diagonal() + gram.diagonal().mean()  # |x|^2 about the mean, at most
+    spread = squares.sum() / scores.sum().clamp(min=torch.finfo(scores.dtype).tiny)
+    return 4 * error * squares * spread.sqrt()
+
+
 def dnc(
     messages: Tensor,
     num_byzantine: int,
@@ -36,7 +46,8 @@ def dnc(
     """The mean `(d,)` of the messages `(n, d)` that all iterations keep.
 
     Each takes `subsample` random coordinates (b), and drops the floor(c f) messages with the largest scores, c being
-    the `filter_fraction`. Where no message is kept by all, the mean is over those that were kept most often.
+    the `filter_fraction`; of equal scores the last. Where no message is kept by all, the mean is over those that were
+    kept most often.
     Raises `ValueError` unless 0 <= f, c f < n, both counts are at least 1, and the messages are finite.
     """
     check_messages(messages)
@@ -46,10 +57,18 @@ def dnc(
     require(subsample >= 1, "subsample", subsample, "at least 1")
     keep = n - int(filter_fraction * num_byzantine)
     votes = torch.zeros(n, dtype=torch.long, device=messages.device)
+
+    def kept(gram: Tensor, error: float) -> Tensor:
+        scores = outlier_scores(gram)
+        sure, tied = lowest(scores, keep, _score_error(scores, gram, error))
+        places = keep - len(sure)
+        if error > DOUBLE_ERROR and len(tied) > places and not alike(gram, tied):
+            raise ContestedError
+        return torch.cat([sure, tied[:places]])
+
     for _ in range(num_iterations):
         r = torch.randperm(d, generator=generator, device=generator.device)[:subsample].sort().values
-        scores = outlier_scores(checked_gram(messages if len(r) == d else messages[:, r.to(messages.device)]))
-        votes[scores.topk(keep, largest=False).indices] += 1
+        votes[decided(messages if len(r) == d else messages[:, r.to(messages.device)], kept)] += 1
     return apply_weights(mean_of((votes == votes.max()).nonzero()[:, 0], n), messages)
 
 

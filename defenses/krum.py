@@ -2,13 +2,25 @@
 
 from typing import Any, Literal, NamedTuple
 
+import torch
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from bench.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, checked_gram, mean_of, nearest_sums
+from bench.rules import (
+    DOUBLE_ERROR,
+    ChoosingRule,
+    ContestedError,
+    alike,
+    apply_weights,
+    decided,
+    lowest,
+    mean_of,
+    nearest_sums,
+    pairs_of,
+)
 
 Variant = Literal["paper", "one_neighbour_more", "unsquared", "fourth_power", "fourth_power_sum"]
 
@@ -30,8 +42,14 @@ VARIANTS: dict[Variant, Score] = {
 }
 
 
-def krum_weights(gram: Tensor, num_byzantine: int, num_selected: int = 1, variant: Variant = "paper") -> Tensor:
-    """Weights `(n,)`: the mean over the rows with the smallest sums of squared distances to their nearest others."""
+def krum_weights(
+    gram: Tensor, num_byzantine: int, num_selected: int = 1, variant: Variant = "paper", error: float = DOUBLE_ERROR
+) -> Tensor:
+    """Weights `(n,)`: the mean over the rows with the smallest sums of squared distances to their nearest others.
+
+    Of equal sums the first rows count (footnote 3); equal is what differs by no more than products of this relative
+    error can. Raises `ContestedError` where that error is not float64's, and decides.
+    """
     n, f = len(gram), num_byzantine
     require(
         f >= 0 and n >= 2 * f + 3, "num_byzantine", f, f"between 0 and {max(0, (n - 3) // 2)}: Krum needs n >= 2 f + 3"
@@ -39,14 +57,24 @@ def krum_weights(gram: Tensor, num_byzantine: int, num_selected: int = 1, varian
     require(1 <= num_selected <= n, "num_selected", num_selected, f"between 1 and {n}")
     require(variant in VARIANTS, "variant", variant, f"one of {', '.join(VARIANTS)}")
     meaning = VARIANTS[variant]
-    scores = nearest_sums(gram, n - f - meaning.fewer, meaning.power)
-    weights = mean_of(_lowest(scores, num_selected), n)
+    neighbours = n - f - meaning.fewer
+    scores = nearest_sums(gram, neighbours, meaning.power)
+    sure, tied = lowest(scores, num_selected, score_error(scores, gram, neighbours, meaning.power, error))
+    places = num_selected - len(sure)
+    if error > DOUBLE_ERROR and len(tied) > places and not alike(gram, tied):
+        raise ContestedError(pairs_of(tied, n))
+    weights = mean_of(torch.cat([sure, tied[:places]]), n)
     return weights * num_selected if meaning.total else weights
 
 
-def _lowest(scores: Tensor, count: int) -> Tensor:
-    """Indices `(count,)` of the lowest scores. Of equal ones Krum takes the first (footnote 3), Multi-Krum any."""
-    return scores.argmin(dim=0, keepdim=True) if count == 1 else scores.topk(count, largest=False).indices
+def score_error(scores: Tensor, gram: Tensor, neighbours: int, power: int, error: float) -> Tensor:
+    """Error `(n,)` at most of sums of distances to `power`, to so many neighbours, from products of relative `error`.
+
+    A squared distance is off by 2 error (|x|^2 + |y|^2), and |y|^2 is at most 2 |x|^2 + 2 |x - y|^2.
+    """
+    apart = (scores / neighbours) ** (2 / power)
+    off = error * (6 * gram.diagonal() + 4 * apart)
+    return neighbours * ((apart + off) ** (power / 2) - apart ** (power / 2))
 
 
 def krum(messages: Tensor, num_byzantine: int, num_selected: int = 1, variant: Variant = "paper") -> Tensor:
@@ -55,7 +83,11 @@ def krum(messages: Tensor, num_byzantine: int, num_selected: int = 1, variant: V
     `variant` is another meaning in public use, see `VARIANTS`. Raises `ValueError` unless n >= 2 f + 3,
     1 <= num_selected <= n and the messages are finite.
     """
-    return apply_weights(krum_weights(checked_gram(messages), num_byzantine, num_selected, variant), messages)
+
+    def choose(gram: Tensor, error: float) -> Tensor:
+        return krum_weights(gram, num_byzantine, num_selected, variant, error)
+
+    return apply_weights(decided(messages, choose), messages)
 
 
 def check_setting(setting: Setting) -> None:
@@ -66,7 +98,7 @@ def check_setting(setting: Setting) -> None:
 
 
 @register("defense", "krum")
-class Krum(RowRule):
+class Krum(ChoosingRule):
     """Krum with the suite's assumed f; more than one selected is Multi-Krum."""
 
     num_selected: int = Field(default=1, ge=1)
@@ -83,8 +115,8 @@ class Krum(RowRule):
         check_setting(setting)
         require(self.num_selected <= n, "num_selected", self.num_selected, f"at most {n}, the participants")
 
-    def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
-        return krum_weights(gram, num_byzantine, self.num_selected, self.variant)
+    def choose(self, gram: Tensor, num_byzantine: int, error: float) -> Tensor:
+        return krum_weights(gram, num_byzantine, self.num_selected, self.variant, error)
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
         return round(fraction * setting.participants) <= setting.num_byzantine

@@ -14,33 +14,47 @@ from torch import Tensor
 from bench.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, checked_gram, mean_of, squared_distances
+from bench.rules import (
+    DOUBLE_ERROR,
+    ChoosingRule,
+    ContestedError,
+    apply_weights,
+    copies,
+    decided,
+    mean_of,
+    squared_distances,
+)
 
 MAX_BRANCHES = 10**5
 """After so many branches the search is given up: some tens are common, but exponentially many in f possible."""
 
-EQUAL = 1 + 1e-12
-"""Squared distances that differ by less than this factor are one distance, rounded."""
 
-
-def mda_weights(gram: Tensor, num_byzantine: int) -> Tensor:
+def mda_weights(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) -> Tensor:
     """Weights `(n,)`: the mean over the subset of n - f rows of smallest diameter.
 
-    Where several share it, the first in lexicographic order, as if all subsets had been gone through.
+    Where several share it, the first in lexicographic order, as if all subsets had been gone through; diameters are
+    one where they differ by no more than products of this relative error can. Raises `ContestedError` where that
+    error is not float64's, and decides.
     """
     n, f = len(gram), num_byzantine
     _check(n, f, "num_byzantine")
     distances = squared_distances(gram).cpu().numpy()
+    norms = gram.diagonal().cpu().numpy()
+    off = 2 * error * (norms[:, None] + norms)
+    apart = distances - off
     work = iter(range(MAX_BRANCHES))
-    candidates = np.unique(distances)
+    candidates, places = np.unique(distances, return_index=True)
+    limits = np.maximum.accumulate(candidates + off.flat[places])
     low, high = 0, len(candidates) - 1
     while low < high:
         middle = (low + high) // 2
-        if _cover(_far(distances, candidates[middle]), (1 << n) - 1, f, work) is None:
+        if _cover(_far(apart, limits[middle]), (1 << n) - 1, f, work) is None:
             low = middle + 1
         else:
             high = middle
-    kept = _first_subset(_far(distances, candidates[low]), n, f, work)
+    if error > DOUBLE_ERROR:
+        _settle(gram, np.abs(distances - candidates[low]) <= off + off.flat[places[low]])
+    kept = _first_subset(_far(apart, limits[low]), n, f, work)
     return mean_of(torch.tensor(kept, device=gram.device), n)
 
 
@@ -49,26 +63,36 @@ def mda(messages: Tensor, num_byzantine: int) -> Tensor:
 
     Raises `ValueError` unless 0 <= 2 f < n and the messages are finite, or where the search would not end.
     """
-    return apply_weights(mda_weights(checked_gram(messages), num_byzantine), messages)
+    weights = decided(messages, lambda gram, error: mda_weights(gram, num_byzantine, error))
+    return apply_weights(weights, messages)
 
 
 @register("defense", "mda")
-class MDA(RowRule):
+class MDA(ChoosingRule):
     """Minimum-diameter averaging with the suite's assumed f."""
 
     def start(self, setting: Setting) -> None:
         _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
 
-    def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
-        return mda_weights(gram, num_byzantine)
+    def choose(self, gram: Tensor, num_byzantine: int, error: float) -> Tensor:
+        return mda_weights(gram, num_byzantine, error)
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
         return round(fraction * setting.participants) <= setting.num_byzantine
 
 
+def _settle(gram: Tensor, tied: np.ndarray) -> None:
+    """Raise `ContestedError` where more than one pair has the diameter, as `tied (n, n)` says, copies of rows aside."""
+    pairs = np.argwhere(np.triu(tied, 1))
+    if len(pairs) > 1:
+        same = np.sort(copies(gram).cpu().numpy()[pairs], axis=1)
+        if len(np.unique(same, axis=0)) > 1:
+            raise ContestedError(torch.from_numpy(pairs).to(gram.device))
+
+
 def _far(distances: np.ndarray, diameter: float) -> list[int]:
     """For each row the rows farther from it than `diameter`, a bit each."""
-    packed = np.packbits(distances > diameter * EQUAL, axis=1, bitorder="little")
+    packed = np.packbits(distances > diameter, axis=1, bitorder="little")
     return [int.from_bytes(row.tobytes(), "little") for row in packed]
 
 

@@ -10,24 +10,33 @@ from torch import Tensor
 from bench.errors import require
 from bench.protocol import Setting, check_matrix
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, distances_to, mean_of, squared_distances_from
+from bench.rules import (
+    DOUBLE_ERROR,
+    RowRule,
+    apply_weights,
+    distances_to,
+    first_lowest,
+    lowest_rows,
+    mean_of,
+    squared_distances_from,
+)
 
 
 def monna_weights(distances: Tensor, num_byzantine: int, pivot: int = 0) -> Tensor:
-    """Weights `(n,)`: the mean over the n - f rows of smallest distance, `(n,)`, from the pivot."""
+    """Weights `(n,)`: the mean over the n - f rows of smallest distance, `(n,)`; of those equal in it the first."""
     n = len(distances)
     _check(n, num_byzantine, pivot, "num_byzantine")
-    return mean_of(distances.topk(n - num_byzantine, largest=False).indices, n)
+    return mean_of(first_lowest(distances, n - num_byzantine, DOUBLE_ERROR * distances), n)
 
 
 def monna(messages: Tensor, num_byzantine: int, *, pivot: int = 0) -> Tensor:
-    """The mean `(d,)` of the n - f rows of `(n, d)` nearest to row `pivot`, itself among them.
+    """The mean `(d,)` of the n - f rows of `(n, d)` nearest to row `pivot`, itself among them; of equal ones the first.
 
     Raises `ValueError` unless 0 <= 2 f < n, 0 <= pivot < n and the messages are finite.
     """
     check_matrix(messages)
     _check(len(messages), num_byzantine, pivot, "num_byzantine")
-    return apply_weights(monna_weights(distances_to(messages[pivot], messages), num_byzantine, pivot), messages)
+    return apply_weights(MoNNA(pivot=pivot).weigh(messages, num_byzantine), messages)
 
 
 @register("defense", "monna")
@@ -43,7 +52,10 @@ class MoNNA(RowRule):
         return monna_weights(squared_distances_from(gram, self.pivot), num_byzantine, self.pivot)
 
     def weigh(self, messages: Tensor, num_byzantine: int) -> Tensor:
-        return monna_weights(distances_to(messages[self.pivot], messages), num_byzantine, self.pivot)
+        check_matrix(messages)
+        n, pivot = len(messages), messages[self.pivot]
+        near = lowest_rows(messages, n - num_byzantine, lambda rows: distances_to(pivot.to(rows.dtype), rows))
+        return mean_of(near, n)
 
 
 def _check(n: int, f: int, pivot: int, argument: str) -> None:

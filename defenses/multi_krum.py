@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.errors import require
 from bench.protocol import Setting, check_matrix
 from bench.registry import register
-from bench.rules import RowRule
+from bench.rules import ChoosingRule
 from defenses.krum import Variant, check_setting, krum, krum_weights
 
 
@@ -27,7 +27,7 @@ def multi_krum(
 
 
 @register("defense", "multi_krum")
-class MultiKrum(RowRule):
+class MultiKrum(ChoosingRule):
     """Multi-Krum with the suite's assumed f."""
 
     num_selected: int | None = Field(default=None, ge=1)
@@ -38,8 +38,8 @@ class MultiKrum(RowRule):
         check_setting(setting)
         require((self.num_selected or 1) <= n, "num_selected", self.num_selected, f"at most {n}, the participants")
 
-    def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
-        return krum_weights(gram, num_byzantine, self.num_selected or len(gram) - num_byzantine, self.variant)
+    def choose(self, gram: Tensor, num_byzantine: int, error: float) -> Tensor:
+        return krum_weights(gram, num_byzantine, self.num_selected or len(gram) - num_byzantine, self.variant, error)
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
         return round(fraction * setting.participants) <= setting.num_byzantine

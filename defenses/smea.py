@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, checked_gram, mean_of
+from bench.rules import DOUBLE_ERROR, ChoosingRule, ContestedError, apply_weights, copies, decided, mean_of
 from bench.threads import blas_threads
 
 MAX_SUBSETS = 2**20
@@ -26,14 +26,12 @@ POWER_STEPS = 8
 FIRST_TRIED = 16
 """Subsets of lowest bound whose eigenvalues are computed first, for a best one to compare the others with."""
 
-EQUAL = 1 + 1e-9
-"""Eigenvalues that differ by less than this factor are equal but for rounding."""
 
-
-def smea_weights(gram: Tensor, num_byzantine: int) -> Tensor:
+def smea_weights(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) -> Tensor:
     """Weights `(n,)`: the mean over the subset of n - f rows whose scatter has the smallest largest eigenvalue.
 
-    Where several share it, the first in lexicographic order.
+    Where several share it, the first in lexicographic order; eigenvalues are equal where they differ by no more than
+    products of this relative error can. Raises `ContestedError` where that error is not float64's, and decides.
     """
     n, f = len(gram), num_byzantine
     _check(n, f, "num_byzantine")
@@ -44,12 +42,17 @@ def smea_weights(gram: Tensor, num_byzantine: int) -> Tensor:
     np.put_along_axis(member, left_out, 0.0, axis=1)
     with blas_threads(1):
         bounds = _lower_bounds(g, member)
-        order = bounds.argsort(kind="stable")
-        best = _largest_eigenvalues(g, member[order[:FIRST_TRIED]]).min()
-        open_still = np.flatnonzero(bounds <= best * EQUAL)
+        off = 4 * error * (member @ g.diagonal())  # of a scatter's eigenvalue, by the norm of the scatter's own error
+        tried = bounds.argsort(kind="stable")[:FIRST_TRIED]
+        best = (_largest_eigenvalues(g, member[tried]) + off[tried]).min()
+        open_still = np.flatnonzero(bounds - off <= best)
         exact = _largest_eigenvalues(g, member[open_still])
-    first = open_still[np.flatnonzero(exact <= exact.min() * EQUAL)[0]]
-    return mean_of(torch.from_numpy(np.flatnonzero(member[first])).to(gram.device), n)
+    equal = open_still[exact - off[open_still] <= (exact + off[open_still]).min()]
+    if error > DOUBLE_ERROR and len(equal) > 1:
+        rows = copies(gram).cpu().numpy()[np.nonzero(member[equal])[1]].reshape(len(equal), n - f)
+        if len(np.unique(np.sort(rows, axis=1), axis=0)) > 1:
+            raise ContestedError
+    return mean_of(torch.from_numpy(np.flatnonzero(member[equal[0]])).to(gram.device), n)
 
 
 def smea(messages: Tensor, num_byzantine: int) -> Tensor:
@@ -57,18 +60,19 @@ def smea(messages: Tensor, num_byzantine: int) -> Tensor:
 
     Raises `ValueError` unless 0 <= 2 f < n, the messages are finite and there are at most 2^20 subsets.
     """
-    return apply_weights(smea_weights(checked_gram(messages), num_byzantine), messages)
+    weights = decided(messages, lambda gram, error: smea_weights(gram, num_byzantine, error))
+    return apply_weights(weights, messages)
 
 
 @register("defense", "smea")
-class SMEA(RowRule):
+class SMEA(ChoosingRule):
     """Smallest maximum eigenvalue averaging with the suite's assumed f; for few clients."""
 
     def start(self, setting: Setting) -> None:
         _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
 
-    def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
-        return smea_weights(gram, num_byzantine)
+    def choose(self, gram: Tensor, num_byzantine: int, error: float) -> Tensor:
+        return smea_weights(gram, num_byzantine, error)
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
         return round(fraction * setting.participants) <= setting.num_byzantine
@@ -95,6 +99,9 @@ def _lower_bounds(g: np.ndarray, member: np.ndarray) -> np.ndarray:
         centre(np.matmul(scaled, vectors, out=moved))
         if step == POWER_STEPS // 2:
             np.divide(vectors, np.sqrt(squares()), out=vectors)
+    np.subtract(
+        vectors, np.multiply(inside, vectors.sum(axis=0) / size, out=moved), out=vectors
+    )  # what is all rounding
     quotients: np.ndarray = np.einsum("ns,ns->s", np.matmul(g, vectors, out=moved), vectors) / squares()
     return quotients
 

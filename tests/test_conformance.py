@@ -84,6 +84,22 @@ def test_krum_with_one_attacker_of_five() -> None:
     assert krum(FIVE, 1, variant="one_neighbour_more").item() == 3
 
 
+def test_far_from_zero_float32_chooses_as_float64() -> None:
+    """Where products that are not centred cancel; a mean of float32 rounds 1000 by half of 2^-13."""
+    for seed in range(20):
+        rows = 1000 + 0.05 * torch.randn(12, 50, generator=seeded(seed))
+        assert torch.equal(
+            krum(rows, 3, variant="one_neighbour_more").double(), krum(rows.double(), 3, 1, "one_neighbour_more")
+        )
+        for rule in (mda, smea):
+            assert float((rule(rows, 3).double() - rule(rows.double(), 3)).abs().max()) < 2 * 2**-13
+
+
+def test_krum_refuses_what_leaves_one_neighbour_among_three() -> None:
+    with pytest.raises(ValueError, match="Krum needs n >= 2 f"):
+        krum(line(0, 1, 3), 1)
+
+
 def test_geometric_median() -> None:
     """ByzFL and FLPoison: three steps from zero, a mean weighted by 1 / max(nu, distance)."""
     z = torch.zeros(3, dtype=torch.float64)
@@ -152,6 +168,8 @@ def test_median_and_meamed() -> None:
     nearest = (around - around.median()).abs()[:, 0].topk(3, largest=False).indices
     assert meamed(around, 1).item() == pytest.approx(6.5)
     assert around[nearest].mean().item() == pytest.approx(10 / 3)
+    for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
+        assert meamed(line(*order), 1).item() == 0.5
 
 
 def test_sign_majority() -> None:
@@ -165,6 +183,8 @@ def test_bulyan() -> None:
     assert rows[selection, 0].tolist() == [2, 3, 1, 4, 9]
     assert bulyan(rows, 1).item() == pytest.approx(3.0)
     assert rows[selection].mean().item() == pytest.approx(3.8)
+    seven = torch.arange(7.0, dtype=torch.float64)[:, None]
+    assert bulyan(seven, 1).item() == bulyan(seven.flip(0), 1).item() == pytest.approx(3)
 
 
 def test_nnm() -> None:

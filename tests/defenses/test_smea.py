@@ -15,15 +15,16 @@ from bench.rules import gram_matrix
 from defenses.smea import SMEA, smea, smea_weights
 
 
+def norm(messages: Tensor, kept: tuple[int, ...]) -> float:
+    """The largest singular value of these rows, centred."""
+    part = messages.double().numpy()[list(kept)]
+    return float(np.linalg.norm(part - part.mean(axis=0), ord=2))
+
+
 def by_definition(messages: Tensor, num_byzantine: int) -> tuple[int, ...]:
-    """The subset whose rows, centred, have the smallest largest singular value."""
-    rows = messages.double().numpy()
-
-    def norm(kept: tuple[int, ...]) -> float:
-        part = rows[list(kept)]
-        return float(np.linalg.norm(part - part.mean(axis=0), ord=2))
-
-    return min(combinations(range(len(rows)), len(rows) - num_byzantine), key=norm)
+    """The subset of the smallest norm."""
+    n = len(messages)
+    return min(combinations(range(n), n - num_byzantine), key=lambda kept: norm(messages, kept))
 
 
 def chosen(messages: Tensor, num_byzantine: int) -> tuple[int, ...]:
@@ -43,8 +44,10 @@ def test_the_larger_example(larger: Tensor, first_nine: Tensor) -> None:
         torch.testing.assert_close(smea(larger, 3), first_nine, rtol=0, atol=1e-6)
 
 
-def test_the_choice_is_that_of_the_definition(adverse_rows: Tensor) -> None:
-    assert chosen(adverse_rows, 4) == by_definition(adverse_rows, 4)
+def test_the_choice_is_as_good_as_that_of_the_definition(adverse_rows: Tensor) -> None:
+    """By the norm: copies of a row tie, and which of them is first the definition leaves to rounding."""
+    found, best = (norm(adverse_rows, kept) for kept in (chosen(adverse_rows, 4), by_definition(adverse_rows, 4)))
+    assert found <= best * (1 + 1e-9)
 
 
 @given(st.integers(0, 10**6), st.integers(3, 9), st.sampled_from([1, 2, 20]))

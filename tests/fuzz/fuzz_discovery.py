@@ -38,6 +38,12 @@ LEFT_OUT = {
     "defenses.geometric_median.median_distances": "sorts what its caller gives up, in place",
     "defenses.geometric_median.weights_at_the_end": "takes the state of its own search",
     "bench.gram.over_distances": "takes a function of its own groups of rows; the rules that use it are tried",
+    "bench.gram.over_distances_of": "takes a function of its own groups of rows; the rules that use it are tried",
+    **{
+        f"bench.gram.{name}": "a step of a choice; the rules that choose by it are tried"
+        for name in ("alike", "copies", "decided", "first_lowest", "lowest", "lowest_rows", "pairs_of", "rounding")
+    },
+    "defenses.krum.score_error": "a step of a choice; the rules that choose by it are tried",
     "bench.preaggregation.require_rule": "takes a class; every registered one is tried in tests/defenses",
 }
 """By full name."""

@@ -38,7 +38,7 @@ from bench import models
 from bench.inversion import Observation
 from bench.poisoning import DataFacts
 from bench.protocol import Alphabet
-from bench.rules import norms_of, squared_distances
+from bench.rules import DOUBLE_ERROR, norms_of, squared_distances
 
 PARAMETERS: dict[str, Maker] = {
     "aggregate": aggregate,
@@ -70,6 +70,7 @@ PARAMETERS: dict[str, Maker] = {
     "distances": lambda world: squared_distances(gram(world)),
     "dtype": lambda world: world.one_of(*REALS, torch.int64) if world.strays() else world.dtype,
     "epsilon": real(0.001, 50, 0.5, 10.0),
+    "error": lambda world: DOUBLE_ERROR,
     "evaluations": whole(1, 12, 0, -1),
     "filter_fraction": real(0, 2, 1.0),
     "forged": lambda world: world.rows(),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
+from bench.privacy import audit as module
 from bench.privacy import audit_epsilon, audit_gaussian_epsilon, gaussian_epsilon, local_epsilon
 
 AUDITS = 200
@@ -105,8 +106,12 @@ rows. It brings JAX (380 MB), so that its numbers stand here and not the library
 
 
 @pytest.mark.parametrize("setting", JAX_PRIVACY, ids=str)
-def test_jax_privacy_finds_the_same(setting: tuple[float, int, float, float]) -> None:
-    """On quantiles of the normal distribution in an order that shares out its tails between even and odd rows."""
+def test_jax_privacy_finds_the_same(setting: tuple[float, int, float, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the threshold that it chooses, that of the best pointwise bound.
+
+    On quantiles of the normal distribution in an order that shares out its tails between even and odd rows.
+    """
+    monkeypatch.setattr(module, "PLAIN_CHOICE", 0.0)
     mu, rows, delta, confidence = setting
     stride = {400: 141, 2000: 729}[rows]
     without, with_ = (norm.ppf((np.arange(rows) * k % rows + 0.5) / rows) for k in (stride, stride + 2))
@@ -120,3 +125,47 @@ def test_jax_privacy_splits_to_the_same_median(mu: float, median: float) -> None
     found = audited(audit_epsilon, (without, with_ + mu), 1e-3)
     deviation = 1.2533 * float(found.std()) / AUDITS**0.5  # of a median, where scores are about normal
     assert np.median(found) == pytest.approx(median, abs=4 * deviation)
+
+
+# ------------------------------------------------------------------------------------------------------------- power
+
+
+def test_a_fit_proves_what_half_a_million_runs_can() -> None:
+    """mu = .3, delta = .05: .199 is true, .193 provable at the best threshold; a fluke of the tail proved nothing."""
+    generator = np.random.default_rng(0)
+    without, with_ = generator.normal(0, 1, 500_000), generator.normal(0.3, 1, 500_000)
+    truth = gaussian_epsilon(1 / 0.3, 0.05, 1)
+    assert truth == pytest.approx(0.199, abs=5e-4)
+    assert 0.9 * truth < audit_gaussian_epsilon(without, with_, 0.05) <= truth
+
+
+@pytest.mark.parametrize(
+    ("audit", "mu", "rows", "delta", "idle"),
+    [
+        (audit_gaussian_epsilon, 0.3, 2000, 1e-2, 0.06),
+        (audit_gaussian_epsilon, 0.3, 2000, 1e-5, 0.05),
+        (audit_gaussian_epsilon, 0.5, 1000, 1e-2, 0.05),
+        (audit_epsilon, 0.5, 1000, 1e-2, 0.07),
+        (audit_epsilon, 1.0, 400, 1e-3, 0.04),
+    ],
+)
+def test_few_audits_prove_nothing_and_no_more_than_allowed_too_much(
+    audit: Callable[..., float], mu: float, rows: int, delta: float, idle: float
+) -> None:
+    """Of 200 audits at most the share `idle` ends at 0; by the best pointwise bound it is at least twice as many."""
+    without, with_ = np.random.default_rng(23).normal(0, 1, (2, AUDITS, rows))
+    found = audited(audit, (without, with_ + mu), delta)
+    assert (found == 0).mean() <= idle
+    assert (found > gaussian_epsilon(1 / mu, delta, 1)).sum() <= ALLOWED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mu", [0.0, 0.1, 0.3, 1.0, 3.0])
+@pytest.mark.parametrize("rows", [20, 200, 2000])
+def test_the_level_holds_over_two_thousand_audits(mu: float, rows: int) -> None:
+    """False alarms: more than 5 % and the allowance, at 1e-6, for either audit and any size of effect."""
+    audits, generator = 2000, np.random.default_rng(rows)
+    truth = gaussian_epsilon(1 / mu, DELTA, 1) if mu else 0.0
+    for audit in (audit_epsilon, audit_gaussian_epsilon):
+        found = [audit(generator.normal(0, 1, rows), generator.normal(mu, 1, rows), DELTA) for _ in range(audits)]
+        assert sum(epsilon > truth for epsilon in found) <= binom.isf(1e-6, audits, 0.05)
