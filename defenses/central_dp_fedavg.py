@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_gaussian
-from bench.protocol import LocalRound, ServerRound, Setting, Upload, check_messages, clip
+from bench.protocol import ServerRound, Setting, check_messages, clip
 from bench.registry import register
 from bench.sums import SumDefense
 from defenses.fedavg import weighted_sum
@@ -41,8 +41,8 @@ class CentralDPFedAvg(SumDefense):
     zeta: float = Field(default=3.0, gt=0)  # S, the norm to which a client clips
     z: float = Field(default=1.0, gt=0)  # the noise multiplier
 
-    def upload(self, local: LocalRound) -> Upload:
-        return Upload(clip(local.updates, self.zeta))
+    def message(self, updates: Tensor, weights: Tensor) -> Tensor:
+        return clip(updates, self.zeta)
 
     def add_up(self, messages: Tensor, weights: Tensor) -> Tensor:
         return weighted_sum(messages, weights)

@@ -50,10 +50,13 @@ class DPFedAvg(SumDefense):
         """sigma_k, the standard deviation that the Gaussian mechanism asks for (Corollary 1; errata N11)."""
         return gaussian_sigma(self.epsilon, self.delta, self.sensitivity(setting), self.mechanism == "analytic")
 
+    def message(self, updates: Tensor, weights: Tensor) -> Tensor:
+        return weights[:, None] * clip(updates, self.zeta)  # p_k w; errata N12
+
     def upload(self, local: LocalRound) -> Upload:
-        update = clip(local.updates, self.zeta)  # errata N12
-        n = self.sigma(local.setting) * torch.randn(update.shape, generator=local.generator, dtype=update.dtype)
-        return Upload(local.weights[:, None] * update + n)
+        message = self.message(local.updates, local.weights)
+        n = self.sigma(local.setting) * torch.randn(message.shape, generator=local.generator, dtype=message.dtype)
+        return Upload(message + n)
 
     def step(self, total: Tensor, server: ServerRound) -> Tensor:
         return server.global_model + total / server.weights.sum()  # eq. 2; the weights add up to 1

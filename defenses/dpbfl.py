@@ -91,8 +91,11 @@ class DPBFL(RSA):
 
     gamma: float = Field(default=0.283, ge=0, lt=1)
 
+    def message(self, updates: Tensor, weights: Tensor) -> Tensor:
+        return torch.sign(-updates).to(torch.int8)  # x_i, eq. 8: sign(w_0 - w_i)
+
     def upload(self, local: LocalRound) -> Upload:
-        x = torch.sign(-local.updates)  # eq. 8: sign(w_0 - w_i)
+        x = self.message(local.updates, local.weights)
         return Upload(randomize(x, self.gamma, local.generator))  # eq. 10
 
     def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:

@@ -80,6 +80,10 @@ class Recording(FedAvg):
     clients: list[Any] = Field(default_factory=list)
     servers: list[Any] = Field(default_factory=list)
 
+    def __deepcopy__(self, memo: Any = None) -> "Recording":
+        """The test looks on, so all sides are this one."""
+        return self
+
     def upload(self, local: LocalRound) -> Upload:
         self.clients.append(local)
         return super().upload(local)
