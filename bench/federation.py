@@ -205,8 +205,8 @@ class Federation:
             alphabet=self.defense.alphabet,
             weighted=self.defense.weighted,
             keeps_models=self.defense.keeps_models,
-            penalty=getattr(self.defense, "penalty", 0.0),
-            gamma=getattr(self.defense, "gamma", 0.0),
+            local_penalty=self.defense.local_penalty(),
+            random_share=self.defense.random_share(),
             clip_norm=self.defense.clip_norm(),
             local_steps=self.plan.num_steps(self.shards.size),
             momentum=self.settings.momentum,
@@ -236,8 +236,7 @@ class Federation:
         where = (self.global_model, self.shards, clients, windows, lr)
         if self._placed is None:
             return sgd_blocks(self.model, *where, out, self._momentum)
-        penalty: float = getattr(self.defense, "penalty")  # noqa: B009  every defense that keeps models has one
-        return rsa_blocks(self.model, self._placed, *where, penalty, out)
+        return rsa_blocks(self.model, self._placed, *where, self.defense.local_penalty(), out)
 
     def _weights(self, num_participants: int) -> Tensor:
         """p_k `(m,)`: shards are equally large, so each is 1 / m."""

@@ -196,6 +196,14 @@ class Defense(BaseModel, ABC):
         """The variance a coordinate of the noise that the claim rests on, in the message's units; None without one."""
         return None
 
+    def local_penalty(self) -> float:
+        """How strongly each kept model is pulled to the broadcast, lambda of RSA's step; of use with `keeps_models`."""
+        return 0.0
+
+    def random_share(self) -> float:
+        """The probability that an entry of a ternary message is drawn at random, whatever the update."""
+        return 0.0
+
     def clip_norm(self) -> float | None:
         """The L2 norm to which clients clip their updates."""
         return None

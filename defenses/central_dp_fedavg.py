@@ -10,7 +10,7 @@ from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_gaussian
 from bench.protocol import ServerRound, Setting, check_messages, clip
 from bench.registry import register
-from bench.sums import SumDefense
+from bench.sums import SumDefense, Sums
 from defenses.fedavg import weighted_sum
 
 
@@ -51,8 +51,8 @@ class CentralDPFedAvg(SumDefense):
         """The sum of p_k clip(w_k): who stays away counts as 0, so that nobody's share of the sum can grow."""
         return server.global_model + noisy(total, self.sigma(server.setting), server.generator)
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(CentralDPFedAvg)
 
     def sigma(self, setting: Setting) -> float:
         """The standard deviation of the noise on the mean of the updates."""

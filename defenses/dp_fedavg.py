@@ -11,7 +11,7 @@ from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_gaussian, gaussian_epsilon, gaussian_sigma
 from bench.protocol import LocalRound, ServerRound, Setting, Upload, clip
 from bench.registry import register
-from bench.sums import SumDefense
+from bench.sums import SumDefense, Sums
 from defenses.fedavg import weighted_sum
 
 
@@ -61,8 +61,8 @@ class DPFedAvg(SumDefense):
     def step(self, total: Tensor, server: ServerRound) -> Tensor:
         return server.global_model + total / server.weights.sum()  # eq. 2; the weights add up to 1
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(DPFedAvg)
 
     def summary(self, local: LocalRound) -> Tensor:
         return weighted_sum(clip(local.updates, self.zeta), local.weights).unsqueeze(0)

@@ -8,6 +8,7 @@ from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_shuffle, robustness_bound, shuffle_claim_conditions, shuffle_epsilon
 from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting, Upload, check_messages
 from bench.registry import register
+from bench.sums import Sums
 from defenses.dp_fedavg import on_average
 from defenses.rsa import RSA
 
@@ -98,6 +99,9 @@ class DPBFL(RSA):
         x = self.message(local.updates, local.weights)
         return Upload(randomize(x, self.gamma, local.generator))  # eq. 10
 
+    def random_share(self) -> float:
+        return self.gamma
+
     def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
         return Delivered(messages, senders=None, mix=lambda rows: shuffle(rows, generator))
 
@@ -108,8 +112,8 @@ class DPBFL(RSA):
         z = analyze(total.unsqueeze(0), self.gamma)  # eq. 11
         return self.server_step(server, z)  # eq. 12
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(DPBFL)
 
     def summary(self, local: LocalRound) -> Tensor:
         """How many x are 1, and how many are -1."""

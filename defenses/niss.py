@@ -20,6 +20,7 @@ from bench.privacy import PrivacyClaim, niss_max_colluders, niss_max_colluders_s
 from bench.privacy.drawn_noise import niss_drawn_noise
 from bench.protocol import REALS, Delivered, LocalRound, Setting, Upload
 from bench.registry import register
+from bench.sums import Sums
 from defenses.dp_fedavg import DPFedAvg
 
 Scale = Literal["coordinate", "share"]
@@ -231,8 +232,8 @@ class NISS(DPFedAvg):
         )
         return Upload(message + noise.upload, peers=noise)
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return self.dropout == 0 and not isinstance(self.tau_squared, tuple)
+    def sums(self, setting: Setting) -> Sums | None:
+        return None if self.dropout or isinstance(self.tau_squared, tuple) else Sums(NISS)
 
     def drawn_sum(self, summary: Tensor, num_clients: int, setting: Setting, generator: torch.Generator) -> Tensor:
         assert not isinstance(self.tau_squared, tuple)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.protocol import Delivered, LocalRound, ServerRound, Setting, check_messages
 from bench.registry import register
-from bench.sums import SumDefense
+from bench.sums import SumDefense, Sums
 from defenses.fedavg import weighted_sum
 
 
@@ -35,8 +35,8 @@ class SecureAggregation(SumDefense):
     def step(self, total: Tensor, server: ServerRound) -> Tensor:
         return server.global_model + total / server.weights.sum()
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(SecureAggregation)
 
     def summary(self, local: LocalRound) -> Tensor:
         return weighted_sum(local.updates, local.weights).unsqueeze(0)

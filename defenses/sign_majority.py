@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bench.protocol import Alphabet, ServerRound, Setting, check_messages
 from bench.registry import register
-from bench.sums import SumDefense
+from bench.sums import SumDefense, Sums
 from defenses.dpbfl import exact_sum
 
 
@@ -38,8 +38,8 @@ class SignMajority(SumDefense):
         eta = self.server_lr * setting.learning_rate(server.index) / setting.lr
         return server.global_model - eta * total.sign()
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(SignMajority)
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
         return fraction < 0.5  # of adversaries that are blind
