@@ -145,7 +145,7 @@ class Analytic(PrivacyAttack):
         labels = inferred_labels(view, seen[-1])
         layer = first_layers(model, seen)
         if seen[-1].sign:
-            signs, loss = common_signs(layer, view.facts.gamma)
+            signs, loss = common_signs(layer, view.facts.random_share)
             inputs = halfway(signs, view).unsqueeze(1).expand(-1, labels.shape[1], -1)
         else:
             inputs = self.batch(without_noise(layer, labels.shape[1]), view, labels)

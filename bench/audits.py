@@ -17,8 +17,9 @@ from bench.federation import setting_of
 from bench.findings import Findings, Task, build_attack, build_defense, stated
 from bench.privacy import PrivacyClaim
 from bench.privacy.audit import Verdict, judge
-from bench.protocol import Alphabet, Defense, LocalRound, Setting, clip
+from bench.protocol import Alphabet, Defense, LocalRound, Setting
 from bench.records import Cost
+from bench.rounds import Sides, exchange
 from bench.threat import (
     Game,
     PrivacyAudit,
@@ -42,7 +43,7 @@ TARGET = torch.tensor([0])
 class Round:
     """Everything about a game but its world and its randomness."""
 
-    defense: Defense
+    sides: Sides
     setting: Setting
     audit: PrivacyAudit
     seed: int
@@ -57,9 +58,8 @@ class Round:
         mute = Saboteurs(TARGET, colluders).mute(clients) if self.audit.sabotages() else None
         weights = update.new_full((m,), 1 / m)
         local = LocalRound(0, clients, self.setting, broadcast, updates, weights, rng.fork(generator, "noise"), mute)
-        upload = self.defense.upload(local)
-        delivered = self.defense.deliver(upload.messages, rng.fork(generator, "channel"))
-        transcript = RoundTranscript(0, broadcast, clients, upload.messages, delivered, upload.peers, updates, mute)
+        sent = exchange(self.sides, local, rng.fork(generator, "channel"))
+        transcript = RoundTranscript(0, broadcast, clients, sent.messages, sent.delivered, sent.peers, updates, mute)
         return server_view(transcript, TARGET, colluders, single_shares=True)
 
 
@@ -79,7 +79,8 @@ def play(task: Task, dataset: Dataset) -> Findings:
     assert isinstance(audit, PrivacyAudit)
     settings = cell.federation
     setting = setting_of(settings, audit.size()[1], settings.assumed_byzantine)
-    defense.start(setting)
+    sides = Sides.of(defense)
+    sides.start(setting)
     check_collusion(audit.collusion(), setting.participants)
     claim = defense.claim(setting)
     if claim is None:
@@ -87,7 +88,7 @@ def play(task: Task, dataset: Dataset) -> Findings:
     worlds = inputs(defense, claim, audit.canary(rng.generator(task.seed, "canary")))
     sent, sent_with = (message_of(defense, setting, update) for update in worlds)
     game = Game(sent, sent_with, setting.participants, {**defense.model_dump(), **defense.derived(setting)})
-    match = Round(defense, setting, audit, task.seed)
+    match = Round(sides, setting, audit, task.seed)
     without, with_ = (_games(match, game, world, worlds[world]) for world in (0, 1))
 
     by_coordinate = claim.unit.startswith("per coordinate")
@@ -129,11 +130,9 @@ def inputs(defense: Defense, claim: PrivacyClaim, direction: Tensor) -> tuple[Te
 
 
 def message_of(defense: Defense, setting: Setting, update: Tensor) -> Tensor:
-    """What a client with this update `(d,)` sends before any noise."""
-    if defense.alphabet is Alphabet.TERNARY:
-        return torch.sign(-update)
-    message = clip(update.unsqueeze(0), defense.clip_norm())[0]
-    return message / setting.participants if defense.weighted else message
+    """What a client with this update `(d,)` sends before any noise, in the update's precision."""
+    weights = update.new_full((1,), 1 / setting.participants)
+    return defense.message(update.unsqueeze(0), weights)[0].to(update.dtype)
 
 
 def _games(match: Round, game: Game, world: int, update: Tensor) -> Played:

@@ -1,6 +1,7 @@
 """One round, and the loop over rounds: broadcast, local training, upload, forging, channel, aggregation."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -10,13 +11,14 @@ from torch import Tensor
 
 from bench import device, models, rng
 from bench.clients import Momentum, Plan, Shards, rsa_blocks, sgd_blocks
-from bench.contract import check_delivered, check_shape, check_upload, untouched
+from bench.contract import check_shape, untouched
 from bench.data import Dataset
 from bench.errors import DivergedError, require_somebody
 from bench.partition import partition
 from bench.poisoning import DataFacts, DataPoisoning, poison_shards
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, Setting, all_finite
 from bench.root import Root
+from bench.rounds import ClientMemory, Sides, aggregate, arrived, check_model, exchange
 from bench.settings import FederationSettings
 from bench.sums import SumDefense, plays_in_sums
 from bench.threat import ByzantineAttack, ByzantineView, PublicFacts, RoundTranscript, Saboteurs, sanitize
@@ -104,7 +106,8 @@ class Federation:
         honest_first = None if attack is None else self.is_byzantine.long().argsort(stable=True)
         self.shards = Shards(inputs, labels, indices, dataset.num_classes, settings.batch_size, honest_first)
         self.setting = setting_of(settings, self.model.dim, assumed_fraction(settings, num_byzantine))
-        defense.start(self.setting)
+        self._sides = Sides.of(defense)
+        self._sides.start(self.setting)
         first = self.model.initial(rng.generator(seed, "initial", device="cpu"), self.dtype)
         self.global_model = first.to(device.current())
         self._placed = self.global_model.repeat(settings.clients, 1) if defense.keeps_models else None
@@ -118,6 +121,8 @@ class Federation:
         self.saboteurs: Saboteurs | None = None
         self.round = 0
         self._memory: dict[str, Tensor] = {}  # what the Byzantine clients keep from round to round
+        self._server_memory: dict[str, Tensor] = {}
+        self._client_memory = ClientMemory(settings.clients)
         self.rejected = 0  # forged entries that the alphabet or finiteness did not allow
 
     @property
@@ -159,29 +164,28 @@ class Federation:
 
     def _exchange(self, local: LocalRound, keep: bool) -> RoundTranscript:
         """Upload, forging, channel and aggregation, each step held to what it may do."""
-        name, broadcast, updates = self.defense.name, self.global_model, local.updates
-        watch = partial(untouched, closely=self.round == 0, broadcast=broadcast)
-        with watch(f"{name}.upload", updates=updates):
-            upload = self.defense.upload(local)
-        check_upload(upload, f"{name}.upload", updates.shape, self.defense.alphabet)
+        broadcast, updates, index = self.global_model, local.updates, self.round
         kept = keep and self.attack is not None  # messages may be the updates themselves
-        messages = self._forge(upload.messages.clone() if kept else upload.messages, local)
-        with watch(f"{name}.deliver", messages=messages):
-            delivered = self.defense.deliver(messages, self._generator("channel"))
-        check_delivered(delivered, f"{name}.deliver", self.model.dim)
-        arrived = local.weights if delivered.senders is None else local.weights[delivered.senders]
-        server = self._server_round(arrived)
-        with watch(f"{name}.aggregate", messages=messages, rows=delivered.rows):
-            model = self.defense.aggregate(delivered, server)
-        self._finish(model)
+
+        def guard(step: str, given: dict[str, Tensor]) -> AbstractContextManager[None]:
+            return untouched(step, closely=index == 0, **given)
+
+        def forge(messages: Tensor) -> Tensor:
+            self._client_memory.keep(local.clients, local.memory, f"{self.defense.name}.upload")
+            return self._forge(messages.clone() if kept else messages, local)
+
+        sent = exchange(self._sides, local, self._generator("channel"), forge, guard)
+        server = self._server_round(arrived(sent.delivered, local.weights))
+        self._finish(aggregate(self._sides, sent, server, guard))
         return RoundTranscript(
-            self.round - 1, broadcast, local.clients, messages, delivered, upload.peers, updates, local.mute
+            index, broadcast, local.clients, sent.messages, sent.delivered, sent.peers, updates, local.mute
         )
 
     def _play_sums(self, participants: Tensor) -> None:
         """Blocks of honest clients are trained and summed; the Byzantine ones are trained, and forge together."""
-        defense = self.defense
-        assert isinstance(defense, SumDefense)
+        clients, server = self._sides.clients, self._sides.server
+        assert isinstance(clients, SumDefense)
+        assert isinstance(server, SumDefense)
         forging = self._is_forging(participants)
         honest, forgers = participants[~forging], participants[forging]
         weights, noise = self._weights(len(participants)), self._generator("noise")
@@ -189,15 +193,17 @@ class Federation:
         parts = []
         for rows, updates in blocks:
             local = self._local_round(honest[rows], updates, weights[: len(updates)], noise)
-            with untouched(f"{defense.name}.upload", broadcast=self.global_model, updates=updates):
-                parts.append(defense.summary(local))
+            with untouched(f"{clients.name}.upload", broadcast=self.global_model, updates=updates):
+                parts.append(clients.summary(local))
+            self._client_memory.keep(local.clients, local.memory, f"{clients.name}.upload")
         summary = torch.stack(parts).sum(dim=0)
-        total = defense.drawn_sum(summary, len(honest), self.setting, noise)
+        total = clients.drawn_sum(summary, len(honest), self.setting, noise)
         if len(forgers):
             forged = self._forged(self._view(*self._own_messages(forgers)), weights[: len(forgers)])
-            total = total + defense.add_up(forged, weights[: len(forgers)])
-        with untouched(f"{defense.name}.aggregate", broadcast=self.global_model):
-            model = defense.step(total, self._server_round(weights))
+            total = total + server.add_up(forged, weights[: len(forgers)])
+        with untouched(f"{server.name}.aggregate", broadcast=self.global_model):
+            model = server.step(total, self._server_round(weights))
+        check_model(model, f"{server.name}.aggregate", self.global_model)
         self._finish(model)
 
     def _own_messages(self, clients: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -215,10 +221,6 @@ class Federation:
 
     def _finish(self, model: Tensor) -> None:
         """The next round starts from this model `(d,)`."""
-        step, wanted = f"{self.defense.name}.aggregate", self.global_model
-        check_shape(model, step, wanted.shape)
-        if model.dtype != wanted.dtype:
-            raise ValueError(f"{step} returned {model.dtype}, not {wanted.dtype}")
         self.global_model = model
         self.round += 1
 
@@ -230,8 +232,8 @@ class Federation:
             alphabet=self.defense.alphabet,
             weighted=self.defense.weighted,
             keeps_models=self.defense.keeps_models,
-            penalty=getattr(self.defense, "penalty", 0.0),
-            gamma=getattr(self.defense, "gamma", 0.0),
+            local_penalty=self.defense.local_penalty(),
+            random_share=self.defense.random_share(),
             clip_norm=self.defense.clip_norm(),
             local_steps=self.plan.num_steps(self.shards.size),
             momentum=self.settings.momentum,
@@ -258,8 +260,7 @@ class Federation:
         where = (self.global_model, self.shards, clients, windows, lr)
         if self._placed is None:
             return sgd_blocks(self.model, *where, out, self._momentum)
-        penalty: float = getattr(self.defense, "penalty")  # noqa: B009  every defense that keeps models has one
-        return rsa_blocks(self.model, self._placed, *where, penalty, out)
+        return rsa_blocks(self.model, self._placed, *where, self.defense.local_penalty(), out)
 
     def _weights(self, num_participants: int) -> Tensor:
         """p_k `(m,)`: shards are equally large, so each is 1 / m."""
@@ -267,12 +268,13 @@ class Federation:
 
     def _local_round(self, clients: Tensor, updates: Tensor, weights: Tensor, noise: torch.Generator) -> LocalRound:
         mute = None if self.saboteurs is None else self.saboteurs.mute(clients)
-        return LocalRound(self.round, clients, self.setting, self.global_model, updates, weights, noise, mute)
+        memory = self._client_memory.of(clients)
+        return LocalRound(self.round, clients, self.setting, self.global_model, updates, weights, noise, mute, memory)
 
     def _server_round(self, weights: Tensor) -> ServerRound:
         w, lr = self.global_model, self.setting.learning_rate(self.round)
         root = None if self._root is None else self._root.update(self.round, w, lr)
-        return ServerRound(self.round, self.setting, w, weights, self._generator("server"), root)
+        return ServerRound(self.round, self.setting, w, weights, self._generator("server"), root, self._server_memory)
 
     def _is_forging(self, participants: Tensor) -> Tensor:
         """`(m,)` bool: who of the round sends what the attack makes."""
@@ -280,9 +282,10 @@ class Federation:
         return forging if self.attack is not None else torch.zeros_like(forging)
 
     def _own_message(self, updates: Tensor) -> Tensor:
-        """What Byzantine clients would send of these updates without noise: the update, or its signs."""
-        ternary = self.defense.alphabet is Alphabet.TERNARY
-        return torch.sign(-updates).to(torch.int8) if ternary else updates
+        """What Byzantine clients would send of these updates without noise, in units of updates, or as signs."""
+        if self.defense.alphabet is Alphabet.REAL:
+            return updates
+        return self.defense.message(updates, self._weights(len(updates)))
 
     def _forge(self, messages: Tensor, local: LocalRound) -> Tensor:
         """The messages with the Byzantine rows replaced, in place, by what the attack makes of what it may see."""
@@ -316,11 +319,11 @@ class Federation:
         placed[torch.cat([rows, forging.nonzero()[:, 0]])] = sendable
         if self.defense.weighted:
             placed *= self._shares(weights)
-        defense = deepcopy(self.defense)
-        delivered = defense.deliver(placed, self._generator("imagined channel"))
-        arrived = weights if delivered.senders is None else weights[delivered.senders]
-        server = replace(self._server_round(arrived), generator=self._generator("imagined server"))
-        return defense.aggregate(delivered, server) - self.global_model
+        sides = deepcopy(self._sides)
+        delivered = sides.channel.deliver(placed, self._generator("imagined channel"))
+        draws, memory = self._generator("imagined server"), deepcopy(self._server_memory)
+        server = replace(self._server_round(arrived(delivered, weights)), generator=draws, memory=memory)
+        return sides.server.aggregate(delivered, server) - self.global_model
 
     def _forged(self, view: ByzantineView, weights: Tensor) -> Tensor:
         """The Byzantine clients' messages `(f, d)`, made sendable; p_k is the engine's to apply."""

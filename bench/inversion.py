@@ -123,7 +123,7 @@ def _from_kept_models(
     found = []
     for seen, before, after in zip(rounds, models, models[1:], strict=False):
         lr = facts.setting.learning_rate(seen.index) * facts.local_steps
-        gradient = (before - after) / lr + facts.penalty * torch.sign(seen.broadcast - before)
+        gradient = (before - after) / lr + facts.local_penalty * torch.sign(seen.broadcast - before)
         found.append(Observation(before, gradient, lr))
     return found
 
@@ -251,7 +251,7 @@ def _distance_slope(seen: Observation, target: Tensor, facts: PublicFacts) -> Sl
 
 
 def _sign_slope(seen: Observation, target: Tensor, facts: PublicFacts) -> Slope:
-    gamma = max(facts.gamma, LEAST_FLIP)
+    gamma = max(facts.random_share, LEAST_FLIP)
     positive, negative = (1 + target) / 2, (1 - target) / 2
 
     def slope(gradient: Tensor) -> tuple[Tensor, Tensor]:

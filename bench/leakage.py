@@ -21,7 +21,7 @@ from bench.errors import require
 from bench.federation import Federation
 from bench.findings import DivergedError, Findings, Task, build_attack, build_defense, cost_of, stated
 from bench.metrics import accuracy_and_loss, image_metrics, labels_recovered, matched
-from bench.protocol import Alphabet, clip
+from bench.protocol import Alphabet
 from bench.settings import FederationSettings
 from bench.threat import (
     PrivacyAttack,
@@ -230,8 +230,8 @@ def _residual_noise_ratio(federation: Federation, watched: Watched, result: Reco
     if variance is None:
         return None
     rows = torch.searchsorted(last.participants, watched.view.targets)
-    update = clip(last.updates[rows], defense.clip_norm())
-    message = update / setting.participants if defense.weighted else update
+    updates = last.updates[rows]
+    message = defense.message(updates, updates.new_full((len(rows),), 1 / setting.participants))
     return float((result.estimate - message).square().mean() / variance)
 
 

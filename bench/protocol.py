@@ -68,6 +68,8 @@ class LocalRound:
 
     mute `(m, m)` bool: where row a has column b set, client a works for the server and sends client b peer messages of
     zeros; None where nobody does.
+    memory: what these clients have kept, tensors `(m, ...)` by name with a row for each; what stands there after the
+    upload is kept for their next round. Empty at first; a client that has kept nothing yet has zeros.
     """
 
     index: int
@@ -78,6 +80,7 @@ class LocalRound:
     weights: Tensor
     generator: torch.Generator
     mute: Tensor | None = None
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class ServerRound:
     """The server's side of a round: what it broadcast `(d,)` and the weights p_k `(k,)` of the delivered rows.
 
     root_update `(d,)` is what training on images of its own gave the server, where the defense asked for some.
+    memory: what the server has kept, by name; what stands there after a round is there in the next. Empty at first.
     """
 
     index: int
@@ -93,6 +97,7 @@ class ServerRound:
     weights: Tensor
     generator: torch.Generator
     root_update: Tensor | None = None
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
 
 class PeerMessages(Protocol):
@@ -147,9 +152,16 @@ class Defense(BaseModel, ABC):
     def start(self, setting: Setting) -> None:
         """Refuse, with `ValueError`, a setting that the defense cannot work in."""
 
+    def message(self, updates: Tensor, weights: Tensor) -> Tensor:
+        """What honest clients send before any noise, `(m, d)`: their updates `(m, d)` clipped, weighted or encoded.
+
+        `weights (m,)` are the clients' p_k. Audits and privacy metrics measure against this; by default the updates.
+        """
+        return updates
+
     def upload(self, local: LocalRound) -> Upload:
-        """The messages `(m, d)`; by default the plain updates."""
-        return Upload(local.updates)
+        """The messages `(m, d)` with whatever noise the clients add; by default none."""
+        return Upload(self.message(local.updates, local.weights))
 
     def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
         """What reaches the server of `messages (m, d)`; by default all, each linked to its sender."""
@@ -187,6 +199,14 @@ class Defense(BaseModel, ABC):
     def noise_variance(self, setting: Setting) -> float | None:
         """The variance a coordinate of the noise that the claim rests on, in the message's units; None without one."""
         return None
+
+    def local_penalty(self) -> float:
+        """How strongly each kept model is pulled to the broadcast, lambda of RSA's step; of use with `keeps_models`."""
+        return 0.0
+
+    def random_share(self) -> float:
+        """The probability that an entry of a ternary message is drawn at random, whatever the update."""
+        return 0.0
 
     def clip_norm(self) -> float | None:
         """The L2 norm to which clients clip their updates."""

@@ -84,6 +84,7 @@ class Environment(BaseModel):
     commit: str | None
     cpu: str = ""  # model and instruction set; with the versions of torch and numpy the class of the machine
     arithmetic: str = ""  # "portable", "native"; empty in records from before
+    scipy: str = ""
 
 
 class ByzantineCount(BaseModel):
@@ -169,6 +170,7 @@ def environment(device: str, threads: int) -> Environment:
         commit=_git_commit(),
         cpu=_cpu(),
         arithmetic=arithmetic.current(),
+        scipy=version("scipy"),
     )
 
 

@@ -5,13 +5,22 @@ from exactly the distribution that the single messages would give it. A cell tha
 """
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Setting
 
-STEPS_WITH_MESSAGES = ("upload", "deliver", "aggregate")
+
+@dataclass(frozen=True)
+class Sums:
+    """Says that `summary` and `drawn_sum` stand for the messages of the class `of`, and of no subclass of it.
+
+    A subclass may change what is sent, delivered or aggregated: it says so anew, or sends messages.
+    """
+
+    of: type[Defense]
 
 
 class SumDefense(Defense):
@@ -28,9 +37,9 @@ class SumDefense(Defense):
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         return self.step(self.add_up(delivered.rows, server.weights), server)  # no permutation changes a sum
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        """Whether `summary` and `drawn_sum` stand for the messages; a class that changes a step says it anew."""
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        """`Sums(TheClass)` where a round can be played in sums; by default every message is there."""
+        return None
 
     def summary(self, local: LocalRound) -> Tensor:
         """What a block of honest clients adds to the sums `(k, d)` from which `drawn_sum` makes their total."""
@@ -42,14 +51,6 @@ class SumDefense(Defense):
 
 
 def plays_in_sums(defense: Defense, setting: Setting) -> bool:
-    """Whether a round of this defense can be played without messages.
-
-    A subclass that changes what is sent, delivered or aggregated, and does not say itself that sums suffice, sends
-    messages: what it inherits may no longer be true of it.
-    """
-    if not isinstance(defense, SumDefense):
-        return False
-    classes = type(defense).__mro__
-    said = next(at for at, cls in enumerate(classes) if "sums_suffice" in vars(cls))
-    changed = any(step in vars(cls) for cls in classes[:said] for step in STEPS_WITH_MESSAGES)
-    return not changed and defense.sums_suffice(setting)
+    """Whether a round of this defense is played without messages: its own class says that their sum stands for them."""
+    said = defense.sums(setting) if isinstance(defense, SumDefense) else None
+    return said is not None and said.of is type(defense)

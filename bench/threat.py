@@ -42,8 +42,8 @@ class PublicFacts:
     alphabet: Alphabet
     weighted: bool  # messages carry the weight p_k
     keeps_models: bool  # RSA's local rule
-    penalty: float  # RSA's lambda, 0 without that rule
-    gamma: float  # the probability that a ternary message is random
+    local_penalty: float  # RSA's lambda, 0 without that rule
+    random_share: float  # the probability that an entry of a ternary message is random
     clip_norm: float | None
     local_steps: int
     momentum: float  # beta of the clients' running mean of updates

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_hidden_draws
-from bench.protocol import LocalRound, ServerRound, Setting, Upload, check_messages, clip
+from bench.protocol import ServerRound, Setting, check_messages, clip
 from bench.registry import register
-from bench.sums import SumDefense
+from bench.sums import SumDefense, Sums
 from defenses.fedavg import weighted_sum
 
 
@@ -41,8 +41,8 @@ class CentralDPFedAvg(SumDefense):
     zeta: float = Field(default=3.0, gt=0)  # S, the norm to which a client clips
     z: float = Field(default=1.0, gt=0)  # the noise multiplier
 
-    def upload(self, local: LocalRound) -> Upload:
-        return Upload(clip(local.updates, self.zeta))
+    def message(self, updates: Tensor, weights: Tensor) -> Tensor:
+        return clip(updates, self.zeta)
 
     def add_up(self, messages: Tensor, weights: Tensor) -> Tensor:
         return weighted_sum(messages, weights)
@@ -51,8 +51,8 @@ class CentralDPFedAvg(SumDefense):
         """The sum of p_k clip(w_k): who stays away counts as 0, so that nobody's share of the sum can grow."""
         return server.global_model + noisy(total, self.sigma(server.setting), server.generator)
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(CentralDPFedAvg)
 
     def sigma(self, setting: Setting) -> float:
         """The standard deviation of the noise on the mean of the updates."""

@@ -11,7 +11,7 @@ from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_gaussian, gaussian_epsilon, gaussian_sigma
 from bench.protocol import LocalRound, ServerRound, Setting, Upload, clip
 from bench.registry import register
-from bench.sums import SumDefense
+from bench.sums import SumDefense, Sums
 from defenses.fedavg import weighted_sum
 
 
@@ -54,16 +54,19 @@ class DPFedAvg(SumDefense):
         """sigma_k, the standard deviation that the Gaussian mechanism asks for (Corollary 1; errata N11)."""
         return gaussian_sigma(self.epsilon, self.delta, self.sensitivity(setting), self.mechanism == "analytic")
 
+    def message(self, updates: Tensor, weights: Tensor) -> Tensor:
+        return weights[:, None] * clip(updates, self.zeta)  # p_k w; errata N12
+
     def upload(self, local: LocalRound) -> Upload:
-        update = clip(local.updates, self.zeta)  # errata N12
-        n = self.sigma(local.setting) * torch.randn(update.shape, generator=local.generator, dtype=update.dtype)
-        return Upload(local.weights[:, None] * update + n)
+        message = self.message(local.updates, local.weights)
+        n = self.sigma(local.setting) * torch.randn(message.shape, generator=local.generator, dtype=message.dtype)
+        return Upload(message + n)
 
     def step(self, total: Tensor, server: ServerRound) -> Tensor:
         return server.global_model + total / server.weights.sum()  # eq. 2; the weights add up to 1
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(DPFedAvg)
 
     def summary(self, local: LocalRound) -> Tensor:
         return weighted_sum(clip(local.updates, self.zeta), local.weights).unsqueeze(0)

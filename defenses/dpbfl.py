@@ -8,6 +8,7 @@ from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_shuffle, robustness_bound, shuffle_claim_conditions, shuffle_epsilon
 from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting, Upload, check_messages
 from bench.registry import register
+from bench.sums import Sums
 from defenses.dp_fedavg import of_busiest
 from defenses.rsa import RSA
 
@@ -91,9 +92,15 @@ class DPBFL(RSA):
 
     gamma: float = Field(default=0.283, ge=0, lt=1)
 
+    def message(self, updates: Tensor, weights: Tensor) -> Tensor:
+        return torch.sign(-updates).to(torch.int8)  # x_i, eq. 8: sign(w_0 - w_i)
+
     def upload(self, local: LocalRound) -> Upload:
-        x = torch.sign(-local.updates)  # eq. 8: sign(w_0 - w_i)
+        x = self.message(local.updates, local.weights)
         return Upload(randomize(x, self.gamma, local.generator))  # eq. 10
+
+    def random_share(self) -> float:
+        return self.gamma
 
     def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
         return Delivered(messages, senders=None, mix=lambda rows: shuffle(rows, generator))
@@ -105,8 +112,8 @@ class DPBFL(RSA):
         z = analyze(total.unsqueeze(0), self.gamma)  # eq. 11
         return self.server_step(server, z)  # eq. 12
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(DPBFL)
 
     def summary(self, local: LocalRound) -> Tensor:
         """How many x are 1, and how many are -1."""

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from bench.errors import require
-from bench.protocol import ServerRound, check_messages
+from bench.protocol import ServerRound, Setting, check_messages
 from bench.registry import register
-from bench.sums import SumDefense
+from bench.sums import SumDefense, Sums
 
 
 def weighted_mean(messages: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -32,6 +32,9 @@ def weighted_sum(messages: Tensor, weights: Tensor) -> Tensor:
 @register("defense", "fedavg")
 class FedAvg(SumDefense):
     """w_{t+1} = sum of p_k w_k, p_k = d_k / sum of d_i: no noise, no robustness."""
+
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(FedAvg)
 
     def add_up(self, messages: Tensor, weights: Tensor) -> Tensor:
         return weighted_sum(messages, weights)

@@ -10,6 +10,7 @@ from bench.errors import require
 from bench.privacy import PrivacyClaim, compose_local, gamma_for_local_epsilon, local_epsilon
 from bench.protocol import Defense, Delivered, Setting
 from bench.registry import register
+from bench.sums import Sums
 from defenses.dpbfl import DPBFL, composed_claim
 
 
@@ -31,8 +32,8 @@ class LDPBFL(DPBFL):
     def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
         return Defense.deliver(self, messages, generator)
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(LDPBFL)
 
     def claim(self, setting: Setting) -> PrivacyClaim:
         return PrivacyClaim(

@@ -18,8 +18,9 @@ from bench import rng
 from bench.errors import require, require_somebody
 from bench.privacy import PrivacyClaim, niss_max_colluders, niss_max_colluders_scalar, niss_worst_coordinate
 from bench.privacy.drawn_noise import niss_drawn_noise
-from bench.protocol import REALS, Delivered, LocalRound, Setting, Upload, clip
+from bench.protocol import REALS, Delivered, LocalRound, Setting, Upload
 from bench.registry import register
+from bench.sums import Sums
 from defenses.dp_fedavg import DPFedAvg
 
 Scale = Literal["coordinate", "share"]
@@ -217,23 +218,23 @@ class NISS(DPFedAvg):
         return min(max(round(self.sigma(setting) ** 2 / self.unit_variance), 1), setting.participants - 1)
 
     def upload(self, local: LocalRound) -> Upload:
-        update = clip(local.updates, self.zeta)
+        message = self.message(local.updates, local.weights)
         tau_squared = torch.as_tensor(self.tau_squared)
         noise = exchange(
-            num_clients=len(update),
-            dim=update.shape[1],
+            num_clients=len(message),
+            dim=message.shape[1],
             sigma_squared=self.sigma(local.setting) ** 2,
             num_shares=self.v(local.setting),
             tau_squared=tau_squared[local.clients] if tau_squared.dim() else tau_squared,
             generator=local.generator,
             scale=self.scale,
-            dtype=update.dtype,
+            dtype=message.dtype,
             mute=local.mute,
         )
-        return Upload(local.weights[:, None] * update + noise.upload, peers=noise)
+        return Upload(message + noise.upload, peers=noise)
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return self.dropout == 0 and not isinstance(self.tau_squared, tuple)
+    def sums(self, setting: Setting) -> Sums | None:
+        return None if self.dropout or isinstance(self.tau_squared, tuple) else Sums(NISS)
 
     def drawn_sum(self, summary: Tensor, num_clients: int, setting: Setting, generator: torch.Generator) -> Tensor:
         assert not isinstance(self.tau_squared, tuple)

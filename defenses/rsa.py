@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.errors import require
 from bench.protocol import ServerRound, Setting, check_messages
 from bench.registry import register
-from bench.sums import SumDefense
+from bench.sums import SumDefense, Sums
 
 
 def sign_sum(global_model: Tensor, local_models: Tensor) -> Tensor:
@@ -37,6 +37,9 @@ class RSA(SumDefense):
     kappa: float = Field(default=4.0, gt=0)  # the server's step is kappa * alpha / n, not alpha (errata D16)
     weight_decay: float = Field(default=0.0, ge=0)  # f_0(w_0) = (weight_decay / 2) |w_0|^2
 
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(RSA)
+
     def add_up(self, messages: Tensor, weights: Tensor) -> Tensor:
         return _votes(messages)  # one vote a client, whatever its data
 
@@ -48,6 +51,9 @@ class RSA(SumDefense):
         w_0, setting = server.global_model, server.setting
         alpha_0 = self.kappa * setting.learning_rate(server.index) / setting.participants
         return w_0 - alpha_0 * (self.weight_decay * w_0 + self.penalty * z)
+
+    def local_penalty(self) -> float:
+        return self.penalty
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
         return fraction < 0.5

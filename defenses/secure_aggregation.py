@@ -8,9 +8,9 @@ about differential privacy, and no rule but a sum works under it, against Byzant
 import torch
 from torch import Tensor
 
-from bench.protocol import Delivered, LocalRound, ServerRound, Setting, Upload, check_messages
+from bench.protocol import Delivered, LocalRound, ServerRound, Setting, check_messages
 from bench.registry import register
-from bench.sums import SumDefense
+from bench.sums import SumDefense, Sums
 from defenses.fedavg import weighted_sum
 
 
@@ -26,8 +26,8 @@ class SecureAggregation(SumDefense):
 
     weighted = True
 
-    def upload(self, local: LocalRound) -> Upload:
-        return Upload(local.weights[:, None] * local.updates)
+    def message(self, updates: Tensor, weights: Tensor) -> Tensor:
+        return weights[:, None] * updates
 
     def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
         return Delivered(secure_aggregation(messages), senders=None)
@@ -35,8 +35,8 @@ class SecureAggregation(SumDefense):
     def step(self, total: Tensor, server: ServerRound) -> Tensor:
         return server.global_model + total / server.weights.sum()
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(SecureAggregation)
 
     def summary(self, local: LocalRound) -> Tensor:
         return weighted_sum(local.updates, local.weights).unsqueeze(0)

@@ -4,9 +4,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.protocol import Alphabet, LocalRound, ServerRound, Setting, Upload, check_messages
+from bench.protocol import Alphabet, ServerRound, Setting, check_messages
 from bench.registry import register
-from bench.sums import SumDefense
+from bench.sums import SumDefense, Sums
 from defenses.dpbfl import exact_sum
 
 
@@ -27,8 +27,8 @@ class SignMajority(SumDefense):
 
     server_lr: float = Field(default=0.01, gt=0)  # eta; it decays as the clients' learning rate does
 
-    def upload(self, local: LocalRound) -> Upload:
-        return Upload(torch.sign(-local.updates).to(torch.int8))
+    def message(self, updates: Tensor, weights: Tensor) -> Tensor:
+        return torch.sign(-updates).to(torch.int8)
 
     def add_up(self, messages: Tensor, weights: Tensor) -> Tensor:
         return exact_sum(messages).to(weights.dtype)  # one vote a client, whatever its data
@@ -38,8 +38,8 @@ class SignMajority(SumDefense):
         eta = self.server_lr * setting.learning_rate(server.index) / setting.lr
         return server.global_model - eta * total.sign()
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(SignMajority)
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
         return fraction < 0.5  # of adversaries that are blind

@@ -1,7 +1,7 @@
 """A round of a defense on made-up messages, step by step, with everything that it was given looked at afterwards."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bench import rng
-from bench.contract import check_delivered, check_shape, check_upload
+from bench.contract import check_upload
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, Setting
+from bench.rounds import Sides, aggregate, arrived, exchange
 from bench.submission.common import untouched
 from bench.submission.guards import Watch
 from bench.submission.problems import watched
@@ -89,39 +90,35 @@ def play(
 
     Raises `StepError` where a step raises, breaks its shape, type or alphabet, or, with `look`, what it was given.
     """
-    watch = partial(untouched, look)
-    defense, (clients, dim) = subject.build(), given.size
+    sides, (clients, dim) = Sides.of(subject.build()), given.size
     facts = setting(subject, clients, dim)
     with subject.step("start"):
-        defense.start(facts)
+        sides.start(facts)
     local = local_round(given, facts)
-    messages = forge(upload(subject, defense, local, look))
     seed = given.seed if server_seed is None else server_seed
     channel, server_draws = (rng.generator(seed, role, 0) for role in ("channel", "server"))
     states = channel.get_state(), server_draws.get_state()
-    with subject.step("deliver"), watch("deliver", messages=messages):
-        delivered = defense.deliver(messages, channel)
-        check_delivered(delivered, "deliver", dim)
-    weights = local.weights if delivered.senders is None else local.weights[delivered.senders]
-    server = ServerRound(0, facts, given.broadcast, weights, server_draws)
-    if defense.num_root_samples():
+    guard = partial(_watched, subject, look)
+    sent = exchange(sides, local, channel, forge, guard)
+    server = ServerRound(0, facts, given.broadcast, arrived(sent.delivered, local.weights), server_draws)
+    if sides.server.num_root_samples():
         server = replace(server, root_update=given.updates.mean(dim=0))
-    with (
-        subject.step("aggregate"),
-        watch("aggregate", messages=messages, rows=delivered.rows, broadcast=given.broadcast, weights=weights),
-    ):
-        model = defense.aggregate(delivered, server)
-        check_shape(model, "aggregate", given.broadcast.shape)
-        if model.dtype != given.broadcast.dtype:
-            raise ValueError(f"it returned {model.dtype}, not {given.broadcast.dtype}")
+    model = aggregate(sides, sent, server, guard)
     drew = not (torch.equal(states[0], channel.get_state()) and torch.equal(states[1], server_draws.get_state()))
-    return Played(messages, model, drew)
+    return Played(sent.messages, model, drew)
 
 
-def upload(subject: Subject, defense: Defense, local: LocalRound, look: bool = False) -> Tensor:
+@contextmanager
+def _watched(subject: Subject, look: bool, step: str, given: Mapping[str, Tensor]) -> Iterator[None]:
+    """What a step raises becomes a sentence that names it; with `look` every bit of what it was given is compared."""
+    step = step.removeprefix(f"{subject.cls.name}.")
+    with subject.step(step), untouched(look, step, **given):
+        yield
+
+
+def upload(subject: Subject, defense: Defense, local: LocalRound) -> Tensor:
     """The clients' messages `(n, d)`."""
-    given = {"updates": local.updates, "broadcast": local.global_model, "weights": local.weights}
-    with subject.step("upload"), untouched(look, "upload", **given):
+    with subject.step("upload"):
         sent = defense.upload(local)
         check_upload(sent, "upload", local.updates.shape, defense.alphabet)
     return sent.messages

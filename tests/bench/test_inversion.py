@@ -99,7 +99,7 @@ def match_loss(gradient: Tensor, seen: Observation, rows: Tensor, facts: PublicF
     assert seen.offset is not None
     u = seen.offset + seen.lr * gradient
     u = u / (SHARPNESS * u.abs().mean(dim=1, keepdim=True))
-    gamma = max(facts.gamma, LEAST_FLIP)
+    gamma = max(facts.random_share, LEAST_FLIP)
     plus = torch.log((1 - gamma) * torch.sigmoid(u) + gamma / 3)
     minus = torch.log((1 - gamma) * torch.sigmoid(-u) + gamma / 3)
     return -((1 + target) / 2 * plus + (1 - target) / 2 * minus).mean(dim=1)
@@ -269,7 +269,7 @@ def test_a_clipped_update_is_matched_by_the_clipped_gradient(zeta: float) -> Non
 
 
 def facts_with(view: View, gamma: float) -> PublicFacts:
-    return replace(view.facts, gamma=gamma)
+    return replace(view.facts, random_share=gamma)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.01, 0.3, 0.9])

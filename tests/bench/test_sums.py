@@ -14,7 +14,7 @@ from bench.federation import Federation
 from bench.models import Model
 from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Setting, Upload
 from bench.settings import FederationSettings
-from bench.sums import plays_in_sums
+from bench.sums import Sums, plays_in_sums
 from bench.threat import ByzantineAttack, ByzantineView
 from defenses.dp_fedavg import DPFedAvg
 from defenses.dpbfl import DPBFL
@@ -32,10 +32,16 @@ class QuietDPFedAvg(DPFedAvg):
     def sigma(self, setting: Setting) -> float:
         return 0.0
 
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(QuietDPFedAvg)
+
 
 class QuietNISS(NISS):
     def sigma(self, setting: Setting) -> float:
         return 0.0
+
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(QuietNISS)
 
 
 WITHOUT_NOISE: dict[str, Defense] = {
@@ -78,8 +84,14 @@ class DoublingInSums(Doubling):
 
     name: ClassVar[str] = "doubling_in_sums"
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(DoublingInSums)
+
+
+class Renamed(FedAvg):
+    """Changes nothing, and says nothing of sums either."""
+
+    name: ClassVar[str] = "renamed"
 
 
 class OtherServer(DPFedAvg):
@@ -118,6 +130,7 @@ def test_without_noise_both_ways_give_the_same_models(
     name: str, participation: float, attack: ByzantineAttack | None
 ) -> None:
     defense = WITHOUT_NOISE[name]
+    assert plays_in_sums(defense, federation(defense).setting)
     found = models(federation(defense, attack, participation=participation), in_sums=True)
     expected = models(federation(defense, attack, participation=participation), in_sums=False)
     for mine, other in zip(found, expected, strict=True):
@@ -195,6 +208,7 @@ def test_a_played_round_keeps_its_updates_and_an_advanced_one_gives_the_same_mod
         (NISS(tau_squared=(0.1,) * 10), False),
         (Krum(), False),
         (Median(), False),
+        (Renamed(), False),
         (Doubling(), False),
         (DoublingInSums(), True),
         (OtherServer(), False),

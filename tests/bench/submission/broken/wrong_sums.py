@@ -5,7 +5,7 @@ from torch import Tensor
 
 from bench.protocol import LocalRound, ServerRound, Setting, Upload
 from bench.registry import register
-from bench.sums import SumDefense
+from bench.sums import SumDefense, Sums
 
 
 @register("defense", "wrong_sums")
@@ -17,8 +17,8 @@ class WrongSums(SumDefense):
     def step(self, total: Tensor, server: ServerRound) -> Tensor:
         return server.global_model + total / server.setting.participants
 
-    def sums_suffice(self, setting: Setting) -> bool:
-        return True
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(WrongSums)
 
     def summary(self, local: LocalRound) -> Tensor:
         return local.updates.sum(dim=0, keepdim=True)
