@@ -26,6 +26,7 @@ from bench.privacy import gaussian_delta, gaussian_epsilon, gaussian_sigma, loca
 from bench.privacy.audit import audit_epsilon, audit_gaussian_epsilon, judge
 from bench.protocol import Defense, LocalRound, Setting, Upload, clip
 from bench.records import Record
+from bench.rounds import Sides
 from bench.suite import Cell, Part
 from defenses.dp_fedavg import DPFedAvg
 from defenses.dpbfl import randomize
@@ -245,7 +246,7 @@ def test_signs_differ_in_every_coordinate(make_cell: Make, name: str) -> None:
 def view_of(make_cell: Make, defense: dict[str, Any], update: Tensor, seed: int = 0, **attack: Any) -> tuple[Any, Any]:
     """The adversary's view of a game with this update, and the message that it makes before any noise."""
     built, setting = game_setting(make_cell, defense, len(update))
-    match = Round(built, setting, Audit(dim=len(update), **attack), seed)
+    match = Round(Sides.of(built), setting, Audit(dim=len(update), **attack), seed)
     return match.view(update, rng.generator(seed, "game")), message_of(built, setting, update)
 
 
@@ -270,7 +271,7 @@ def test_the_channel_is_the_defenses_own(make_cell: Make) -> None:
 def test_every_game_has_randomness_of_its_own(make_cell: Make) -> None:
     """Noise of 200 games of 3 coordinates: as many different numbers, of variance sigma_k^2 (chi-squared, 1e-9)."""
     built, setting = game_setting(make_cell, {"name": "dp_fedavg"}, 3)
-    match, seen = Round(built, setting, Audit(dim=3), 0), []
+    match, seen = Round(Sides.of(built), setting, Audit(dim=3), 0), []
     for run in range(200):
         view = match.view(torch.zeros(3, dtype=torch.float64), rng.generator(0, "audit", 0, run))
         seen.append(view.estimate[0])
