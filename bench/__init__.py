@@ -13,6 +13,9 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """What a notebook calls, imported when it is first used, so that the command line starts at once."""
     if name in ("run", "evaluate", "load"):
+        from bench import systems
+
+        systems.check()
         from bench import notebook
 
         return getattr(notebook, name)

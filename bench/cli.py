@@ -3,6 +3,8 @@
 Everything heavy is imported by the command that needs it, so that `list` and `--help` start at once.
 """
 
+import contextlib
+import errno
 import json
 import os
 import signal
@@ -15,6 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from bench import __version__, systems
 from bench.errors import BadInputError
 from bench.perf.options import BareCompare
 
@@ -32,6 +35,9 @@ STOPPED = 130
 
 STOPPED_LINE = "fedsiege: stopped; what was finished is recorded, the same command goes on from there"
 
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+"""What the system says of a place that takes no more: a full disk, a broken one, one that is read only."""
+
 SuiteOption = Annotated[str, typer.Option("--suite", help="A shipped suite's name, or a TOML file.")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
 DataOption = Annotated[str | None, typer.Option("--data", envvar="FEDSIEGE_DATA", help="torchvision root of the data.")]
@@ -42,9 +48,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text."
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, over the suite's own.")]
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fedsiege {__version__}")
+        raise typer.Exit()
+
+
 @app.callback(invoke_without_command=True)
 def everything(
     context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="The version, and nothing else.")
+    ] = False,
     results: ResultsOption = Path("results"),
     workers: WorkersOption = None,
     quiet: QuietOption = False,
@@ -325,6 +340,8 @@ def submit(
     report = submission.submit(request, (lambda line: None) if request.quiet else typer.echo)
     if as_json:
         _echo_json(report.as_dict())
+    elif quiet and (told := report.broken_line()):
+        typer.echo(f"fedsiege: {source} {told}", err=True)
     raise typer.Exit(1 if report.failed else 0)
 
 
@@ -351,17 +368,31 @@ def verify(
 
 
 def _echo_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
+    reads_all = "utf" in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    typer.echo(json.dumps(content, indent=1, ensure_ascii=not reads_all))
 
 
 def main() -> None:
     """The program: exit code 0 done, 1 some cells failed, 2 bad input, told in one line."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores Ctrl-C
         signal.signal(signal.SIGINT, _on_ctrl_c)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where it takes ASCII alone, † comes out as \u2020
     try:
+        systems.check()
         code = app(standalone_mode=False)
         if code == STOPPED:  # typer makes this of Ctrl-C
             raise KeyboardInterrupt
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a full disk can still be told
+    except BrokenPipeError:  # whoever read it has read enough
+        _drop_output()
+        code = 1
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        code = _refuse(f"cannot write {error.filename or 'the output'}: {error.strerror}")
+        _drop_output()
     except BadInputError as error:
         code = _refuse(str(error))
     except TyperException as error:
@@ -392,5 +423,12 @@ def _told(error: TyperException) -> str:
 
 
 def _refuse(message: str) -> int:
-    typer.echo(f"fedsiege: {' '.join(message.split())}", err=True)
+    with contextlib.suppress(OSError):  # the exit code says it too
+        typer.echo(f"fedsiege: {' '.join(message.split())}", err=True)
     return 2
+
+
+def _drop_output() -> None:
+    """What standard output still holds goes nowhere: the interpreter would try to write it again when it ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

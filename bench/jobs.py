@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from bench import device as devices
-from bench import runner
+from bench import runner, tables
 from bench.errors import BadInputError
 from bench.findings import Task
 from bench.names import unknown
@@ -37,10 +37,6 @@ from leaderboards.submissions import add_submissions
 
 FILES = {"md": "leaderboard.md", "csv": "leaderboard.csv"}
 """The boards that every run writes beside its records; their pictures go into a folder `plots` there."""
-
-
-WIDTH = 150
-"""Columns of a board that goes to a file or a pipe."""
 
 
 @dataclass
@@ -77,12 +73,10 @@ class Report:
 
     def print(self) -> None:
         """The boards, the flags and where things lie, on the terminal."""
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=WIDTH)
+        console = tables.console()
         for board in self.leaderboard.boards:
             if len(board.text):
-                console.print(_rich(board))
+                tables.show(console, _rich(board))
         for row, notes in self.leaderboard.flags.items():
             for note in notes:
                 console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")

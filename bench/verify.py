@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from bench import suite as suites
+from bench import tables
 from bench.device import CPU
 from bench.errors import BadInputError
 from bench.perf.accuracy import differing, numbers
@@ -95,7 +96,7 @@ class Verification:
             counts = (len(row.records), row.replayed, row.bit_for_bit)
             table.add_row(escape(str(row.folder)), *map(str, counts), row.verdict)
         console = Console(soft_wrap=True)
-        console.print(table)
+        tables.show(console, table)
         for row in self.rows:
             for problem in row.problems:
                 console.print(f"{escape(row.folder.name)}: {escape(problem)}", highlight=False)
@@ -119,6 +120,8 @@ def verify(
     """
     if not path.exists():
         raise BadInputError(f"there is no {path} to verify")
+    if path.is_file():
+        read(path)  # what is no record is told as such, not as a row
     places = [path] if path.is_file() else sorted(one for one in path.rglob("*.json") if KEY.fullmatch(one.name))
     if not places:
         raise BadInputError(f"no records in {path}: a record is a file such as 0123456789ab-s0.json")
@@ -126,7 +129,8 @@ def verify(
     drawn = set(Random(seed).sample(places, min(sample, len(places))))
     rows: dict[Path, Row] = {}
     for place in places:
-        row = rows.setdefault(place.absolute().parents[1], Row(place.parents[1]))
+        told = place if len(place.parents) > 1 else place.absolute()
+        row = rows.setdefault(_row_folder(place.absolute()), Row(_row_folder(told)))
         try:
             row.records[place] = read(place)
         except BadInputError as error:
@@ -138,6 +142,11 @@ def verify(
     for key, chosen in alike.items():
         _replay(key, chosen, data_root, tell)
     return Verification(list(rows.values()), seed)
+
+
+def _row_folder(place: Path) -> Path:
+    """The folder of the record's row; that of the record where it lies in no row's."""
+    return place.parents[min(1, len(place.parents) - 1)]
 
 
 def _verify_row(
