@@ -136,7 +136,8 @@ def _summary(kind: Kind, name: str) -> str:
         found = get(kind, name)
     except BadInputError as error:
         return str(error)
-    described = _first_line(found.__doc__) or _first_line(sys.modules[found.__module__].__doc__)
+    module = sys.modules.get(found.__module__)
+    described = _first_line(found.__doc__) or _first_line(getattr(module, "__doc__", None))
     return described or f"(no docstring) {found.__module__}:{found.__qualname__}"
 
 
