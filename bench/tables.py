@@ -28,12 +28,11 @@ def show(console: Console, table: Table) -> None:
         return
     if table.title:
         console.print(table.title, style="table.title")
-    for first, *rest in zip(*columns, strict=True):
-        console.print(first, style="bold")
-        for head, cell in zip(heads[1:], rest, strict=True):
+    for cells in zip(*columns, strict=True):
+        for place, (head, cell) in enumerate(zip(heads, cells, strict=True)):
             if cell.plain:
                 line = Text.assemble(head, ": ", cell) if table.show_header else cell
-                console.print(Padding(line, (0, 0, 0, 2)))
+                console.print(Padding(line, (0, 0, 0, 2 if place else 0)), style="" if place else "bold")
     if table.caption:
         console.print(table.caption, style="table.caption")
 
