@@ -48,9 +48,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text."
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, over the suite's own.")]
 
 
+def _say(text: str, nl: bool = True) -> None:
+    """To standard output in its own encoding, which typer would take for UTF-8 where it is ASCII."""
+    typer.echo(text, file=sys.stdout, nl=nl)
+
+
 def _tell_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"fedsiege {__version__}")
+        _say(f"fedsiege {__version__}")
         raise typer.Exit()
 
 
@@ -133,9 +138,9 @@ def list_(
         _echo_json(found)
         return
     for title, entries in found.items():
-        typer.echo(f"{title}:")
+        _say(f"{title}:")
         for name, line in entries.items():
-            typer.echo(f"  {name:<16} {line}")
+            _say(f"  {name:<16} {line}")
 
 
 @app.command()
@@ -150,7 +155,7 @@ def leaderboard(
 
     text = jobs.leaderboard_text(suite, results, output_format)
     if output is None:
-        typer.echo(text, nl=False)
+        _say(text, nl=False)
     else:
         jobs.write_text(output, text)
 
@@ -287,7 +292,7 @@ def new_defense(name: Annotated[str, typer.Argument(help="Its name on the boards
     from bench.submission import scaffold
 
     path = scaffold.write_new("defense", name)
-    typer.echo(f"wrote {path}; next: python -m bench submit {path} --suite smoke")
+    _say(f"wrote {path}; next: python -m bench submit {path} --suite smoke")
 
 
 @app.command(name="new-attack")
@@ -296,7 +301,7 @@ def new_attack(name: Annotated[str, typer.Argument(help="Its name on the boards,
     from bench.submission import scaffold
 
     path = scaffold.write_new("attack", name)
-    typer.echo(f"wrote {path}; next: python -m bench submit {path} --against ROW --byzantine 0.2")
+    _say(f"wrote {path}; next: python -m bench submit {path} --against ROW --byzantine 0.2")
 
 
 @app.command()
@@ -337,7 +342,7 @@ def submit(
         quiet=quiet or as_json,
     )
     typer.echo(submission.WARNING.format(path=source), err=True)
-    report = submission.submit(request, (lambda line: None) if request.quiet else typer.echo)
+    report = submission.submit(request, (lambda line: None) if request.quiet else _say)
     if as_json:
         _echo_json(report.as_dict())
     elif quiet and (told := report.broken_line()):
@@ -369,7 +374,7 @@ def verify(
 
 def _echo_json(content: Any) -> None:
     reads_all = "utf" in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
-    typer.echo(json.dumps(content, indent=1, ensure_ascii=not reads_all))
+    _say(json.dumps(content, indent=1, ensure_ascii=not reads_all))
 
 
 def main() -> None:
