@@ -1,5 +1,6 @@
 """What a suite's tables `[federation]` and `[resources]` may hold, validated."""
 
+import math
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -16,14 +17,16 @@ class Numbers(BaseModel):
     def _no_truth_value_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         annotation = cls.model_fields[info.field_name or ""].annotation
         given = value if isinstance(value, list | tuple) else (value,)
-        if any(isinstance(one, bool) for one in given) and not _takes_truth_values(annotation):
+        if any(isinstance(one, bool) for one in given) and not _takes(bool, annotation):
             raise ValueError("Input should be a number, not true or false")
+        if isinstance(value, float) and 2**63 <= abs(value) < math.inf and not _takes(float, annotation):
+            return int(value)  # pydantic would speak of a text that it cannot parse, not of the largest count
         return value
 
 
-def _takes_truth_values(annotation: Any) -> bool:
-    """Whether `bool`, or anything at all, is among the types that an annotation is made of."""
-    return annotation in (bool, Any, object) or any(map(_takes_truth_values, get_args(annotation)))
+def _takes(kind: type, annotation: Any) -> bool:
+    """Whether a type, or anything at all, is among those that an annotation is made of."""
+    return annotation in (kind, Any, object) or any(_takes(kind, part) for part in get_args(annotation))
 
 
 class FederationSettings(Numbers):
