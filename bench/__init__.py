@@ -44,6 +44,9 @@ for _name in BESIDE:
 def __getattr__(name: str) -> Any:
     """What a notebook calls, imported when it is first used, so that the command line starts at once."""
     if name in ("run", "evaluate", "load"):
+        from bench import systems
+
+        systems.check()
         from bench import notebook
 
         return getattr(notebook, name)

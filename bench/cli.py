@@ -3,6 +3,8 @@
 Everything heavy is imported by the command that needs it, so that `list` and `--help` start at once.
 """
 
+import contextlib
+import errno
 import json
 import os
 import signal
@@ -15,8 +17,8 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from bench import __version__, places, systems
 from bench import arithmetic as arithmetics
-from bench import places
 from bench.errors import BadInputError
 from bench.perf.options import BareCompare
 
@@ -33,6 +35,9 @@ STOPPED = 130
 """The exit code after Ctrl-C, as shells have it."""
 
 STOPPED_LINE = "fedsiege: stopped; what was finished is recorded, the same command goes on from there"
+
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+"""What the system says of a place that takes no more: a full disk, a broken one, one that is read only."""
 
 SuiteOption = Annotated[str, typer.Option("--suite", help="A shipped suite's name, or a TOML file.")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
@@ -54,9 +59,23 @@ ArithmeticOption = Annotated[
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, over the suite's own.")]
 
 
+def _say(text: str, nl: bool = True) -> None:
+    """To standard output in its own encoding, which typer would take for UTF-8 where it is ASCII."""
+    typer.echo(text, file=sys.stdout, nl=nl)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        _say(f"fedsiege {__version__}")
+        raise typer.Exit()
+
+
 @app.callback(invoke_without_command=True)
 def everything(
     context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="The version, and nothing else.")
+    ] = False,
     results: ResultsOption = places.OWN,
     workers: WorkersOption = None,
     arithmetic: ArithmeticOption = None,
@@ -134,9 +153,9 @@ def list_(
         _echo_json(found)
         return
     for title, entries in found.items():
-        typer.echo(f"{title}:")
+        _say(f"{title}:")
         for name, line in entries.items():
-            typer.echo(f"  {name:<16} {line}")
+            _say(f"  {name:<16} {line}")
 
 
 @app.command()
@@ -151,9 +170,9 @@ def leaderboard(
     """The boards of a suite from its records."""
     from bench import jobs
 
-    text = jobs.leaderboard_text(suite, results, output_format, _say)
+    text = jobs.leaderboard_text(suite, results, output_format, _note)
     if output is None:
-        typer.echo(text, nl=False)
+        _say(text, nl=False)
     else:
         jobs.write_text(output, text)
 
@@ -166,7 +185,7 @@ def show(
     """One record for a person: settings, numbers, curve, reconstructed images."""
     from bench import records, show
 
-    record = places.find(record, _say)
+    record = places.find(record, _note)
     found = records.read(record)
     if as_json:
         _echo_json(found.model_dump(mode="json"))
@@ -294,7 +313,7 @@ def new_defense(name: Annotated[str, typer.Argument(help="Its name on the boards
     from bench.submission import scaffold
 
     path = scaffold.write_new("defense", name)
-    typer.echo(f"wrote {path}; next: python -m bench submit {path} --suite smoke")
+    _say(f"wrote {path}; next: python -m bench submit {path} --suite smoke")
 
 
 @app.command(name="new-attack")
@@ -303,7 +322,7 @@ def new_attack(name: Annotated[str, typer.Argument(help="Its name on the boards,
     from bench.submission import scaffold
 
     path = scaffold.write_new("attack", name)
-    typer.echo(f"wrote {path}; next: python -m bench submit {path} --against ROW --byzantine 0.2")
+    _say(f"wrote {path}; next: python -m bench submit {path} --against ROW --byzantine 0.2")
 
 
 @app.command()
@@ -345,9 +364,11 @@ def submit(
         quiet=quiet or as_json,
     )
     typer.echo(submission.WARNING.format(path=source), err=True)
-    report = submission.submit(request, (lambda line: None) if request.quiet else typer.echo)
+    report = submission.submit(request, (lambda line: None) if request.quiet else _say)
     if as_json:
         _echo_json(report.as_dict())
+    elif quiet and (told := report.broken_line()):
+        typer.echo(f"fedsiege: {source} {told}", err=True)
     raise typer.Exit(1 if report.failed else 0)
 
 
@@ -368,8 +389,8 @@ def verify(
     """Check records against their hashes, data and suite, and play a random sample of them anew."""
     from bench import verify as verification
 
-    tell = (lambda line: None) if quiet or as_json else (lambda line: typer.echo(line, err=True))
-    found = verification.verify(places.find(path, _say), sample, seed, data, contract, tell)
+    tell = (lambda line: None) if quiet or as_json else _note
+    found = verification.verify(places.find(path, _note), sample, seed, data, contract, tell)
     for written in found.write() if write else ():
         typer.echo(f"wrote {written}", err=True)
     if as_json:
@@ -379,23 +400,37 @@ def verify(
     raise typer.Exit(1 if found.failed else 0)
 
 
-def _say(line: str) -> None:
+def _note(line: str) -> None:
     """To standard error, so that what a program reads is the answer alone."""
     typer.echo(line, err=True)
 
 
 def _echo_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
+    reads_all = "utf" in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    _say(json.dumps(content, indent=1, ensure_ascii=not reads_all))
 
 
 def main() -> None:
     """The program: exit code 0 done, 1 some cells failed, 2 bad input, told in one line."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores Ctrl-C
         signal.signal(signal.SIGINT, _on_ctrl_c)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where it takes ASCII alone, † comes out as \u2020
     try:
+        systems.check()
         code = app(standalone_mode=False)
         if code == STOPPED:  # typer makes this of Ctrl-C
             raise KeyboardInterrupt
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a full disk can still be told
+    except BrokenPipeError:  # whoever read it has read enough
+        _drop_output()
+        code = 1
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        code = _refuse(f"cannot write {error.filename or 'the output'}: {error.strerror}")
+        _drop_output()
     except BadInputError as error:
         code = _refuse(str(error))
     except TyperException as error:
@@ -426,5 +461,12 @@ def _told(error: TyperException) -> str:
 
 
 def _refuse(message: str) -> int:
-    typer.echo(f"fedsiege: {' '.join(message.split())}", err=True)
+    with contextlib.suppress(OSError):  # the exit code says it too
+        typer.echo(f"fedsiege: {' '.join(message.split())}", err=True)
     return 2
+
+
+def _drop_output() -> None:
+    """What standard output still holds goes nowhere: the interpreter would try to write it again when it ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from bench import device as devices
-from bench import places, runner
+from bench import places, runner, tables
 from bench import suite as suites
 from bench.errors import BadInputError
 from bench.findings import Task
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 FILES = {"md": "leaderboard.md", "csv": "leaderboard.csv"}
 """The boards that every run writes beside its records; their pictures go into a folder `plots` there."""
 
-
-WIDTH = 150
-"""Columns of a board that goes to a file or a pipe."""
 
 MOST_TOLD = 5
 """Cells that failed or diverged which are told one by one."""
@@ -125,14 +122,12 @@ class Report:
 
 def print_boards(leaderboard: Leaderboard, everything: bool = True) -> Console:
     """The boards with their flags, or the overall one alone; what was left out; the console for what comes below."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    console = tables.console()
     if leaderboard.notice:
         console.print(f"[yellow]{escape(leaderboard.notice)}[/]")
     for board in leaderboard.boards if everything else leaderboard.boards[:1]:
         if len(board.text):
-            console.print(_rich(board))
+            tables.show(console, _rich(board))
     for row, notes in leaderboard.flags.items() if everything else ():
         for note in notes:
             console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")

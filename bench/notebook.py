@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from numbers import Integral
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,19 +23,20 @@ def run(
     suite: str = "digits",
     defenses: Iterable[str] | None = None,
     attacks: Iterable[str] | None = None,
-    seeds: Iterable[int] | None = None,
+    seeds: Iterable[int] | int | None = None,
     workers: int = 1,
     results: str | Path | None = None,
 ) -> pd.DataFrame:
     """Run what is missing of a suite; one row a record of the cells asked for, as `load` gives them.
 
-    Records go to `results`, by default to `runs`, as on the command line.
+    Records go to `results`, by default to `runs`, as on the command line. One defense, attack or seed may stand for a
+    list of one.
     """
     report = run_suite(
         suite,
         defenses=defenses or (),
         attacks=attacks or (),
-        seeds=None if seeds is None else tuple(seeds),
+        seeds=_checked(seeds),
         workers=workers,
         results=Path(results or places.OWN),
         quiet=True,
@@ -46,7 +48,7 @@ def evaluate(
     defense: type[Defense],
     suite: str = "digits",
     attacks: Iterable[str] | None = None,
-    seeds: Iterable[int] | None = None,
+    seeds: Iterable[int] | int | None = None,
     results: str | Path | None = None,
     **entry: Any,
 ) -> pd.DataFrame:
@@ -60,8 +62,8 @@ def evaluate(
     if not (isinstance(defense, type) and issubclass(defense, Defense)):
         raise BadInputError(f"bench.evaluate takes a subclass of bench.protocol.Defense, and was given {defense!r}")
     shipped = load_suite(suite)
-    if seeds is not None:
-        shipped = shipped.with_seeds(seeds)
+    if (chosen := _checked(seeds)) is not None:
+        shipped = shipped.with_seeds(chosen)
     name = defense.__dict__.get("name") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", defense.__name__).lower()
     with registry.known("defense", name, defense), TemporaryDirectory() as folder:
         own = shipped.model_copy(update={"defense": (DefenseEntry(name=name, **entry),)})
@@ -76,13 +78,31 @@ def load(results: str | Path | None = None) -> pd.DataFrame:
     """All records below a results folder, one row each; files that are no records are left out with a warning.
 
     Without a folder these are the user's own of `runs` where there are some, else the published ones of `results`.
+    Raises `BadInputError` where there is no such folder, or nothing of that kind in it.
     """
     import warnings
 
     records: list[Record] = []
-    for path in sorted(places.record_files(Path(results or places.of_all()))):
+    folder = Path(results or places.of_all())
+    if not folder.is_dir():
+        raise BadInputError(f"there is no folder {folder}: give the one that runs write to, such as runs")
+    files = sorted(places.record_files(folder))
+    if not files:
+        raise BadInputError(f"no records in {folder}: they lie there as SUITE/ROW/ATTACK/RECORD.json")
+    for path in files:
         try:
             records.append(read(path))
         except BadInputError as error:
             warnings.warn(str(error), stacklevel=2)
     return to_frame(records)
+
+
+def _checked(seeds: Iterable[int] | int | None) -> tuple[int, ...] | None:
+    """Whole numbers, each once; `BadInputError` for anything else."""
+    if seeds is None:
+        return None
+    given = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+    whole = all(isinstance(seed, Integral) and not isinstance(seed, bool) for seed in given)
+    if not given or not whole or len(set(given)) < len(given):
+        raise BadInputError(f"seeds is {seeds!r}, but must be whole numbers, each once, such as [0, 1, 2]")
+    return tuple(map(int, given))

@@ -1,4 +1,4 @@
-"""What can be told before anything runs: settings that a defense refuses are bad input, not failed cells."""
+"""What can be told before anything runs: settings in which nothing that was asked for can work are bad input."""
 
 from collections.abc import Iterable
 
@@ -14,13 +14,14 @@ from bench.threat import ByzantineAttack, check_collusion
 
 
 def check_settings(suite: str, cells: Iterable[Cell], data_root: str | None) -> None:
-    """Raise `BadInputError` where a row's defense refuses its federation, or an attack has too few clients or images.
+    """Raise `BadInputError` where an attack has too few clients or images, or every defense refuses its federation.
 
-    Where the defense is told the true number of Byzantine clients (`oracle_f`), that one is no fault of the suite: the
-    record says that the defense does not claim to stand it, or failed.
+    Where some refuse and others do not, the others run, and the records of those that refuse say why. Where the defense
+    is told the true number of Byzantine clients (`oracle_f`), that one is no fault of the suite: the record says that
+    the defense does not claim to stand it, or failed.
     """
     dims: dict[tuple[str, str], int] = {}
-    checked = set()
+    refusals: dict[tuple[str, str], str | None] = {}
     for cell in cells:
         settings = cell.federation
         where = f"suite {suite!r}, row {cell.label!r}, {cell.column}"
@@ -32,17 +33,22 @@ def check_settings(suite: str, cells: Iterable[Cell], data_root: str | None) -> 
         except ValueError as error:
             raise BadInputError(f"{where}: {error}") from None
         about = (cell.defense.model_dump_json(), settings.model_dump_json())
-        if settings.oracle_f or about in checked:
+        if settings.oracle_f:
+            refusals[about] = None
+        if about in refusals:
             continue
-        checked.add(about)
         kind = (settings.model, settings.dataset)
         if kind not in dims:
             dataset = load(settings.dataset, data_root)
             dims[kind] = models.build(settings.model, dataset.shape, dataset.num_classes).dim
+        refusals[about] = None
         try:
             build_defense(cell).start(setting_of(settings, dims[kind], settings.assumed_byzantine))
         except ValueError as error:
-            raise BadInputError(f"{where}: {error}") from None
+            refusals[about] = f"{where}: {error}"
+    told = [refusal for refusal in refusals.values() if refusal is not None]
+    if told and len(told) == len(refusals):
+        raise BadInputError(told[0])
 
 
 def _check_attack(cell: Cell, data_root: str | None) -> None:

@@ -16,11 +16,12 @@ from functools import cached_property
 from typing import ClassVar, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 from torch import Tensor
 
 from bench.errors import require
 from bench.privacy import PrivacyClaim, busiest_client
+from bench.settings import Numbers
 
 REALS = (torch.float32, torch.float64)
 WHOLE = (torch.int8, torch.int16, torch.int32, torch.int64)
@@ -134,7 +135,7 @@ class Delivered:
         return self.rows if self.mix is None else self.mix(self.rows)
 
 
-class Defense(BaseModel, ABC):
+class Defense(Numbers, ABC):
     """Base of all defenses; fields are the parameters, with the paper's defaults where it gives them.
 
     A plain aggregation rule overrides `aggregate` alone.

@@ -185,7 +185,7 @@ def _cpu() -> str:
 def _cpu_model() -> str:
     """Name, family, model and stepping: a virtual machine's name alone may stand for several generations."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
@@ -201,9 +201,13 @@ def _git_commit() -> str | None:
         return None
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
 
-    commit = git("rev-parse", "--short=12", "HEAD").stdout.strip()
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD").stdout.strip()
+    except OSError:  # a machine without git
+        return None
     changed = git("diff", "--quiet", "HEAD", "--", *CODE).returncode != 0
     return f"{commit}{'-dirty' if changed else ''}" if commit else None
 
@@ -290,7 +294,7 @@ def read(path: Path) -> Record:
             raise BadInputError(f"cannot read record {path}: not a regular file")  # a pipe would wait for ever
         if (size := path.stat().st_size) > LARGEST:
             raise BadInputError(f"{path} is not a record: it has {size:,} bytes, and a record less than {LARGEST:,}")
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise BadInputError(f"cannot read record {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -315,8 +319,11 @@ def read(path: Path) -> Record:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader finds the old content or the new, never a part: temporary file, fsync, rename.
 
-    When it returns, the new content is there after a power failure too.
+    When it returns, the new content is there after a power failure too. A device or a pipe is written to, not replaced.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -7,6 +7,7 @@ groups `fedsiege.defenses` and `fedsiege.attacks`, whose entries name the class.
 import ast
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -66,7 +67,7 @@ def get(kind: Kind, name: str) -> type:
     """The class registered as `name`; `BadInputError` with the nearest names where there is none."""
     if name not in _registered[kind]:
         if name in _built_in(kind):
-            importlib.import_module(f"{PACKAGES[kind]}.{name}")
+            _import(kind, name)
         elif name in (entries := _entry_points(kind)):
             found = _load(kind, name, entries[name])
             _registered[kind][name] = register(kind, name)(found)
@@ -82,9 +83,7 @@ def names(kind: Kind) -> list[str]:
 
 def summaries(kind: Kind) -> dict[str, str]:
     """One line for each name: the first of its file's docstring, or of its class's where it came from elsewhere."""
-    lines = {
-        name: _first_line(ast.get_docstring(ast.parse(path.read_text()))) for name, path in _built_in(kind).items()
-    }
+    lines = {name: _line_of(path) for name, path in _built_in(kind).items()}
     for name in names(kind):
         if name not in lines:
             lines[name] = _summary(kind, name)
@@ -97,8 +96,18 @@ def _built_in(kind: Kind) -> dict[str, Path]:
     spec = importlib.util.find_spec(PACKAGES[kind])
     assert spec is not None
     assert spec.submodule_search_locations is not None
-    files = (path for folder in spec.submodule_search_locations for path in Path(folder).glob("*.py"))
-    return {path.stem: path for path in sorted(files) if f'@register("{kind}", "{path.stem}")' in path.read_text()}
+    files = sorted(path for folder in spec.submodule_search_locations for path in Path(folder).glob("*.py"))
+    return {path.stem: path for path in files if f'@register("{kind}", "{path.stem}")'.encode() in path.read_bytes()}
+
+
+def _import(kind: Kind, name: str) -> None:
+    """Import a file under `defenses/` or `attacks/`; `BadInputError` where it is no Python."""
+    try:
+        importlib.import_module(f"{PACKAGES[kind]}.{name}")
+    except SyntaxError as error:
+        raise BadInputError(
+            f"{kind} {name!r} cannot be loaded: {error.msg} in {error.filename}, line {error.lineno}"
+        ) from None
 
 
 def _entry_points(kind: Kind) -> dict[str, list["importlib.metadata.EntryPoint"]]:
@@ -130,11 +139,23 @@ def _load(kind: Kind, name: str, entries: list["importlib.metadata.EntryPoint"])
 
 
 def _summary(kind: Kind, name: str) -> str:
-    """The line of another package's class; one that cannot be loaded says so, and the others stay listed."""
+    """The line of another package's class, or of its module; one that cannot be loaded says so, the others stay."""
     try:
-        return _first_line(get(kind, name).__doc__)
+        found = get(kind, name)
     except BadInputError as error:
         return str(error)
+    module = sys.modules.get(found.__module__)
+    described = _first_line(found.__doc__) or _first_line(getattr(module, "__doc__", None))
+    return described or f"(no docstring) {found.__module__}:{found.__qualname__}"
+
+
+def _line_of(path: Path) -> str:
+    """The first line of a file's docstring, or what stands in its way."""
+    try:
+        described = _first_line(ast.get_docstring(ast.parse(path.read_bytes())))
+    except SyntaxError as error:
+        return f"cannot be loaded: {error.msg} in {path}, line {error.lineno}"
+    return described or f"(no docstring) {path}"
 
 
 def _first_line(docstring: str | None) -> str:

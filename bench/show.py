@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench import tables
 from bench.records import Record
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -13,18 +13,18 @@ BARS = "▁▂▃▄▅▆▇█"
 
 def print_record(record: Record, path: Path) -> None:
     """What met what, every setting, every number, the curve, and where the images lie."""
-    console = Console()
+    console = tables.console()
     cell = record.cell
     console.print(
         f"[bold]{escape(cell.label)}[/] x [bold]{escape(cell.column)}[/], seed {record.seed}: {record.status}"
     )
     if record.error:
         console.print(f"[red]{escape(record.error)}[/]")
-    console.print(_table("Settings", _settings(record)))
-    console.print(_table("Numbers", {name: f"{value:.6g}" for name, value in record.metrics.items()}))
-    console.print(_table("Privacy", _claims(record)))
+    tables.show(console, _table("Settings", _settings(record)))
+    tables.show(console, _table("Numbers", {name: f"{value:.6g}" for name, value in record.metrics.items()}))
+    tables.show(console, _table("Privacy", _claims(record)))
     cost = {name: f"{value:.6g}" for name, value in record.cost.model_dump().items() if value is not None}
-    console.print(_table("Cost", cost))
+    tables.show(console, _table("Cost", cost))
     if record.curve:
         first, last = record.curve[0], record.curve[-1]
         span = f"round {first[0]}: {first[1]:.1%} to round {last[0]}: {last[1]:.1%}"

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import places, registry
+from bench import places, registry, systems
 from bench import suite as suites
+from bench.data import load as load_data
 from bench.errors import BadInputError
 from bench.names import unknown
 from bench.records import Store
+from bench.registry import Kind
 from bench.submission import folder as folders
 from bench.submission import sandbox
 from bench.submission.consistency import TUNABLE
 from bench.submission.examination import Tell, Terms, examined, inspected, refuse
 from bench.submission.findings import Examination
 from bench.submission.folder import Submission
-from bench.submission.package import Entry, Source, packaged, read_source
+from bench.submission.package import Entry, Source, packaged, read_source, registered_kind
 from bench.submission.rows import Row, alphabets, find_rows
 from bench.submission.sandbox import Bounds, Finished
 from bench.submission.scaffold import check_name
@@ -64,6 +66,11 @@ class Report:
     def failed(self) -> bool:
         return bool(self.unfinished) or bool(self.examination and self.examination.broken)
 
+    def broken_line(self) -> str:
+        """What of the contract is broken, in one line; empty where nothing is."""
+        broken = self.examination.broken if self.examination else []
+        return f"breaks the contract: {'; '.join(f'{one.rule}: {one.sentence}' for one in broken)}" if broken else ""
+
     def as_dict(self) -> dict[str, Any]:
         findings = [] if self.examination is None else [one.model_dump() for one in self.examination.findings]
         return {
@@ -86,14 +93,19 @@ def submit(request: Request, tell: Tell = print) -> Report:
     source = read_source(request.source)
     loaded = suites.load(request.suite)
     store = Store(request.results, loaded.name)
+    if (kind := registered_kind(source)) is not None:
+        _check_options(kind, request)  # before any process is started
     given = _given(request.changes)
     parameters = {key: value for key, value in given.items() if key not in TUNABLE}
     federation = {key: value for key, value in given.items() if key in TUNABLE}
     against = find_rows(request.against, loaded, store)
+    load_data(loaded.federation.dataset, request.data_root)
     terms = Terms(loaded, parameters, federation, alphabets(against))
     seen, entry = inspected(source, terms)
     _check_entry(entry, seen, parameters, request)
     tell(f"{entry.kind} {entry.name!r} ({entry.class_name}), sha256 {source.digest[:16]}")
+    if not systems.tells_memory():
+        tell("memory: not limited, since this system has no /proc to tell what a process holds")
     examination = examined(source, entry, seen, terms, request.data_root, tell)
     report = Report(entry, examination, [])
     if request.check_only or not _may_run(entry, examination, request.anyway, tell):
@@ -117,7 +129,8 @@ def submit(request: Request, tell: Tell = print) -> Report:
 def suite_text(suite: str, submissions: Iterable[Submission]) -> str:
     """The suite's own text with one more table for each of the submissions."""
     path = suites.shipped().get(suite, Path(suite))
-    return "\n".join([path.read_text(), *(line for submission in submissions for line in _table(submission))]) + "\n"
+    text = path.read_text(encoding="utf-8-sig")
+    return "\n".join([text, *(line for submission in submissions for line in _table(submission))]) + "\n"
 
 
 def _table(submission: Submission) -> list[str]:
@@ -193,7 +206,8 @@ class _Run:
                 packages.append(stack.enter_context(packaged(theirs, row.submission.entry)))
             text = packages[0] / "suite.toml"
             text.write_text(
-                suite_text(request.suite, [*(row.submission for row in others if row.submission), self.submission])
+                suite_text(request.suite, [*(row.submission for row in others if row.submission), self.submission]),
+                encoding="utf-8",
             )
             job = {
                 "do": "run",
@@ -205,7 +219,7 @@ class _Run:
                 "data_root": request.data_root,
                 "quiet": request.quiet,
                 "cell_timeout": request.cell_timeout,
-                "cell_memory": request.cell_memory,
+                "cell_memory": request.cell_memory if systems.tells_memory() else None,
             }
             bounds = Bounds(seconds=None, mebibytes=max(1, request.workers or 2) * request.cell_memory + 4096)
             done = sandbox.call(job, packages, bounds, quiet=request.quiet)
@@ -276,16 +290,21 @@ def _check_entry(entry: Entry, seen: Finished, parameters: Parameters, request: 
     for key in parameters:
         if key not in known:
             raise BadInputError(unknown("parameter to --set", key, [*known, *TUNABLE]))
-    if entry.kind == "defense" and (request.against or request.byzantine):
-        raise BadInputError("--against and --byzantine are for attacks, and this file has a defense")
-    if entry.kind == "attack" and not request.against and not request.check_only:
-        raise BadInputError(
-            "an attack needs --against ROW, the row to run it against, and --byzantine B where it forges"
-        )
+    _check_options(entry.kind, request)
     forges = bool((seen.last("entry") or {}).get("forges"))
     if request.against and forges != bool(request.byzantine):
         needs, takes_none = "needs --byzantine B, a fraction of the clients", "forges nothing and takes no --byzantine"
         raise BadInputError(f"attack {entry.name!r} {needs if forges else takes_none}")
+
+
+def _check_options(kind: Kind, request: Request) -> None:
+    """What can be told of the options as soon as it is known whether the file has a defense or an attack."""
+    if kind == "defense" and (request.against or request.byzantine):
+        raise BadInputError("--against and --byzantine are for attacks, and this file has a defense")
+    if kind == "attack" and not request.against and not request.check_only:
+        raise BadInputError(
+            "an attack needs --against ROW, the row to run it against, and --byzantine B where it forges"
+        )
     for fraction in request.byzantine:
         if not 0 < fraction <= 1:
             raise BadInputError(f"--byzantine is {fraction:g}, but must be above 0 and at most 1")

@@ -10,7 +10,7 @@ import json
 import math
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bench.errors import BadInputError, require_somebody
 from bench.names import unknown
-from bench.settings import FederationSettings, Resources
+from bench.settings import MOST, FederationSettings, Numbers, Resources
 
 Parameters = dict[str, Any]
 Kind = Literal["training", "inversion", "audit"]
@@ -29,6 +29,9 @@ LENGTHS = {"local_epochs": "local_steps", "local_steps": "local_epochs"}
 """How long a client trains in a round: each of the two takes the place of the other."""
 TABLES = ("federation", "privacy", "ranking", "resources")
 """The tables of a suite that `--set` reaches as `TABLE.KEY`."""
+
+CLEAN = "clean"
+"""The column, and the folder, of runs without an attack."""
 
 RECOVERED_PSNR = 20.0
 STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -71,7 +74,7 @@ class Cell(BaseModel):
 
     @property
     def attack_name(self) -> str:
-        return "clean" if self.attack is None else self.attack.name
+        return CLEAN if self.attack is None else self.attack.name
 
     @property
     def column(self) -> str:
@@ -104,7 +107,7 @@ class DefenseEntry(BaseModel):
         return dict(self.model_extra or {})
 
 
-class AttackEntry(BaseModel):
+class AttackEntry(Numbers):
     """An `[[attack]]` table: `name`, `byzantine` for Byzantine clients, every other key a parameter.
 
     `[attack.privacy]` changes the suite's `[privacy]` for this attack; a list in it is a sweep.
@@ -114,7 +117,7 @@ class AttackEntry(BaseModel):
 
     name: str
     byzantine: tuple[float, ...] = ()
-    privacy: Parameters = {}
+    privacy: Parameters = Field(default_factory=dict)
 
     @field_validator("byzantine", mode="before")
     @classmethod
@@ -134,20 +137,20 @@ class AttackEntry(BaseModel):
         return dict(self.model_extra or {})
 
 
-class PrivacySettings(BaseModel):
+class PrivacySettings(Numbers):
     """The `[privacy]` table: targets, rounds of training beforehand, and what inversions change in the federation."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    targets: int = Field(default=16, ge=1)
-    trained: int = Field(default=0, ge=0)
+    targets: int = Field(default=16, ge=1, le=MOST)
+    trained: int = Field(default=0, ge=0, le=MOST)
 
     @property
     def federation(self) -> Parameters:
         return dict(self.model_extra or {})
 
 
-class Ranking(BaseModel):
+class Ranking(Numbers):
     """The `[ranking]` table."""
 
     model_config = STRICT
@@ -178,7 +181,7 @@ class Meeting:
         )
 
 
-class Suite(BaseModel):
+class Suite(Numbers):
     """A validated suite."""
 
     model_config = STRICT
@@ -186,7 +189,7 @@ class Suite(BaseModel):
     name: str = Field(pattern=r"^([a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*$")
     title: str
     seeds: tuple[int, ...] = Field(min_length=1)
-    threads: int = Field(default=1, ge=1)  # torch threads of a cell, so that numbers do not depend on the workers
+    threads: int = Field(default=1, ge=1, le=1024)  # of torch in a cell: numbers do not depend on the workers
     federation: FederationSettings
     privacy: PrivacySettings = PrivacySettings()
     defense: tuple[DefenseEntry, ...] = Field(min_length=1)
@@ -194,7 +197,7 @@ class Suite(BaseModel):
     ranking: Ranking = Ranking()
     resources: Resources = Resources()  # of a cell on a cluster; no part of cells and setting, as it changes no number
     training: bool = True  # whether the clean run is among the cells; a suite of privacy attacks may do without
-    tune: dict[str, dict[str, list[float]]] = {}  # the search space of `bench tune`, by defense
+    tune: dict[str, dict[str, list[float]]] = Field(default_factory=dict)  # what `bench tune` tries, by defense
 
     @field_validator("seeds")
     @classmethod
@@ -212,13 +215,18 @@ class Suite(BaseModel):
             raise BadInputError(f"suite {self.name!r}: {explain(error)}") from None
 
     def cells(self, defenses: Iterable[str] = (), attacks: Iterable[str] = ()) -> list[Cell]:
-        """All cells, or those of the named defenses (rows) and attacks; clean runs are among them, if in the suite."""
+        """All cells, or those of the named defenses (rows) and attacks; clean runs are among them, if in the suite.
+
+        Names come one by one, or several in one text with commas between; `clean` alone is the clean runs alone.
+        """
         rows = [row for entry in self.defense for row in self._rows(entry)]
-        wanted_rows, wanted_attacks = set(defenses), set(attacks)
-        for name in wanted_rows - {row[0] for row in rows} - {entry.name for entry in self.defense}:
+        known_rows = {row[0] for row in rows} | {entry.name for entry in self.defense}
+        known_attacks = {entry.name for entry in self.attack} | ({CLEAN} if self.training else set())
+        wanted_rows, wanted_attacks = _asked_for(defenses, known_rows), _asked_for(attacks, known_attacks)
+        for name in wanted_rows - known_rows:
             raise BadInputError(unknown(f"defense in suite {self.name!r}", name, [row[0] for row in rows]))
-        for name in wanted_attacks - {entry.name for entry in self.attack}:
-            raise BadInputError(unknown(f"attack in suite {self.name!r}", name, [entry.name for entry in self.attack]))
+        for name in wanted_attacks - known_attacks:
+            raise BadInputError(unknown(f"attack in suite {self.name!r}", name, known_attacks))
         cells: dict[str, Cell] = {}
         for label, part, overrides in rows:
             if wanted_rows and not wanted_rows & {label, part.name}:
@@ -322,6 +330,15 @@ class Suite(BaseModel):
         }
 
 
+def _asked_for(names: Iterable[str], known: Collection[str]) -> set[str]:
+    """The names, one for each; what is no name is a list of them where one of its parts is (labels may have commas)."""
+    found = set[str]()
+    for name in [names] if isinstance(names, str) else names:
+        parts = {part.strip() for part in name.split(",")}
+        found |= parts if name not in known and parts & set(known) else {name}
+    return found
+
+
 def _sweep(what: str, parameters: Parameters) -> Iterator[tuple[Parameters, list[str]]]:
     """Every point of the product of the lists among the parameters, and the names of those lists."""
     swept = [key for key, value in parameters.items() if isinstance(value, list)]
@@ -367,7 +384,7 @@ def shipped() -> dict[str, Path]:
 
 def titles() -> dict[str, str]:
     """One line for each shipped suite."""
-    return {name: tomllib.loads(path.read_text())["title"] for name, path in shipped().items()}
+    return {name: tomllib.loads(path.read_text(encoding="utf-8"))["title"] for name, path in shipped().items()}
 
 
 def load(name_or_path: str, changes: Iterable[str] = ()) -> Suite:
@@ -383,13 +400,18 @@ def load(name_or_path: str, changes: Iterable[str] = ()) -> Suite:
             raise BadInputError(unknown("suite", name_or_path, shipped()) + "; or give the path of a .toml file")
         path = shipped()[name_or_path]
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a byte order mark first
     except OSError as error:
         raise BadInputError(f"cannot read suite {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInputError(f"suite {path} is not valid TOML: {error}") from None
     except RecursionError:
         raise BadInputError(f"suite {path} is not valid TOML: its arrays or tables are nested too deep") from None
+    if "extends" in content:
+        raise BadInputError(
+            f"suite {path}: extends: a suite takes nothing from another one: copy the file, such as "
+            f"{shipped()['digits']}, or change single values of it with --set KEY=VALUE"
+        )
     suite = _validated(content, path)
     for change in changes:
         _apply(content, change)

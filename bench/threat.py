@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 from torch import Tensor
 
 from bench.errors import require_somebody
 from bench.models import Model
 from bench.protocol import Alphabet, Delivered, PeerMessages, Setting, all_finite
 from bench.rng import shuffled
+from bench.settings import Numbers
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def _with_shares(
     )
 
 
-class Attack(BaseModel, ABC):
+class Attack(Numbers, ABC):
     """Base of all attacks; fields are the parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

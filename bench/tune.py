@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
+from bench import tables
 from bench.errors import BadInputError
 from bench.names import unknown
 from bench.settings import FederationSettings
@@ -40,11 +40,16 @@ def search(suite: str, defense: str, data_root: str | None, changes: Iterable[st
     loaded = load_suite(suite, changes)
     grid = loaded.tune.get(defense)
     if grid is None:
+        if not loaded.tune:
+            cure = f"add a table [tune.{defense}] with lists of values, such as lr = [0.1, 0.3]"
+            raise BadInputError(f"suite {loaded.name!r} has no search grid for any defense: {cure}")
         raise BadInputError(unknown(f"search grid in suite {loaded.name!r}", defense, loaded.tune))
     if empty := [key for key, values in grid.items() if not values]:
         raise BadInputError(f"search grid for {defense!r}: {empty[0]} is an empty list")
     torch.set_num_threads(loaded.threads)
     dataset = load(loaded.federation.dataset, data_root)
+    if not loaded.training:
+        raise BadInputError(f"suite {loaded.name!r} has no clean run to tune on: it says training = false")
     clean = next(cell for cell in loaded.cells([defense]) if cell.attack is None)
     trials = []
     for values in itertools.product(*grid.values()):
@@ -71,4 +76,4 @@ def print_trials(trials: list[Trial]) -> None:
         table.add_column(name)
     for trial in trials:
         table.add_row(*(f"{value:g}" for value in trial.values.values()), f"{trial.accuracy:.2%}")
-    Console().print(table)
+    tables.show(tables.console(), table)

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from bench import suite as suites
+from bench import tables
 from bench.device import CPU
 from bench.errors import BadInputError
 from bench.perf.accuracy import differing, numbers
@@ -136,7 +137,7 @@ class Verification:
         for row in self.rows:
             table.add_row(escape(str(row.folder)), str(len(row.records)), row.answers, row.verdict)
         console = Console(soft_wrap=True)
-        console.print(table)
+        tables.show(console, table)
         for row in self.rows:
             for problem in row.problems:
                 console.print(f"{escape(row.folder.name)}: {escape(problem)}", highlight=False)
@@ -187,6 +188,8 @@ def verify(
     """
     if not path.exists():
         raise BadInputError(f"there is no {path} to verify")
+    if path.is_file():
+        read(path)  # what is no record is told as such, not as a row
     places = [path] if path.is_file() else sorted(one for one in path.rglob("*.json") if KEY.fullmatch(one.name))
     if not places:
         raise BadInputError(f"no records in {path}: a record is a file such as 0123456789ab-s0.json")
@@ -194,7 +197,8 @@ def verify(
     drawn = set(Random(seed).sample(places, min(sample, len(places))))
     rows: dict[Path, Row] = {}
     for place in places:
-        row = rows.setdefault(place.absolute().parents[1], Row(place.parents[1]))
+        told = place if len(place.parents) > 1 else place.absolute()
+        row = rows.setdefault(_row_folder(place.absolute()), Row(_row_folder(told)))
         try:
             row.records[place] = read(place)
         except BadInputError as error:
@@ -216,6 +220,11 @@ def verify(
         for row, places in some:
             _judge(key, row, places, data_root, rate, tell)
     return Verification(list(rows.values()), seed, here)
+
+
+def _row_folder(place: Path) -> Path:
+    """The folder of the record's row; that of the record where it lies in no row's."""
+    return place.parents[min(1, len(place.parents) - 1)]
 
 
 def _verify_row(

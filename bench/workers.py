@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
+from bench import systems
 from bench.cells import Outcome, run_cell
 from bench.errors import BadInputError
 from bench.findings import Task
@@ -67,7 +68,7 @@ class Limits:
 
     def check(self) -> None:
         """Raise `BadInputError` on a machine that does not tell the memory of a process that is to be limited."""
-        if self.mebibytes is not None and not _statm(os.getpid()).exists():
+        if self.mebibytes is not None and not systems.tells_memory():
             raise BadInputError(f"--cell-memory {self.mebibytes} needs /proc, where Linux tells a process's memory")
 
 
@@ -271,7 +272,7 @@ def _statm(process: int | None) -> Path:
 def _resident(process: int | None) -> int:
     """Bytes of memory that a process holds; 0 where it has ended."""
     try:
-        return int(_statm(process).read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(_statm(process).read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
         return 0
 

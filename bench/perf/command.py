@@ -1,5 +1,6 @@
 """`python -m bench perf`: what the options ask for, in order: measure, compare, save, summarize, draw."""
 
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +90,7 @@ def perform(request: Request, quiet: bool = False) -> Outcome | Check:
 def track(request: Request, quiet: bool) -> Outcome:
     """Measure and what follows, or only draw."""
     outcome = Outcome()
-    if request.threshold <= 0:
+    if not 0 < request.threshold < math.inf:
         raise BadInputError(f"--threshold is {request.threshold:g}, but must be above 0: 0.25 for 25 % slower")
     if not request.only_draws:
         _measure(request, outcome, quiet)

@@ -25,6 +25,7 @@ both. Such a run is known by its kernels' own scatter, `disturbance`: 1.05 to 1.
 neighbour. It is told, and makes no good baseline.
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -49,6 +50,9 @@ from bench.runner import default_workers
 
 THREADS = 2
 """Threads of the benchmarks, whatever the machine has: the targets are set for two cores."""
+
+NEEDED = ("pytest", "pytest_benchmark")
+"""Packages that the benchmarks run on, which a plain installation does not bring."""
 
 NO_TESTS_COLLECTED = 5  # pytest's exit code
 
@@ -77,26 +81,30 @@ Samples = dict[str, Sample]
 
 def measure(folder: Path, quick: bool, passes: int, announce: Announce = lambda line: None, device: str = CPU) -> Entry:
     """Play the set `passes` times and sum it up; `BadInputError` where there is none, or a benchmark fails."""
+    for package in NEEDED:
+        if importlib.util.find_spec(package) is None:
+            raise BadInputError(f"perf needs {package}, which is not installed: pip install 'fedsiege[dev]'")
     if not folder.is_dir():
         raise BadInputError(f"--benchmarks {folder} is not a folder")
     played = []
     for index in range(passes):
         announce(f"pass {index + 1} of {passes}")
-        played.append(play(folder, quick, device))
+        played.append(play(folder, quick, device, announce if index == 0 else lambda line: None))
     return summarize(played, quick, describe(device))
 
 
-def play(folder: Path, quick: bool, device: str = CPU) -> Samples:
-    """One pass: all tracked benchmarks of a folder, in a fresh process."""
+def play(folder: Path, quick: bool, device: str = CPU, announce: Announce = lambda line: None) -> Samples:
+    """One pass: all tracked benchmarks of a folder, in a fresh process; why some were skipped is announced."""
     with tempfile.TemporaryDirectory() as temporary:
         report = Path(temporary) / "report.json"
         command = [
-            sys.executable, "-m", "pytest", str(folder), "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider",
+            sys.executable, "-m", "pytest", str(folder), "-q", "-rfEs", "--tb=no", "-p", "no:cacheprovider",
             "-m", "performance and quick" if quick else "performance",
             "--benchmark-disable-gc", f"--benchmark-json={report}", *([] if device == CPU else [f"--device={device}"]),
         ]  # fmt: skip
         alone = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
+        alone["COLUMNS"] = "1000"  # pytest cuts the sentences of its summary where the terminal ends
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False, env=alone)
         wanted = "benchmarks marked performance" + (" and quick" if quick else "")
         if done.returncode == NO_TESTS_COLLECTED:
             raise BadInputError(f"no {wanted} in {folder}")
@@ -104,8 +112,12 @@ def play(folder: Path, quick: bool, device: str = CPU) -> Samples:
             raise BadInputError(f"the benchmarks in {folder} do not pass: {_failures(done)}")
         text = report.read_bytes() if report.exists() else b""
     samples = parse(text)
+    skipped = "; ".join(line for line in done.stdout.splitlines() if line.startswith("SKIPPED"))
     if not samples:
-        raise BadInputError(f"no {wanted} in {folder} that use the fixture `tracked`")
+        why = f" ({skipped})" if skipped else ""
+        raise BadInputError(f"no {wanted} in {folder} that use the fixture `tracked`{why}")
+    if skipped:
+        announce(f"left out: {skipped}")
     return samples
 
 

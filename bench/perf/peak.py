@@ -20,7 +20,7 @@ def peak_bytes(function: Callable[[], object]) -> int | None:
         return _on_the_gpu(function)
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-        CLEAR.write_text(RESET_PEAK)
+        CLEAR.write_text(RESET_PEAK, encoding="ascii")
     except (OSError, AttributeError):
         return None
     before = _kilobytes("VmRSS")
@@ -38,5 +38,5 @@ def _on_the_gpu(function: Callable[[], object]) -> int:
 
 
 def _kilobytes(field: str) -> int:
-    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    lines = dict(line.split(":", 1) for line in STATUS.read_text(encoding="utf-8").splitlines())
     return int(lines[field].split()[0])

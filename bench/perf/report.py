@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench import tables
 from bench.perf.calibration import kernels
 from bench.perf.compare import Comparison, Comparisons
 from bench.perf.history import Entry, Figure
 
 UNQUIET = 1.15
 """A disturbance from which a run is called so; `measure` tells what was seen."""
-
-WIDTH = 150
 
 
 def notes(run: Entry, comparisons: Comparisons | None) -> list[str]:
@@ -79,9 +77,7 @@ def markdown(run: Entry, comparisons: Comparisons | None, extra: Sequence[str] =
 
 def print_run(run: Entry, comparisons: Comparisons | None, extra: Sequence[str] = ()) -> None:
     """The same on the terminal."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    console = tables.console()
     head = FIGURE_HEAD if comparisons is None else COMPARISON_HEAD
     rows = (
         [_figure_row(*item) for item in run.benchmarks.items()]
@@ -94,7 +90,7 @@ def print_run(run: Entry, comparisons: Comparisons | None, extra: Sequence[str] 
         table.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row), style={"slower": "red", "faster": "green"}.get(row[-1]))
-    console.print(table)
+    tables.show(console, table)
     for line in (*notes(run, comparisons), *extra):
         console.print(escape(line))
 

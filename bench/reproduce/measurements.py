@@ -106,7 +106,7 @@ class Measurements:
     def find(self, experiment: Experiment, point: Point) -> Measurement | None:
         """The measurement of today's experiment; None where there is none, or the file holds something else."""
         try:
-            found = Measurement.model_validate_json(self.path(experiment, point).read_text())
+            found = Measurement.model_validate_json(self.path(experiment, point).read_text(encoding="utf-8"))
         except (OSError, ValidationError):
             return None
         return found if found.key == experiment.key(point) else None

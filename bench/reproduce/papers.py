@@ -24,5 +24,5 @@ class Stated(BaseModel):
 @cache
 def stated() -> dict[str, Stated]:
     """All entries, by item."""
-    text = (resources.files("bench.reproduce") / "papers.toml").read_text()
+    text = (resources.files("bench.reproduce") / "papers.toml").read_text(encoding="utf-8")
     return {item: Stated(**entry) for item, entry in tomllib.loads(text).items()}

@@ -28,8 +28,8 @@ Job = dict[str, Any]
 
 def main() -> None:
     """Read the job, do it, say that it ended."""
-    job: Job = json.loads(Path(sys.argv[1]).read_text())
-    channel = os.fdopen(int(sys.argv[2]), "w", buffering=1)
+    job: Job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    channel = os.fdopen(int(sys.argv[2]), "w", buffering=1, encoding="utf-8")
 
     def tell(event: str, **content: Any) -> None:
         channel.write(json.dumps({"event": event, **content}) + "\n")

@@ -102,7 +102,7 @@ def load(folder: Path) -> Submission | None:
     if not path.is_file():
         return None
     try:
-        return Submission(**tomllib.loads(path.read_text()))
+        return Submission(**tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInputError(f"{path} is not valid TOML: {error}") from None
     except ValidationError as error:
@@ -131,7 +131,7 @@ def examination(folder: Path) -> Examination | None:
     if not path.is_file():
         return None
     try:
-        return Examination.model_validate_json(path.read_text())
+        return Examination.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError):
         raise BadInputError(f"{path} is not what an examination writes: run `python -m bench submit` again") from None
 
@@ -141,7 +141,7 @@ def write(folder: Path, source: Source, submission: Submission, found: Examinati
     path = folder / FILE
     said = TO_FILL_IN
     if load(folder) is not None:
-        _, mark, kept = path.read_text().partition("\n[paper]")
+        _, mark, kept = path.read_text(encoding="utf-8").partition("\n[paper]")
         said = f"{mark}{kept}" if mark else said
     write_whole(folder / submission.source, source.content)
     if found is not None:

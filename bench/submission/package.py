@@ -3,6 +3,7 @@
 Every process that is asked for the name, worker processes included, then finds it as it finds any third party's.
 """
 
+import ast
 import hashlib
 import shutil
 import tempfile
@@ -66,6 +67,21 @@ def read_source(text: str) -> Source:
     return Source(path, content, wanted or None)
 
 
+def registered_kind(source: Source) -> Kind | None:
+    """Whether the file registers defenses or attacks, read without running it; None where it does not say, or both."""
+    try:
+        tree = ast.parse(source.content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    kinds = {
+        call.args[0].value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "register"
+        if call.args and isinstance(call.args[0], ast.Constant)
+    }
+    return next((kind for kind in PACKAGES if kinds == {kind}), None)
+
+
 @contextmanager
 def packaged(source: Source, entry: Entry | None = None) -> Iterator[Path]:
     """A folder for `PYTHONPATH` in which the source is a package, with its entry point where that is known."""
@@ -74,14 +90,15 @@ def packaged(source: Source, entry: Entry | None = None) -> Iterator[Path]:
         package = folder / source.package
         package.mkdir()
         guard = '"""A submission."""\n\nfrom bench.submission.guards import refuse_network\n\nrefuse_network()\n'
-        (package / "__init__.py").write_text(guard)
+        (package / "__init__.py").write_text(guard, encoding="utf-8")
         (package / source.path.name).write_bytes(source.content)
         if entry is not None:
             facts = folder / f"{source.package}-0.dist-info"
             facts.mkdir()
-            (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {source.package}\nVersion: 0\n")
+            about = f"Metadata-Version: 2.1\nName: {source.package}\nVersion: 0\n"
+            (facts / "METADATA").write_text(about, encoding="utf-8")
             lines = f"[fedsiege.{PACKAGES[entry.kind]}]\n{entry.name} = {source.module}:{entry.class_name}\n"
-            (facts / "entry_points.txt").write_text(lines)
+            (facts / "entry_points.txt").write_text(lines, encoding="utf-8")
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

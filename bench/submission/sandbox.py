@@ -70,7 +70,7 @@ def call(
     What the process prints is dropped where it is `quiet`, and goes to standard error otherwise.
     """
     reader, writer = os.pipe()
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
         json.dump(dict(job), file)
         file.flush()
         process = subprocess.Popen(
@@ -131,8 +131,8 @@ def _held(leader: int) -> int:
     held = 0
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, IndexError, ValueError):
-            if int(status.read_text().rpartition(")")[2].split()[3]) == leader:
-                _, resident, shared = status.with_name("statm").read_text().split()[:3]
+            if int(status.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[3]) == leader:
+                _, resident, shared = status.with_name("statm").read_text(encoding="ascii").split()[:3]
                 held += (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
     return held
 

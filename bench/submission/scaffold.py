@@ -21,12 +21,12 @@ def write_new(kind: Kind, name: str, folder: Path = Path()) -> Path:
     if name in registry.names(kind):
         raise BadInputError(f"{kind} name {name!r} is taken: choose another; `python -m bench list {kind}s` has them")
     old = PLACEHOLDERS[kind]
-    text = (TEMPLATES / f"{kind}.py").read_text()
+    text = (TEMPLATES / f"{kind}.py").read_text(encoding="utf-8")
     text = text.replace(old, name).replace(_camel(old), _camel(name))
     text = text.replace(f'"""{_words(old)} (AUTHORS', f'"""{_words(name)} (AUTHORS')
     path = folder / f"{name}.py"
     try:
-        with path.open("x") as file:
+        with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise BadInputError(f"{path} is there already: nothing was written") from None

@@ -70,6 +70,23 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "a folder as a record": (("show", "folder.toml"), r"cannot read record folder\.toml: not a regular file"),
     "no record": (("show",), r"Missing argument"),
     "a search for nothing": (("tune",), r"Missing option '--defense'"),
+    "a suite without searches": (
+        ("tune", "--defense", "median", "--suite", "bare.toml"),
+        r"suite 'tiny' has no search grid for any defense: add a table \[tune\.median\] .*lr = \[0\.1, 0\.3\]",
+    ),
+    "a search without a clean run": (
+        ("tune", "--defense", "median", "--suite", "unclean.toml"),
+        r"suite 'tiny' has no clean run to tune on: it says training = false",
+    ),
+    "a clean run where there is none": (
+        ("run", "--suite", "unclean.toml", "--attack", "clean"),
+        r"no attack in suite 'tiny' named 'clean': .*sign_flip",
+    ),
+    "names of which one is wrong": (
+        (*RUN, "--defense", "median,krumm"),
+        r"no defense in suite 'tiny' named 'krumm'",
+    ),
+    "a record that is none to verify": (("verify", "other.json"), r"other\.json is not a record: .*Field required"),
     "no such search": (("tune", "--defense", "krum", "--suite", "tiny.toml"), r"no search grid in .*'krum': .*median"),
     "a search with a wrong parameter": (
         ("tune", "--defense", "median", "--suite", "tiny.toml", "--set", "median.q=1"),
@@ -91,6 +108,19 @@ CHANGES: dict[str, str] = {  # what follows --set, and what is told
     "rounds=": r"federation\.rounds: .*valid integer.* \(given ''\)",
     "clients=0": rf"federation\.clients: {NOT_1} \(given 0\)",
     "clients=2.5": r"federation\.clients: .*valid integer.* \(given 2\.5\)",
+    "clients=1e20": r"federation\.clients: .*less than or equal to 10000000 \(given 10{20}\)",
+    **{
+        f"{key}=1e20": rf"{key.split('.')[-1]}: .*less than or equal to 1000000000 \(given 10{{20}}\)"
+        for key in ("rounds", "local_steps", "batch_size", "samples_per_client", "privacy.targets", "privacy.trained")
+    },
+    **{
+        f"{key}=true": rf"{key.split('.')[-1]}: Input should be a number, not true or false"
+        for key in (
+            *("rounds", "clients", "lr", "alpha", "delta", "eval_every", "privacy.targets", "privacy.rounds"),
+            *("resources.cpus", "ranking.recovered_psnr", "dp_fedavg.epsilon", "dlg.starts", "sign_flip.byzantine"),
+            "sign_flip.c",
+        )
+    },
     "lr=nan": r"federation\.lr: Input should be a finite number \(given nan\)",
     "lr=-1": r"federation\.lr: Input should be greater than 0 \(given -1\)",
     "lr=fast": r"federation\.lr: .*valid number.* \(given 'fast'\)",
@@ -142,6 +172,17 @@ EDITS: dict[str, tuple[str, str, str]] = {  # what of the suite's text, all of i
         "",
         r"edited\.toml: defense: Field required",
     ),
+    "a suite after another": (
+        "seeds = [0]",
+        'seeds = [0]\nextends = "digits"',
+        r"extends: .*copy the file.*or .*--set",
+    ),
+    "a truth value as a seed": ("seeds = [0]", "seeds = [true]", r"seeds: Input should be a number, not true or false"),
+    "more threads than any": (
+        "seeds = [0]",
+        "seeds = [0]\nthreads = 100000",
+        r"threads: .*equal to 1024 \(given 100000",
+    ),
     "a key of two lines": ("[tune.median]", '["two\\nlines"]', r"'two\\nlines': .*not permitted \(given"),
     "a table that is unknown": ("[tune.median]", "[extra]", r"extra: .*not permitted \(given"),
     "a defense that is unknown": ('"median"', '"medain"', r"no defense named 'medain': did you mean median"),
@@ -181,10 +222,20 @@ EDITS: dict[str, tuple[str, str, str]] = {  # what of the suite's text, all of i
     ),
 }
 
+REFUSED = {  # rows that their defense refuses; alone they are bad input, beside others rows that say why
+    "f too large for Krum": "krum",
+    "f of one half": "trimmed_mean",
+    "more shares than participants": "niss",
+    "more selected than there are": "krum",
+}
+
 CASES = {
     **{f"command: {name}": case for name, case in COMMANDS.items()},
     **{f"--set {change}": ((*RUN, "--set", change), told) for change, told in CHANGES.items()},
-    **{f"suite: {name}": (EDITED, told) for name, (_, _, told) in EDITS.items()},
+    **{
+        f"suite: {name}": ((*EDITED, *(("--defense", REFUSED[name]) if name in REFUSED else ())), told)
+        for name, (_, _, told) in EDITS.items()
+    },
 }
 
 
@@ -196,6 +247,8 @@ def test_there_are_more_than_sixty() -> None:
 def folder(tmp_path: Path, suite_text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("FEDSIEGE_DATA", raising=False)
     (tmp_path / "tiny.toml").write_text(suite_text)
+    (tmp_path / "bare.toml").write_text(suite_text[: suite_text.index("[tune")])
+    (tmp_path / "unclean.toml").write_text(suite_text.replace("seeds = [0]", "seeds = [0]\ntraining = false"))
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "other.json").write_text("{}")
     (tmp_path / "newer.json").write_text('{"schema_version": 99}')
@@ -231,6 +284,22 @@ def test_bad_input_is_one_line_and_exit_code_two(bench: Callable[..., Any], fold
     line = the_line(bench(*arguments))
     assert re.search(told, line), line
     assert everything(folder) == before
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_row_that_its_defense_refuses_stops_no_other_and_says_why(
+    bench: Callable[..., Any], folder: Path, name: str
+) -> None:
+    edit(folder, f"suite: {name}")
+    done = bench(*EDITED, "--attack", "sign_flip")
+    assert (done.code, "Traceback" in done.out + done.err) == (1, False), done
+    found = [read(path) for path in sorted((folder / "results").glob("*/*/*/*.json"))]
+    assert sorted((record.cell.defense.name, record.status) for record in found) == sorted(
+        [("dp_fedavg", "ok")] * 2 + [(REFUSED[name], "failed")] * 2
+    )
+    why = next(record.error for record in found if record.status == "failed")
+    assert re.search(EDITS[name][2].rpartition(": ")[2], why or ""), why
+    assert (why or "").split(": ")[-1][:60] in " ".join(done.out.split())
 
 
 # --------------------------------------------------------------------------------------------------- data, old records

@@ -1,5 +1,6 @@
 """The command line: what each command prints and writes, its exit codes, and one line for whatever cannot be."""
 
+import contextlib
 import csv
 import io
 import json
@@ -7,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,102 @@ def test_a_failed_cell_is_exit_code_one_now_and_the_next_time(bench: Command, su
     again = bench(*RUN, "--attack", "sign_flip", "--set", "median.label=plain", "--quiet")
     assert again.code == 1
     assert bench(*RUN, "--defense", "median", "--attack", "sign_flip", "--quiet").code == 0
+
+
+# --------------------------------------------------------------------------------------------- where the output goes to
+
+
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+
+
+@FULL
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("list",),
+        ("list", "--json"),
+        ("--version",),
+        ("leaderboard", "--suite", "tiny.toml", "--results", "{finished}"),
+        ("leaderboard", "--suite", "tiny.toml", "--results", "{finished}", "--format", "html"),
+        ("show", "{record}"),
+        ("show", "{record}", "--json"),
+        ("run", "--suite", "tiny.toml", "--results", "{finished}", "--workers", "1"),
+        ("verify", "{record}", "--sample", "0"),
+    ],
+    ids=" ".join,
+)
+def test_a_full_disk_is_told_in_one_line(
+    bench: Command, finished: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    record = next(finished.rglob("*.json"))
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        done = bench(*(part.format(finished=finished, record=record) for part in command))
+        monkeypatch.undo()
+    assert (done.code, done.err) == (2, "fedsiege: cannot write the output: No space left on device\n")
+
+
+@FULL
+def test_a_full_disk_in_a_process_of_its_own_is_the_same_line() -> None:
+    """The interpreter writes what is left once more when it ends."""
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "bench", "list"]
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "fedsiege: cannot write the output: No space left on device\n")
+
+
+def test_a_reader_that_has_read_enough_is_no_fault(bench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    pipe = os.fdopen(writer, "w")
+    monkeypatch.setattr(sys, "stdout", pipe)
+    done = bench("list")
+    monkeypatch.undo()
+    with contextlib.suppress(BrokenPipeError):
+        pipe.close()
+    assert (done.code, done.err) == (1, "")
+
+
+@FULL
+@pytest.mark.parametrize("output_format", ["md", "html"])
+def test_a_device_is_written_to_and_not_replaced(bench: Command, finished: Path, output_format: str) -> None:
+    done = leaderboard(bench, finished, "--format", output_format, "--output", "/dev/full")
+    assert (done.code, done.err) == (2, "fedsiege: cannot write /dev/full: No space left on device\n")
+    assert Path("/dev/full").is_char_device()
+    assert leaderboard(bench, finished, "--format", output_format, "--output", os.devnull).code == 0
+    assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_output_goes_through_a_pipe_of_any_encoding(
+    bench: Command, finished: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    record = next(finished.glob("*/median/clean/*.json"))
+    asked: dict[str, tuple[str, ...]] = {
+        "board": ("leaderboard", "--suite", "tiny.toml", "--results", str(finished)),
+        "rich": ("run", "--suite", "tiny.toml", "--results", str(finished), "--workers", "1"),
+        "record": ("show", str(record)),
+        "json": ("show", str(record), "--json"),
+        "listed": ("list", "--json"),
+    }
+    told = {}
+    for name, command in asked.items():
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+        done = bench(*command)
+        assert (done.code, "Traceback" in done.err) == (0, False), done
+        told[name] = written.getvalue().decode(encoding)
+    mark = {"ascii": r"\u2020", "latin-1": r"\u2020"}.get(encoding, "†")
+    assert mark in told["board"]
+    assert mark in told["rich"]
+    assert json.loads(told["json"]) == json.loads(record.read_text())
+    assert "krum" in json.loads(told["listed"])["defenses"]
+
+
+def test_the_version_and_nothing_else(bench: Command, tmp_path: Path) -> None:
+    done = bench("--version")
+    assert (done.code, done.out, done.err) == (0, f"fedsiege {version('fedsiege')}\n", "")
+    assert not (tmp_path / "results").exists()
 
 
 # ---------------------------------------------------------------------------------------------------------- leaderboard

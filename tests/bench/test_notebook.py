@@ -97,3 +97,33 @@ def test_what_cannot_be_evaluated_is_told_in_one_line(
         bench.evaluate(given, tiny, **entry)  # type: ignore[arg-type]
     assert "\n" not in str(raised.value)
     assert not {"half_step", "again"} & set(registry.names("defense"))
+
+
+def test_one_name_or_seed_may_stand_for_a_list_of_one(tiny: str, tmp_path: Path) -> None:
+    one = bench.run(tiny, defenses="fedavg", attacks="clean", seeds=1, results=tmp_path / "results")
+    assert list(one["column"]) == ["clean"]
+    several = bench.run(tiny, defenses=["fedavg"], attacks=["clean"], seeds=[1], results=tmp_path / "results")
+    pd.testing.assert_frame_equal(one, several)
+
+
+@pytest.mark.parametrize("seeds", ["0,1", [0, 0], [0.5], [True], True, [], ["0"]])
+def test_seeds_that_are_none_are_told_in_one_line(tiny: str, tmp_path: Path, seeds: object) -> None:
+    for ask in (lambda: bench.run(tiny, seeds=seeds), lambda: bench.evaluate(Again, tiny, seeds=seeds)):  # type: ignore[arg-type]
+        with pytest.raises(
+            BadInputError, match=r"^seeds is .*, but must be whole numbers, each once, such as \[0, 1, 2\]$"
+        ):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [
+        ("nosuch", "there is no folder .*nosuch: give the one that runs write to"),
+        ("results/tiny", "no records in .*tiny: they lie there as SUITE/ROW/ATTACK/RECORD.json"),
+        ("tiny.toml", "there is no folder .*tiny.toml"),
+    ],
+)
+def test_a_folder_without_records_is_told_in_one_line(tiny: str, tmp_path: Path, folder: str, told: str) -> None:
+    (tmp_path / "results" / "tiny").mkdir(parents=True)
+    with pytest.raises(BadInputError, match=told):
+        bench.load(tmp_path / folder)

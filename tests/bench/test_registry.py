@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,32 @@ def test_a_strange_name_of_another_package_is_refused_in_one_line(installed: Ite
         BadInputError, match=r"defense name '=cmd\|x' will not do: .* \(it is brought by theirs:Theirs\)"
     ):
         get("defense", "=cmd|x")
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ('"""Its line.\n\nMore."""\n', "Its line."),
+        ('\ufeff"""Its line."""\n', "Its line."),
+        ("", "(no docstring) {path}"),
+        ("def f(:\n", "cannot be loaded: invalid syntax in {path}, line 1"),
+    ],
+)
+def test_a_file_of_one_s_own_under_defenses_is_listed_whatever_it_holds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str, line: str
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(source, encoding="utf-8")
+    known = registry._built_in("defense")
+    monkeypatch.setattr(registry, "_built_in", lambda kind: {**known, "mine": path})
+    assert summaries("defense")["mine"] == line.format(path=path)
+    assert summaries("defense")["krum"].startswith("Krum")
+
+
+def test_a_file_under_defenses_that_is_no_python_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "broken_rule.py").write_text("def f(:\n")
+    package = import_module("defenses")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    monkeypatch.setattr(registry, "_built_in", lambda kind: {"broken_rule": tmp_path / "broken_rule.py"})
+    with pytest.raises(BadInputError, match=r"^defense 'broken_rule' cannot be loaded: invalid syntax in .*, line 1$"):
+        get("defense", "broken_rule")

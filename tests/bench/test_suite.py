@@ -360,3 +360,40 @@ def test_every_setting_of_the_federation_changes_the_hash(field: str) -> None:
 )
 def test_every_part_of_a_cell_changes_the_hash(changes: dict[str, Any]) -> None:
     assert whole_cell(**changes).hash != whole_cell().hash
+
+
+# ----------------------------------------------------------------------------------------------------- names, encodings
+
+
+@pytest.mark.parametrize(
+    ("one", "another"),
+    [
+        ({"defenses": "krum,fedavg"}, {"defenses": ["krum", "fedavg"]}),
+        ({"defenses": ["krum, fedavg"]}, {"defenses": ["krum", "fedavg"]}),
+        ({"defenses": "krum"}, {"defenses": ["krum"]}),
+        ({"attacks": "gaussian,dlg"}, {"attacks": ["gaussian", "dlg"]}),
+        ({"attacks": "clean,dlg"}, {"attacks": ["dlg"]}),
+    ],
+)
+def test_names_come_one_by_one_or_with_commas(small: Path, one: dict[str, Any], another: dict[str, Any]) -> None:
+    assert suite.load(str(small)).cells(**one) == suite.load(str(small)).cells(**another)
+
+
+def test_a_label_may_have_a_comma(small: Path) -> None:
+    small.write_text(small.read_text().replace('name = "krum"', 'name = "krum"\nlabel = "fedavg, krum"'))
+    assert {cell.label for cell in suite.load(str(small)).cells("fedavg, krum")} == {"fedavg, krum"}
+
+
+def test_clean_alone_is_the_clean_runs_alone(small: Path) -> None:
+    found = suite.load(str(small)).cells(attacks="clean")
+    assert [(cell.label, cell.attack) for cell in found] == [("fedavg", None), ("krum", None)]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_suite(small: Path) -> None:
+    before = suite.load(str(small))
+    small.write_bytes(b"\xef\xbb\xbf" + small.read_bytes())
+    assert suite.load(str(small)) == before
+
+
+def test_a_truth_value_stays_one_where_it_is_meant(small: Path) -> None:
+    assert suite.load(str(small), ["oracle_f=true"]).federation.oracle_f is True

@@ -27,6 +27,7 @@ class Halfway(Defense):
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         return server.global_model + self.share * delivered.messages.mean(dim=0)
 '''
+PLACE = "outside_rules.defense:Halfway"
 ATTACK = '''"""A package's attack."""
 
 from torch import Tensor
@@ -116,6 +117,19 @@ def test_a_package_s_classes_are_listed(bench: Callable[..., Any]) -> None:
     listed = json.loads(bench("list", "--json").out)
     assert listed["defenses"]["halfway"] == "Half of the mean: what an outside package brings."
     assert listed["attacks"]["shout"] == "The honest update, against itself and many times."
+
+
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [('"""A package\'s rule."""\n', "A package's rule."), ("", "(no docstring) outside_rules.defense:Halfway")],
+)
+def test_a_class_without_a_docstring_has_the_line_of_its_module_or_its_place(
+    installed: Path, bench: Callable[..., Any], module: str, line: str
+) -> None:
+    bare = DEFENSE.replace('    """Half of the mean: what an outside package brings."""\n', "").split("\n", 1)[1]
+    (installed / "outside_rules" / "defense.py").write_text(module + bare)
+    assert f"  halfway          {line}\n" in bench("list", "defenses").out
 
 
 @pytest.mark.usefixtures("_here")

@@ -71,8 +71,9 @@ def test_no_smaller_diameter_is_possible(n: int, f: int, dim: int) -> None:
     apart = squared_distances(gram_matrix(rows))
     kept = torch.tensor(chosen(rows, f))
     diameter = float(apart[kept][:, kept].max())
-    pairs = (apart >= diameter).triu(1).nonzero().numpy()
-    covers = csr_array((np.ones(pairs.size), pairs.flatten(), np.arange(0, pairs.size + 1, 2)), shape=(len(pairs), n))
+    pairs = (apart >= diameter).triu(1).nonzero().numpy().astype(np.int32)  # scipy 1.11 solves with no wider indices
+    ends = np.arange(0, pairs.size + 1, 2, dtype=np.int32)
+    covers = csr_array((np.ones(pairs.size), pairs.flatten(), ends), shape=(len(pairs), n))
     least = milp(np.ones(n), integrality=1, bounds=(0, 1), constraints=LinearConstraint(covers, lb=1))
     assert len(kept) == n - f
     assert least.success

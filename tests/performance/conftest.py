@@ -5,13 +5,15 @@
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from bench import device, rng
+from bench import data, device, rng
+from bench.errors import BadInputError
 from bench.memory import keep_freed_memory
 from bench.perf.measure import THREADS
 from bench.perf.tracker import Tracker
@@ -39,6 +41,25 @@ def _two_threads(_one_thread: None) -> Iterator[None]:
     torch.set_num_threads(THREADS)
     yield
     torch.set_num_threads(1)
+
+
+@cache
+def _missing(dataset: str) -> str | None:
+    """Why a data set cannot be had, tried once a process; None where it can."""
+    try:
+        data.load(dataset)
+    except BadInputError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(autouse=True)
+def _data(request: pytest.FixtureRequest) -> None:
+    """A benchmark marked `data("mnist")` is skipped, and says so, where there is no MNIST."""
+    for marker in request.node.iter_markers("data"):
+        for dataset in marker.args:
+            if (why := _missing(dataset)) is not None:
+                pytest.skip(why)
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def _two_threads() -> Iterator[None]:
     ("name", "evaluations", "one_at_a_time", "at_least"),
     [
         ("digits", 200, 8, 8.0),
-        pytest.param("cifar100-sample", 1200, 8, 4.0, marks=pytest.mark.data),  # d = 85,036
+        pytest.param("cifar100-sample", 1200, 8, 4.0, marks=pytest.mark.data("cifar100-sample")),  # d = 85,036
     ],
 )
 def test_a_batch_inverts_more_images_a_second_than_one_at_a_time(

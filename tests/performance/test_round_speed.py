@@ -20,7 +20,7 @@ from bench.perf.tracker import Tracker
 from bench.settings import FederationSettings
 from defenses.niss import exchange
 
-pytestmark = [pytest.mark.performance, pytest.mark.data]
+pytestmark = [pytest.mark.performance, pytest.mark.data("mnist")]
 
 CLIENTS, BATCH, PIXELS, CLASSES = 1000, 32, 784, 10
 DIM = CLASSES * (PIXELS + 1)

@@ -110,6 +110,7 @@ def test_damaged_lines_are_told(bench: Command, measured: Callable[..., None], m
     [
         (("--compare", "nope"), "--compare nope: neither a file nor a commit"),
         (("--threshold", "0"), "--threshold is 0, but must be above 0"),
+        (("--threshold", "nan"), "--threshold is nan, but must be above 0"),
         (("--plot", "p.png"), "nothing to draw: results/perf/history.jsonl has no entries"),
         (("--passes", "0"), "--passes"),
         (("--accuracy", "--save"), "--accuracy checks numbers and measures nothing: no --quick, --save"),

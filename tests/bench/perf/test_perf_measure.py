@@ -1,6 +1,8 @@
 """From pytest-benchmark's report to an entry, and the tracker that puts into it what is needed."""
 
+import importlib.util
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,15 @@ import numpy as np
 import pytest
 
 from bench.errors import BadInputError
+from bench.perf import measure as perf
 from bench.perf import peak
 from bench.perf.compare import compare
 from bench.perf.history import Entry
 from bench.perf.measure import Sample, Tracking, figure, measure, name, parse, summarize
 from bench.perf.peak import peak_bytes
 from bench.perf.tracker import KEY, Tracker, rounds_for
+
+ROOT = Path(__file__).parents[3]
 
 
 def sample(times: list[float], matmul: float = 1.0, stream: float = 1.0, peak_bytes: int | None = None) -> Sample:
@@ -117,6 +122,51 @@ def test_where_the_system_does_not_tell_there_is_no_peak(monkeypatch: pytest.Mon
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"--benchmarks .*absent is not a folder"):
         measure(tmp_path / "absent", quick=False, passes=1)
+
+
+@pytest.mark.parametrize("package", ["pytest", "pytest_benchmark"])
+def test_a_package_that_is_missing_is_named_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else real(name))
+    monkeypatch.setattr(perf, "play", lambda *_: pytest.fail("measured"))
+    with pytest.raises(BadInputError, match=rf"^perf needs {package}, which is not installed: pip install 'fedsiege"):
+        measure(tmp_path, quick=True, passes=1)
+
+
+def test_a_benchmark_without_its_data_is_left_out_and_told(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the conftest of the real benchmarks, on a machine where MNIST cannot be had."""
+    monkeypatch.setenv("FEDSIEGE_DATA", str(planted / "nowhere"))
+    ours = (ROOT / "tests" / "performance" / "conftest.py").read_text()
+    thread = "\n\n@pytest.fixture(scope='session')\ndef _one_thread() -> None: ...\n"
+    (planted / "conftest.py").write_text(ours + thread)
+    kept = (
+        "import pytest\n\n@pytest.mark.performance\n{marks}def test_{name}(tracked): tracked(lambda: sum(range(9)))\n"
+    )
+    needs = "@pytest.mark.data('mnist')\n"
+    (planted / "test_speed.py").write_text(kept.format(marks="", name="plain"))
+    (planted / "test_data.py").write_text(kept.format(marks=needs, name="needs"))
+    told: list[str] = []
+    entry = measure(planted, quick=False, passes=1, announce=told.append)
+    assert list(entry.benchmarks) == ["speed.plain"]
+    (line,) = [line for line in told if line.startswith("left out: ")]
+    wanted = r"data root \S+nowhere is not a directory: set FEDSIEGE_DATA or --data to a torchvision root"
+    assert re.search(rf"{wanted}$", line)
+    (planted / "test_speed.py").unlink()
+    with pytest.raises(BadInputError, match=rf"no benchmarks marked performance .*{wanted}"):
+        measure(planted, quick=False, passes=1)
+
+
+def test_a_failing_benchmark_is_told_to_the_end_of_its_sentence(planted: Path) -> None:
+    sentence = (
+        "a sentence of more than eighty characters, which a terminal of the usual width would cut in two, to the end"
+    )
+    (planted / "test_speed.py").write_text(
+        f"import pytest\n@pytest.mark.performance\ndef test_bad(): raise ValueError({sentence!r})\n"
+    )
+    with pytest.raises(BadInputError, match=f"ValueError: {sentence}$"):
+        measure(planted, quick=False, passes=1)
 
 
 def test_a_failing_benchmark_is_named(planted: Path) -> None:

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 
 from bench import jobs, suite
+from bench import submit as submit_module
 from bench.errors import BadInputError
 from bench.records import Store
 from bench.submission import folder as folders
-from bench.submission.findings import Examination
-from bench.submission.package import read_source
-from bench.submit import Request, reported, submit
+from bench.submission.findings import Examination, Finding
+from bench.submission.package import Entry, Source, read_source, registered_kind
+from bench.submit import Report, Request, reported, submit
 from leaderboards.board import Leaderboard, make_board
 from leaderboards.submissions import add_submissions
 
@@ -232,3 +233,64 @@ def test_another_source_than_the_submitted_one_is_flagged(row: Path) -> None:
         file.write("# changed\n")
     (note,) = board_of(row, SAID).flags["phocas"]
     assert "is not the source that was submitted" in note
+
+
+def test_a_broken_contract_is_told_in_one_line_where_nothing_else_is(
+    bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Finding(rule="permutation of clients", verdict="failed", sentence="the model depends on the order.")
+    found = Examination(sha256="0" * 64, network="none", findings=[broken])
+    monkeypatch.setattr(
+        submit_module, "submit", lambda request, tell: Report(Entry("defense", "phocas", "Phocas"), found, [])
+    )
+    done = bench(*SUBMIT, "--quiet")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[1:] == [
+        "fedsiege: phocas.py breaks the contract: permutation of clients: the model depends on the order."
+    ]
+    told = bench(*SUBMIT, "--json")
+    assert json.loads(told.out)["findings"][0]["rule"] == "permutation of clients"
+
+
+@pytest.mark.parametrize(
+    ("file", "more", "told"),
+    [
+        ("loud.py", (), "an attack needs --against ROW, the row to run it against, and --byzantine B where it forges"),
+        ("loud.py", ("--against", "medain", "--byzantine", "0.2"), "no row in suite 'tiny' named 'medain'"),
+        ("loud.py", ("--against", "median", "--byzantine", "1.5"), "--byzantine is 1.5, but must be above 0 and at"),
+        (
+            "phocas.py",
+            ("--against", "median"),
+            "--against and --byzantine are for attacks, and this file has a defense",
+        ),
+        ("phocas.py", ("--data", "nowhere"), "nowhere is not a directory: set FEDSIEGE_DATA or --data"),
+        ("phocas.py", ("--set", "lr"), "--set 'lr' is not of the form key=value"),
+    ],
+)
+def test_options_are_refused_before_any_process_is_started(
+    bench: Bench, folder: Path, loud: str, monkeypatch: pytest.MonkeyPatch, file: str, more: tuple[str, ...], told: str
+) -> None:
+    monkeypatch.setattr(submit_module, "inspected", lambda *_: pytest.fail("a process was started"))
+    (folder / "loud.py").write_text(loud)
+    text = (folder / "tiny.toml").read_text()
+    (folder / "tiny.toml").write_text(text.replace('"digits"', '"mnist"') if "--data" in more else text)
+    done = bench("submit", file, "--suite", "tiny.toml", *more)
+    assert (done.code, done.out) == (2, "")
+    _, line = done.err.splitlines()
+    assert told in line
+    assert not (folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ('@register("attack", "a")\nclass A: ...', "attack"),
+        ('@register("defense", "a")\nclass A: ...', "defense"),
+        ('@register("defense", "a")\nclass A: ...\n@register("attack", "b")\nclass B: ...', None),
+        ("class A: ...", None),
+        ("def f(:", None),
+        ("\0", None),
+    ],
+)
+def test_the_kind_of_a_file_is_read_without_running_it(source: str, kind: str | None) -> None:
+    assert registered_kind(Source(Path("a.py"), source.encode())) == kind
