@@ -293,7 +293,7 @@ def test_a_row_that_its_defense_refuses_stops_no_other_and_says_why(
     edit(folder, f"suite: {name}")
     done = bench(*EDITED, "--attack", "sign_flip")
     assert (done.code, "Traceback" in done.out + done.err) == (1, False), done
-    found = [read(path) for path in sorted((folder / "results").glob("*/*/*/*.json"))]
+    found = [read(path) for path in sorted((folder / "runs").glob("*/*/*/*.json"))]
     assert sorted((record.cell.defense.name, record.status) for record in found) == sorted(
         [("dp_fedavg", "ok")] * 2 + [(REFUSED[name], "failed")] * 2
     )
@@ -322,7 +322,7 @@ def test_data_files_that_are_missing_or_damaged(bench: Callable[..., Any], folde
     before = everything(folder)
     line = the_line(bench(*RUN, "--set", "dataset=mnist", "--data", "root"))
     expected = (
-        rf"expected \S+raw with {data.IDX_FILES[-1]}" if how == "missing" else r"damaged or unreadable: fetch its"
+        rf"expected \S+raw with {data.IDX_FILES[-1]}" if how == "missing" else r"damaged or unreadable: fetch train-images"
     )
     assert re.search(rf"mnist (not found )?under \S+root.*{expected}", line), line
     assert everything(folder) == before

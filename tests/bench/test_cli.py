@@ -322,7 +322,7 @@ def test_output_goes_through_a_pipe_of_any_encoding(
     record = next(finished.glob("*/median/clean/*.json"))
     asked: dict[str, tuple[str, ...]] = {
         "board": ("leaderboard", "--suite", "tiny.toml", "--results", str(finished)),
-        "rich": ("run", "--suite", "tiny.toml", "--results", str(finished), "--workers", "1"),
+        "rich": ("run", "--suite", "tiny.toml", "--results", str(finished), "--workers", "1", "--all"),
         "record": ("show", str(record)),
         "json": ("show", str(record), "--json"),
         "listed": ("list", "--json"),
