@@ -1,6 +1,7 @@
 """Divide and conquer (Shejwalkar and Houmansadr 2021): without what sticks out along the first axis."""
 
 import math
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -75,6 +76,8 @@ def dnc(
 @register("defense", "dnc")
 class DnC(Defense):
     """DnC with the suite's assumed f; the server's generator draws the coordinates."""
+
+    version: ClassVar[int] = 2  # of rows that tie the first count
 
     num_iterations: int = Field(default=1, ge=1)  # niters
     subsample: int = Field(default=10_000, ge=1)  # b

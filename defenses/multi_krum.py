@@ -4,6 +4,8 @@ All rows are scored once. The paper's text on arXiv (1703.02757, section 6) has 
 after each choice, and names this form as the alternative.
 """
 
+from typing import ClassVar
+
 from pydantic import Field
 from torch import Tensor
 
@@ -29,6 +31,8 @@ def multi_krum(
 @register("defense", "multi_krum")
 class MultiKrum(ChoosingRule):
     """Multi-Krum with the suite's assumed f."""
+
+    version: ClassVar[int] = 2  # of rows that tie the first count
 
     num_selected: int | None = Field(default=None, ge=1)
     variant: Variant = "paper"

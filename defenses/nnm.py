@@ -4,6 +4,7 @@ The paper is "Fixing by mixing: a recipe for optimal Byzantine ML under heteroge
 """
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -66,6 +67,8 @@ def nnm(messages: Tensor, num_byzantine: int) -> Tensor:
 @register("defense", "nnm")
 class NNM(Mixing):
     """NNM before another rule, with the suite's assumed f; the mixed messages of f clients stay theirs."""
+
+    version: ClassVar[int] = 2  # of rows that tie the first count
 
     rule: str = "trimmed_mean"
 
