@@ -104,7 +104,8 @@ def test_a_record_of_another_processor_is_verified_in_distribution_and_a_forged_
     done = bench("verify", str(path))
     assert done.code == 1
     assert "REFUTED" in done.out
-    assert f"refuted in distribution: curve.1.1 is {round(accuracy + 0.02, 4)!r}, but playing it anew" in done.out
+    (told,) = [line for line in done.out.splitlines() if "refuted in distribution: " in line]
+    assert "metrics.accuracy is 0." in told  # itself, or how far it is above what was played
 
 
 @pytest.fixture
