@@ -10,6 +10,15 @@ from hypothesis import settings
 settings.register_profile("fedsiege", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("fedsiege")
 
+LONG = 3600
+"""Seconds for a test that is slow, or measures performance."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") or item.get_closest_marker("performance"):
+            item.add_marker(pytest.mark.timeout(LONG))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
