@@ -11,6 +11,25 @@ from bench import arithmetic
 settings.register_profile("fedsiege", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("fedsiege")
 
+LONG = 3600
+"""Seconds for a test that is slow, or measures performance."""
+
+FIRST = ("test_cluster.py", "test_faults.py", "test_submit.py", "test_verify.py", "test_submit_attack.py")
+"""Files of few tests that take long: two workers end together where these begin."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Files keep their order; xdist would put those of few tests last."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+    for item in items:
+        if item.get_closest_marker("slow") or item.get_closest_marker("performance"):
+            item.add_marker(pytest.mark.timeout(LONG))
+
 
 def pytest_report_header() -> str:
     return f"arithmetic: {arithmetic.current()}"

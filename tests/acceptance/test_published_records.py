@@ -11,6 +11,7 @@ from bench import data, suite
 from bench.jobs import FILES, make_leaderboard
 from bench.privacy import robustness_bound
 from bench.records import Record, Store, protocol_hash, read, record_key, setting_hash
+from leaderboards.board import Leaderboard
 from leaderboards.formats import FORMATS
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -35,6 +36,12 @@ def load(path: Path) -> tuple[Record, ...]:
 
 def published(name: str) -> tuple[Record, ...]:
     return load(folder(name))
+
+
+@cache
+def leaderboard(name: str) -> Leaderboard:
+    """The boards of a suite's published records."""
+    return make_leaderboard(suite.load(name), Store(folder(name).parent, name))
 
 
 def values(name: str, metric: str, column: str, row: str | None = None) -> list[float]:
@@ -98,15 +105,14 @@ def test_mnist_is_the_mnist_at_hand(name: str, data_root: Path) -> None:
 @pytest.mark.parametrize("output_format", FILES)
 def test_the_published_boards_are_made_of_the_published_records(name: str, output_format: str) -> None:
     board = folder(name) / FILES[output_format]
-    leaderboard = make_leaderboard(suite.load(name), Store(RESULTS, name))
-    assert leaderboard.left_out == []
-    assert board.read_text() == FORMATS[output_format](leaderboard)
+    assert leaderboard(name).left_out == []
+    assert board.read_text() == FORMATS[output_format](leaderboard(name))
 
 
 @every_suite
 def test_the_published_plots_are_those_of_the_published_records(name: str) -> None:
     """Their pixels are not compared: they differ with the fonts and the version of matplotlib."""
-    pictures = make_leaderboard(suite.load(name), Store(RESULTS, name)).pictures
+    pictures = leaderboard(name).pictures
     assert {path.name for path in (folder(name) / "plots").glob("*")} == {f"{one.name}.png" for one in pictures}
     for picture in pictures:
         content = (folder(name) / picture.path).read_bytes()
@@ -152,8 +158,8 @@ def test_every_inversion_recovers_its_undefended_control() -> None:
 
 def test_a_claim_is_broken_where_it_must_be_and_nowhere_else() -> None:
     """NISS without noise in the sum, and against colluders that deviate; never DP-FedAvg or LDPBFL."""
-    leaderboard = make_leaderboard(suite.load("audits"), Store(folder("audits").parent, "audits"))
-    broken = {row for row, notes in leaderboard.flags.items() if any("claim is broken" in note for note in notes)}
+    flags = leaderboard("audits").flags
+    broken = {row for row, notes in flags.items() if any("claim is broken" in note for note in notes)}
     assert broken == {"niss (tau_squared=0.0)"}
 
 

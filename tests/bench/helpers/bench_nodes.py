@@ -92,7 +92,7 @@ def _started(found: Nodes) -> Iterator[Nodes]:
         with pytest.MonkeyPatch.context() as there:
             there.setenv("FEDSIEGE_TEST_FAULTS", str(found.faults))
             there.setenv("FEDSIEGE_TEST_KINDS", "worker")
-            found.add(include_dashboard=False, include_log_monitor=False)
+            found.add(include_dashboard=False, include_log_monitor=False, no_monitor=True)
             there.setenv("FEDSIEGE_DATA", str(found.root))
             found.add(num_gpus=1)
         yield found

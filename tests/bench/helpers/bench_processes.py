@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import PIPE, Popen
 
+from bench_forks import Forked
+
 ROOT = Path(__file__).parents[3]
 PLUGIN = Path(__file__).parents[1] / "faults"
 """The folder of the defenses that die, hoard and linger, as a package of its own gives them to workers."""
@@ -53,12 +55,12 @@ def install(base: Path, *names: str) -> str:
 
 
 def start_bench(folder: Path, *arguments: str, **variables: str) -> "Popen[str]":
-    """`python -m bench ...` in this folder and in a session of its own; keywords are environment variables."""
+    """`python -m bench ...` in this folder and in a session of its own, forked; keywords are environment variables."""
     command = [sys.executable, "-m", "bench", *arguments]
     environment = {**os.environ, **variables}
     ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
     try:
-        return Popen(command, cwd=folder, env=environment, start_new_session=True, stdout=PIPE, stderr=PIPE, text=True)
+        return Forked(command, cwd=folder, env=environment, start_new_session=True, stdout=PIPE, stderr=PIPE, text=True)
     finally:
         signal.signal(signal.SIGINT, ignored)
 

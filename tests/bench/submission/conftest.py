@@ -3,12 +3,15 @@
 import ast
 import importlib.util
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from bench_forks import Forked
 from bench_registry import copied
 
 from bench import registry
@@ -35,6 +38,20 @@ class Loud(ByzantineAttack):
     def forge(self, view: ByzantineView) -> Tensor:
         return -self.times * view.own
 '''
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forked() -> Iterator[None]:
+    """Processes in which submitted code runs are forked from one that has imported torch and the bench."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sandbox, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": Forked}))
+        yield
+
+
+@pytest.fixture
+def _interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are interpreters of their own, as outside of tests."""
+    monkeypatch.setattr(sandbox, "subprocess", subprocess)
 
 
 @pytest.fixture(scope="session")

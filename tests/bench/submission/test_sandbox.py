@@ -26,6 +26,7 @@ def source(name: str, wanted: str = "") -> Source:
     return read_source(str(BROKEN / f"{name}.py") + wanted)
 
 
+@pytest.mark.usefixtures("_interpreters")
 @pytest.mark.parametrize(
     ("file", "words"),
     [
@@ -65,6 +66,7 @@ def test_an_import_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> No
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.usefixtures("_interpreters")
 def test_an_import_that_fills_the_memory_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examination, "IMPORT_BOUNDS", Bounds(60, 1024))
     with pytest.raises(BadInputError, match="MiB of memory, more than the 1024 that it may, during its import"):
@@ -99,6 +101,7 @@ def test_what_only_a_process_of_its_own_shows(file: str, words: str) -> None:
     assert any(line.startswith("  BROKEN") and words in line for line in told)
 
 
+@pytest.mark.usefixtures("_interpreters")
 def test_all_that_a_process_started_ends_with_it(tmp_path: Path) -> None:
     file = tmp_path / "lingers.py"
     file.write_text(f"import subprocess\nsubprocess.Popen(['sleep', '600'], cwd={str(tmp_path)!r})\n")
