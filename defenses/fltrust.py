@@ -25,7 +25,7 @@ def fltrust(messages: Tensor, root_update: Tensor) -> Tensor:
     cosines = torch.where(norms > 0, (messages @ unit.to(messages.dtype)).double() / norms, 0.0)
     trust = cosines.clamp(0, 1)
     if not bool(trust.any()):
-        return torch.zeros_like(root_update)
+        return torch.zeros_like(messages[0])
     weights = torch.where(trust > 0, trust / trust.sum() * length / norms, 0.0)
     return apply_weights(weights, messages)
 

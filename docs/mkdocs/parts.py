@@ -136,7 +136,7 @@ def _meaning(part: str, name: str, comment: str) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    default = field.get_default(call_default_factory=True, validated_data={})
+    default = field.get_default(call_default_factory=True)
     return str(default).lower() if isinstance(default, bool) else "none" if default is None else str(default)
 
 

@@ -69,6 +69,13 @@ def test_a_root_update_that_does_not_fit_is_refused(root: Tensor) -> None:
         fltrust(torch.ones(3, 2), root)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_where_nobody_is_trusted_the_zeros_are_of_the_messages_type(dtype: torch.dtype) -> None:
+    for root in (torch.float32, torch.float64):
+        found = fltrust(-torch.ones(3, 2, dtype=dtype), torch.ones(2, dtype=root))
+        assert (found.dtype, found.tolist()) == (dtype, [0.0, 0.0])
+
+
 def test_it_needs_a_server_with_images(
     make_setting: Callable[..., Setting], server_round: Callable[..., ServerRound]
 ) -> None:

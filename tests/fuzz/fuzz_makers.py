@@ -139,6 +139,11 @@ def flag(world: World) -> bool:
     return bool(world.draw(st.booleans()))
 
 
+def magnitudes(values: Tensor) -> Tensor:
+    """Without their signs; truth values have none, and torch 2.4 takes no `abs` of them."""
+    return values if values.dtype == torch.bool else values.abs()
+
+
 def perhaps(maker: Maker) -> Maker:
     """None in half of the cases."""
     return lambda world: maker(world) if world.draw(st.booleans()) else None

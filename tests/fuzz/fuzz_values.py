@@ -20,6 +20,7 @@ from fuzz_makers import (
     layer,
     layer_that_learns,
     literal,
+    magnitudes,
     moderate,
     nonzero,
     perhaps,
@@ -174,7 +175,7 @@ PARAMETERS: dict[str, Maker] = {
     "vector": lambda world: world.tensor(world.d),
     "vectors": lambda world: world.tensor(world.n, world.d),
     "votes": lambda world: Layer(*(torch.sign(part) for part in layer(world))),
-    "weights": lambda world: world.vector(world.n).abs(),
+    "weights": lambda world: magnitudes(world.vector(world.n)),
     "x": lambda world: world.tensor(2, 1, 4, 4, dtype=torch.float32),
     "y": lambda world: labels(world),
     "z": real(0, 5, 1.0),
@@ -276,7 +277,7 @@ SPECIAL: dict[str, dict[str, Maker]] = {
     "defenses.dpbfl.randomized_sum": {
         "counts": lambda world: torch.randint(0, 2, (2, world.d), generator=generator(world)).to(world.dtype)
     },
-    "defenses.fedavg.weighted_mean": {"weights": perhaps(lambda world: world.vector(world.n).abs())},
+    "defenses.fedavg.weighted_mean": {"weights": perhaps(lambda world: magnitudes(world.vector(world.n)))},
     "defenses.fedavg.weighted_sum": {
         "messages": lambda world: world.tensor(world.n, world.d),
         "weights": lambda world: world.tensor(world.n),
