@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import time
@@ -18,7 +19,7 @@ from bench_processes import STOPPED, comes_true, group, start_bench
 from bench_stored import contents
 from bench_suites import FIVE_ROUNDS
 
-from bench import cluster, runner
+from bench import cluster, data, runner
 from bench.cluster import driver
 from bench.cluster.driver import Cluster
 from bench.errors import BadInputError
@@ -229,22 +230,35 @@ def test_limits_hold_and_the_other_cells_go_on(nodes: Nodes, store: Store) -> No
 # ---------------------------------------------------------------------------------------------------------------- data
 
 
+@pytest.fixture
+def own_data(nodes: Nodes, data_root: Path) -> Path:
+    """A root of this machine, whose sample of CIFAR-100 the second node has too."""
+    shutil.copytree(data_root / data.CIFAR100_SAMPLE, nodes.root / data.CIFAR100_SAMPLE, dirs_exist_ok=True)
+    return data_root
+
+
+@pytest.mark.data
 def test_data_is_sent_to_nodes_without_and_read_by_nodes_with_a_root_of_their_own(
-    nodes: Nodes, store: Store, tmp_path: Path
+    nodes: Nodes, store: Store, tmp_path: Path, own_data: Path
 ) -> None:
     """Four cells on both nodes; the data set knows no download, so that a cell without it would fail."""
     settings = {**FIVE_ROUNDS, "dataset": "cifar100-sample", "samples_per_client": 3, "rounds": 2}
     asked = suite({"name": "fedavg"}, {"name": "median"}, federation=settings)
-    root = images(tmp_path / "root", shade=1)
-    expected = here(asked, tmp_path / "here", root)
-    assert len(far(nodes, asked, store, root)) == 4
+    expected = here(asked, tmp_path / "here", own_data)
+    assert len(far(nodes, asked, store, own_data)) == 4
     assert contents(store) == expected
     again = Store(tmp_path / "again", "far")
-    assert len(far(nodes, asked, again, root, needs=GPU)) == 4  # on one node alone
+    assert len(far(nodes, asked, again, own_data, needs=GPU)) == 4  # on one node alone
     assert contents(again) == expected
 
 
-def test_a_node_whose_own_data_are_others_ends_the_run(nodes: Nodes, store: Store, tmp_path: Path) -> None:
+@pytest.mark.data
+@pytest.mark.usefixtures("own_data")
+def test_a_node_whose_own_data_are_others_ends_the_run(
+    nodes: Nodes, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it is this machine that takes made-up images for the published ones."""
+    monkeypatch.setattr(data, "CANONICAL", {})
     settings = {**FIVE_ROUNDS, "dataset": "cifar100-sample", "samples_per_client": 3, "rounds": 2}
     root = images(tmp_path / "root", shade=2)
     with pytest.raises(BadInputError, match=r"^node \S+: its FEDSIEGE_DATA has another cifar100-sample \(\w+\) than"):

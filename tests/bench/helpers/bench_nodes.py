@@ -62,7 +62,8 @@ class Nodes:
 @contextmanager
 def two_nodes(base: Path) -> Iterator[Nodes]:
     """The cluster, with the plugin of faults installed there and here, until the block ends."""
-    (base / "had").mkdir()
+    for folder in ("had", "root"):
+        (base / folder).mkdir()
     short = Path(tempfile.mkdtemp(prefix="fs-", dir="/tmp"))  # names of sockets are short
     try:
         with pytest.MonkeyPatch.context() as patch:
@@ -76,7 +77,7 @@ def two_nodes(base: Path) -> Iterator[Nodes]:
             patch.setenv("RAY_TMPDIR", str(short))
             for name, value in {**connection.CALM, **BUSY}.items():
                 patch.setenv(name, value)
-            yield from _started(Nodes(_cluster(), base / "had", images(base / "root", shade=1)))
+            yield from _started(Nodes(_cluster(), base / "had", base / "root"))
     finally:
         shutil.rmtree(short, ignore_errors=True)
 
@@ -101,7 +102,7 @@ def _started(found: Nodes) -> Iterator[Nodes]:
 
 
 def images(root: Path, shade: int) -> Path:
-    """A data root that holds twenty small images."""
+    """A data root that holds twenty small images, made up: `data.CANONICAL` refuses them."""
     folder = root / data.CIFAR100_SAMPLE
     folder.mkdir(parents=True)
     pixels = np.arange(20 * 32 * 32 * 3).reshape(20, 32, 32, 3) * shade % 251

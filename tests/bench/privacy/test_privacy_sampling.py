@@ -72,7 +72,7 @@ def opposed(noise: float, share: float, rounds: int, delta: float) -> float:
     """
     x = np.linspace(-14 * noise, 2 + 14 * noise, 200_001)
     here, there = (share * norm.pdf(x, shift, noise) + (1 - share) * norm.pdf(x, 0, noise) for shift in (2, 1))
-    size, reach = 2**15, 80.0
+    size, reach = 2**17, 80.0 / math.sqrt(rounds)  # a round down is lost in each round
     grid = -reach + 2 * reach / size * np.arange(size)
     place = np.searchsorted(grid, np.log(here / there), side="right") - 1
     once = np.bincount(place, here * (x[1] - x[0]), minlength=size)
