@@ -78,7 +78,7 @@ def test_fig_3_of_niss_is_built_and_says_what_no_noise_survives(
 
 @pytest.mark.data
 def test_fig_4_of_niss_is_built_of_a_short_attack(tmp_path: Path, shrink: Callable[..., None], data_root: Path) -> None:
-    shrink("privacy.targets=2", "dlg.evaluations=6", "dlg.starts=1")
+    shrink("clients=12", "privacy.targets=2", "dlg.evaluations=6", "dlg.starts=1")
     entry = built(tmp_path, "niss-fig4", 0, data_root)
     assert entry.verdict is Verdict.NOT  # six evaluations bring no picture back
     assert "FedAvg has the lowest loss and its pictures come back (0% back" in entry.line()["verdict"]
