@@ -103,7 +103,7 @@ def lacking() -> str:
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return f"an x86-64 processor, and this is {platform.machine()}"
     try:
-        facts = Path("/proc/cpuinfo").read_text()
+        facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return "a system that tells its processor's instructions in /proc/cpuinfo"
     flags = next((line.partition(":")[2].split() for line in facts.splitlines() if line.startswith("flags")), [])

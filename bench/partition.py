@@ -73,7 +73,13 @@ def partition(
 
 
 def shard_size(num_samples: int, num_clients: int, samples_per_client: int | None) -> int:
-    """s, the samples of each client: as many as are asked for, or else an equal share of all, at least 1."""
+    """s, the samples of each client: as many as are asked for, or else an equal share of all, at least 1.
+
+    Raises `ValueError` for a number below 1.
+    """
+    given = {"num_samples": num_samples, "num_clients": num_clients, "samples_per_client": samples_per_client}
+    for argument, value in given.items():
+        require(value is None or value >= 1, argument, value, "at least 1")
     return max(1, num_samples // num_clients) if samples_per_client is None else samples_per_client
 
 

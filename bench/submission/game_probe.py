@@ -11,6 +11,7 @@ from bench.audits import Round, inputs, message_of
 from bench.contract import check_shape
 from bench.federation import setting_of
 from bench.protocol import Alphabet
+from bench.rounds import Sides
 from bench.submission.attack_probe import AttackProbe
 from bench.submission.common import bits, untouched
 from bench.submission.growth import SMALL_SECONDS
@@ -87,7 +88,7 @@ class GameProbe(AttackProbe):
         worlds = inputs(defense, defense.claim(setting), canary)
         without, with_ = (message_of(defense, setting, update) for update in worlds)
         game = Game(without, with_, setting.participants, {**defense.model_dump(), **defense.derived(setting)})
-        seen = Round(defense, setting, audit, seed).view(worlds[world], rng.generator(seed, "audit", world))
+        seen = Round(Sides.of(defense), setting, audit, seed).view(worlds[world], rng.generator(seed, "audit", world))
         evidence, recovered = self._scores(audit, seen, game, look, worlds[world if held is None else held])
         return [canary, evidence, recovered]
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ pins = {{name: os.environ.get(name) for name in arithmetic.PINS["portable"]}}
 print(json.dumps([arithmetic.current(), arithmetic.is_too_late(), pins]))
 """
 CAPABLE = pytest.mark.skipif(bool(arithmetic.lacking()), reason=f"the portable arithmetic needs {arithmetic.lacking()}")
+
+
+@pytest.fixture(autouse=True)
+def _same_environment_afterwards() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def says(before: str = "", **variables: str) -> tuple[str, bool, dict[str, str | None]]:
@@ -87,7 +96,7 @@ def test_a_change_after_torch_is_loaded_is_refused() -> None:
 def test_what_a_machine_lacks_is_named(
     machine: str, cpuinfo: str | None, lacks: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def text(path: Path) -> str:
+    def text(path: Path, encoding: str) -> str:
         assert path == Path("/proc/cpuinfo")
         if cpuinfo is None:
             raise FileNotFoundError

@@ -322,7 +322,9 @@ def test_data_files_that_are_missing_or_damaged(bench: Callable[..., Any], folde
     before = everything(folder)
     line = the_line(bench(*RUN, "--set", "dataset=mnist", "--data", "root"))
     expected = (
-        rf"expected \S+raw with {data.IDX_FILES[-1]}" if how == "missing" else r"damaged or unreadable: fetch train-images"
+        rf"expected \S+raw with {data.IDX_FILES[-1]}"
+        if how == "missing"
+        else r"damaged or unreadable: fetch train-images"
     )
     assert re.search(rf"mnist (not found )?under \S+root.*{expected}", line), line
     assert everything(folder) == before

@@ -167,13 +167,22 @@ def test_gradients_can_be_differentiated_by_the_images(name: str, shared: bool, 
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
 
 
+def layers(shapes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """For each parameter the shape of its layer's weights: a bias follows them."""
+    return [shapes[at - (len(shape) == 1)] for at, shape in enumerate(shapes)]
+
+
 @both_models
 @every_shape
 @both_dtypes
 def test_parameters_have_torchs_order_and_start(name: str, shape: Shape, dtype: torch.dtype) -> None:
     model, reference = models.build(name, shape, CLASSES), Reference(name, shape)
     assert model.shapes == reference.shapes
-    assert torch.equal(model.initial(generator(3), dtype), reference.initial(generator(3), dtype))
+    for values, weights in zip(model.split(model.initial(generator(3), dtype)), layers(model.shapes), strict=True):
+        bound = math.prod(weights[1:]) ** -0.5  # 1 / sqrt(fan in), of weights and biases alike
+        assert values.dtype == dtype
+        assert float(values.abs().max()) <= bound * (1 + torch.finfo(torch.float32).eps)
+        assert float(values.abs().max()) > bound * (1 - 14 / values.numel())  # uniform; false alarm e^-14
 
 
 def test_the_small_cnn_is_as_large_as_byzfls() -> None:

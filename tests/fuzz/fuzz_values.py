@@ -246,6 +246,7 @@ SPECIAL: dict[str, dict[str, Maker]] = {
         "indices": lambda world: torch.randint(0, 5, (world.n, 3), generator=generator(world)),
     },
     "bench.partition.partition": {"num_clients": whole(1, 9, 0, -1)},
+    "bench.partition.shard_size": {"num_samples": whole(1, 60, 0, -1)},
     "bench.privacy.compose.require_count_and_delta": {"count": whole(0, 10**15, -1, 10**15 + 1)},
     "bench.privacy.drawn_noise.niss_drawn_noise": {"tau_squared": real(0, 5)},
     "bench.privacy.noise_sharing.niss_worst_coordinate": {"tau_squared": real(0, 5), "rho": real(0, 1)},

@@ -38,9 +38,10 @@ def edited(records: dict[str, Record], key: str, **changes: Any) -> dict[str, Re
 
 
 def elsewhere(records: dict[str, Record]) -> dict[str, Record]:
-    """The same records from a machine of another class."""
+    """The same records from a machine of another class, which computed in an arithmetic of its own."""
+    there = {"cpu": "Another", "arithmetic": "native"}
     return {
-        key: record.model_copy(update={"environment": record.environment.model_copy(update={"cpu": "Another"})})
+        key: record.model_copy(update={"environment": record.environment.model_copy(update=there)})
         for key, record in records.items()
     }
 
