@@ -4,8 +4,10 @@ Nothing is ever chosen on the test split: hyperparameters, the round to report a
 validation split, which is cut from the training data by a permutation that no seed changes.
 """
 
+import contextlib
 import functools
 import hashlib
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -245,7 +247,8 @@ def _download(spec: DatasetSpec, root: Path) -> Source:
     from filelock import FileLock
 
     root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f"{spec.name}.lock"):  # workers that start together must not unpack over one another
+    # Workers that start together must not unpack over one another; what torchvision prints is no output of ours.
+    with FileLock(root / f"{spec.name}.lock"), contextlib.redirect_stdout(io.StringIO()):
         return spec.read(root, True)
 
 

@@ -1,7 +1,9 @@
+import dataclasses
 import gzip
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -336,3 +338,16 @@ def test_a_download_goes_to_the_cache_and_is_reused(
     assert sorted(fetched) == sorted(data.IDX_FILES)
     assert dataset.digest == GOLDEN["mnist"][-1]
     assert (tmp_path / "cache/fedsiege/MNIST/raw").is_dir()
+
+
+def test_what_a_download_prints_is_no_output_of_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """torchvision 0.19 prints what it downloads, in the middle of JSON."""
+    asked: list[tuple[Path, bool]] = []
+
+    def read(root: Path, download: bool) -> Any:
+        print("Downloading http://example.org")
+        asked.append((root, download))
+
+    data._download(dataclasses.replace(data.SPECS["mnist"], read=read), tmp_path)
+    assert asked == [(tmp_path, True)]
+    assert capsys.readouterr().out == ""
