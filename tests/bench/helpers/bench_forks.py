@@ -153,6 +153,7 @@ def _become(job: dict[str, Any], descriptors: list[int], path: list[str]) -> Non
     os.chdir(job["cwd"])
     first = [] if job["safe_path"] else [job["cwd"]]
     given = [place for place in job["env"].get("PYTHONPATH", "").split(os.pathsep) if place]
+    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115  what they were knows other files
     sys.path[:] = [*first, *given, *path]
     importlib.invalidate_caches()
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -87,7 +87,8 @@ def of_another_processor(path: Path, **metrics: float) -> None:
     record = read(path)
     found = {**record.metrics, "loss": record.metrics["loss"] * (1 + 1e-6), **metrics}
     curve = [*record.curve[:-1], (record.curve[-1][0], round(found["accuracy"], 4))]
-    edit(path, environment={**record.environment.model_dump(), "cpu": "another"}, metrics=found, curve=curve)
+    there = {**record.environment.model_dump(), "cpu": "another", "arithmetic": "native"}
+    edit(path, environment=there, metrics=found, curve=curve)
 
 
 def test_a_record_of_another_processor_is_verified_in_distribution_and_a_forged_one_refuted(
@@ -124,7 +125,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
                 for steps in job["neighbours"]:
                     value = accuracy(published, steps)
                     new = {**metrics, "accuracy": value, "loss": metrics["loss"] * (1 + steps / 100)}
-                    here = {**content["environment"], "cpu": "this one"}
+                    here = {**content["environment"], "cpu": "this one", "arithmetic": "native"}
                     told.append({"event": "record", "place": place, "record": {**content, "metrics": new}})
                     told[-1]["record"] |= {"environment": here, "curve": [*content["curve"][:-1], [10, value]]}
             return sandbox.Finished(told, None)
