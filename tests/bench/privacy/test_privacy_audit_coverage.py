@@ -111,7 +111,7 @@ def test_jax_privacy_finds_the_same(setting: tuple[float, int, float, float], mo
 
     On quantiles of the normal distribution in an order that shares out its tails between even and odd rows.
     """
-    monkeypatch.setattr(module, "PLAIN_CHOICE", 0.0)
+    monkeypatch.setattr(module, "PLAIN_CHOICE", (0.0,))
     mu, rows, delta, confidence = setting
     stride = {400: 141, 2000: 729}[rows]
     without, with_ = (norm.ppf((np.arange(rows) * k % rows + 0.5) / rows) for k in (stride, stride + 2))
