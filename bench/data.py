@@ -247,9 +247,13 @@ def _download(spec: DatasetSpec, root: Path) -> Source:
     from filelock import FileLock
 
     root.mkdir(parents=True, exist_ok=True)
-    # Workers that start together must not unpack over one another; what torchvision prints is no output of ours.
-    with FileLock(root / f"{spec.name}.lock"), contextlib.redirect_stdout(io.StringIO()):
-        return spec.read(root, True)
+    told = io.StringIO()  # what torchvision prints is no output of ours
+    # Workers that start together must not unpack over one another.
+    with FileLock(root / f"{spec.name}.lock"), contextlib.redirect_stdout(told):
+        try:
+            return spec.read(root, True)
+        except RuntimeError as error:  # before 0.21 torchvision only prints what the reason is
+            raise RuntimeError(f"{error} {told.getvalue()}") from error
 
 
 def _cache_dir() -> Path:

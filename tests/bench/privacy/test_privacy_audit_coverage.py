@@ -111,7 +111,7 @@ def test_jax_privacy_finds_the_same(setting: tuple[float, int, float, float], mo
 
     On quantiles of the normal distribution in an order that shares out its tails between even and odd rows.
     """
-    monkeypatch.setattr(module, "PLAIN_CHOICE", 0.0)
+    monkeypatch.setattr(module, "PLAIN_CHOICE", (0.0,))
     mu, rows, delta, confidence = setting
     stride = {400: 141, 2000: 729}[rows]
     without, with_ = (norm.ppf((np.arange(rows) * k % rows + 0.5) / rows) for k in (stride, stride + 2))
@@ -145,8 +145,8 @@ def test_a_fit_proves_what_half_a_million_runs_can() -> None:
         (audit_gaussian_epsilon, 0.3, 2000, 1e-2, 0.06),
         (audit_gaussian_epsilon, 0.3, 2000, 1e-5, 0.05),
         (audit_gaussian_epsilon, 0.5, 1000, 1e-2, 0.05),
-        (audit_epsilon, 0.5, 1000, 1e-2, 0.07),
-        (audit_epsilon, 1.0, 400, 1e-3, 0.04),
+        (audit_epsilon, 0.5, 1000, 1e-2, 0.08),
+        (audit_epsilon, 1.0, 400, 1e-3, 0.015),
     ],
 )
 def test_few_audits_prove_nothing_and_no_more_than_allowed_too_much(
