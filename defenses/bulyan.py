@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bench.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, Setting
 from bench.registry import register
-from bench.rules import DOUBLE_ERROR, ContestedError, alike, decided, lowest, squared_distances, sum_of_smallest
+from bench.rules import DOUBLE_ERROR, ContestedError, alike, decided, squared_distances
 from defenses.krum import score_error
 from defenses.meamed import Meamed
 
@@ -23,34 +24,36 @@ def bulyan_selection(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERR
     """
     n, f = len(gram), num_byzantine
     _check(n, f, "num_byzantine")
-    distances = squared_distances(gram, diagonal=math.inf)
-    remaining, chosen = torch.arange(n, device=gram.device), []
+    distances = squared_distances(gram, diagonal=math.inf).cpu().numpy()
+    squares = gram.diagonal().cpu().numpy()
+    remaining, chosen = np.arange(n), []
     for left in range(n, 2 * f, -1):
-        among = distances[remaining][:, remaining]
-        best = _best(among, gram[remaining][:, remaining], max(0, left - f - 2), error)
-        chosen.append(remaining[best])
-        remaining = remaining[remaining != remaining[best]]
-    return torch.stack(chosen)
+        among, lengths = distances[np.ix_(remaining, remaining)], squares[remaining]
+        neighbours = max(0, left - f - 2)
+        tied = _least(among, lengths, neighbours, error) if neighbours else np.arange(left)
+        one_pair = neighbours == 1 and len(tied) == 2 and tied[1] == among[tied[0]].argmin()
+        if neighbours and not one_pair:
+            _require_copies(remaining[tied], gram, error)
+        if len(tied) > 1:
+            nearest = _least(among[tied], lengths[tied], left - 1, error)
+            _require_copies(remaining[tied[nearest]], gram, error)
+            tied = tied[nearest]
+        chosen.append(remaining[tied[0]])
+        remaining = np.delete(remaining, tied[0])
+    return torch.from_numpy(np.array(chosen)).to(gram.device)
 
 
-def _best(distances: Tensor, gram: Tensor, neighbours: int, error: float) -> Tensor:
-    """The row of lowest Krum score, of equal ones that nearest to all, of equally near ones the first."""
-    tied = torch.arange(len(gram), device=gram.device)
-    if neighbours:
-        scores = sum_of_smallest(distances, neighbours)
-        tied = torch.cat(lowest(scores, 1, score_error(scores, gram, neighbours, 2, error)))
-    one_pair = neighbours == 1 and len(tied) == 2 and tied[1] == distances[tied[0]].argmin()
-    if neighbours and not one_pair:
-        _require_copies(tied, gram, error)
-    to_all = sum_of_smallest(distances, len(gram) - 1)
-    nearest = torch.cat(lowest(to_all[tied], 1, score_error(to_all, gram, len(gram) - 1, 2, error)[tied]))
-    _require_copies(tied[nearest], gram, error)
-    return tied[nearest[0]]
+def _least(distances: np.ndarray, squares: np.ndarray, count: int, error: float) -> np.ndarray:
+    """The rows of `distances (k, n)` whose sum of the `count` smallest is the least, or equal to it; in their order."""
+    scores = np.partition(distances, count - 1, axis=1)[:, :count].sum(axis=1)
+    off = score_error(scores, squares, count, 2, error)
+    best = scores.argmin()
+    return np.flatnonzero(scores <= scores[best] + off + off[best])
 
 
-def _require_copies(rows: Tensor, gram: Tensor, error: float) -> None:
+def _require_copies(rows: np.ndarray, gram: Tensor, error: float) -> None:
     """Raise `ContestedError` where rows that differ tie by products that are not float64's."""
-    if error > DOUBLE_ERROR and len(rows) > 1 and not alike(gram, rows):
+    if error > DOUBLE_ERROR and len(rows) > 1 and not alike(gram, torch.from_numpy(rows).to(gram.device)):
         raise ContestedError
 
 

@@ -11,6 +11,7 @@ from bench.protocol import Setting
 from bench.registry import register
 from bench.rules import (
     DOUBLE_ERROR,
+    Block,
     ChoosingRule,
     ContestedError,
     alike,
@@ -59,7 +60,7 @@ def krum_weights(
     meaning = VARIANTS[variant]
     neighbours = n - f - meaning.fewer
     scores = nearest_sums(gram, neighbours, meaning.power)
-    sure, tied = lowest(scores, num_selected, score_error(scores, gram, neighbours, meaning.power, error))
+    sure, tied = lowest(scores, num_selected, score_error(scores, gram.diagonal(), neighbours, meaning.power, error))
     places = num_selected - len(sure)
     if error > DOUBLE_ERROR and len(tied) > places and not alike(gram, tied):
         raise ContestedError(pairs_of(tied, n))
@@ -67,14 +68,16 @@ def krum_weights(
     return weights * num_selected if meaning.total else weights
 
 
-def score_error(scores: Tensor, gram: Tensor, neighbours: int, power: int, error: float) -> Tensor:
+def score_error(scores: Block, squares: Block, neighbours: int, power: int, error: float) -> Block:
     """Error `(n,)` at most of sums of distances to `power`, to so many neighbours, from products of relative `error`.
 
-    A squared distance is off by 2 error (|x|^2 + |y|^2), and |y|^2 is at most 2 |x|^2 + 2 |x - y|^2.
+    `squares (n,)` are the rows' squared lengths. A squared distance is off by 2 error (|x|^2 + |y|^2), and |y|^2 is at
+    most 2 |x|^2 + 2 |x - y|^2.
     """
     apart = (scores / neighbours) ** (2 / power)
-    off = error * (6 * gram.diagonal() + 4 * apart)
-    return neighbours * ((apart + off) ** (power / 2) - apart ** (power / 2))
+    off = error * (6 * squares + 4 * apart)
+    found: Block = neighbours * ((apart + off) ** (power / 2) - apart ** (power / 2))
+    return found
 
 
 def krum(messages: Tensor, num_byzantine: int, num_selected: int = 1, variant: Variant = "paper") -> Tensor:
