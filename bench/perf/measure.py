@@ -83,7 +83,7 @@ def measure(folder: Path, quick: bool, passes: int, announce: Announce = lambda 
     """Play the set `passes` times and sum it up; `BadInputError` where there is none, or a benchmark fails."""
     for package in NEEDED:
         if importlib.util.find_spec(package) is None:
-            raise BadInputError(f"perf needs {package}, which is not installed: pip install 'fedsiege[dev]'")
+            raise BadInputError(f"perf needs {package}, which is not installed: pip install -e '.[dev]'")
     if not folder.is_dir():
         raise BadInputError(f"--benchmarks {folder} is not a folder")
     played = []

@@ -335,6 +335,7 @@ def test_no_network(bench: Callable[..., Any], folder: Path, monkeypatch: pytest
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setattr(data, "_load", data._load.__wrapped__)  # another test's download is not to help
     line = the_line(bench(*RUN, "--set", "dataset=mnist"))
     assert re.search(r"cannot download mnist \(no network\?\): set FEDSIEGE_DATA or --data to a torchvision root", line)
     assert not (folder / "runs").exists()

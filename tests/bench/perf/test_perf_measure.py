@@ -131,7 +131,9 @@ def test_a_package_that_is_missing_is_named_before_anything_is_measured(
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else real(name))
     monkeypatch.setattr(perf, "play", lambda *_: pytest.fail("measured"))
-    with pytest.raises(BadInputError, match=rf"^perf needs {package}, which is not installed: pip install 'fedsiege"):
+    with pytest.raises(
+        BadInputError, match=rf"^perf needs {package}, which is not installed: pip install -e '\.\[dev\]'$"
+    ):
         measure(tmp_path, quick=True, passes=1)
 
 
