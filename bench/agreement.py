@@ -1,12 +1,18 @@
 """A user's own records held against the published ones: how many agree, and how many of them bit for bit."""
 
-from collections.abc import Iterable
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.perf.accuracy import differing, numbers
+from bench.perf.accuracy import numbers
 from bench.records import Record
+from bench.submission.distribution import FALSE_ALARMS, margin_of, within_rounding
 
-CLOSE = "within the tolerances of another machine"
+Pair = tuple[Record, Record]
+"""The published record of a cell and seed, and the user's own."""
+
+CLOSE = "in distribution"
 """What is said of those that agree, but not bit for bit."""
 
 
@@ -34,17 +40,41 @@ class Agreement:
 
 
 def agreement(published: Iterable[Record], own: Iterable[Record]) -> Agreement:
-    """Each of the user's own records against the published one of its cell, seed and protocol; others do not count."""
+    """Each of the user's own records against the published one of its cell, seed and protocol; others do not count.
+
+    Records of a cell that differ by more than rounding agree in distribution where Welch's t test cannot tell the means
+    over seeds of anything that boards rank by apart, at `FALSE_ALARMS` for all cells together.
+    """
     theirs = {(record.key, record.protocol): record for record in published}
-    bits, close, apart = 0, 0, list[str]()
-    for record in own:
-        if (other := theirs.get((record.key, record.protocol))) is None:
-            continue
-        before, after = numbers(other), numbers(record)
+    pairs = [(theirs[key], record) for record in own if (key := (record.key, record.protocol)) in theirs]
+    bits, close, grown = 0, 0, defaultdict[str, list[Pair]](list)
+    for old, new in pairs:
+        before, after = numbers(old), numbers(new)
         if before == after:
             bits += 1
-        elif any(differing(before, after, exact=False)):
-            apart.append(record.cell.label)
-        else:
+        elif within_rounding(before, after):
             close += 1
+        else:
+            grown[new.cell.hash].append((old, new))
+    apart: list[str] = []
+    for cell, some in grown.items():
+        every = [(old, new) for old, new in pairs if new.cell.hash == cell]
+        if _alike(every, FALSE_ALARMS / len(grown)):
+            close += len(some)
+        else:
+            apart += [new.cell.label for _, new in some]
     return Agreement(bits, close, len(apart), tuple(dict.fromkeys(apart)))
+
+
+def _alike(pairs: Sequence[Pair], alpha: float) -> bool:
+    """Whether one cell's published seeds and own ones may be of one distribution, in all that boards rank by."""
+    from scipy import stats  # here, because loading it takes long
+
+    if len(pairs) < 2 or any(old.status != new.status for old, new in pairs):
+        return False
+    ranking = [name for name in pairs[0][0].metrics if margin_of(f"metrics.{name}") is not None]
+    for name in ranking:
+        old, new = ([record.metrics.get(name, math.nan) for record in side] for side in zip(*pairs, strict=True))
+        if old != new and not stats.ttest_ind(old, new, equal_var=False).pvalue >= alpha / len(ranking):
+            return False
+    return True

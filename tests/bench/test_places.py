@@ -15,7 +15,7 @@ from bench.records import Record, Store
 Bench = Callable[..., Any]
 ROOT = Path(__file__).parents[2]
 RUN = ("run", "--suite", "tiny.toml", "--workers", "1", "--defense", "median", "--attack", "sign_flip")
-ALL_AGREE = "2 records against results/tiny: 2 agree bit for bit, 0 within the tolerances of another machine, 0 do not"
+ALL_AGREE = "2 records against results/tiny: 2 agree bit for bit, 0 in distribution, 0 do not"
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +149,10 @@ def labelled(record: Record, label: str) -> Record:
     return record.model_copy(update={"cell": record.cell.model_copy(update={"label": label})})
 
 
+def record_of_seed(record: Record, seed: int) -> Record:
+    return record.model_copy(update={"seed": seed})
+
+
 def changed(record: Record, **metrics: float) -> Record:
     return record.model_copy(update={"metrics": {**record.metrics, **metrics}})
 
@@ -164,8 +168,10 @@ def test_agreement_counts_bits_what_is_close_and_what_is_not(made: list[Record])
     assert agreement(made, [other, attacked]) == Agreement(bits=1, close=0, apart=0)
     failed = clean.model_copy(update={"status": "failed", "error": "no"})
     assert agreement([clean], [failed]).apart == 1
+    seeds = [changed(record_of_seed(attacked, seed), accuracy=0.5 + seed / 100) for seed in range(3)]
+    moved = [changed(record, accuracy=record.metrics["accuracy"] + 0.006) for record in seeds]
+    assert agreement(seeds, moved) == Agreement(bits=0, close=3, apart=0)  # by less than the seeds' spread
+    forged = [changed(record, accuracy=record.metrics["accuracy"] + 0.3) for record in seeds]
+    assert agreement(seeds, forged).apart == 3
     line = agreement(made, [near, far, other]).line(3, "there")
-    assert line == (
-        "2 (of 3) records against there: 0 agree bit for bit, 1 within the tolerances of another machine, "
-        "1 do not (median)"
-    )
+    assert line == ("2 (of 3) records against there: 0 agree bit for bit, 1 in distribution, 1 do not (median)")
