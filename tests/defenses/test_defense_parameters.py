@@ -45,7 +45,7 @@ from defenses.rsa import sign_sum
 from defenses.sign_majority import sign_majority
 from defenses.trimmed_mean import trimmed_mean
 
-M, F, LR = 20, 4, 0.1
+N, M, F, LR = 25, 20, 4, 0.1
 DIMS = (7, 40)
 """Fewer coordinates than clients, and more: the geometric median goes another way in each."""
 
@@ -70,7 +70,7 @@ class Round:
 
     @property
     def setting(self) -> Setting:
-        return Setting(M, M, self.dim, 5, LR, None, F / M, 1e-6)
+        return Setting(N, M, self.dim, 5, LR, None, F / M, 1e-6)
 
     @staticmethod
     def draws(role: str) -> torch.Generator:
