@@ -74,7 +74,11 @@ def niss_max_colluders_scalar(tau_squared: ArrayLike) -> Values:
 
 
 def niss_worst_coordinate(tau_squared: float, rho: float, num_shares: int, dim: int) -> float:
-    """Noise that is left in about the worst of `dim` coordinates, as a share of sigma^2: its quantile 1 / dim.
+    """Noise that is left in about the worst of `dim` coordinates, as a share of sigma^2: its quantile 1 / (dim + 1).
+
+    That is where the least of `dim` draws lies on average: the distribution function at it is the least of as many
+    uniform draws, Beta(1, dim), whose mean it is (David and Nagaraja 2003, "Order Statistics"). Of one coordinate it is
+    the median.
 
     Theorem 3 takes the mean over the shares that colluders sent. They know them: given these, a coordinate keeps
     (1 - rho)(2 + tau^2) sigma^2, and tau^2 times the squares of rho v known shares, which are sigma^2 / v times
@@ -87,7 +91,7 @@ def niss_worst_coordinate(tau_squared: float, rho: float, num_shares: int, dim: 
     known = colluding * num_shares
     if tau == 0 or known < 1e-300:  # nothing is scaled, or nothing is known: the quantile would be no number
         return (1 - colluding) * (2 + tau)
-    squares = 2 * float(gammaincinv(known / 2, 1 / dim)) / num_shares
+    squares = 2 * float(gammaincinv(known / 2, 1 / (dim + 1))) / num_shares
     return (1 - colluding) * (2 + tau) + tau * squares
 
 

@@ -215,7 +215,7 @@ def build_3(evidence: Evidence) -> Exhibit:
         law = niss_worst_coordinate(1.0, 1.0, point["shares"], point["dim"])
         worst.append((point["shares"], point["dim"], least, below, law))
     told = "; ".join(
-        f"v = {v}: {least.value:.2f} (quantile 1 / {dim:,}: {law:.2f}), {below.value:.0%} of coordinates below "
+        f"v = {v}: {least.value:.2f} (quantile 1 / {dim + 1:,}: {law:.2f}), {below.value:.0%} of coordinates below "
         "sigma_k^2"
         for v, dim, least, below, law in worst
     )

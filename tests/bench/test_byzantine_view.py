@@ -15,6 +15,7 @@ from bench.threat import ByzantineAttack, ByzantineView
 from defenses.dp_fedavg import DPFedAvg
 from defenses.dpbfl import DPBFL
 from defenses.fedavg import FedAvg
+from defenses.flame import FLAME
 from defenses.krum import Krum
 from defenses.ldpbfl import LDPBFL
 from defenses.median import Median
@@ -84,6 +85,18 @@ def test_the_rule_that_is_shown_makes_what_the_server_then_makes(defense: Defens
         for expected in attack._expected[-2:]:
             torch.testing.assert_close(expected, played.global_model - before, rtol=1e-4, atol=1e-5)
     assert torch.equal(attack._views[0].setting.dim * torch.ones(1), torch.tensor([650.0]))
+
+
+@pytest.mark.parametrize("defense", [FLAME(noise_level=1.0), NISS(num_shares=2, dropout=0.5)], ids=lambda d: d.name)
+def test_what_the_server_or_the_channel_is_about_to_draw_is_not_shown(defense: Defense) -> None:
+    """The server's noise of FLAME; the clients whose upload of NISS never arrives."""
+    attack = Watching()
+    playing = federation(defense, attack)
+    for _ in range(3):
+        before = playing.global_model
+        playing.play()
+        happened = playing.global_model - before
+        assert float((attack._expected[-1] - happened).norm()) > 0.1 * float(happened.norm())
 
 
 def test_asking_changes_nothing_that_is_real() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from bench_processes import children, comes_true, is_running
 from bench_stored import contents
 from bench_suites import TINY
 
-from bench import data, records, runner
+from bench import data, locks, records, runner
+from bench.cells import Outcome, lost_outcome
 from bench.data import DatasetSpec, Source
 from bench.errors import BadInputError
 from bench.findings import Task
@@ -110,6 +112,59 @@ def test_the_next_cell_is_akin_to_the_last_or_apart_from_the_others(store: Store
     assert runner.next_place(tasks[1:], "", {one}) == 1
     assert runner.next_place(tasks[1:], "", {one, other}) == 3  # what shares nothing
     assert runner.next_place(tasks[1:2], "", {one}) == 0  # better than to wait
+
+
+def test_groups_come_in_the_order_of_their_first_cell(store: Store) -> None:
+    tasks = plan(store).tasks
+    inverted = [task for task in tasks if task.group]
+    for given in (tasks, inverted[2:] + tasks, [*inverted[::-1], *tasks[4:]]):
+        groups = [group for group, _ in itertools.groupby(task.group for task in runner.in_order(given))]
+        assert groups == [*dict.fromkeys(task.group for task in given if task.group), ""]
+
+
+class Scripted:
+    """A backend of two slots. `ends`: which tasks, by their place among the submitted, are over after so many."""
+
+    slots = 2
+
+    def __init__(self, ends: dict[int, list[int]]) -> None:
+        self.ends, self.given = ends, list[tuple[Task, Future[Outcome]]]()
+
+    def submit(self, task: Task) -> Future[Outcome]:
+        self.given.append((task, Future()))
+        for place in self.ends.get(len(self.given), []):
+            self.given[place][1].set_result(lost_outcome(self.given[place][0], "told to"))
+        return self.given[-1][1]
+
+    def close(self) -> None:
+        assert all(future.done() for _, future in self.given)
+
+
+@pytest.fixture
+def groups(store: Store) -> list[list[Task]]:
+    """The inversions of three seeds: three groups of two cells."""
+    tasks = [task for task in plan(store, seeds=[0, 1, 2]).tasks if task.group]
+    return [[*cells] for _, cells in itertools.groupby(tasks, key=lambda task: task.group)]
+
+
+def test_a_free_worker_goes_on_with_its_own_group(store: Store, groups: list[list[Task]]) -> None:
+    """The first worker is at one; the second has left two, and three stands before what is left of two."""
+    one, two, three = groups
+    place = Scripted({2: [1], 3: [0, 2], 4: [3]})
+    started: list[Task] = []
+    list(runner.run([one[0], two[0], three[0], two[1]], store, 2, started.append, place=place))
+    assert started == [task for task, _ in place.given] == [one[0], two[0], two[1], three[0]]
+
+
+def test_a_group_that_a_worker_has_just_left_is_not_taken_by_another(store: Store, groups: list[list[Task]]) -> None:
+    """Both workers are free: that which left one, whose cells are done, leaves two to the one that comes from there."""
+    one, two, three = groups
+    share = runner._Share([*two, three[0]], store, fresh=False)
+    ended = [two[0].group, one[0].group]
+    assert share.take(ended, []) == three[0]
+    assert share.take(ended, [three[0]]) == two[0]
+    assert ended == []
+    share.close()
 
 
 def test_with_all_records_nothing_is_missing(finished: Store) -> None:
@@ -235,6 +290,34 @@ def test_pictures_lie_beside_their_records(finished: Store) -> None:
     named = {finished.path(r.cell, r.seed).parent / name for r in finished.records([]) for name in r.files.values()}
     assert len(named) == 4
     assert named == set(finished.folder.rglob("*.png"))
+
+
+def test_what_a_killed_run_left_of_a_cell_is_gone_once_the_cell_is_played(store: Store) -> None:
+    """Half a record beside no lock: the folder's sweep looks at locks."""
+    task = plan(store).tasks[-1]
+    path = store.path(task.cell, task.seed)
+    path.parent.mkdir(parents=True)
+    left, other = path.with_name(f".{path.stem}.json.ab12"), path.with_name(".other.json.ab12")
+    for file in (left, other):
+        file.write_bytes(b"{")
+    list(runner.run([task], store, 2, place=Scripted({1: [0]})))
+    assert {*path.parent.iterdir()} == {path, other}
+
+
+def test_what_a_killed_run_left_of_other_cells_is_gone_as_well_but_not_what_another_run_is_at(store: Store) -> None:
+    killed, busy, task = plan(store).tasks[-3:]
+    left = []
+    for other in (killed, busy):
+        lock = store.lock_path(other.cell, other.seed)
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        left += [lock, lock.with_name(f"{lock.stem}.json.ab12")]
+        for file in left[-2:]:
+            file.touch()
+    held = locks.take(left[2])
+    assert held is not None
+    list(runner.run([task], store, 2, place=Scripted({1: [0]})))
+    assert [file.exists() for file in left] == [False, False, True, True]
+    held.release()
 
 
 def test_nothing_to_do_is_nothing_done(store: Store) -> None:

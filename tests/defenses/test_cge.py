@@ -48,3 +48,13 @@ def test_what_it_cannot_do_is_refused_and_what_it_does_not_claim(make_setting: C
         CGE().start(make_setting(participants=4, assumed_byzantine=0.5))
     assert CGE().tolerates(0.3, make_setting(assumed_byzantine=0.3))
     assert not CGE().tolerates(0.35, make_setting(assumed_byzantine=0.45))  # 7 of 20: more than a third
+
+
+@pytest.mark.parametrize(
+    ("clients", "byzantine", "stands"), [(21, 7, False), (21, 6, True), (20, 7, False), (22, 7, True)]
+)
+def test_it_claims_to_stand_less_than_a_third_and_never_a_third(
+    clients: int, byzantine: int, stands: bool, make_setting: Callable[..., Setting]
+) -> None:
+    setting = make_setting(num_clients=clients, participants=clients, assumed_byzantine=0.45)
+    assert CGE().tolerates(byzantine / clients, setting) is stands

@@ -147,6 +147,20 @@ def test_a_step_on_the_rows_is_weiszfelds_in_groups_of_any_size(monkeypatch: pyt
     assert gradient == pytest.approx(float((pull[:, None] * apart).mean(dim=0).norm()))
 
 
+def test_on_the_rows_no_distance_is_taken_as_shorter_than_nu() -> None:
+    rows = torch.randn(40, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    point = module.PointAmongRows(rows, nu=1.5)
+    pull = 1 / (rows - point.at).norm(dim=1).clamp(min=1.5)
+    assert 5 < int((pull == 1 / 1.5).sum()) < 35
+    weights, _ = point.step()
+    np.testing.assert_allclose(weights, (pull / pull.sum()).numpy())
+    found = geometric_median(rows, nu=1.5)
+    by_products = geometric_median_weights(gram_matrix(rows), nu=1.5) @ rows
+    torch.testing.assert_close(found, by_products, rtol=0, atol=1e-5)
+    assert float((found - geometric_median(rows)).norm()) > 1e-3
+    torch.testing.assert_close(geometric_median(rows, nu=1e3), rows.mean(dim=0))  # all pull alike
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_class_takes_the_same_way(dtype: torch.dtype) -> None:
     rows = torch.randn(50, 6, generator=torch.Generator().manual_seed(2), dtype=dtype)

@@ -99,6 +99,14 @@ def test_privacy_ranks_by_the_worst_column_then_whole_decibels(make, make_leak, 
     assert board.number("leaky", "worst_recovered") == 0.75
 
 
+def test_rows_that_show_less_than_the_mean_image_does_share_a_rank(make, make_leak, make_boards, table):
+    """Whoever guesses blindly has 11 dB: below that, and at it when rounded, nothing has leaked."""
+    rows = {"dim": 5.0, "dark": 10.9, "blind": 11.4, "clear": 11.6}
+    records = [record for row, psnr in rows.items() for record in (make(row), make_leak(row, psnr=psnr))]
+    board = table(make_boards(records), "privacy")
+    assert {row: board.cell(row, "rank") for row in rows} == {"dim": "1", "dark": "1", "blind": "1", "clear": "4"}
+
+
 def test_controls_stand_below_without_a_rank(make, make_leak, make_boards, table):
     records = [make("krum"), make_leak("krum", control=0.75), make_leak("krum", seed=1, control=0.25)]
     board = table(make_boards(records), "privacy")

@@ -54,6 +54,25 @@ def test_one_factor_a_share_and_random_graphs_give_the_same_noise(num_honest: in
         assert ks_2samp(found.numpy(), expected.numpy()).pvalue > 1e-7
 
 
+@pytest.mark.parametrize("num_honest", [6, 1])
+@pytest.mark.parametrize("tau_squared", [0.5, 2.0])
+def test_with_one_share_each_it_is_the_noise_of_that_share(num_honest: int, tau_squared: float) -> None:
+    """All six, or one who got a single share, from a client that forges: n - (1 + tau z) r. False alarm 1e-7 each."""
+    found = drawn(num_honest=num_honest, num_shares=1, tau_squared=tau_squared)
+    expected = exchanged(num_honest, 1, tau_squared, "coordinate", seed=1, dim=40_000)
+    assert ks_2samp(found.numpy(), expected.numpy()).pvalue > 1e-7
+    each = 0.1 * (tau_squared if num_honest == 6 else 2 + tau_squared)
+    assert float(found.var()) == pytest.approx(num_honest * each, rel=0.1)  # over 5 standard errors
+
+
+def test_one_factor_for_one_share_is_drawn_once() -> None:
+    """One coordinate from each of 4,000 exchanges: Kolmogorov-Smirnov, false alarm 1e-7."""
+    changes = {"num_honest": 1, "num_shares": 1, "per_share": True, "dim": 1, "tau_squared": 2.0}
+    found = torch.cat([drawn(seed, **changes) for seed in range(4000)])
+    expected = torch.cat([exchanged(1, 1, 2.0, "share", 10_000 + seed, 1) for seed in range(4000)])
+    assert ks_2samp(found.numpy(), expected.numpy()).pvalue > 1e-7
+
+
 def test_one_factor_a_share_scales_all_coordinates_alike() -> None:
     """Given the factors the coordinates are independent Gaussians: their kurtosis is 3 within 6 sigma."""
     found = drawn(per_share=True, num_honest=6)

@@ -117,6 +117,22 @@ def test_worst_coordinate_is_below_the_mean_and_falls_with_more_of_them(tau: flo
     assert niss_worst_coordinate(tau, 0, v, 100) == pytest.approx(2 + tau)
 
 
+@pytest.mark.parametrize(("dim", "quantile"), [(1, 1 / 2), (2, 1 / 3), (9, 1 / 10)])
+def test_the_worst_of_few_coordinates_lies_where_the_least_of_so_many_draws_does(dim: int, quantile: float) -> None:
+    """Two known shares: chi-squared with 2 degrees of freedom, P(x <= t) = 1 - exp(-t / 2). Of one: its median."""
+    worst = niss_worst_coordinate(0.6, 0.5, 4, dim)
+    assert worst == pytest.approx(0.5 * 2.6 + 0.6 * -2 * math.log(1 - quantile) / 4)
+    least = np.random.default_rng(3).chisquare(2, (100_000, dim)).min(axis=1)
+    shares = 1 - np.exp(-least / 2)  # 5 standard errors: false alarms below 1e-6
+    assert shares.mean() == pytest.approx(quantile, abs=5 * shares.std() / math.sqrt(len(shares)))
+
+
+@given(st.floats(0, 10), st.floats(0, 1), st.integers(1, 200))
+def test_one_coordinate_alone_keeps_a_finite_variance_below_the_mean(tau: float, rho: float, v: int) -> None:
+    alone, of_two = (niss_worst_coordinate(tau, rho, v, dim) for dim in (1, 2))
+    assert 0 <= of_two <= alone <= niss_collusion_variance(1, tau, rho) * (1 + 1e-9)
+
+
 @given(st.lists(st.tuples(VARIANCES, VARIANCES, FRACTIONS), min_size=1, max_size=5))
 def test_arrays_are_elementwise_and_the_aggregate_sums(rows: list[tuple[float, float, float]]) -> None:
     sigma, tau, rho = np.array(rows).T

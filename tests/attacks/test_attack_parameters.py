@@ -1,0 +1,424 @@
+"""Every parameter of every attack reaches the function that it belongs to, or what it steers.
+
+A forging attack played at a value that is not the default sends what its pure function gives of that value, which is
+not what it gives of the default: a parameter that a class drops on the way fails here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from attacks import analytic, dlg, inverting_gradients
+from attacks.adaptive import adaptive
+from attacks.alie import alie
+from attacks.alie_optimal import alie_optimal
+from attacks.analytic import Analytic, Layer, ends, repeated_rows
+from attacks.audit import Audit
+from attacks.backdoor import Backdoor, backdoor, stamp
+from attacks.collusion import Collusion
+from attacks.crash import crash
+from attacks.dlg import DLG
+from attacks.fang import fang
+from attacks.free_rider import free_rider
+from attacks.gaussian import gaussian
+from attacks.inverting_gradients import InvertingGradients, direction_matcher, variation_slope
+from attacks.ipm import ipm
+from attacks.ipm_optimal import ipm_optimal
+from attacks.mimic import furthest, oja
+from attacks.min_max import min_max
+from attacks.min_sum import min_sum
+from attacks.same_value import same_value
+from attacks.sign_flip import sign_flip
+from bench import registry, rng
+from bench.data import Split
+from bench.inversion import Observation
+from bench.models import one_hot
+from bench.poisoning import DataFacts
+from bench.protocol import Alphabet
+from bench.threat import Attack, ByzantineAttack, ByzantineView, View
+from defenses.fedavg import FedAvg
+from defenses.median import coordinate_median
+
+H, F, D = 9, 3, 14
+FACTS = DataFacts(10, torch.tensor([0.5]), torch.tensor([0.25]))
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What Byzantine clients see: honest and own messages, of a tight crowd far from zero where it is asked for."""
+
+    tight: bool = False
+
+    @property
+    def rows(self) -> Tensor:
+        source = torch.Generator().manual_seed(7)
+        return (3.0 if self.tight else 0.2) + (0.01 if self.tight else 1.0) * torch.randn(
+            H + F, D, generator=source, dtype=torch.float64
+        )
+
+    @property
+    def honest(self) -> Tensor:
+        return self.rows[:H]
+
+    @property
+    def own(self) -> Tensor:
+        return self.rows[H:]
+
+    @property
+    def broadcast(self) -> Tensor:
+        return torch.linspace(-1, 1.5, D, dtype=torch.float64)
+
+    @property
+    def draws(self) -> torch.Generator:
+        return torch.Generator().manual_seed(0)
+
+    @staticmethod
+    def rule(messages: Tensor) -> Tensor:
+        return coordinate_median(messages)
+
+
+MakeView = Callable[..., ByzantineView]
+Pure = Callable[[Sight, Any], Tensor]
+"""The forged messages `(f, d)`, by functions alone, with a parameter at this value."""
+
+
+def forge(attack: Any, sight: Sight, make: MakeView) -> Tensor:
+    assert isinstance(attack, ByzantineAttack)
+    known = {"broadcast": sight.broadcast, "aggregate": sight.rule, "updates": sight.own}
+    return attack.forge(make(sight.honest, sight.own, Alphabet.REAL, **known))
+
+
+def forge_later(attack: Any, sight: Sight, make: MakeView) -> Tensor:
+    """The messages of a third round, in which the honest ones of the first two are swapped and turned round."""
+    memory: dict[str, Tensor] = {}
+    for honest in turned(sight.honest):
+        view = make(honest, sight.own, Alphabet.REAL, broadcast=sight.broadcast, memory=memory)
+        found: Tensor = attack.forge(view)
+    return found
+
+
+def turned(honest: Tensor) -> list[Tensor]:
+    return [honest, -5 * honest.flip(0), 3 * honest.roll(4, 0)]
+
+
+def poison(attack: Any, sight: Sight, make: MakeView) -> Tensor:
+    """The images and labels of poisoned shards, and those that the attackers would show the model."""
+    x, y = images()
+    found = attack.poison(x, y, FACTS, sight.draws)
+    shown = attack.goal(Split(x.flatten(0, 1), y.flatten()), FACTS)
+    return in_one(*found, shown.x, shown.y)
+
+
+def images() -> tuple[Tensor, Tensor]:
+    x = torch.randn(F, 10, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    return x, torch.arange(10).expand(F, 10)
+
+
+def in_one(*tensors: Tensor) -> Tensor:
+    return torch.cat([tensor.flatten().double() for tensor in tensors])
+
+
+@dataclass(frozen=True)
+class Seam:
+    """A value that is not the default, what is sent with it, the other parameters, and how the class is played."""
+
+    value: Any
+    pure: Pure
+    given: dict[str, Any] = field(default_factory=dict)
+    sight: Sight = Sight()
+    play: Callable[[Any, Sight, MakeView], Tensor] = forge
+
+
+def adaptive_seam(name: str, value: Any) -> Seam:
+    return Seam(value, lambda see, value: adaptive(see.honest, F, see.rule, see.draws, **{name: value}, own=see.own))
+
+
+def searched(attack: Callable[..., Tensor], name: str, value: float) -> Seam:
+    return Seam(value, lambda see, value: attack(see.honest, F, see.rule, **{name: value}))
+
+
+def fang_seam(name: str, value: Any, tight: bool = False, **given: Any) -> Seam:
+    def pure(see: Sight, value: Any) -> Tensor:
+        p = {"against": "krum", "on": "model", "b": 2.0, "threshold": 1e-5, **given, name: value}
+        base = see.broadcast if p["on"] == "model" and p["against"] != "krum" else torch.zeros(D, dtype=torch.float64)
+        s = torch.sign(see.rule(see.rows))
+        return fang(see.honest + base, F, see.draws, p["against"], s, p["b"], p["threshold"]) - base
+
+    return Seam(value, pure, given, Sight(tight))
+
+
+def flipped_model(see: Sight, c: float) -> Tensor:
+    return sign_flip(see.broadcast + see.own, c) - see.broadcast
+
+
+def flipped(see: Sight, on: str) -> Tensor:
+    return flipped_model(see, 2.0) if on == "model" else sign_flip(see.own)
+
+
+def mimicked(see: Sight, warmup: int) -> Tensor:
+    """The client that is furthest along the direction of the first `warmup` rounds."""
+    rounds = turned(see.honest)
+    direction, mean = torch.randn(D, generator=see.draws, dtype=torch.float64), torch.zeros(D, dtype=torch.float64)
+    for index, honest in enumerate(rounds[:warmup]):
+        mean, direction = oja(honest, mean, direction, index)
+        client = furthest(honest, direction)
+    return rounds[-1][client].expand(F, -1)
+
+
+def poisoned(name: str, value: Any) -> Seam:
+    def pure(see: Sight, value: Any) -> Tensor:
+        p = {"target": 0, "size": 3, "share": 0.5, name: value}
+        x, y = images()
+        chosen = torch.rand(F, 10, generator=see.draws).argsort(dim=1) < round(10 * p["share"])
+        stamped, labels = stamp(x, p["size"], FACTS), torch.where(chosen, p["target"], y)
+        others = y.flatten() != p["target"]
+        shown = stamped.flatten(0, 1)[others]
+        dirty = torch.where(chosen[..., None, None, None], stamped, x)
+        return in_one(dirty, labels, shown, torch.full((len(shown),), p["target"]))
+
+    return Seam(value, pure, play=poison)
+
+
+SEAMS: dict[str, dict[str, Seam]] = {
+    "adaptive": {"evaluations": adaptive_seam("evaluations", 4), "objective": adaptive_seam("objective", "deviation")},
+    "alie": {
+        "z": Seam(0.4, lambda see, z: alie(see.honest, F, z)),
+        "ddof": Seam(1, lambda see, ddof: alie(see.honest, F, None, ddof)),
+    },
+    "alie_optimal": {
+        "low": searched(alie_optimal, "low", 1.3),
+        "high": searched(alie_optimal, "high", 0.7),
+        "points": searched(alie_optimal, "points", 3),
+        "ddof": searched(alie_optimal, "ddof", 1),
+    },
+    "backdoor": {
+        "target": poisoned("target", 4),
+        "size": poisoned("size", 5),
+        "share": poisoned("share", 0.2),
+        "boost": Seam(2.5, lambda see, boost: backdoor(see.own, boost)),
+    },
+    "crash": {"kind": Seam("inf", lambda see, kind: crash(see.honest, F, kind))},
+    "fang": {
+        "against": fang_seam("against", "trimmed_mean"),
+        "on": fang_seam("on", "update", against="trimmed_mean"),
+        "b": fang_seam("b", 7.0, against="trimmed_mean"),
+        "threshold": fang_seam("threshold", 0.2, tight=True),
+    },
+    "free_rider": {"s": Seam(0.5, lambda see, s: free_rider(torch.zeros(D, dtype=torch.float64), F, s, see.draws))},
+    "gaussian": {"s": Seam(0.2, lambda see, s: gaussian(see.own, F, s, see.draws))},
+    "ipm": {"epsilon": Seam(3.0, lambda see, epsilon: ipm(see.honest, F, epsilon))},
+    "ipm_optimal": {
+        "low": searched(ipm_optimal, "low", 1.3),
+        "high": searched(ipm_optimal, "high", 0.7),
+        "points": searched(ipm_optimal, "points", 3),
+    },
+    "mimic": {"warmup": Seam(1, mimicked, play=forge_later)},
+    "min_max": {"perturbation": Seam("sign", lambda see, name: min_max(see.honest, F, name))},
+    "min_sum": {"perturbation": Seam("unit", lambda see, name: min_sum(see.honest, F, name))},
+    "same_value": {"value": Seam(-3.0, lambda see, value: same_value(see.own, F, value))},
+    "sign_flip": {"c": Seam(0.3, lambda see, c: sign_flip(see.own, c)), "on": Seam("model", flipped)},
+}
+
+DLG_FIELDS = ("label", "starts", "evaluations", "history", "matched", "agreement")
+ELSEWHERE: dict[str, dict[str, str]] = {
+    "analytic": {"same": "test_analytic_compares_rows_up_to_same"},
+    "audit": dict.fromkeys(("rho", "active", "direction", "runs", "dim"), "test_an_audit_says_what_it_was_given"),
+    "dlg": {
+        "label": "test_joint_labels_are_dummies_as_well",
+        "starts": "test_each_start_of_dlg_gets_its_budget_and_history",
+        "evaluations": "test_each_start_of_dlg_gets_its_budget_and_history",
+        "history": "test_each_start_of_dlg_gets_its_budget_and_history",
+        "matched": "test_a_loss_below_matched_ends_the_starts",
+        "agreement": "test_losses_that_agree_end_the_starts",
+    },
+    "inverting_gradients": dict.fromkeys(
+        ("steps", "starts", "lr", "momentum", "tv"), "test_signed_adam_gets_its_steps_rate_momentum_and_prior"
+    ),
+    **{
+        name: dict.fromkeys((*DLG_FIELDS, "rho"), "test_colluders_hand_on_what_dlg_was_given")
+        for name in ("collusion", "subspace", "zero_shares")
+    },
+}
+"""Parameters of attacks on privacy: the test of this file that holds each."""
+
+ATTACKS: dict[str, type[Attack]] = {
+    name: cls
+    for name in registry.names("attack")
+    if (cls := registry.get("attack", name)).__module__ == f"attacks.{name}"
+}
+CASES = [(name, field) for name, seams in SEAMS.items() for field in seams]
+
+
+def test_every_parameter_of_every_attack_has_a_line_here() -> None:
+    held = {*CASES, *((name, field) for name, tests in ELSEWHERE.items() for field in tests)}
+    there = {(name, field) for name, cls in ATTACKS.items() for field in cls.model_fields}
+    missing, gone = there - held, held - there
+    assert not missing, f"no test shows that these parameters have an effect, give each a line in SEAMS: {missing}"
+    assert not gone, f"SEAMS has lines for parameters that are not there: {gone}"
+    assert {test for tests in ELSEWHERE.values() for test in tests.values()} <= {*globals()}
+
+
+@pytest.mark.parametrize(("name", "field"), CASES)
+def test_a_forgery_of_the_class_is_the_pure_function_of_its_parameter(
+    name: str, field: str, omniscient_view: MakeView
+) -> None:
+    seam, cls = SEAMS[name][field], ATTACKS[name]
+    found = seam.play(cls(**{**seam.given, field: seam.value}), seam.sight, omniscient_view)
+    default = seam.pure(seam.sight, cls.model_fields[field].get_default(call_default_factory=True))
+    torch.testing.assert_close(found, seam.pure(seam.sight, seam.value), equal_nan=True)
+    assert not torch.allclose(found, default, equal_nan=True), f"{field} of {seam.value} does what its default does"
+
+
+def test_a_replaced_model_and_a_flipped_one_have_their_own_factors(omniscient_view: MakeView) -> None:
+    see = Sight()
+    replaced = forge(Backdoor(boost="replace"), see, omniscient_view)
+    torch.testing.assert_close(replaced, backdoor(see.own, (H + F) / F))
+    model = forge(ATTACKS["sign_flip"](c=0.3, on="model"), see, omniscient_view)
+    torch.testing.assert_close(model, flipped_model(see, 0.3))
+
+
+# -------------------------------------------------------------------------------------------- attacks on privacy
+
+Watch = Callable[..., tuple[View, list[Observation], Tensor, Tensor]]
+
+
+@pytest.fixture(scope="module")
+def view(watch: Watch) -> View:
+    """Four targets with a digit each, whose softmax regression the server sees undefended."""
+    return watch(FedAvg(), model="softmax", rounds=1)[0]
+
+
+@pytest.fixture
+def starts_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
+    """Starts of DLG end at these losses, in units of the first guess's, without any work: the calls that were made."""
+
+    def stub(*losses: float) -> list[Any]:
+        calls: list[Any] = []
+
+        def minimise(objective: Any, x: Tensor, evaluations: int, history: int, **given: Any) -> Any:
+            loss = torch.full((len(x),), losses[len(calls)], dtype=torch.float64)
+            calls.append(SimpleNamespace(x=x, evaluations=evaluations, history=history))
+            return SimpleNamespace(x=x, loss=loss, trace=torch.ones(1, len(x), dtype=torch.float64))
+
+        monkeypatch.setattr(dlg, "minimise", minimise)
+        return calls
+
+    return stub
+
+
+def infer(attack: DLG, view: View) -> None:
+    attack.infer(view, rng.generator(0, "attack"))
+
+
+def test_each_start_of_dlg_gets_its_budget_and_history(view: View, starts_with: Callable[..., list[Any]]) -> None:
+    calls = starts_with(0.9, 0.7, 0.5, 0.3, 0.1)
+    infer(DLG(starts=5, evaluations=17, history=6), view)
+    assert [(call.evaluations, call.history) for call in calls] == [(17, 6)] * 5
+
+
+@pytest.mark.parametrize(("matched", "starts"), [(0.2, 1), (0.06, 2), (0.01, 3)])
+def test_a_loss_below_matched_ends_the_starts(
+    matched: float, starts: int, view: View, starts_with: Callable[..., list[Any]]
+) -> None:
+    calls = starts_with(0.1, 0.05, 0.02)
+    infer(DLG(matched=matched), view)
+    assert len(calls) == starts
+
+
+@pytest.mark.parametrize(("agreement", "starts"), [(0.15, 2), (0.05, 3), (0.01, 4)])
+def test_losses_that_agree_end_the_starts(
+    agreement: float, starts: int, view: View, starts_with: Callable[..., list[Any]]
+) -> None:
+    calls = starts_with(0.5, 0.45, 0.44, 0.1)
+    infer(DLG(starts=4, agreement=agreement), view)
+    assert len(calls) == starts
+
+
+@pytest.mark.parametrize(("label", "width"), [("inferred", 64), ("joint", 64 + 10)])
+def test_joint_labels_are_dummies_as_well(
+    label: Any, width: int, view: View, starts_with: Callable[..., list[Any]]
+) -> None:
+    calls = starts_with(0.9)
+    infer(DLG(starts=1, label=label), view)
+    assert calls[0].x.shape == (4, width)
+
+
+VALUES: dict[str, Any] = {
+    **{"label": "joint", "starts": 5, "evaluations": 17, "history": 6, "matched": 0.02, "agreement": 0.04},
+    "rho": 0.75,
+}
+
+
+@pytest.mark.parametrize("name", ["collusion", "subspace", "zero_shares"])
+def test_colluders_hand_on_what_dlg_was_given(name: str) -> None:
+    """Their work is DLG's own once the noise that they know is out."""
+    attack = ATTACKS[name](**VALUES)
+    assert isinstance(attack, Collusion)
+    assert type(attack).infer is DLG.infer
+    alone = attack.alone()
+    assert type(alone) is DLG
+    assert alone.model_dump() == {key: VALUES[key] for key in DLG_FIELDS}
+    assert {*VALUES} == {*type(attack).model_fields}
+    assert all(VALUES[key] != info.default for key, info in type(attack).model_fields.items())
+    assert attack.collusion() == 0.75
+
+
+def test_analytic_compares_rows_up_to_same(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of one image that are off by a tenth agree up to a fifth of their length, and not up to a hundredth."""
+    view = watch(FedAvg(), batch=2, model="mlp", rounds=1)[0]
+    source = torch.Generator().manual_seed(0)
+    bias = torch.rand(1, 6, generator=source, dtype=torch.float64) + 0.5
+    inputs = torch.rand(2, 64, generator=source, dtype=torch.float64)[torch.tensor([0, 0, 0, 1, 1, 1])]
+    inputs = inputs * (1 + 0.1 * torch.randn(inputs.shape, generator=source, dtype=torch.float64))
+    layer, labels = Layer(bias[..., None] * inputs, bias), torch.zeros(1, 2, dtype=torch.long)
+    found = {same: Analytic(same=same).batch(layer, view, labels) for same in (0.2, 0.01)}
+    for same, images in found.items():
+        torch.testing.assert_close(images, repeated_rows(layer, 2, same, *ends(view)))
+    assert not torch.allclose(found[0.2], found[0.01])
+    used: list[float] = []
+    monkeypatch.setattr(analytic, "repeated_rows", lambda layer, count, same, *ends: used.append(same))
+    Analytic(same=0.3).batch(layer, view, labels)
+    assert used == [0.3]
+
+
+def test_signed_adam_gets_its_steps_rate_momentum_and_prior(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    class Adam(torch.optim.Adam):
+        def __init__(self, images: list[Tensor], lr: float, betas: tuple[float, float]) -> None:
+            super().__init__(images, lr=lr, betas=betas)
+            self.told, self.slopes, self.first = (lr, betas), list[Tensor](), images[0].clone()
+            made.append(self)
+
+        def step(self, closure: Any = None) -> Any:
+            self.slopes.append(self.param_groups[0]["params"][0].grad.clone())
+            return super().step(closure)
+
+    monkeypatch.setattr(inverting_gradients.torch.optim, "Adam", Adam)
+    attack = InvertingGradients(steps=5, starts=3, lr=0.05, momentum=0.7, tv=0.02)
+    found = attack.infer(view, rng.generator(0, "attack"))
+    assert [len(optimizer.slopes) for optimizer in made] == [5] * 3
+    assert [optimizer.told for optimizer in made] == [(0.05, (0.7, 0.999))] * 3
+
+    seen = inverting_gradients.observations(view, attack.estimates(view))
+    matcher = direction_matcher(view.facts, seen[0], torch.arange(4))
+    for optimizer in made:
+        guess = optimizer.first
+        slope = matcher(guess, one_hot(found.labels, 10, guess.dtype))[1][0]
+        with_prior = (slope + 0.02 * variation_slope(guess)).sign()
+        torch.testing.assert_close(optimizer.slopes[0], with_prior)
+        assert not torch.equal(with_prior, (slope + 1e-4 * variation_slope(guess)).sign())
+
+
+def test_an_audit_says_what_it_was_given() -> None:
+    audit = Audit(rho=0.4, active=True, direction="coordinate", runs=20, dim=6)
+    assert (audit.collusion(), audit.sabotages(), audit.size()) == (0.4, True, (20, 6))
+    assert audit.canary(rng.generator(0, "canary")).tolist() == [1, 0, 0, 0, 0, 0]
+    other = Audit()
+    assert (other.collusion(), other.sabotages(), other.size()) == (0.0, False, (1000, 100))
+    assert bool(other.canary(rng.generator(0, "canary")).all())
