@@ -47,22 +47,22 @@ def agreement(published: Iterable[Record], own: Iterable[Record]) -> Agreement:
     """
     theirs = {(record.key, record.protocol): record for record in published}
     pairs = [(theirs[key], record) for record in own if (key := (record.key, record.protocol)) in theirs]
-    bits, close, grown = 0, 0, defaultdict[str, list[Pair]](list)
+    bits, close, cells, grown = 0, 0, defaultdict[str, list[Pair]](list), defaultdict[str, int](int)
     for old, new in pairs:
-        before, after = numbers(old), numbers(new)
+        before, after, cell = numbers(old), numbers(new), new.cell.hash
+        cells[cell].append((old, new))
         if before == after:
             bits += 1
         elif within_rounding(before, after):
             close += 1
         else:
-            grown[new.cell.hash].append((old, new))
+            grown[cell] += 1
     apart: list[str] = []
-    for cell, some in grown.items():
-        every = [(old, new) for old, new in pairs if new.cell.hash == cell]
-        if _alike(every, FALSE_ALARMS / len(grown)):
-            close += len(some)
+    for cell, count in grown.items():
+        if _alike(cells[cell], FALSE_ALARMS / len(grown)):
+            close += count
         else:
-            apart += [new.cell.label for _, new in some]
+            apart += [cells[cell][0][1].cell.label] * count
     return Agreement(bits, close, len(apart), tuple(dict.fromkeys(apart)))
 
 

@@ -58,11 +58,11 @@ def start() -> None:
     A name that is none, or what this processor cannot do, is for the command line to refuse.
     """
     global _current
-    asked = os.environ.get(VARIABLE)
-    if not is_too_late():
-        _pin(NATIVE if asked == NATIVE or lacking() else PORTABLE)
+    late = is_too_late()
+    if not late:
+        _pin(NATIVE if os.environ.get(VARIABLE) == NATIVE or lacking() else PORTABLE)
     _current = _pinned()
-    if is_too_late() and _current == NATIVE:
+    if late and _current == NATIVE:
         os.environ[VARIABLE] = NATIVE  # for the processes that this one starts
 
 

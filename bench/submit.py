@@ -15,9 +15,9 @@ from bench.errors import BadInputError
 from bench.names import unknown
 from bench.records import Store
 from bench.registry import Kind
+from bench.settings import TUNABLE
 from bench.submission import folder as folders
 from bench.submission import sandbox
-from bench.submission.consistency import TUNABLE
 from bench.submission.examination import Tell, Terms, examined, inspected, refuse
 from bench.submission.findings import Examination
 from bench.submission.folder import Submission

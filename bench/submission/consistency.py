@@ -9,7 +9,7 @@ from bench import suite as suites
 from bench.data import load as load_data
 from bench.errors import BadInputError
 from bench.records import Record, protocol_hash, record_key, setting_hash
-from bench.settings import TUNABLE as TUNABLE
+from bench.settings import TUNABLE
 from bench.submission.folder import FILE, Submission
 from bench.suite import RECOVERED_PSNR, Cell, Suite
 
