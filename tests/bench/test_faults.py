@@ -75,7 +75,7 @@ def test_whoever_is_killed_the_records_are_those_of_an_undisturbed_run(
     found = recorded(tmp_path / "runs")
     differences = [key for key in expected if found.get(key) != expected[key]]
     assert (len(found), differences) == (cells, []), f"{had} faults, {len(found)} cells compared"
-    assert had[".driver"] == len(codes) - 1 >= 1
+    assert had[".driver"] >= len(codes) - 1 >= 1  # two workers may kill one driver at once
     print(f"{dict(had)} faults, {len(found)} records compared, {len(differences)} differences")
     assert had[".had"] == cells, had
     assert min(had[".worker"], had[".server"]) >= 1, had
