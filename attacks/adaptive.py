@@ -14,8 +14,8 @@ from pydantic import Field
 from torch import Tensor
 
 from attacks.sign_flip import sign_flip
-from bench.errors import require
-from bench.forging import Rule, check_honest, copies, deployed, moments
+from bench.attacking.forging import Rule, check_honest, copies, deployed, moments
+from bench.base.errors import require
 from bench.protocol import Alphabet
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView

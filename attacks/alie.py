@@ -9,8 +9,8 @@ from pydantic import Field
 from scipy.special import ndtri
 from torch import Tensor
 
-from bench.errors import require
-from bench.forging import check_honest, check_number, copies, fit, moments
+from bench.attacking.forging import check_honest, check_number, copies, fit, moments
+from bench.base.errors import require
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
 

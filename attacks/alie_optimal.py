@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.forging import FactorSearch, Rule, check_honest, check_number, copies, moments, most_harmful
+from bench.attacking.forging import FactorSearch, Rule, check_honest, check_number, copies, moments, most_harmful
 from bench.registry import register
 
 

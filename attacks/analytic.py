@@ -15,10 +15,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
-from bench.inversion import LEAST_FLIP, Observation, inferred_labels, observations
-from bench.models import DenseModel, Model, one_hot
-from bench.privacy import local_epsilon
+from bench.attacking.inversion import LEAST_FLIP, Observation, inferred_labels, observations
+from bench.base.errors import require
+from bench.models.base import Model, one_hot
+from bench.models.dense import DenseModel
+from bench.privacy.analysis.local import local_epsilon
 from bench.registry import register
 from bench.threat import PrivacyAttack, Reconstruction, View
 

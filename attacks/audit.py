@@ -3,7 +3,7 @@
 The two inputs differ by all that the claim allows: the update points one way or the other (or is there or not) at the
 clipping bound, or every sign is the other one. The server sees what the channel delivers, colluders take out what they
 know of the noise, and each game is scored with the likelihood ratio of the two inputs: a matched filter, whitened by
-the variance that is left on each coordinate. `bench.audits` plays the games on the defense's own code.
+the variance that is left on each coordinate. `bench.plays.audit` plays the games on the defense's own code.
 """
 
 from typing import ClassVar, Literal

@@ -11,9 +11,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.attacking.poisoning import DataFacts, DataPoisoning
+from bench.base.errors import require, require_somebody
 from bench.data import Split
-from bench.errors import require, require_somebody
-from bench.poisoning import DataFacts, DataPoisoning
 from bench.protocol import Alphabet
 from bench.registry import register
 from bench.threat import ByzantineView

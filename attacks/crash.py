@@ -4,8 +4,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from bench.errors import require
-from bench.forging import check_honest, copies
+from bench.attacking.forging import check_honest, copies
+from bench.base.errors import require
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
 

@@ -14,10 +14,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench import rng
-from bench.inversion import Observation, inferred_labels, matcher, observations
-from bench.lbfgs import minimise
-from bench.models import one_hot
+from bench.attacking.inversion import Observation, inferred_labels, matcher, observations
+from bench.attacking.lbfgs import minimise
+from bench.base import rng
+from bench.models.base import one_hot
 from bench.registry import register
 from bench.threat import PrivacyAttack, Reconstruction, View
 

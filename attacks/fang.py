@@ -13,11 +13,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
-from bench.forging import check_honest, copies, deployed, fit
+from bench.attacking.forging import check_honest, copies, deployed, fit
+from bench.base.errors import require
 from bench.protocol import Alphabet
 from bench.registry import register
-from bench.rules import gram_matrix, squared_distances, sum_of_smallest
+from bench.rules.gram import gram_matrix, squared_distances, sum_of_smallest
 from bench.threat import ByzantineAttack, ByzantineView
 
 Against = Literal["krum", "trimmed_mean"]

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
-from bench.forging import check_number, fit
+from bench.attacking.forging import check_number, fit
+from bench.base.errors import require
 from bench.protocol import REALS, Alphabet
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView

@@ -4,8 +4,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
-from bench.forging import check_honest
+from bench.attacking.forging import check_honest
+from bench.base.errors import require
 from bench.protocol import Alphabet
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView

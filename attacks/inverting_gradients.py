@@ -11,9 +11,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench import rng
-from bench.inversion import SHARPNESS, Matcher, Observation, Slope, inferred_labels, observations, pullback, through
-from bench.models import one_hot
+from bench.attacking.inversion import (
+    SHARPNESS,
+    Matcher,
+    Observation,
+    Slope,
+    inferred_labels,
+    observations,
+    pullback,
+    through,
+)
+from bench.base import rng
+from bench.models.base import one_hot
 from bench.registry import register
 from bench.threat import PrivacyAttack, PublicFacts, Reconstruction, View
 

@@ -7,7 +7,7 @@ far the rule's output moves from the honest mean.
 from torch import Tensor
 
 from attacks.ipm import ipm
-from bench.forging import FactorSearch, Rule, check_honest, most_harmful
+from bench.attacking.forging import FactorSearch, Rule, check_honest, most_harmful
 from bench.registry import register
 
 

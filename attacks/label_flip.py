@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from bench.errors import require
-from bench.poisoning import DataFacts, DataPoisoning
+from bench.attacking.poisoning import DataFacts, DataPoisoning
+from bench.base.errors import require
 from bench.protocol import WHOLE
 from bench.registry import register
 

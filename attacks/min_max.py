@@ -7,7 +7,7 @@ honest message than two of those are from each other. The paper bisects; here ga
 import torch
 from torch import Tensor
 
-from bench.forging import AgnosticAttack, Perturbation, perturbed, spread, squared_length
+from bench.attacking.forging import AgnosticAttack, Perturbation, perturbed, spread, squared_length
 from bench.registry import register
 
 

@@ -8,7 +8,7 @@ import math
 
 from torch import Tensor
 
-from bench.forging import AgnosticAttack, Perturbation, perturbed, spread, squared_length
+from bench.attacking.forging import AgnosticAttack, Perturbation, perturbed, spread, squared_length
 from bench.registry import register
 
 

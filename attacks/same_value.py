@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from bench.forging import check_honest, check_number, copies, fit
+from bench.attacking.forging import check_honest, check_number, copies, fit
 from bench.protocol import Alphabet
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView

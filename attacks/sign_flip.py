@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Alphabet
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView

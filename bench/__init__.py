@@ -6,7 +6,7 @@ from importlib.util import module_from_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import arithmetic
+from bench.base import arithmetic
 
 if TYPE_CHECKING:
     from bench.notebook import evaluate as evaluate
@@ -44,7 +44,7 @@ for _name in BESIDE:
 def __getattr__(name: str) -> Any:
     """What a notebook calls, imported when it is first used, so that the command line starts at once."""
     if name in ("run", "evaluate", "load"):
-        from bench import systems
+        from bench.base import systems
 
         systems.check()
         from bench import notebook

@@ -1,8 +1,9 @@
 """What there is to run, by kind, with a line each; nothing here imports torch."""
 
-from bench import registry, suite
-from bench.errors import BadInputError
-from bench.names import unknown
+from bench import registry
+from bench.base.errors import BadInputError
+from bench.base.names import unknown
+from bench.suite import loading as suite
 
 DATASETS = {
     "digits": "1,797 grey 8x8 digits of scikit-learn; embedded, no download",

@@ -17,10 +17,12 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from bench import __version__, places, systems
-from bench import arithmetic as arithmetics
-from bench.errors import BadInputError
+from bench import __version__
+from bench.base import arithmetic as arithmetics
+from bench.base import systems
+from bench.base.errors import BadInputError
 from bench.perf.options import BareCompare
+from bench.runs import places
 
 app = typer.Typer(
     name="fedsiege",
@@ -116,7 +118,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run what a suite still misses, write its leaderboards, and hold its records against the published ones."""
-    from bench import jobs
+    from bench.runs import jobs
 
     report = jobs.run_suite(
         suite,
@@ -168,7 +170,7 @@ def leaderboard(
     output: Annotated[Path | None, typer.Option("--output", help="A file instead of the screen.")] = None,
 ) -> None:
     """The boards of a suite from its records."""
-    from bench import jobs
+    from bench.runs import jobs
 
     text = jobs.leaderboard_text(suite, results, output_format, _note)
     if output is None:
@@ -183,7 +185,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """One record for a person: settings, numbers, curve, reconstructed images."""
-    from bench import records, show
+    from bench import records
+    from bench.commands import show
 
     record = places.find(record, _note)
     found = records.read(record)
@@ -203,7 +206,7 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Try the suite's search grid for a defense on the validation split of its clean run."""
-    from bench import tune
+    from bench.runs import tune
 
     found = tune.search(suite, defense, data, changes or ())
     if as_json:
@@ -234,8 +237,8 @@ def reproduce(
     quiet: QuietOption = False,
 ) -> None:
     """The papers' tables and figures, ours beside theirs: run what is missing, then write runs/papers."""
-    from bench import jobs
     from bench.reproduce import command
+    from bench.runs import jobs
 
     request = command.Request(
         papers=tuple(papers or ()),
@@ -346,7 +349,7 @@ def submit(
     as_json: JsonOption = False,
 ) -> None:
     """Check a file of your own against the contract, run the suite for it, and write its folder for a pull request."""
-    from bench import submit as submission
+    from bench.submission import submit as submission
 
     request = submission.Request(
         source=source,
@@ -387,7 +390,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check records against their hashes, data and suite, and play a random sample of them anew."""
-    from bench import verify as verification
+    from bench.submission import verify as verification
 
     tell = (lambda line: None) if quiet or as_json else _note
     found = verification.verify(places.find(path, _note), sample, seed, data, contract, tell)

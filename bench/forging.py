@@ -1,180 +1,53 @@
-"""What attacks that forge messages share: moments of the honest ones, copies of one row, searches against a rule."""
+"""The public path of `bench.attacking.forging`, for packages of others."""
 
-import math
-from abc import abstractmethod
-from collections.abc import Callable
-from typing import Literal
-
-import torch
-from pydantic import Field
-from torch import Tensor
-
-from bench.blocks import in_column_blocks
-from bench.errors import require
-from bench.protocol import REALS, WHOLE, Alphabet
-from bench.rules import gram_matrix, squared_distances
-from bench.threat import ByzantineAttack, ByzantineView
-
-BLOCK_BYTES = 2**19
-"""A core takes the moments of so much of all messages at a time: it stays in its cache."""
-
-Rule = Callable[[Tensor], Tensor]
-"""What the server makes `(d,)` of all messages `(h + f, d)` of a round, the honest ones first."""
-
-Perturbation = Literal["unit", "std", "sign"]
-"""A direction from the honest mean: against the mean's own, minus the deviation, or against the mean's signs."""
-
-
-def check_honest(honest: Tensor, num_byzantine: int, at_least: int = 1, *, signs: bool = False) -> None:
-    """Raise `ValueError` unless `honest` is an `(h, d)` matrix of `at_least` rows and `num_byzantine` a number.
-
-    They are float32 or float64; where they may be `signs`, also whole numbers.
-    """
-    good = honest.dim() == 2 and len(honest) >= at_least and honest.shape[1] > 0
-    require(good, "honest", tuple(honest.shape), f"an (h, d) tensor with at least {at_least} rows")
-    known = honest.dtype in REALS or (signs and honest.dtype in WHOLE)
-    require(known, "honest", honest.dtype, "float32 or float64")
-    require(num_byzantine >= 0, "num_byzantine", num_byzantine, "at least 0")
-
-
-def check_number(argument: str, value: float, dtype: torch.dtype) -> None:
-    """Raise `ValueError` unless the number type of the messages, float32 or float64, holds the value."""
-    require(dtype in REALS, "dtype", dtype, "float32 or float64")
-    largest = torch.finfo(dtype).max
-    require(-largest <= value <= largest, argument, value, f"a number that {dtype} holds")
-
-
-def copies(row: Tensor, num_byzantine: int) -> Tensor:
-    """`row (d,)` for each Byzantine client, `(f, d)`: one row in memory, not to be written into."""
-    require(row.dim() == 1, "row", tuple(row.shape), "a (d,) tensor")
-    require(num_byzantine >= 0, "num_byzantine", num_byzantine, "at least 0")
-    return row.expand(num_byzantine, -1)
-
-
-def fit(forged: Tensor, alphabet: Alphabet) -> Tensor:
-    """Forged reals `(f, d)` as messages: where the alphabet is ternary, their signs (as errata D15 has it)."""
-    return torch.sign(forged).to(torch.int8) if alphabet is Alphabet.TERNARY else forged
-
-
-def deployed(view: ByzantineView) -> Rule:
-    """The server's rule as omniscient attackers play candidates through it; reals are made messages first."""
-    aggregate = view.aggregate
-    assert aggregate is not None
-    return lambda messages: aggregate(fit(messages, view.alphabet))
-
-
-def moments(honest: Tensor, ddof: int = 0) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation `(d,)` of each coordinate over the rows; the sum of squares is over h - ddof."""
-    check_honest(honest, 0)
-    require(0 <= ddof < len(honest), "ddof", ddof, f"between 0 and {len(honest) - 1}, below the number of rows")
-    h, d = honest.shape
-    mean, squares = honest.new_empty(d), honest.new_empty(d)
-    width, count = min(d, max(1, BLOCK_BYTES // (h * honest.element_size()))), torch.get_num_threads()
-    room = honest.new_empty(min(count, d // width), h, width)  # new pages cost more than the arithmetic
-    for columns, blocks in in_column_blocks(honest, width, count):
-        middle = torch.mean(honest[:, columns], dim=0, out=mean[columns]).view(len(blocks), -1)
-        centred = torch.sub(blocks, middle[:, None], out=room[: len(blocks), :, : blocks.shape[2]])
-        torch.sum(centred.square_(), dim=1, out=squares[columns].view(len(blocks), -1))
-    return mean, squares.div_(h - ddof).sqrt_()
-
-
-def perturbed(
-    largest: Callable[[Tensor, Tensor, Tensor], float], honest: Tensor, num_byzantine: int, perturbation: Perturbation
-) -> Tensor:
-    """`num_byzantine` rows `(f, d)`, all mean + gamma p, with gamma = `largest(honest, mean, p)`.
-
-    Where the honest are all alike, or the mean is zero, there may be no direction p to go: it is the mean then.
-    """
-    check_honest(honest, num_byzantine)
-    known = ("unit", "std", "sign")
-    require(perturbation in known, "perturbation", perturbation, f"one of {', '.join(known)}")
-    mean, std = moments(honest)
-    p = {"unit": -mean / torch.linalg.vector_norm(mean), "std": -std, "sign": -torch.sign(mean)}[perturbation]
-    if not float(squared_length(p)) > 0:
-        return copies(mean, num_byzantine)
-    return copies(mean + largest(honest, mean, p) * p, num_byzantine)
-
-
-def squared_length(vector: Tensor) -> Tensor:
-    """|v|^2, float64."""
-    return vector.double().square().sum()
-
-
-def spread(honest: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distances `(h, h)` of the honest messages from each other, and `(h,)` from their mean; float64."""
-    apart = squared_distances(gram_matrix(honest))
-    return apart, (apart.mean(dim=1) - apart.mean() / 2).clamp(min=0)
-
-
-def deviation(aggregate: Rule, honest: Tensor) -> Callable[[Tensor], float]:
-    """Of forged messages `(f, d)`: how far they move the rule's output from the mean of the honest ones (L2).
-
-    What the attacks of Shejwalkar and Houmansadr 2021 and Allouah et al. 2023 maximise. Infinite where the output is
-    not finite.
-    """
-    mean = honest.mean(dim=0)
-
-    def measure(forged: Tensor) -> float:
-        moved = float(torch.linalg.vector_norm(aggregate(torch.cat([honest, forged])) - mean))
-        return moved if math.isfinite(moved) else math.inf
-
-    return measure
-
-
-def most_harmful(
-    forged: Callable[[float], Tensor], honest: Tensor, aggregate: Rule, low: float, high: float, points: int
-) -> Tensor:
-    """Of the messages `forged(factor)` `(f, d)` those that move the rule's output furthest, by `line_search`."""
-    moved = deviation(aggregate, honest)
-    return forged(line_search(lambda factor: moved(forged(factor)), low, high, points))
-
-
-def line_search(score: Callable[[float], float], low: float, high: float, points: int) -> float:
-    """The factor with the highest score of 2 `points`: a geometric grid, then a finer one around its best point."""
-    good = 0 < low < high < math.inf and high / low < math.inf
-    require(good, "low, high", (low, high), "positive and in order, and finite like their ratio")
-    require(points >= 2, "points", points, "at least 2")
-    grid = _geometric(low, high, points)
-    scored = {factor: score(factor) for factor in grid}
-    best = grid.index(max(scored, key=scored.__getitem__))
-    finer = _geometric(grid[max(best - 1, 0)], grid[min(best + 1, points - 1)], points + 2)[1:-1]
-    scored |= {factor: score(factor) for factor in finer}
-    return max(scored, key=scored.__getitem__)
-
-
-def _geometric(low: float, high: float, points: int) -> list[float]:
-    return [low * (high / low) ** (k / (points - 1)) for k in range(points)]
-
-
-class FactorSearch(ByzantineAttack):
-    """Omniscient, and plays each candidate through the deployed rule; in a ternary alphabet, its signs."""
-
-    omniscient = True
-
-    low: float = Field(default=0.1, gt=0)
-    high: float = Field(default=100.0, gt=0)
-    points: int = Field(default=10, ge=2)
-
-    @abstractmethod
-    def strongest(self, honest: Tensor, num_byzantine: int, aggregate: Rule) -> Tensor:
-        """The forged messages `(f, d)`, reals, with the factor from `low` to `high` that harms `aggregate` most."""
-
-    def forge(self, view: ByzantineView) -> Tensor:
-        assert view.honest is not None
-        return fit(self.strongest(view.honest, len(view.own), deployed(view)), view.alphabet)
-
-
-class AgnosticAttack(ByzantineAttack):
-    """Omniscient, and agnostic of the rule: it goes from the honest mean along a perturbation."""
-
-    omniscient = True
-
-    perturbation: Perturbation = "std"
-
-    @abstractmethod
-    def furthest(self, honest: Tensor, num_byzantine: int) -> Tensor:
-        """The forged messages `(f, d)`, reals, as far along the perturbation as the honest messages allow."""
-
-    def forge(self, view: ByzantineView) -> Tensor:
-        assert view.honest is not None
-        return fit(self.furthest(view.honest, len(view.own)), view.alphabet)
+from bench.attacking.forging import (
+    BLOCK_BYTES as BLOCK_BYTES,
+)
+from bench.attacking.forging import (
+    AgnosticAttack as AgnosticAttack,
+)
+from bench.attacking.forging import (
+    FactorSearch as FactorSearch,
+)
+from bench.attacking.forging import (
+    Perturbation as Perturbation,
+)
+from bench.attacking.forging import (
+    Rule as Rule,
+)
+from bench.attacking.forging import (
+    check_honest as check_honest,
+)
+from bench.attacking.forging import (
+    check_number as check_number,
+)
+from bench.attacking.forging import (
+    copies as copies,
+)
+from bench.attacking.forging import (
+    deployed as deployed,
+)
+from bench.attacking.forging import (
+    deviation as deviation,
+)
+from bench.attacking.forging import (
+    fit as fit,
+)
+from bench.attacking.forging import (
+    line_search as line_search,
+)
+from bench.attacking.forging import (
+    moments as moments,
+)
+from bench.attacking.forging import (
+    most_harmful as most_harmful,
+)
+from bench.attacking.forging import (
+    perturbed as perturbed,
+)
+from bench.attacking.forging import (
+    spread as spread,
+)
+from bench.attacking.forging import (
+    squared_length as squared_length,
+)

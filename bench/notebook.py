@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from bench import places, registry, runner
-from bench.errors import BadInputError
-from bench.jobs import run_suite
+from bench import registry
+from bench.base.errors import BadInputError
 from bench.protocol import Defense
 from bench.records import Record, Store, read
+from bench.runs import places, runner
+from bench.runs.jobs import run_suite
 from bench.suite import DefenseEntry
 from bench.suite import load as load_suite
 from leaderboards.frame import to_frame

@@ -15,8 +15,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from bench.errors import BadInputError
-from bench.names import refusal, unknown
+from bench.base.errors import BadInputError
+from bench.base.names import refusal, unknown
 
 Kind = Literal["defense", "attack"]
 PACKAGES: dict[Kind, str] = {"defense": "defenses", "attack": "attacks"}

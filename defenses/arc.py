@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from bench.blocks import in_groups
-from bench.errors import require
-from bench.preaggregation import Mixing
+from bench.base.blocks import in_groups
+from bench.base.errors import require
 from bench.protocol import Setting, all_finite, check_matrix
 from bench.registry import register
-from bench.rules import norms_of, squared_distances
+from bench.rules import Mixing
+from bench.rules.gram import norms_of, squared_distances
 
 CUT_NUMBERS = 2**16
 """Entries that are multiplied at a time, in float64: they stay in a core's cache."""

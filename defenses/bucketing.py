@@ -4,10 +4,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
-from bench.preaggregation import PreAggregation
+from bench.base.errors import require
 from bench.protocol import all_finite, check_finite, check_matrix
 from bench.registry import register
+from bench.rules import PreAggregation
 
 
 def bucketing(messages: Tensor, generator: torch.Generator, bucket_size: int = 2) -> Tensor:

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, Setting
 from bench.registry import register
-from bench.rules import DOUBLE_ERROR, ContestedError, alike, decided, squared_distances
+from bench.rules.gram import DOUBLE_ERROR, ContestedError, alike, decided, squared_distances
 from defenses.krum import score_error
 from defenses.meamed import Meamed
 

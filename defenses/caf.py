@@ -12,11 +12,12 @@ import torch
 from scipy.linalg import eigh
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
+from bench.base.threads import blas_threads
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import DOUBLE_ERROR, ChoosingRule, ContestedError, apply_weights, copies, decided
-from bench.threads import blas_threads
+from bench.rules import ChoosingRule, apply_weights
+from bench.rules.gram import DOUBLE_ERROR, ContestedError, copies, decided
 
 
 def caf_weights(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) -> Tensor:

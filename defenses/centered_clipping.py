@@ -11,10 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, checked_gram
+from bench.rules import RowRule, apply_weights
+from bench.rules.gram import checked_gram
 
 
 def centered_clipping_weights(gram: Tensor, tau: float = 10.0, iterations: int = 1) -> Tensor:

@@ -6,11 +6,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
-from bench.privacy import PrivacyClaim, compose_hidden_draws
-from bench.protocol import ServerRound, Setting, check_messages, clip
+from bench.base.errors import require
+from bench.privacy.claims import PrivacyClaim
+from bench.privacy.sampling import compose_hidden_draws
+from bench.protocol import ServerRound, Setting, SumDefense, Sums, check_messages, clip
 from bench.registry import register
-from bench.sums import SumDefense, Sums
 from defenses.fedavg import weighted_sum
 
 

@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Setting, check_matrix
 from bench.registry import register
-from bench.rules import DOUBLE_ERROR, NormRule, apply_weights, first_lowest, lowest_rows, mean_of, norms_of
+from bench.rules import NormRule, apply_weights, mean_of
+from bench.rules.gram import DOUBLE_ERROR, first_lowest, lowest_rows, norms_of
 
 
 def cge_weights(norms: Tensor, num_byzantine: int) -> Tensor:

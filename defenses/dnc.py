@@ -7,10 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, Setting, check_messages
 from bench.registry import register
-from bench.rules import DOUBLE_ERROR, ContestedError, alike, apply_weights, decided, lowest, mean_of
+from bench.rules import apply_weights, mean_of
+from bench.rules.gram import DOUBLE_ERROR, ContestedError, alike, decided, lowest
 
 
 def outlier_scores(gram: Tensor) -> Tensor:

@@ -7,11 +7,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bench.errors import require
-from bench.privacy import PrivacyClaim, compose_gaussian, gaussian_epsilon, gaussian_sigma
-from bench.protocol import LocalRound, ServerRound, Setting, Upload, clip
+from bench.base.errors import require
+from bench.privacy.analysis.compose import compose_gaussian
+from bench.privacy.analysis.gaussian import gaussian_epsilon, gaussian_sigma
+from bench.privacy.claims import PrivacyClaim
+from bench.protocol import LocalRound, ServerRound, Setting, SumDefense, Sums, Upload, clip
 from bench.registry import register
-from bench.sums import SumDefense, Sums
 from defenses.fedavg import weighted_sum
 
 

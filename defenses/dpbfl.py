@@ -4,11 +4,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
-from bench.privacy import PrivacyClaim, compose_shuffle, robustness_bound, shuffle_claim_conditions, shuffle_epsilon
-from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting, Upload, check_messages
+from bench.base.errors import require
+from bench.privacy.claims import PrivacyClaim
+from bench.privacy.papers.blanket import compose_shuffle
+from bench.privacy.papers.shuffle import robustness_bound, shuffle_claim_conditions, shuffle_epsilon
+from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting, Sums, Upload, check_messages
 from bench.registry import register
-from bench.sums import Sums
 from defenses.dp_fedavg import of_busiest
 from defenses.rsa import RSA
 

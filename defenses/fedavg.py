@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
-from bench.errors import require
-from bench.protocol import ServerRound, Setting, check_messages
+from bench.base.errors import require
+from bench.protocol import ServerRound, Setting, SumDefense, Sums, check_messages
 from bench.registry import register
-from bench.sums import SumDefense, Sums
 
 
 def weighted_mean(messages: Tensor, weights: Tensor | None = None) -> Tensor:

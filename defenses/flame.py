@@ -7,10 +7,11 @@ from pydantic import Field
 from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, Setting, all_finite, check_messages
 from bench.registry import register
-from bench.rules import apply_weights, checked_gram, norms_of, squared_distances
+from bench.rules import apply_weights
+from bench.rules.gram import checked_gram, norms_of, squared_distances
 
 
 def cosine_distances(messages: Tensor, broadcast: Tensor) -> Tensor:

@@ -4,10 +4,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, Setting, all_finite, check_messages
 from bench.registry import register
-from bench.rules import apply_weights, norms_of
+from bench.rules import apply_weights
+from bench.rules.gram import norms_of
 
 
 def fltrust(messages: Tensor, root_update: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, checked_gram, squared_distances
+from bench.rules import RowRule, apply_weights
+from bench.rules.gram import checked_gram, squared_distances
 
 
 def foolsgold_weights(gram: Tensor, kappa: float = 1.0) -> Tensor:

@@ -13,11 +13,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.blocks import per_thread
-from bench.errors import require
+from bench.base.blocks import per_thread
+from bench.base.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, checked_gram, norms_of, over_distances
+from bench.rules import RowRule, apply_weights
+from bench.rules.gram import checked_gram, norms_of, over_distances
 from defenses.median import coordinate_median
 
 MAX_STEPS = 10_000

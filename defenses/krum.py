@@ -6,22 +6,11 @@ import torch
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import (
-    DOUBLE_ERROR,
-    Block,
-    ChoosingRule,
-    ContestedError,
-    alike,
-    apply_weights,
-    decided,
-    lowest,
-    mean_of,
-    nearest_sums,
-    pairs_of,
-)
+from bench.rules import Block, ChoosingRule, apply_weights, mean_of
+from bench.rules.gram import DOUBLE_ERROR, ContestedError, alike, decided, lowest, nearest_sums, pairs_of
 
 Variant = Literal["paper", "one_neighbour_more", "unsquared", "fourth_power", "fourth_power_sum"]
 

@@ -6,11 +6,12 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from bench.errors import require
-from bench.privacy import PrivacyClaim, compose_local, gamma_for_local_epsilon, local_epsilon
-from bench.protocol import Defense, Delivered, Setting
+from bench.base.errors import require
+from bench.privacy.analysis.compose import compose_local
+from bench.privacy.analysis.local import gamma_for_local_epsilon, local_epsilon
+from bench.privacy.claims import PrivacyClaim
+from bench.protocol import Defense, Delivered, Setting, Sums
 from bench.registry import register
-from bench.sums import Sums
 from defenses.dpbfl import DPBFL, composed_claim
 
 

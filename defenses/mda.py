@@ -11,19 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import (
-    DOUBLE_ERROR,
-    ChoosingRule,
-    ContestedError,
-    apply_weights,
-    copies,
-    decided,
-    mean_of,
-    squared_distances,
-)
+from bench.rules import ChoosingRule, apply_weights, mean_of
+from bench.rules.gram import DOUBLE_ERROR, ContestedError, copies, decided, squared_distances
 
 MAX_BRANCHES = 10**5
 """After so many branches the search is given up: some tens are common, but exponentially many in f possible."""

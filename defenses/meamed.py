@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Setting, check_matrix
 from bench.registry import register
 from bench.rules import Block, CoordinateRule

@@ -9,19 +9,11 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Setting, check_matrix
 from bench.registry import register
-from bench.rules import (
-    DOUBLE_ERROR,
-    RowRule,
-    apply_weights,
-    distances_to,
-    first_lowest,
-    lowest_rows,
-    mean_of,
-    squared_distances_from,
-)
+from bench.rules import RowRule, apply_weights, mean_of
+from bench.rules.gram import DOUBLE_ERROR, distances_to, first_lowest, lowest_rows, squared_distances_from
 
 
 def monna_weights(distances: Tensor, num_byzantine: int, pivot: int = 0) -> Tensor:

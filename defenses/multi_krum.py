@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Setting, check_matrix
 from bench.registry import register
 from bench.rules import ChoosingRule

@@ -14,13 +14,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench import rng
-from bench.errors import require, require_somebody
-from bench.privacy import PrivacyClaim, niss_max_colluders, niss_max_colluders_scalar, niss_worst_coordinate
-from bench.privacy.drawn_noise import niss_drawn_noise
-from bench.protocol import REALS, Delivered, LocalRound, Setting, Upload
+from bench.base import rng
+from bench.base.errors import require, require_somebody
+from bench.privacy.claims import PrivacyClaim
+from bench.privacy.papers.drawn_noise import niss_drawn_noise
+from bench.privacy.papers.noise_sharing import niss_max_colluders, niss_max_colluders_scalar, niss_worst_coordinate
+from bench.protocol import REALS, Delivered, LocalRound, Setting, Sums, Upload
 from bench.registry import register
-from bench.sums import Sums
 from defenses.dp_fedavg import DPFedAvg
 
 Scale = Literal["coordinate", "share"]

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.errors import require
-from bench.gram import CLOSE_PAIRS
-from bench.preaggregation import Mixing
+from bench.base.errors import require
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import DOUBLE_ERROR, ContestedError, copies, decided, over_distances_of
+from bench.rules import Mixing
+from bench.rules.gram import CLOSE_PAIRS, DOUBLE_ERROR, ContestedError, copies, decided, over_distances_of
 
 
 def nnm_matrix(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) -> Tensor:

@@ -8,9 +8,10 @@ import math
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.registry import register
-from bench.rules import NormRule, apply_weights, norms_of
+from bench.rules import NormRule, apply_weights
+from bench.rules.gram import norms_of
 
 
 def norm_clipping_weights(norms: Tensor, bound: float = 3.0) -> Tensor:

@@ -1,17 +1,17 @@
 """RSA (Li et al. 2019; DPBFL paper, section 2.2): the server follows the signs of its distance to the workers' models.
 
 Each worker keeps a model of its own, pulled towards the global one by an l1 penalty (eq. 1); a Byzantine worker can
-move the sum of signs by one vote a coordinate and no more. The worker's step (eq. 3) is `bench.clients.rsa_blocks`.
+move the sum of signs by one vote a coordinate and no more. The worker's step (eq. 3) is `rsa_blocks` of
+`bench.federation.clients`.
 """
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import require
-from bench.protocol import ServerRound, Setting, check_messages
+from bench.base.errors import require
+from bench.protocol import ServerRound, Setting, SumDefense, Sums, check_messages
 from bench.registry import register
-from bench.sums import SumDefense, Sums
 
 
 def sign_sum(global_model: Tensor, local_models: Tensor) -> Tensor:

@@ -8,9 +8,8 @@ about differential privacy, and no rule but a sum works under it, against Byzant
 import torch
 from torch import Tensor
 
-from bench.protocol import Delivered, LocalRound, ServerRound, Setting, check_messages
+from bench.protocol import Delivered, LocalRound, ServerRound, Setting, SumDefense, Sums, check_messages
 from bench.registry import register
-from bench.sums import SumDefense, Sums
 from defenses.fedavg import weighted_sum
 
 

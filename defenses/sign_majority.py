@@ -4,9 +4,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.protocol import Alphabet, ServerRound, Setting, check_messages
+from bench.protocol import Alphabet, ServerRound, Setting, SumDefense, Sums, check_messages
 from bench.registry import register
-from bench.sums import SumDefense, Sums
 from defenses.dpbfl import exact_sum
 
 

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.errors import require
+from bench.base.errors import require
+from bench.base.threads import blas_threads
 from bench.protocol import Setting
 from bench.registry import register
-from bench.rules import DOUBLE_ERROR, ChoosingRule, ContestedError, apply_weights, copies, decided, mean_of
-from bench.threads import blas_threads
+from bench.rules import ChoosingRule, apply_weights, mean_of
+from bench.rules.gram import DOUBLE_ERROR, ContestedError, copies, decided
 
 MAX_SUBSETS = 2**20
 """Subsets that are gone through in seconds."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bench.privacy import PrivacyClaim
+from bench.privacy.claims import PrivacyClaim
 from bench.records import Record
 from leaderboards.board import Board, Line, Number, make_board
 

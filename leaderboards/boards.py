@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from bench.federation.settings import FederationSettings
 from bench.records import Record
-from bench.settings import FederationSettings
 from leaderboards.audits import audits_board, find_audits
 from leaderboards.backdoor import backdoor_boards
 from leaderboards.board import Board, Leaderboard

@@ -1,6 +1,6 @@
 """The board of claims: the epsilon that a paper claims, what it composes to over a run, what an audit proved."""
 
-from bench.privacy import PrivacyClaim
+from bench.privacy.claims import PrivacyClaim
 from bench.records import Privacy, Record
 from leaderboards.audits import Audit, Audits, largest
 from leaderboards.board import Board, Line, Number, make_board

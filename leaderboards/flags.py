@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from bench.settings import FederationSettings, own_settings
+from bench.federation.settings import FederationSettings, own_settings
 from leaderboards.audits import Audit, Audits
 from leaderboards.estimates import MISSING, Estimate, Estimates
 from leaderboards.frame import CLEAN, Selection, columns

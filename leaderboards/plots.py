@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.privacy import niss_collusion_variance
+from bench.privacy.papers.noise_sharing import niss_collusion_variance
 from leaderboards.estimates import Estimate, Estimates
 from leaderboards.sweeps import Sweep
 

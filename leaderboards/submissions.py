@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.records import Store
 from bench.submission import folder as folders
 from bench.submission.folder import Reported, Submission

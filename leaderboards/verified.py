@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.submission import verified
 from bench.submission.verified import SENSITIVE, Place, Sensitive
 from leaderboards.board import Board, Leaderboard

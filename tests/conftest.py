@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from bench import arithmetic
+from bench.base import arithmetic
 
 settings.register_profile("fedsiege", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("fedsiege")

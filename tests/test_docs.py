@@ -13,7 +13,8 @@ import pytest
 
 import bench
 from bench import registry
-from bench.privacy import niss_collusion_variance, robustness_bound
+from bench.privacy.papers.noise_sharing import niss_collusion_variance
+from bench.privacy.papers.shuffle import robustness_bound
 from bench.suite import Suite
 
 ROOT = Path(__file__).parent.parent

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 from bench import data
-from bench.federation import Federation
-from bench.metrics import accuracy_and_loss
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
+from bench.plays.metrics import accuracy_and_loss
 from bench.registry import _registered
-from bench.settings import FederationSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -8,13 +8,13 @@ needs); every other model is a `torch.nn.Module` under `torch.func`.
 
 from collections.abc import Callable
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
+from bench.base.names import unknown
 from bench.models.base import Model, Shape, one_hot
 from bench.models.convolutional import CNN, ConvolutionalModel, SmallCNN
 from bench.models.dense import MLP, DenseModel, Softmax
 from bench.models.lenet import LeNet
 from bench.models.module import AlexNet, ModuleModel
-from bench.names import unknown
 
 __all__ = [
     "CNN",

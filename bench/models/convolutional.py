@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
-from bench.device import on_gpu
-from bench.errors import BadInputError
+from bench.base.device import on_gpu
+from bench.base.errors import BadInputError
 from bench.models.base import Model, Shape, uniform_initial
 
 KERNEL = 5

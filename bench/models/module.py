@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.models.base import Model, Shape, uniform_initial
 
 CURE = "set the rate of its dropout to 0"

@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 
-from bench.device import synchronise
+from bench.base.device import synchronise
 
 KERNEL_VERSION = 1
 """Raised whenever a kernel changes: figures over different kernels do not compare."""

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import device as devices
-from bench.errors import BadInputError
-from bench.jobs import write_text
+from bench.base import device as devices
+from bench.base.errors import BadInputError
 from bench.perf import history, plot, report
 from bench.perf.accuracy import Check, check
 from bench.perf.compare import Comparisons, compare
 from bench.perf.history import Entry
 from bench.perf.measure import measure
 from bench.perf.options import NEWEST
+from bench.runs.jobs import write_text
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
+from bench.base.numbers import STRICT
 from bench.perf.calibration import Normaliser
 from bench.perf.options import NEWEST
 from bench.perf.statistics import Spread
-from bench.records import STRICT, Environment
-
-MachineClass = tuple[str, str, str, str]
+from bench.records import Environment
+from bench.records.comparison import MachineClass, machine_class
 
 
 class Figure(BaseModel):
@@ -59,24 +59,6 @@ class Entry(BaseModel):
             name in other.benchmarks and other.benchmarks[name].normaliser == figure.normaliser
             for name, figure in self.benchmarks.items()
         )
-
-
-def machine_class(environment: Environment) -> MachineClass:
-    """Machines of one class give the same bits, and times that compare well: CPU, GPU, versions of torch and numpy."""
-    return environment.cpu, environment.device, environment.torch, environment.numpy
-
-
-def same_bits(one: Environment, other: Environment) -> bool:
-    """Whether the two must give the same bits.
-
-    Under the portable arithmetic any x86-64 processor does, under its own one class of machine; of equal versions.
-    """
-    if (one.arithmetic or "native") != (other.arithmetic or "native"):
-        return False
-    if one.arithmetic == "portable":
-        alike = ("machine", "device", "torch", "numpy", "scipy")
-        return all(getattr(one, name) == getattr(other, name) for name in alike)
-    return machine_class(one) == machine_class(other)
 
 
 def read(path: Path, damaged: list[str]) -> list[Entry]:

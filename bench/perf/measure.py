@@ -39,14 +39,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from bench.device import CPU, describe
-from bench.errors import BadInputError
+from bench.base.device import CPU, describe
+from bench.base.errors import BadInputError
 from bench.perf.calibration import KERNEL_VERSION, KERNELS, Normaliser, combine
 from bench.perf.history import Entry, Figure
 from bench.perf.statistics import disturbance, normalised, over_passes
 from bench.perf.tracker import KEY
 from bench.records import environment, now
-from bench.runner import default_workers
+from bench.runs.runner import default_workers
 
 THREADS = 2
 """Threads of the benchmarks, whatever the machine has: the targets are set for two cores."""

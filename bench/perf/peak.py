@@ -4,7 +4,7 @@ import ctypes
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.device import CPU, current
+from bench.base.device import CPU, current
 
 STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")

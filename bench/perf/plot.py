@@ -11,9 +11,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from bench.errors import BadInputError
-from bench.perf.history import Entry, Figure, MachineClass
+from bench.base.errors import BadInputError
+from bench.perf.history import Entry, Figure
 from bench.perf.report import machine, seconds
+from bench.records.comparison import MachineClass
 
 COLUMNS = 3
 PANEL = (4.2, 2.1)  # inches

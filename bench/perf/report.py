@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from bench import tables
+from bench.base import tables
 from bench.perf.calibration import kernels
 from bench.perf.compare import Comparison, Comparisons
 from bench.perf.history import Entry, Figure

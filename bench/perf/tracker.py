@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from bench.device import synchronise
+from bench.base.device import synchronise
 from bench.perf.calibration import KERNEL_VERSION, Normaliser, kernels
 from bench.perf.peak import peak_bytes
 

@@ -1,12 +1,12 @@
 """Accounting of what defenses claim, composition over releases, and audits of what an adversary measures."""
 
+from bench.privacy.analysis.compose import compose_gaussian, compose_local
+from bench.privacy.analysis.gaussian import gaussian_delta, gaussian_epsilon, gaussian_sigma
+from bench.privacy.analysis.local import gamma_for_local_epsilon, local_epsilon
 from bench.privacy.audit import audit_epsilon, audit_gaussian_epsilon
-from bench.privacy.blanket import compose_shuffle
 from bench.privacy.claims import PrivacyClaim
-from bench.privacy.compose import compose_gaussian, compose_local
-from bench.privacy.gaussian import gaussian_delta, gaussian_epsilon, gaussian_sigma
-from bench.privacy.local import gamma_for_local_epsilon, local_epsilon
-from bench.privacy.noise_sharing import (
+from bench.privacy.papers.blanket import compose_shuffle
+from bench.privacy.papers.noise_sharing import (
     niss_aggregate_variance,
     niss_collusion_variance,
     niss_max_colluders,
@@ -15,8 +15,7 @@ from bench.privacy.noise_sharing import (
     niss_min_tau_squared_scalar,
     niss_worst_coordinate,
 )
-from bench.privacy.sampling import busiest_client, compose_hidden_draws
-from bench.privacy.shuffle import (
+from bench.privacy.papers.shuffle import (
     analyzer_variance,
     minimum_shuffle_epsilon,
     robustness_bound,
@@ -25,6 +24,7 @@ from bench.privacy.shuffle import (
     shuffle_gamma,
     theorem1_gamma,
 )
+from bench.privacy.sampling import busiest_client, compose_hidden_draws
 
 __all__ = [
     "PrivacyClaim",

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, ndtri
 
-from bench.errors import require
-from bench.privacy.gaussian import gaussian_epsilon
+from bench.base.errors import require
+from bench.privacy.analysis.gaussian import gaussian_epsilon
 
 _Array = NDArray[np.float64]
 

@@ -4,8 +4,8 @@ from bisect import bisect_left
 
 from scipy.special import betainc
 
-from bench.errors import require
-from bench.privacy.compose import compose_gaussian, require_count_and_delta
+from bench.base.errors import require
+from bench.privacy.analysis.compose import compose_gaussian, require_count_and_delta
 
 
 def busiest_client(num_clients: int, participants: int, rounds: int, delta: float) -> tuple[int, float]:

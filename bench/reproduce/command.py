@@ -7,16 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import device as devices
-from bench import places, runner
-from bench.errors import BadInputError
-from bench.jobs import run_with_progress, write_bytes
+from bench.base import device as devices
+from bench.base.errors import BadInputError
 from bench.records import Record, Store
 from bench.reproduce import cost, report
 from bench.reproduce.evidence import MEASUREMENTS, RECORDS, papers_suite
 from bench.reproduce.item import Form, Item
 from bench.reproduce.items import choose
 from bench.reproduce.measurements import Experiment, Measurements
+from bench.runs import places, runner
+from bench.runs.jobs import run_with_progress, write_bytes
 
 
 @dataclass(frozen=True)

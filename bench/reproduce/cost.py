@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.federation.settings import FederationSettings
 from bench.reproduce.evidence import FOLDER, MEASUREMENTS, Runs, papers_suite
 from bench.reproduce.item import Form, Item
 from bench.reproduce.measurements import Experiment, Measurements, Point
-from bench.settings import FederationSettings
 from bench.suite import Cell, shipped
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def _time_training(cell: Cell, probe: dict[str, int], data_root: str | None) -> 
 
     What a step adds is multiplied by the cell's steps, what is left of a round is paid once, both for every client.
     """
-    from bench.clients import Plan
     from bench.data import load
+    from bench.federation.clients import Plan
 
     dataset, settings = load(cell.federation.dataset, data_root), cell.federation
     shard = settings.samples_per_client or max(1, len(dataset.train.y) // settings.clients)
@@ -80,9 +80,9 @@ def _time_probe(
 
     A round goes before: the first one of a process warms it up, and RSA's sends nothing but zeros.
     """
-    from bench.clients import Plan
-    from bench.federation import Federation
-    from bench.findings import build_defense
+    from bench.federation.clients import Plan
+    from bench.federation.engine import Federation
+    from bench.plays.findings import build_defense
 
     before = time.process_time()
     federation = Federation(settings, build_defense(cell), dataset, SEED)
@@ -97,8 +97,9 @@ def _time_probe(
 
 
 def _time_evaluation(cell: Cell, dataset: "Dataset") -> float:
-    from bench import models, rng
-    from bench.metrics import accuracy_and_loss
+    from bench import models
+    from bench.base import rng
+    from bench.plays.metrics import accuracy_and_loss
 
     model = models.build(cell.federation.model, dataset.shape, dataset.num_classes)
     initial = model.initial(rng.generator(SEED, "initial"))
@@ -108,8 +109,8 @@ def _time_evaluation(cell: Cell, dataset: "Dataset") -> float:
 
 
 def _time_inversion(cell: Cell, data_root: str | None) -> dict[str, Any]:
-    from bench.cells import run_cell
-    from bench.findings import Task
+    from bench.plays.cell import run_cell
+    from bench.plays.findings import Task
 
     few = cell.model_copy(update={"targets": min(FEW_TARGETS, cell.targets)})
     outcome = run_cell(Task("cost", "cost", few, SEED, 1, data_root, 20.0))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.privacy import robustness_bound, shuffle_epsilon
+from bench.privacy.papers.shuffle import robustness_bound, shuffle_epsilon
 from bench.reproduce.dpbfl_table1 import settings
 from bench.reproduce.drawing import grid_of, label, legend
 from bench.reproduce.evidence import Evidence, Runs, column

@@ -17,7 +17,7 @@ from leaderboards.frame import CLEAN
 
 if TYPE_CHECKING:
     from bench.data import Split
-    from bench.federation import Federation
+    from bench.federation.engine import Federation
 
 BYZANTINE = (0.0, 0.2, 0.4)
 ROWS = ("sgd", "rsa", "dpbfl (gamma=0.283)")
@@ -48,8 +48,8 @@ def measure(point: Point, seed: int, data_root: str | None) -> dict[str, Any]:
     with one client, which holds as many images as each of many.
     """
     from bench.data import load
-    from bench.federation import Federation
-    from bench.findings import build_attack, build_defense
+    from bench.federation.engine import Federation
+    from bench.plays.findings import build_attack, build_defense
     from bench.threat import ByzantineAttack
 
     cell = _cell(point)
@@ -65,7 +65,7 @@ def measure(point: Point, seed: int, data_root: str | None) -> dict[str, Any]:
 
 def _curves(federation: "Federation", test: "Split") -> dict[str, Any]:
     """Train to the end; accuracy of both models every so many rounds."""
-    from bench.metrics import accuracy_and_loss
+    from bench.plays.metrics import accuracy_and_loss
 
     def score(model: Tensor) -> float:
         return round(accuracy_and_loss(federation.model, model, test)[0], 4) if bool(model.isfinite().all()) else 0.0

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import rng
+from bench.base import rng
 from bench.reproduce.drawing import grid_of, label
 from bench.reproduce.evidence import Evidence
 from bench.reproduce.item import Exhibit, Form, Item, Judged, Verdict
@@ -31,8 +31,7 @@ def points() -> tuple[Point, ...]:
 
 def measure(point: Point, seed: int, data_root: str | None) -> dict[str, Any]:
     """Class counts of ten random workers of the partition of a cell with this seed, and the concentration of all."""
-    from bench.data import load
-    from bench.partition import class_counts, partition
+    from bench.data import class_counts, load, partition
 
     labels = load("mnist", data_root).train.y
     drawn = rng.generator(seed, "partition")

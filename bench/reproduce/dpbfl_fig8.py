@@ -32,8 +32,8 @@ def points() -> tuple[Point, ...]:
 def measure(point: Point, seed: int, data_root: str | None) -> dict[str, Any]:
     """Seconds of each round of each scheme, the schemes taking turns; the first round of each is not counted."""
     from bench.data import load
-    from bench.federation import Federation
-    from bench.findings import build_attack, build_defense
+    from bench.federation.engine import Federation
+    from bench.plays.findings import build_attack, build_defense
     from bench.threat import ByzantineAttack
 
     playing = {}

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 
-from bench import rng
-from bench.privacy import analyzer_variance, shuffle_gamma
+from bench.base import rng
+from bench.privacy.papers.shuffle import analyzer_variance, shuffle_gamma
 from bench.reproduce.drawing import grid_of, label
 from bench.reproduce.evidence import Evidence
 from bench.reproduce.intervals import FALSE_ALARM, Mean, mean_of, upper_share

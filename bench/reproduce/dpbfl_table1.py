@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 
-from bench.privacy import robustness_bound
+from bench.privacy.papers.shuffle import robustness_bound
 from bench.reproduce.drawing import Panel, accuracy_by_round
 from bench.reproduce.evidence import Evidence, Runs, column
 from bench.reproduce.item import Exhibit, Form, Item, Judged, Line, Verdict

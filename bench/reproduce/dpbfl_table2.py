@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.findings import build_defense
+from bench.plays.findings import build_defense
 from bench.protocol import Defense
 from bench.reproduce.evidence import Evidence, Runs
 from bench.reproduce.item import Exhibit, Form, Item, Judged, Line, Verdict

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench.privacy import minimum_shuffle_epsilon, robustness_bound
+from bench.privacy.papers.shuffle import minimum_shuffle_epsilon, robustness_bound
 from bench.reproduce.evidence import Evidence
 from bench.reproduce.item import Exhibit, Form, Item, Judged, Verdict
 from bench.reproduce.measurements import Experiment, Point

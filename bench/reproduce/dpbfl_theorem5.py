@@ -13,12 +13,12 @@ import numpy as np
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from bench.privacy import robustness_bound, shuffle_epsilon
+from bench.base.rng import derive_seed
+from bench.privacy.papers.shuffle import robustness_bound, shuffle_epsilon
 from bench.reproduce.drawing import colour, grid_of, label
 from bench.reproduce.evidence import Evidence
 from bench.reproduce.item import Exhibit, Form, Item, Judged, Verdict
 from bench.reproduce.measurements import Experiment, Point
-from bench.rng import derive_seed
 from leaderboards.plots import INK, LEGEND_TEXT, png
 
 ID = "dpbfl-theorem5"

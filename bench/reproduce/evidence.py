@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.records import Record, Store, protocol_hash, read
 from bench.reproduce.measurements import Experiment, Measurement, Measurements
 from bench.reproduce.papers import Stated

@@ -51,7 +51,7 @@ def judge(statements: Sequence[Statement]) -> Judged:
 
 @dataclass(frozen=True)
 class Form:
-    """One way to get an item's evidence: suites under `bench/suites/papers`, and experiments.
+    """One way to get an item's evidence: suites under `bench/suite/shipped/papers`, and experiments.
 
     `name` says what it is less than the paper's; the first form of an item is the full one. `heavy` forms run only when
     asked for. `probe` changes federations so that a round of one can be timed here; the rest is scaled up. `needs` is

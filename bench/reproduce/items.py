@@ -4,8 +4,8 @@ import importlib
 from collections.abc import Iterable
 from functools import cache
 
-from bench.errors import BadInputError
-from bench.names import unknown
+from bench.base.errors import BadInputError
+from bench.base.names import unknown
 from bench.reproduce.item import Item
 
 PAPERS = ("niss", "dpbfl")

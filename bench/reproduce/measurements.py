@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.errors import BadInputError
-from bench.records import PROTOCOL_VERSION, Environment, digest, environment, now, write_whole
-from bench.workers import NO_LIMITS, Processes, WorkerLostError
+from bench.base.errors import BadInputError
+from bench.base.files import digest, write_whole
+from bench.records import PROTOCOL_VERSION, Environment, environment, now
+from bench.runs.workers import NO_LIMITS, Processes, WorkerLostError
 
 Point = dict[str, Any]
 Values = dict[str, Any]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from bench.privacy import gaussian_sigma
+from bench.privacy.analysis.gaussian import gaussian_sigma
 from bench.reproduce.drawing import Panel, accuracy_by_round
 from bench.reproduce.evidence import Curve, Evidence, Runs
 from bench.reproduce.item import Exhibit, Form, Item, Judged, Verdict

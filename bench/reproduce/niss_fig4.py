@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.records import Record
 from bench.reproduce.evidence import Evidence, Runs
 from bench.reproduce.item import Exhibit, Form, Item, Statement, judge
@@ -122,9 +122,8 @@ def build(evidence: Evidence) -> Exhibit:
 
 def shown_target(record: Record) -> int:
     """The target whose picture is a telephone; the first one where none is, or the data is not at hand."""
-    from bench import rng
-    from bench.data import load
-    from bench.partition import partition
+    from bench.base import rng
+    from bench.data import load, partition
 
     settings = record.cell.federation
     try:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import rng
+from bench.base import rng
 from bench.reproduce.measurements import Experiment, Point
 
 CLIENTS, DIM, SEEDS = 31, 1500, 8

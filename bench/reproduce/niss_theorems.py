@@ -6,7 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.privacy import niss_aggregate_variance, niss_collusion_variance, niss_min_tau_squared, niss_worst_coordinate
+from bench.privacy.papers.noise_sharing import (
+    niss_aggregate_variance,
+    niss_collusion_variance,
+    niss_min_tau_squared,
+    niss_worst_coordinate,
+)
 from bench.reproduce.drawing import grid_of, label, points
 from bench.reproduce.evidence import Evidence
 from bench.reproduce.intervals import Mean, mean_of

@@ -18,7 +18,7 @@ HEAD = """# The papers' evidence, ours beside theirs
 Made by `python -m bench reproduce`. What a paper states, with its place; what we measured, with the 95 % t interval
 over the seeds; the settings; and a verdict, which a rule gives that is stated below and is a function of the records.
 *Reproduced in shape* says that the statements hold and the numbers differ, or that the paper prints none. Where the
-papers leave a setting open, the suite files under `bench/suites/papers` say what we took and how it was found.
+papers leave a setting open, the suite files under `bench/suite/shipped/papers` say what we took and how it was found.
 """
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.submission.attack_probe import AttackProbe, AttackSubject
 from bench.submission.common import bits, in_order, repeatable, undisturbed
 from bench.submission.findings import Finding

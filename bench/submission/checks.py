@@ -11,7 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bench import rng
+from bench.base import rng
+from bench.protocol import SumDefense, plays_in_sums
 from bench.submission.common import bits, in_order, repeatable, undisturbed
 from bench.submission.federated import beyond_the_messages, learns
 from bench.submission.findings import Finding
@@ -28,7 +29,6 @@ from bench.submission.probe import (
     upload,
 )
 from bench.submission.problems import BrokenError, StepError
-from bench.sums import SumDefense, plays_in_sums
 
 DRAWS = 200
 """Rounds whose outcomes are compared in distribution."""

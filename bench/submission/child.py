@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.submission.guards import leave_network, refuse_network
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def look(job: Job, tell: Tell) -> None:
     import torch
     from pydantic import ValidationError
 
+    from bench.base.explain import explain
     from bench.protocol import Defense
     from bench.submission import federated, guards
-    from bench.suite import explain
     from bench.threat import ByzantineAttack
 
     torch.set_num_threads(1)
@@ -151,7 +151,7 @@ def _of_attack(cls: Any, job: Job, watch: "Watch") -> "Iterator[Finding]":
 
 def run(job: Job, tell: Tell) -> None:
     """The suite in the file, for some rows and attacks."""
-    from bench import jobs
+    from bench.runs import jobs
 
     report = jobs.run_suite(
         job["suite"],
@@ -169,10 +169,10 @@ def run(job: Job, tell: Tell) -> None:
 
 def replay(job: Job, tell: Tell) -> None:
     """Play recorded cells anew, one after the other, and each with those of its neighbours that are asked for."""
-    from bench.cells import run_cell
-    from bench.findings import Task
+    from bench.plays.cell import run_cell
+    from bench.plays.findings import Task
     from bench.records import read
-    from bench.submission.distribution import neighbour
+    from bench.records.distribution import neighbour
 
     for place in job["records"]:
         tell("begin", what=place)

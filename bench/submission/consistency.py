@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bench import suite as suites
+from bench.base.errors import BadInputError
 from bench.data import load as load_data
-from bench.errors import BadInputError
+from bench.federation.settings import TUNABLE
 from bench.records import Record, protocol_hash, record_key, setting_hash
-from bench.settings import TUNABLE
 from bench.submission.folder import FILE, Submission
 from bench.suite import RECOVERED_PSNR, Cell, Suite
 

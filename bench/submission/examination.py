@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench import models
+from bench.base.errors import BadInputError
 from bench.data import load as load_data
-from bench.errors import BadInputError
 from bench.protocol import Alphabet
 from bench.submission import sandbox
 from bench.submission.findings import Examination, Finding

@@ -8,13 +8,13 @@ from dataclasses import replace
 import torch
 
 from bench import data
-from bench.clients import Shards
+from bench.base.errors import DivergedError
 from bench.data import Dataset
-from bench.errors import DivergedError
-from bench.federation import Federation
-from bench.metrics import accuracy_and_loss
+from bench.federation.clients import Shards
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
+from bench.plays.metrics import accuracy_and_loss
 from bench.protocol import LocalRound
-from bench.settings import FederationSettings
 from bench.submission.guards import Watch
 from bench.submission.probe import Subject
 from bench.submission.problems import BrokenError, Note

@@ -11,12 +11,13 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from bench.errors import BadInputError
-from bench.records import write_whole
+from bench.base.errors import BadInputError
+from bench.base.explain import explain
+from bench.base.files import write_whole
 from bench.submission.findings import STRICT, Examination
 from bench.submission.package import Entry, Source
 from bench.submission.scaffold import NAME
-from bench.suite import Parameters, explain
+from bench.suite import Parameters
 
 FILE, EXAMINATION = "submission.toml", "contract.json"
 

@@ -9,12 +9,13 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from bench import data, registry, rng
-from bench.clients import Shards
-from bench.contract import check_shape
-from bench.federation import Federation
-from bench.poisoning import DataFacts, DataPoisoning
+from bench import data, registry
+from bench.attacking.poisoning import DataFacts, DataPoisoning
+from bench.base import rng
+from bench.federation.clients import Shards
+from bench.federation.engine import Federation
 from bench.protocol import Alphabet, LocalRound, Setting
+from bench.protocol.contract import check_shape
 from bench.submission import growth
 from bench.submission.attack_probe import AttackProbe, AttackSubject
 from bench.submission.common import bits, untouched

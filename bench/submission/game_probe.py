@@ -6,12 +6,13 @@ import time
 import torch
 from torch import Tensor
 
-from bench import registry, rng
-from bench.audits import Round, inputs, message_of
-from bench.contract import check_shape
-from bench.federation import setting_of
+from bench import registry
+from bench.base import rng
+from bench.federation.roles import setting_of
+from bench.federation.rounds import Sides
+from bench.plays.audit import Round, inputs, message_of
 from bench.protocol import Alphabet
-from bench.rounds import Sides
+from bench.protocol.contract import check_shape
 from bench.submission.attack_probe import AttackProbe
 from bench.submission.common import bits, untouched
 from bench.submission.growth import SMALL_SECONDS

@@ -9,12 +9,13 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from bench import data, registry, rng
-from bench.contract import check_shape
-from bench.federation import Federation
-from bench.leakage import Watched, cleaned, watch
+from bench import data, registry
+from bench.base import rng
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
+from bench.plays.inversion import Watched, cleaned, watch
 from bench.protocol import Alphabet
-from bench.settings import FederationSettings
+from bench.protocol.contract import check_shape
 from bench.submission.attack_probe import AttackProbe, AttackSubject
 from bench.submission.common import bits, untouched
 from bench.submission.problems import BrokenError, StepError

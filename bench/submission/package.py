@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.registry import PACKAGES, Kind
 
 LARGEST = 1_000_000

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import rng
-from bench.contract import check_upload
+from bench.base import rng
+from bench.federation.rounds import Sides, aggregate, arrived, exchange
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, Setting
-from bench.rounds import Sides, aggregate, arrived, exchange
+from bench.protocol.contract import check_upload
 from bench.submission.common import untouched
 from bench.submission.guards import Watch
 from bench.submission.problems import watched

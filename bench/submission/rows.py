@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import registry
-from bench.errors import BadInputError
-from bench.names import unknown
+from bench.base.errors import BadInputError
+from bench.base.names import unknown
 from bench.protocol import Alphabet
 from bench.records import Store
 from bench.submission import folder as folders

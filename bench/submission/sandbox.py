@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import arithmetic
+from bench.base import arithmetic
 
 LOOK_SECONDS = 0.1
 ROOT = Path(__file__).parents[2]
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "FEDSIEGE_DATA", "XDG_CACHE_HOME")
 KEPT_ENDINGS = ("_NUM_THREADS", "_INSTRUCTIONS")
-"""Variables by which torch, BLAS and MKL choose how they add up, beside those of `bench.arithmetic`."""
+"""Variables by which torch, BLAS and MKL choose how they add up, beside those of `bench.base.arithmetic`."""
 
 Event = dict[str, Any]
 """One line of what the process tells: `event` says what it is."""

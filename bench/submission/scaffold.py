@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from bench import registry
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.registry import Kind
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")

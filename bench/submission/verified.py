@@ -7,9 +7,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from bench.errors import BadInputError
-from bench.records import STRICT, Environment, Record, now, write_whole
-from bench.suite import explain
+from bench.base.errors import BadInputError
+from bench.base.explain import explain
+from bench.base.files import write_whole
+from bench.base.numbers import STRICT
+from bench.records import Environment, Record, now
 
 FILE = "verified.json"
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bench.errors import require
+from bench.base.errors import require
 from bench.protocol import Setting
 from bench.registry import register
 from bench.rules import CoordinateRule

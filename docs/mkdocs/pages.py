@@ -12,9 +12,9 @@ from cited import cite
 from text import cell, prose
 
 from bench import catalogue
+from bench.federation.settings import FederationSettings
 from bench.privacy.audit import judge
 from bench.registry import PACKAGES, Kind
-from bench.settings import FederationSettings
 from leaderboards import audits, backdoor, claims, noise, overall, privacy, robustness, submissions, utility
 from leaderboards.html import glossary
 

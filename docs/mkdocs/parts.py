@@ -20,14 +20,13 @@ from pydantic.fields import FieldInfo
 from text import cell, prose
 
 from bench import models, registry, suite
+from bench.attacking.poisoning import DataPoisoning
 from bench.data import load
-from bench.federation import setting_of
-from bench.poisoning import DataPoisoning
-from bench.preaggregation import PreAggregation
-from bench.privacy import PrivacyClaim
+from bench.federation.roles import setting_of
+from bench.privacy.claims import PrivacyClaim
 from bench.protocol import Defense, Setting
 from bench.registry import Kind
-from bench.rules import CoordinateRule, RowRule
+from bench.rules import CoordinateRule, PreAggregation, RowRule
 from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
 
 MEANINGS: dict[str, str] = tomllib.loads((Path(__file__).parent / "meanings.toml").read_text())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.privacy import PrivacyClaim
+from bench.privacy.claims import PrivacyClaim
 from bench.records import Record, Store
 from bench.suite import Cell, Part
 from leaderboards.board import Leaderboard

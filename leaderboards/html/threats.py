@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from bench.federation.settings import FederationSettings
 from bench.records import Record
-from bench.settings import FederationSettings
 from leaderboards.frame import columns, to_frame
 
 KINDS = {"training": "accuracy under attack", "inversion": "images recovered", "audit": "audit of the claim"}

@@ -8,9 +8,9 @@ from statistics import mean
 import pytest
 
 from bench import data, suite
-from bench.jobs import FILES, make_leaderboard
-from bench.privacy import robustness_bound
+from bench.privacy.papers.shuffle import robustness_bound
 from bench.records import Record, Store, protocol_hash, read, record_key, setting_hash
+from bench.runs.jobs import FILES, make_leaderboard
 from leaderboards.board import Leaderboard
 from leaderboards.formats import FORMATS
 

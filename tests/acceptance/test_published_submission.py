@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.submission import folder as folders
-from bench.verify import verify
+from bench.submission.verify import verify
 
 ROW = Path(__file__).parents[2] / "results" / "smoke" / "aksel"
 

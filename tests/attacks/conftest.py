@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import rng
+from bench.attacking.inversion import Observation, observations
+from bench.base import rng
 from bench.data import Dataset, load
-from bench.federation import Federation
-from bench.inversion import Observation, observations
-from bench.metrics import image_metrics, matched
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
+from bench.plays.metrics import image_metrics, matched
 from bench.protocol import Alphabet, Defense, Setting
-from bench.settings import FederationSettings
 from bench.threat import ByzantineView, PrivacyAttack, Reconstruction, View, choose_colluders, server_view
 from defenses.fedavg import FedAvg
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attacks.adaptive import Adaptive, Objective, adaptive, strongest_votes, unit
 from attacks.sign_flip import sign_flip
-from bench.forging import Rule
+from bench.attacking.forging import Rule
 from bench.protocol import Alphabet
 from bench.threat import ByzantineView
 from defenses.krum import krum

@@ -24,15 +24,16 @@ from attacks.analytic import (
     unexplained,
     without_noise,
 )
-from bench import rng
+from bench.attacking.inversion import Observation
+from bench.base import rng
 from bench.data import Dataset
-from bench.federation import Federation
-from bench.inversion import Observation
-from bench.leakage import Watched, watch
-from bench.metrics import image_metrics, labels_recovered, matched
-from bench.models import build, one_hot
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
+from bench.models import build
+from bench.models.base import one_hot
+from bench.plays.inversion import Watched, watch
+from bench.plays.metrics import image_metrics, labels_recovered, matched
 from bench.protocol import Defense
-from bench.settings import FederationSettings
 from bench.threat import Reconstruction
 from defenses.dp_fedavg import DPFedAvg
 from defenses.dpbfl import DPBFL

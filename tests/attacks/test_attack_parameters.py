@@ -34,11 +34,12 @@ from attacks.min_max import min_max
 from attacks.min_sum import min_sum
 from attacks.same_value import same_value
 from attacks.sign_flip import sign_flip
-from bench import registry, rng
+from bench import registry
+from bench.attacking.inversion import Observation
+from bench.attacking.poisoning import DataFacts
+from bench.base import rng
 from bench.data import Split
-from bench.inversion import Observation
-from bench.models import one_hot
-from bench.poisoning import DataFacts
+from bench.models.base import one_hot
 from bench.protocol import Alphabet
 from bench.threat import Attack, ByzantineAttack, ByzantineView, View
 from defenses.fedavg import FedAvg

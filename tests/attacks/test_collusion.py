@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attacks.collusion import Collusion, strip
-from bench.privacy import niss_collusion_variance
+from bench.privacy.papers.noise_sharing import niss_collusion_variance
 from bench.protocol import Delivered
 from bench.threat import RoundTranscript, choose_colluders, server_view
 from defenses.niss import NISS, exchange

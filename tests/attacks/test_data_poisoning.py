@@ -8,14 +8,14 @@ import torch
 
 from attacks.backdoor import Backdoor, backdoor, stamp
 from attacks.label_flip import LabelFlip, label_flip
-from bench.cells import run_cell
+from bench.attacking.poisoning import DataFacts, DataPoisoning, poison_shards
 from bench.data import Dataset, Split
-from bench.federation import Federation
-from bench.findings import Task
-from bench.metrics import accuracy_and_loss
-from bench.poisoning import DataFacts, DataPoisoning, poison_shards
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
+from bench.plays.cell import run_cell
+from bench.plays.findings import Task
+from bench.plays.metrics import accuracy_and_loss
 from bench.protocol import Alphabet
-from bench.settings import FederationSettings
 from bench.suite import Suite
 from bench.threat import ByzantineView
 from defenses.fedavg import FedAvg

@@ -9,7 +9,8 @@ import torch
 
 from attacks.collusion import Collusion
 from attacks.dlg import DLG
-from bench.models import MLP, Model
+from bench.models.base import Model
+from bench.models.dense import MLP
 from defenses.dp_fedavg import DPFedAvg
 from defenses.fedavg import FedAvg
 from defenses.niss import NISS

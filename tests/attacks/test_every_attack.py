@@ -8,9 +8,9 @@ import torch
 
 from bench import registry
 from bench.data import Dataset
-from bench.federation import Federation
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
 from bench.protocol import Alphabet
-from bench.settings import FederationSettings
 from bench.threat import ByzantineAttack, ByzantineView, sanitize
 from defenses.dpbfl import DPBFL
 from defenses.krum import Krum

@@ -20,9 +20,10 @@ from attacks.inverting_gradients import (
     total_variation,
     variation_slope,
 )
-from bench.inversion import SHARPNESS
-from bench.models import MLP, Model
-from bench.rng import generator
+from bench.attacking.inversion import SHARPNESS
+from bench.base.rng import generator
+from bench.models.base import Model
+from bench.models.dense import MLP
 from defenses.dp_fedavg import DPFedAvg
 from defenses.fedavg import FedAvg
 from defenses.ldpbfl import LDPBFL

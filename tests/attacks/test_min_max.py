@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attacks.min_max import MinMax, min_max
 from attacks.min_sum import MinSum, min_sum
-from bench.forging import Perturbation
+from bench.attacking.forging import Perturbation
 from bench.threat import ByzantineView
 
 PERTURBATIONS: list[Perturbation] = ["unit", "std", "sign"]

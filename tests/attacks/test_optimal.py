@@ -11,7 +11,7 @@ from attacks.alie import alie
 from attacks.alie_optimal import OptimalALIE, alie_optimal
 from attacks.ipm import ipm
 from attacks.ipm_optimal import OptimalIPM, ipm_optimal
-from bench.forging import Rule, deviation
+from bench.attacking.forging import Rule, deviation
 from bench.protocol import Alphabet
 from bench.threat import ByzantineView
 from defenses.krum import krum

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.data import load
-from bench.federation import Federation
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
 from bench.protocol import Alphabet
-from bench.settings import FederationSettings
 from bench.threat import ByzantineAttack, ByzantineView, sanitize
 from defenses.fedavg import FedAvg
 from defenses.median import Median

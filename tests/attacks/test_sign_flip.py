@@ -8,9 +8,9 @@ import torch
 
 from attacks.sign_flip import SignFlip, sign_flip
 from bench.data import load
-from bench.federation import Federation
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
 from bench.protocol import Alphabet
-from bench.settings import FederationSettings
 from bench.threat import ByzantineView
 from defenses.dpbfl import DPBFL
 from defenses.rsa import RSA

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench import cells, cli, leakage, registry
-from bench.cells import Outcome
+from bench import cli, registry
 from bench.data import Dataset, load
-from bench.findings import Task
+from bench.plays import cell as cells
+from bench.plays import inversion as leakage
+from bench.plays.cell import Outcome
+from bench.plays.findings import Task
 from bench.protocol import Delivered, ServerRound
 from bench.records import Record
 from bench.suite import Cell, Suite

@@ -3,7 +3,7 @@
 import pytest
 
 from bench import registry
-from bench.findings import build_defense
+from bench.plays.findings import build_defense
 from bench.protocol import Setting
 from bench.suite import Suite, load
 from bench.threat import ByzantineAttack

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import bench
 from bench import registry
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.protocol import Defense, Delivered, ServerRound
 from defenses.fedavg import FedAvg
 

@@ -12,7 +12,7 @@ import pytest
 from bench_registry import copied
 
 from bench import registry
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.protocol import Defense
 from bench.registry import Kind, get, names, register, summaries
 from bench.threat import Attack

@@ -9,9 +9,9 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from bench.data import Dataset, load
-from bench.federation import Federation
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
 from bench.protocol import Defense, ServerRound, Setting
-from bench.settings import FederationSettings
 from bench.threat import ByzantineAttack
 
 

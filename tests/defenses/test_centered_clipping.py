@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.rules import gram_matrix
+from bench.rules.gram import gram_matrix
 from defenses.centered_clipping import CenteredClipping, centered_clipping, centered_clipping_weights
 
 

@@ -9,8 +9,8 @@ from dp_accounting.rdp import RdpAccountant
 from scipy.stats import norm
 from torch import Tensor
 
-from bench.federation import Federation
-from bench.privacy import compose_hidden_draws
+from bench.federation.engine import Federation
+from bench.privacy.sampling import compose_hidden_draws
 from bench.protocol import Delivered, LocalRound, ServerRound, Setting
 from bench.threat import server_view
 from defenses.central_dp_fedavg import CentralDPFedAvg, central_dp_fedavg

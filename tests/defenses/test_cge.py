@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.protocol import Setting
-from bench.rules import norms_of
+from bench.rules.gram import norms_of
 from defenses.cge import CGE, cge, cge_weights
 
 

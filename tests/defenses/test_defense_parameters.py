@@ -14,14 +14,14 @@ from torch import Tensor
 
 from bench import registry
 from bench.data import Dataset
-from bench.federation import Federation
-from bench.privacy import gaussian_sigma
-from bench.privacy.drawn_noise import niss_drawn_noise
-from bench.protocol import Defense, LocalRound, ServerRound, Setting, clip
-from bench.root import Root
-from bench.rounds import arrived
-from bench.rules import RowRule, apply_weights, checked_gram
-from bench.sums import SumDefense, plays_in_sums
+from bench.federation.engine import Federation
+from bench.federation.root import Root
+from bench.federation.rounds import arrived
+from bench.privacy.analysis.gaussian import gaussian_sigma
+from bench.privacy.papers.drawn_noise import niss_drawn_noise
+from bench.protocol import Defense, LocalRound, ServerRound, Setting, SumDefense, clip, plays_in_sums
+from bench.rules import RowRule, apply_weights
+from bench.rules.gram import checked_gram
 from defenses.arc import arc
 from defenses.bucketing import bucketing
 from defenses.centered_clipping import centered_clipping

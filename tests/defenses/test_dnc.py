@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.protocol import Setting
-from bench.rules import gram_matrix
+from bench.rules.gram import gram_matrix
 from defenses.dnc import DnC, dnc, outlier_scores
 
 

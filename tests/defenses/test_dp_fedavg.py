@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 from torch import Tensor
 
-from bench.privacy import busiest_client, compose_gaussian, gaussian_sigma
+from bench.privacy.analysis.compose import compose_gaussian
+from bench.privacy.analysis.gaussian import gaussian_sigma
+from bench.privacy.sampling import busiest_client
 from bench.protocol import Delivered, LocalRound, ServerRound, Setting
 from defenses.dp_fedavg import DPFedAvg, clip
 from defenses.niss import NISS

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, chisquare
 from torch import Tensor
 
-from bench.privacy import analyzer_variance, busiest_client, compose_local, compose_shuffle
+from bench.privacy.analysis.compose import compose_local
+from bench.privacy.papers.blanket import compose_shuffle
+from bench.privacy.papers.shuffle import analyzer_variance
+from bench.privacy.sampling import busiest_client
 from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting
 from defenses.dpbfl import DPBFL, analyze, randomize, randomized_sum, shuffle
 from defenses.ldpbfl import LDPBFL

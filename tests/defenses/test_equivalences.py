@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from attacks.gaussian import Gaussian
 from attacks.sign_flip import SignFlip
 from bench.data import Dataset
-from bench.federation import Federation
+from bench.federation.engine import Federation
 from bench.threat import ByzantineAttack
 from defenses.dpbfl import DPBFL
 from defenses.fedavg import FedAvg

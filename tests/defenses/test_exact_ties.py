@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.protocol import Delivered, ServerRound, Setting
-from bench.rules import decided, gram_matrix
+from bench.rules.gram import decided, gram_matrix
 from defenses.bulyan import bulyan_selection
 from defenses.caf import caf
 from defenses.cge import cge

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.protocol import Defense, Delivered, ServerRound, Setting
-from bench.rules import checked_gram, distances_to, norms_of
+from bench.rules.gram import checked_gram, distances_to, norms_of
 from defenses.arc import ARC, arc
 from defenses.bucketing import bucketing
 from defenses.bulyan import bulyan

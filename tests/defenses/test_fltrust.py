@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from attacks.sign_flip import SignFlip
-from bench import rng
+from bench.base import rng
 from bench.data import Dataset
-from bench.federation import Federation
-from bench.metrics import accuracy_and_loss
+from bench.federation.engine import Federation
+from bench.plays.metrics import accuracy_and_loss
 from bench.protocol import Delivered, ServerRound, Setting
 from defenses.fltrust import FLTrust, fltrust
 from defenses.nnm import NNM

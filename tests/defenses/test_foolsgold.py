@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.protocol import Setting
-from bench.rules import gram_matrix
+from bench.rules.gram import gram_matrix
 from defenses.foolsgold import FoolsGold, foolsgold, foolsgold_weights
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
-from bench.rules import gram_matrix
+from bench.rules.gram import gram_matrix
 from defenses import geometric_median as module
 from defenses.geometric_median import (
     SAMPLE,

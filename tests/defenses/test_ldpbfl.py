@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.federation import Federation
-from bench.privacy import busiest_client, compose_local
+from bench.federation.engine import Federation
+from bench.privacy.analysis.compose import compose_local
+from bench.privacy.sampling import busiest_client
 from bench.protocol import Setting
 from defenses.dpbfl import DPBFL
 from defenses.ldpbfl import LDPBFL

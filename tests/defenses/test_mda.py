@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from bench.protocol import Setting
-from bench.rules import gram_matrix, squared_distances
+from bench.rules.gram import gram_matrix, squared_distances
 from defenses import mda as module
 from defenses.mda import MDA, mda, mda_weights
 

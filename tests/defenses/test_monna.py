@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.protocol import Setting
-from bench.rules import distances_to, gram_matrix
+from bench.rules.gram import distances_to, gram_matrix
 from defenses.monna import MoNNA, monna
 
 

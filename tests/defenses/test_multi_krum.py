@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bench.protocol import Setting
-from bench.rules import gram_matrix
+from bench.rules.gram import gram_matrix
 from defenses.krum import VARIANTS, Krum, Variant, krum, krum_weights
 from defenses.multi_krum import MultiKrum, multi_krum
 

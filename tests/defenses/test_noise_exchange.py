@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, kstest, norm
 from torch import Tensor
 
-from bench.privacy import niss_aggregate_variance
+from bench.privacy.papers.noise_sharing import niss_aggregate_variance
 from defenses import niss
 from defenses.niss import NoiseExchange, exchange
 

@@ -9,12 +9,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from bench import registry
-from bench.errors import BadInputError
-from bench.preaggregation import PreAggregation
-from bench.protocol import Defense, Delivered, ServerRound, Setting
-from bench.rules import RowRule
+from bench.base.errors import BadInputError
+from bench.protocol import Defense, Delivered, ServerRound, Setting, SumDefense
+from bench.rules import PreAggregation, RowRule
 from bench.suite import make_part
-from bench.sums import SumDefense
 from defenses.arc import ARC, arc
 from defenses.bucketing import Bucketing, bucketing
 from defenses.krum import krum

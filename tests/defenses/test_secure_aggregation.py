@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attacks.sign_flip import SignFlip
-from bench.federation import Federation
+from bench.federation.engine import Federation
 from bench.protocol import Setting
 from bench.threat import RoundTranscript, server_view
 from defenses.fedavg import FedAvg

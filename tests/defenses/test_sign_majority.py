@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attacks.sign_flip import SignFlip
+from bench.attacking.inversion import observations
 from bench.data import Dataset
-from bench.federation import Federation
-from bench.inversion import observations
-from bench.metrics import accuracy_and_loss
+from bench.federation.engine import Federation
+from bench.plays.metrics import accuracy_and_loss
 from bench.protocol import Delivered, LocalRound, ServerRound, Setting
 from bench.threat import View, server_view
 from defenses.sign_majority import SignMajority, sign_majority

@@ -97,12 +97,12 @@ SHAPES: dict[str, Shape] = {
     "attacks.same_value.same_value": forged(),
     "attacks.sign_flip.sign_flip": like("own"),
     "attacks.subspace.project_out": like("estimate"),
-    "bench.forging.most_harmful": lambda call: (2, call["honest"].shape[1]),
-    "bench.forging.perturbed": forged(),
-    "bench.forging.squared_length": lambda call: (),
+    "bench.attacking.forging.most_harmful": lambda call: (2, call["honest"].shape[1]),
+    "bench.attacking.forging.perturbed": forged(),
+    "bench.attacking.forging.squared_length": lambda call: (),
     "bench.privacy.audit.clopper_pearson_upper": rows_of("successes"),
     **{
-        f"bench.privacy.noise_sharing.{name}": lambda call: np.broadcast_shapes(
+        f"bench.privacy.papers.noise_sharing.{name}": lambda call: np.broadcast_shapes(
             *(np.shape(each) for each in call.values())
         )
         for name in (
@@ -110,24 +110,24 @@ SHAPES: dict[str, Shape] = {
             *("niss_min_tau_squared", "niss_min_tau_squared_scalar"),
         )
     },
-    "bench.forging.copies": forged("row"),
-    "bench.forging.fit": like("forged"),
-    "bench.metrics.matched": like("images"),
-    "bench.metrics.ssim": rows_of("images"),
-    "bench.partition.class_counts": lambda call: (len(call["indices"]), call["num_classes"]),
-    "bench.privacy.drawn_noise.niss_drawn_noise": lambda call: (call["dim"],),
-    "bench.protocol.clip": like("updates"),
-    "bench.gram.checked_gram": lambda call: (len(call["messages"]) + call.get("origin", False),) * 2,
-    "bench.rng.shuffled": lambda call: (call["count"],),
-    "bench.rules.apply_weights": per_coordinate("messages"),
-    "bench.gram.distances_to": rows_of("messages"),
-    "bench.gram.gram_matrix": lambda call: (len(call["messages"]) + call.get("origin", False),) * 2,
-    "bench.rules.mean_of": lambda call: (call["num_rows"],),
-    "bench.gram.norms_of": rows_of("messages"),
-    "bench.gram.nearest_sums": rows_of("gram"),
-    "bench.gram.squared_distances": like("gram"),
-    "bench.gram.squared_distances_from": rows_of("gram"),
-    "bench.gram.sum_of_smallest": rows_of("values"),
+    "bench.attacking.forging.copies": forged("row"),
+    "bench.attacking.forging.fit": like("forged"),
+    "bench.plays.metrics.matched": like("images"),
+    "bench.plays.metrics.ssim": rows_of("images"),
+    "bench.data.partitions.class_counts": lambda call: (len(call["indices"]), call["num_classes"]),
+    "bench.privacy.papers.drawn_noise.niss_drawn_noise": lambda call: (call["dim"],),
+    "bench.protocol.defense.clip": like("updates"),
+    "bench.rules.gram.checked_gram": lambda call: (len(call["messages"]) + call.get("origin", False),) * 2,
+    "bench.base.rng.shuffled": lambda call: (call["count"],),
+    "bench.rules.base.apply_weights": per_coordinate("messages"),
+    "bench.rules.gram.distances_to": rows_of("messages"),
+    "bench.rules.gram.gram_matrix": lambda call: (len(call["messages"]) + call.get("origin", False),) * 2,
+    "bench.rules.base.mean_of": lambda call: (call["num_rows"],),
+    "bench.rules.gram.norms_of": rows_of("messages"),
+    "bench.rules.gram.nearest_sums": rows_of("gram"),
+    "bench.rules.gram.squared_distances": like("gram"),
+    "bench.rules.gram.squared_distances_from": rows_of("gram"),
+    "bench.rules.gram.sum_of_smallest": rows_of("values"),
     "defenses.arc.arc": like("messages"),
     "defenses.arc.arc_scales": like("norms"),
     "defenses.bucketing.bucketing": lambda call: (
@@ -160,17 +160,17 @@ SHAPES: dict[str, Shape] = {
 }
 """Of functions that give a tensor or an array; an aggregate of messages is `(d,)` without being named here."""
 
-VARY = {"defenses.flame.majority_cluster", "bench.partition.partition", "attacks.inverting_gradients.soft_signs"}
+VARY = {"defenses.flame.majority_cluster", "bench.data.partitions.partition", "attacks.inverting_gradients.soft_signs"}
 """How many numbers they give hangs on the values, or they may give what is no number: of zeros, for one."""
 
 RANGES: dict[str, tuple[float, float]] = {
     "attacks.fang.krum_lambda": (0.0, math.inf),
-    "bench.metrics.labels_recovered": (0.0, 1.0),
-    "bench.privacy.gaussian.gaussian_delta": (0.0, 1.0),
-    "bench.privacy.local.gamma_for_local_epsilon": (0.0, 1.0),
-    "bench.privacy.shuffle.robustness_bound": (0.0, 0.5),
-    "bench.privacy.shuffle.shuffle_gamma": (0.0, 1.0),
-    "bench.privacy.shuffle.theorem1_gamma": (0.0, 1.0),
+    "bench.plays.metrics.labels_recovered": (0.0, 1.0),
+    "bench.privacy.analysis.gaussian.gaussian_delta": (0.0, 1.0),
+    "bench.privacy.analysis.local.gamma_for_local_epsilon": (0.0, 1.0),
+    "bench.privacy.papers.shuffle.robustness_bound": (0.0, 0.5),
+    "bench.privacy.papers.shuffle.shuffle_gamma": (0.0, 1.0),
+    "bench.privacy.papers.shuffle.theorem1_gamma": (0.0, 1.0),
 }
 """Of functions that give one number; all others of `bench.privacy` give one that is not negative."""
 

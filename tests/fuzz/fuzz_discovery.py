@@ -9,14 +9,14 @@ from typing import Any
 
 PACKAGES = ("defenses", "attacks", "bench.privacy")
 MODULES = (
-    "bench.forging",
-    "bench.gram",
-    "bench.metrics",
-    "bench.partition",
-    "bench.preaggregation",
-    "bench.protocol",
-    "bench.rng",
-    "bench.rules",
+    "bench.attacking.forging",
+    "bench.rules.gram",
+    "bench.plays.metrics",
+    "bench.data.partitions",
+    "bench.rules.preaggregation",
+    "bench.protocol.defense",
+    "bench.base.rng",
+    "bench.rules.base",
     "leaderboards.estimates",
 )
 
@@ -34,17 +34,17 @@ LEFT_OUT = {
     "attacks.dlg.loss_unit": VIEW,
     "attacks.inverting_gradients.direction_matcher": VIEW,
     "attacks.subspace.recover": VIEW,
-    "bench.forging.deployed": VIEW,
+    "bench.attacking.forging.deployed": VIEW,
     "defenses.geometric_median.median_distances": "sorts what its caller gives up, in place",
     "defenses.geometric_median.weights_at_the_end": "takes the state of its own search",
-    "bench.gram.over_distances": "takes a function of its own groups of rows; the rules that use it are tried",
-    "bench.gram.over_distances_of": "takes a function of its own groups of rows; the rules that use it are tried",
+    "bench.rules.gram.over_distances": "takes a function of its own groups of rows; the rules that use it are tried",
+    "bench.rules.gram.over_distances_of": "takes a function of its own groups of rows; the rules that use it are tried",
     **{
-        f"bench.gram.{name}": "a step of a choice; the rules that choose by it are tried"
+        f"bench.rules.gram.{name}": "a step of a choice; the rules that choose by it are tried"
         for name in ("alike", "copies", "decided", "first_lowest", "lowest", "lowest_rows", "pairs_of", "rounding")
     },
     "defenses.krum.score_error": "a step of a choice; the rules that choose by it are tried",
-    "bench.preaggregation.require_rule": "takes a class; every registered one is tried in tests/defenses",
+    "bench.rules.preaggregation.require_rule": "takes a class; every registered one is tried in tests/defenses",
 }
 """By full name."""
 
@@ -54,7 +54,7 @@ def modules() -> list[ModuleType]:
     found = [importlib.import_module(name) for name in MODULES]
     for name in PACKAGES:
         package = importlib.import_module(name)
-        found += [importlib.import_module(f"{name}.{each.name}") for each in pkgutil.iter_modules(package.__path__)]
+        found += [importlib.import_module(each.name) for each in pkgutil.walk_packages(package.__path__, f"{name}.")]
     return found
 
 

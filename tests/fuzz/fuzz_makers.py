@@ -18,7 +18,7 @@ from torch import Tensor
 from attacks.analytic import Layer
 from bench.data import Dataset, Split
 from bench.protocol import Setting
-from bench.rules import gram_matrix
+from bench.rules.gram import gram_matrix
 
 
 def gram(world: World) -> Tensor:

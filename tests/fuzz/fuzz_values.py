@@ -36,10 +36,10 @@ from hypothesis import strategies as st
 from attacks.analytic import Layer
 from attacks.inverting_gradients import cosine_slope
 from bench import models
-from bench.inversion import Observation
-from bench.poisoning import DataFacts
+from bench.attacking.inversion import Observation
+from bench.attacking.poisoning import DataFacts
 from bench.protocol import Alphabet
-from bench.rules import DOUBLE_ERROR, norms_of, squared_distances
+from bench.rules.gram import DOUBLE_ERROR, norms_of, squared_distances
 
 PARAMETERS: dict[str, Maker] = {
     "aggregate": aggregate,
@@ -222,52 +222,54 @@ SPECIAL: dict[str, dict[str, Maker]] = {
         "estimate": lambda world: world.tensor(2, world.d),
         "shares": lambda world: world.tensor(2, world.n, world.d),
     },
-    "bench.forging.check_honest": {"signs": flag},
-    "bench.forging.check_number": {"argument": lambda world: "value", "value": real(-5, 5)},
-    "bench.forging.deviation": {"honest": moderate},
-    "bench.forging.most_harmful": {
+    "bench.attacking.forging.check_honest": {"signs": flag},
+    "bench.attacking.forging.check_number": {"argument": lambda world: "value", "value": real(-5, 5)},
+    "bench.attacking.forging.deviation": {"honest": moderate},
+    "bench.attacking.forging.most_harmful": {
         "forged": lambda world: lambda factor: factor * torch.ones(2, world.d, dtype=world.dtype),
         "honest": moderate,
     },
-    "bench.forging.perturbed": {"largest": lambda world: lambda honest, mean, p: 1.0},
-    "bench.forging.spread": {"honest": moderate},
-    "bench.metrics.image_metrics": {
+    "bench.attacking.forging.perturbed": {"largest": lambda world: lambda honest, mean, p: 1.0},
+    "bench.attacking.forging.spread": {"honest": moderate},
+    "bench.plays.metrics.image_metrics": {
         name: lambda world: world.tensor(2, 1, 8, 8, dtype=torch.float32) for name in ("images", "truth")
     },
-    "bench.metrics.ssim": {
+    "bench.plays.metrics.ssim": {
         name: lambda world: world.tensor(2, 1, 8, 9, dtype=torch.float64).clamp(0, 1) for name in ("images", "truth")
     },
-    "bench.metrics.labels_recovered": {
+    "bench.plays.metrics.labels_recovered": {
         name: lambda world: torch.randint(0, 3, (2, world.d), generator=generator(world))
         for name in ("labels", "truth")
     },
-    "bench.partition.class_counts": {
+    "bench.data.partitions.class_counts": {
         "labels": lambda world: torch.randint(0, 3, (5,), generator=generator(world)),
         "indices": lambda world: torch.randint(0, 5, (world.n, 3), generator=generator(world)),
     },
-    "bench.partition.partition": {"num_clients": whole(1, 9, 0, -1)},
-    "bench.partition.shard_size": {"num_samples": whole(1, 60, 0, -1)},
-    "bench.privacy.compose.require_count_and_delta": {"count": whole(0, 10**15, -1, 10**15 + 1)},
-    "bench.privacy.drawn_noise.niss_drawn_noise": {"tau_squared": real(0, 5)},
-    "bench.privacy.noise_sharing.niss_worst_coordinate": {"tau_squared": real(0, 5), "rho": real(0, 1)},
-    "bench.protocol.check_matrix": {"signs": flag},
-    "bench.protocol.check_messages": {"signs": flag},
-    "bench.protocol.all_finite": {"values": lambda world: world.tensor(world.n, kinds=(*MODERATE, *EXTREME))},
-    "bench.rng.derive_seed": {"labels": lambda world: world.draw(st.lists(st.text() | st.integers(), max_size=3))},
-    "bench.rng.fork": {"labels": lambda world: world.draw(st.lists(st.text() | st.integers(), max_size=3))},
-    "bench.rng.generator": {"labels": lambda world: world.draw(st.lists(st.text() | st.integers(), max_size=3))},
-    "bench.rules.apply_weights": {
+    "bench.data.partitions.partition": {"num_clients": whole(1, 9, 0, -1)},
+    "bench.data.partitions.shard_size": {"num_samples": whole(1, 60, 0, -1)},
+    "bench.privacy.analysis.compose.require_count_and_delta": {"count": whole(0, 10**15, -1, 10**15 + 1)},
+    "bench.privacy.papers.drawn_noise.niss_drawn_noise": {"tau_squared": real(0, 5)},
+    "bench.privacy.papers.noise_sharing.niss_worst_coordinate": {"tau_squared": real(0, 5), "rho": real(0, 1)},
+    "bench.protocol.defense.check_matrix": {"signs": flag},
+    "bench.protocol.defense.check_messages": {"signs": flag},
+    "bench.protocol.defense.all_finite": {"values": lambda world: world.tensor(world.n, kinds=(*MODERATE, *EXTREME))},
+    "bench.base.rng.derive_seed": {"labels": lambda world: world.draw(st.lists(st.text() | st.integers(), max_size=3))},
+    "bench.base.rng.fork": {"labels": lambda world: world.draw(st.lists(st.text() | st.integers(), max_size=3))},
+    "bench.base.rng.generator": {"labels": lambda world: world.draw(st.lists(st.text() | st.integers(), max_size=3))},
+    "bench.rules.base.apply_weights": {
         "messages": lambda world: world.tensor(world.n, world.d),
         "weights": lambda world: world.tensor(world.n),
     },
-    "bench.gram.distances_to": {"messages": lambda world: world.tensor(world.n, world.d)},
-    "bench.gram.gram_matrix": {"messages": lambda world: world.tensor(world.n, world.d, kinds=(*MODERATE, "huge"))},
-    "bench.gram.nearest_sums": {
+    "bench.rules.gram.distances_to": {"messages": lambda world: world.tensor(world.n, world.d)},
+    "bench.rules.gram.gram_matrix": {
+        "messages": lambda world: world.tensor(world.n, world.d, kinds=(*MODERATE, "huge"))
+    },
+    "bench.rules.gram.nearest_sums": {
         "count": lambda world: world.draw(st.integers(0, world.n - 1)),
         "power": lambda world: world.one_of(1, 2),
     },
-    "bench.gram.squared_distances_from": {"row": lambda world: world.draw(st.integers(0, world.n - 1))},
-    "bench.gram.norms_of": {"messages": lambda world: world.tensor(world.n, world.d, kinds=(*MODERATE, "huge"))},
+    "bench.rules.gram.squared_distances_from": {"row": lambda world: world.draw(st.integers(0, world.n - 1))},
+    "bench.rules.gram.norms_of": {"messages": lambda world: world.tensor(world.n, world.d, kinds=(*MODERATE, "huge"))},
     "defenses.centered_clipping.centered_clipping_weights": {"gram": gram_with_origin},
     "defenses.central_dp_fedavg.noisy": {"mean": lambda world: world.tensor(world.d)},
     "defenses.dpbfl.composed_claim": {

@@ -20,14 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.privacy import PrivacyClaim
+from bench.privacy.claims import PrivacyClaim
 
 FUNCTIONS = {name: function for name, function in public_functions().items() if name not in LEFT_OUT}
 EXAMPLES, DEEP = 50, 1500
 
 SLOW = {
-    "bench.privacy.compose.compose_gaussian": 5,
-    "bench.privacy.blanket.compose_shuffle": 2,
+    "bench.privacy.analysis.compose.compose_gaussian": 5,
+    "bench.privacy.papers.blanket.compose_shuffle": 2,
     "bench.privacy.sampling.compose_hidden_draws": 10,
 }
 """How many times fewer examples: a call takes tens of milliseconds."""

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import registry
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.records import NewerRecordError, Record, Store, read
 from leaderboards.boards import build
 from leaderboards.formats import FORMATS

@@ -10,10 +10,10 @@ from fuzz_trees import TEXTS, Tree, damages, mutations, toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
+from bench.federation.settings import FederationSettings
 from bench.models import MODELS
-from bench.preflight import check_settings
-from bench.settings import FederationSettings
+from bench.runs.preflight import check_settings
 from bench.suite import Suite, load, shipped
 
 FILES = [path.read_bytes() for path in shipped().values()]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench.privacy import PrivacyClaim
+from bench.federation.settings import FederationSettings
+from bench.privacy.claims import PrivacyClaim
 from bench.records import Cost, Environment, Privacy, Record
-from bench.settings import FederationSettings
 from bench.suite import Cell, Part
 from leaderboards.boards import Board, Leaderboard, build
 from leaderboards.frame import select

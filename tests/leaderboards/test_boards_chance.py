@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from bench.base.errors import BadInputError
 from bench.data import load
-from bench.errors import BadInputError
 from leaderboards.chance import CONSTANT, Z, floor
 from leaderboards.overall import BACKDOOR_SHARE
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bench import records
-from bench.jobs import make_leaderboard
 from bench.records import Store, setting_hash
+from bench.records import identity as records
+from bench.runs.jobs import make_leaderboard
 from bench.suite import load
 from leaderboards.formats import FORMATS
 from leaderboards.version import dated, version

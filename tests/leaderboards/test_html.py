@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from bench.cli import app
-from bench.jobs import make_leaderboard
-from bench.privacy import PrivacyClaim
+from bench.privacy.claims import PrivacyClaim
 from bench.records import Environment, Privacy, Record, Store, now, setting_hash
+from bench.runs.jobs import make_leaderboard
 from bench.suite import load
 from leaderboards.board import Leaderboard, Picture
 from leaderboards.boards import build

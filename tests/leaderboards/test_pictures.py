@@ -146,7 +146,7 @@ def test_the_page_links_them(records, pictures):
 
 def test_finding_them_does_not_import_matplotlib():
     """A board that is printed draws nothing."""
-    code = "import sys; import bench.jobs; print(sorted({'matplotlib', 'PIL'} & set(sys.modules)))"
+    code = "import sys; import bench.runs.jobs; print(sorted({'matplotlib', 'PIL'} & set(sys.modules)))"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

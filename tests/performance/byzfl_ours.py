@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from bench import data, registry
-from bench.federation import Federation
-from bench.memory import keep_freed_memory
-from bench.settings import FederationSettings
+from bench.base.memory import keep_freed_memory
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
 
 DEFENSES = {"mean": "fedavg", "median": "median", "krum": "krum", "multi_krum": "krum", "trimmed_mean": "trimmed_mean"}
 

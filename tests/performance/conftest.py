@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import data, device, rng
-from bench.errors import BadInputError
-from bench.memory import keep_freed_memory
+from bench import data
+from bench.base import device, rng
+from bench.base.errors import BadInputError
+from bench.base.memory import keep_freed_memory
 from bench.perf.measure import THREADS
 from bench.perf.tracker import Tracker
 

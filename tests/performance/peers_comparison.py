@@ -33,7 +33,7 @@ from bench.records import environment, now
 HERE = Path(__file__).parent
 THREADS = 2
 KEEP_FREED = {"MALLOC_MMAP_THRESHOLD_": 2**30, "MALLOC_TRIM_THRESHOLD_": 2**31 - 1, "MALLOC_TOP_PAD_": 2**26}
-"""What `bench.memory` tells glibc before a cell is played, here for all sides alike."""
+"""What `bench.base.memory` tells glibc before a cell is played, here for all sides alike."""
 
 WIDE = {"n": 64, "d": 65536}
 TABLE: dict[str, dict[str, Any]] = {

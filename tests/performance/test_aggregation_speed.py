@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import rng
+from bench.base import rng
 from bench.perf.tracker import Tracker
 from defenses.dpbfl import analyze, randomize, shuffle
 from defenses.fedavg import weighted_mean

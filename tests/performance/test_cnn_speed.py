@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import models, rng
-from bench.models import ConvolutionalModel, Model, ModuleModel, Shape
+from bench import models
+from bench.base import rng
+from bench.models.base import Model, Shape
+from bench.models.convolutional import ConvolutionalModel
+from bench.models.module import ModuleModel
 from bench.perf.tracker import Tracker
 
 pytestmark = pytest.mark.performance

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attacks.dlg import DLG
-from bench import device, rng
+from bench.attacking.inversion import inferred_labels, observations
+from bench.base import device, rng
+from bench.base.memory import keep_freed_memory
 from bench.data import Dataset, load
-from bench.federation import Federation
-from bench.inversion import inferred_labels, observations
-from bench.memory import keep_freed_memory
-from bench.metrics import image_metrics
-from bench.settings import FederationSettings
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
+from bench.plays.metrics import image_metrics
 from bench.threat import View, server_view
 from defenses.fedavg import FedAvg
 

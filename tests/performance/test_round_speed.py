@@ -13,11 +13,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench import device, registry, rng
+from bench import registry
+from bench.base import device, rng
 from bench.data import load
-from bench.federation import Federation
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
 from bench.perf.tracker import Tracker
-from bench.settings import FederationSettings
 from defenses.niss import exchange
 
 pytestmark = [pytest.mark.performance, pytest.mark.data("mnist")]

@@ -27,7 +27,7 @@ from soak_runs import ROOT, Place, Run
 from soak_suites import Drawn, draw
 
 import bench
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.records import ASIDE, environment, read
 
 PACKAGE = Path(bench.__file__).parent

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench import registry, runner
-from bench.errors import BadInputError
+from bench import registry
+from bench.base.errors import BadInputError
 from bench.records import Store
+from bench.runs import runner
 from bench.suite import load
 from bench.threat import ByzantineAttack, PrivacyAttack
 

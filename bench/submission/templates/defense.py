@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bench.protocol import Setting, check_messages
 from bench.registry import register
-from bench.rules import RowRule, apply_weights, gram_matrix, mean_of, squared_distances
+from bench.rules import RowRule, apply_weights, mean_of
+from bench.rules.gram import gram_matrix, squared_distances
 
 
 def new_rule_weights(gram: Tensor, num_byzantine: int, power: float = 1.0) -> Tensor:

@@ -97,7 +97,7 @@ def die_at(step: int, suite: str, results: str) -> None:
     """
     import sys
 
-    from bench.jobs import run_suite
+    from bench.runs.jobs import run_suite
 
     count = 0
 

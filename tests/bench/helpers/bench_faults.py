@@ -5,8 +5,8 @@ from typing import Any
 
 from bench_stored import contents
 
-from bench import runner
 from bench.records import Store
+from bench.runs import runner
 from bench.suite import load
 
 

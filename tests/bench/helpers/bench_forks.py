@@ -26,7 +26,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[3]
 IMPORTED = (
-    "bench.cli", "bench.jobs", "bench.cells", "bench.verify", "bench.submission.child", "bench.submission.checks",
+    "bench.cli", "bench.runs.jobs", "bench.plays.cell", "bench.submission.verify", "bench.submission.child",
+    "bench.submission.checks",
     "bench.submission.attack_checks", "sklearn.datasets", "torchvision.utils", "torchmetrics.functional.image",
 )  # fmt: skip
 AT_START = ("PYTHONHASHSEED", "ATEN_", "DNNL_", "MKL_", "NPY_", "OMP_", "ONEDNN_", "OPENBLAS_")

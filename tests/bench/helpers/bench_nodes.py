@@ -19,11 +19,13 @@ from bench_registry import copied
 from bench_stored import contents
 from bench_suites import FIVE_ROUNDS
 
-from bench import cluster, data, registry, runner
-from bench.cluster import connection
+from bench import registry
+from bench.data import datasets as data
 from bench.records import Record, Store
+from bench.runs import cluster, runner
+from bench.runs.cluster import connection
+from bench.runs.workers import NO_LIMITS, Limits
 from bench.suite import Suite
-from bench.workers import NO_LIMITS, Limits
 
 SIGN_FLIP = {"name": "sign_flip", "byzantine": 0.17}
 SUITE: dict[str, Any] = {

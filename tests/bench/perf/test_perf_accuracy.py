@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from bench import runner
-from bench.jobs import run_suite
-from bench.perf.accuracy import Check, compare, load, numbers
+from bench.perf.accuracy import Check, compare, load
 from bench.records import Record, read
+from bench.records.comparison import numbers
+from bench.runs import runner
+from bench.runs.jobs import run_suite
 
 Command = Callable[..., Any]
 

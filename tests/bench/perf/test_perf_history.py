@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import BadInputError
-from bench.perf.history import Entry, append, choose, read, same_bits
+from bench.base.errors import BadInputError
+from bench.perf.history import Entry, append, choose, read
 from bench.records import environment
+from bench.records.comparison import same_bits
 
 Make = Callable[..., Entry]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.perf import measure as perf
 from bench.perf import peak
 from bench.perf.compare import compare

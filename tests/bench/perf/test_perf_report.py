@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.perf.compare import compare
 from bench.perf.history import Entry
 from bench.perf.plot import draw

@@ -9,13 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, norm
 
-from bench.privacy import (
-    audit_epsilon,
-    audit_gaussian_epsilon,
-    gaussian_epsilon,
-    gaussian_sigma,
-    local_epsilon,
-)
+from bench.privacy.analysis.gaussian import gaussian_epsilon, gaussian_sigma
+from bench.privacy.analysis.local import local_epsilon
+from bench.privacy.audit import audit_epsilon, audit_gaussian_epsilon
 
 AUDITS = 200
 # Of 200 audits at 95 % confidence, more than this many are too high with probability below 1e-6.

@@ -12,7 +12,9 @@ import pytest
 from scipy.stats import binom, norm
 
 from bench.privacy import audit as module
-from bench.privacy import audit_epsilon, audit_gaussian_epsilon, gaussian_epsilon, local_epsilon
+from bench.privacy.analysis.gaussian import gaussian_epsilon
+from bench.privacy.analysis.local import local_epsilon
+from bench.privacy.audit import audit_epsilon, audit_gaussian_epsilon
 
 AUDITS = 200
 ROWS = 1000

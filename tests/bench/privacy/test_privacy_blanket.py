@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from scipy.special import gammaln
 from scipy.stats import binom
 
-from bench.privacy import compose_local, compose_shuffle, gaussian_epsilon, shuffle_claim_conditions, shuffle_epsilon
+from bench.privacy.analysis.compose import compose_local
+from bench.privacy.analysis.gaussian import gaussian_epsilon
+from bench.privacy.papers.blanket import compose_shuffle
+from bench.privacy.papers.shuffle import shuffle_claim_conditions, shuffle_epsilon
 
 SIGNS = (-1, 0, 1)
 

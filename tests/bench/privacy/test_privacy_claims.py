@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bench.privacy import PrivacyClaim
+from bench.privacy.claims import PrivacyClaim
 
 NUMBER: dict[str, Any] = {"epsilon": 1.468, "delta": 1e-6, "unit": "per coordinate and round", "source": "Corollary 1"}
 REASON: dict[str, Any] = {**NUMBER, "epsilon": None, "reason": "needs epsilon < 1"}

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from bench.privacy import compose_gaussian, compose_local, gaussian_epsilon, gaussian_sigma, local_epsilon
+from bench.privacy.analysis.compose import compose_gaussian, compose_local
+from bench.privacy.analysis.gaussian import gaussian_epsilon, gaussian_sigma
+from bench.privacy.analysis.local import local_epsilon
 
 DP_SGD = dp_accounting.PoissonSampledDpEvent(256 / 60000, dp_accounting.GaussianDpEvent(1.1))
 

@@ -7,8 +7,8 @@ import torch
 from scipy.stats import chi2, ks_1samp, ks_2samp
 from torch import Tensor
 
-from bench.privacy import drawn_noise
-from bench.privacy.drawn_noise import niss_drawn_noise
+from bench.privacy.papers import drawn_noise
+from bench.privacy.papers.drawn_noise import niss_drawn_noise
 from defenses.niss import exchange
 
 

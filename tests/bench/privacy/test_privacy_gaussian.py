@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mp, mpf, ncdf
 
-from bench.privacy import gaussian_delta, gaussian_epsilon, gaussian_sigma
+from bench.privacy.analysis.gaussian import gaussian_delta, gaussian_epsilon, gaussian_sigma
 
 EPSILONS = st.floats(1e-3, 100)
 DELTAS = st.floats(-60, -0.5).map(lambda exponent: 10**exponent)

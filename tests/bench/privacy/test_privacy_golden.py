@@ -13,7 +13,9 @@ import pytest
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 
-from bench.privacy import compose_gaussian, compose_local, gamma_for_local_epsilon, gaussian_delta, local_epsilon
+from bench.privacy.analysis.compose import compose_gaussian, compose_local
+from bench.privacy.analysis.gaussian import gaussian_delta
+from bench.privacy.analysis.local import gamma_for_local_epsilon, local_epsilon
 
 TF_PRIVACY_ORDERS = [1.25, 1.5, 1.75, 2, 2.25, 2.5, 3, 3.5, 4, 4.5, *range(5, 64), 128, 256, 512]
 OPACUS_ORDERS = [*(1 + x / 10 for x in range(1, 100)), *range(12, 64)]

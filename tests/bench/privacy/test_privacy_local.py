@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.privacy import gamma_for_local_epsilon, local_epsilon
+from bench.privacy.analysis.local import gamma_for_local_epsilon, local_epsilon
 
 
 @given(st.floats(1e-9, 1 - 1e-9))

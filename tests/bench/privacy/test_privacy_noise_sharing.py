@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.privacy import (
+from bench.privacy.papers.noise_sharing import (
     niss_aggregate_variance,
     niss_collusion_variance,
     niss_max_colluders,

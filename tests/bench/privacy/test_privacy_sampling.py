@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from bench.privacy import busiest_client, compose_gaussian, compose_hidden_draws
+from bench.privacy.analysis.compose import compose_gaussian
+from bench.privacy.sampling import busiest_client, compose_hidden_draws
 
 
 def chance_of_more(num_clients: int, participants: int, rounds: int, most: int) -> float:

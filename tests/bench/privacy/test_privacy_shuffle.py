@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.privacy import (
+from bench.privacy.papers.shuffle import (
     analyzer_variance,
     minimum_shuffle_epsilon,
     robustness_bound,

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from bench.federation.settings import FederationSettings
 from bench.reproduce import cost
 from bench.reproduce.item import Form
 from bench.reproduce.items import choose
-from bench.settings import FederationSettings
 from bench.suite import Cell
 
 STEP, ROUND = 3.0, 2.0

@@ -6,8 +6,9 @@ import math
 import pytest
 
 from bench import registry, suite
-from bench.errors import BadInputError
-from bench.privacy import gaussian_sigma, robustness_bound, shuffle_gamma
+from bench.base.errors import BadInputError
+from bench.privacy.analysis.gaussian import gaussian_sigma
+from bench.privacy.papers.shuffle import robustness_bound, shuffle_gamma
 from bench.reproduce import dpbfl_fig8, dpbfl_fig10, niss_fig3
 from bench.reproduce.evidence import papers_suite
 from bench.reproduce.items import choose, items

@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy import optimize, stats
 
-from bench import rng
-from bench.privacy import analyzer_variance, niss_collusion_variance
+from bench.base import rng
+from bench.privacy.papers.noise_sharing import niss_collusion_variance
+from bench.privacy.papers.shuffle import analyzer_variance
 from bench.reproduce import dpbfl_fig5, dpbfl_shuffle_sum, dpbfl_theorem5, niss_noise
 from bench.reproduce.intervals import mean_of, upper_share
 from defenses.niss import exchange

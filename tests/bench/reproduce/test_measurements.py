@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from bench_processes import STOPPED, comes_true, group, start_bench
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.reproduce.items import choose
 from bench.reproduce.measurements import Experiment, Job, Measurement, Measurements, Point, play
 
@@ -27,7 +27,7 @@ SMALL = replace(experiment_of("niss-unequal"), spread=True)
 
 ELSEWHERE = """
 import os, signal
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 
 def dying(point, seed, data_root):
     if point["at"] == 1:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench import registry
-from bench.privacy import analyzer_variance, shuffle_gamma
+from bench.privacy.papers.shuffle import analyzer_variance, shuffle_gamma
 from bench.reproduce import (
     dpbfl_fig5,
     dpbfl_fig8,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attacks.audit import Audit
 from bench import data
-from bench.poisoning import DataFacts, DataPoisoning
+from bench.attacking.poisoning import DataFacts, DataPoisoning
 from bench.threat import Attack, ByzantineAttack, ByzantineView, Game, PrivacyAttack, Reconstruction, RoundView, View
 
 

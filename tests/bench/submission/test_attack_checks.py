@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench import registry, suite
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.protocol import Alphabet
 from bench.submission import attack_checks, federated, guards
 from bench.submission.attack_probe import AttackSubject

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.records import Record, read, record_key
 from bench.submission import folder as folders
 from bench.submission.consistency import row_problems
 from bench.submission.folder import Submission
+from bench.submission.verify import verify
 from bench.suite import Cell, Suite, load
-from bench.verify import verify
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "smoke" / "fedavg"
 SUBMITTED = Submission(

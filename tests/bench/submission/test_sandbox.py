@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench import suite
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.submission import examination, guards, sandbox
 from bench.submission.examination import Terms, examined, inspected
 from bench.submission.package import Entry, Source, packaged, read_source

@@ -8,14 +8,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench import jobs, suite
-from bench import submit as submit_module
-from bench.errors import BadInputError
+from bench import suite
+from bench.base.errors import BadInputError
 from bench.records import Store
+from bench.runs import jobs
 from bench.submission import folder as folders
+from bench.submission import submit as submit_module
 from bench.submission.findings import Examination, Finding
 from bench.submission.package import Entry, Source, read_source, registered_kind
-from bench.submit import Report, Request, reported, submit
+from bench.submission.submit import Report, Request, reported, submit
 from leaderboards.board import Leaderboard, make_board
 from leaderboards.submissions import add_submissions
 

@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench import jobs, suite
+from bench import suite
 from bench.records import Store, protocol_hash, read
+from bench.runs import jobs
 from bench.submission import folder as folders
-from bench.submit import Request, reported, submit
-from bench.verify import Row, verify
+from bench.submission.submit import Request, reported, submit
+from bench.submission.verify import Row, verify
 from leaderboards.board import Leaderboard
 from leaderboards.formats import FORMATS
 

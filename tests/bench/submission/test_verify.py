@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from bench.errors import BadInputError
+from bench.base.errors import BadInputError
 from bench.records import protocol_hash, read
 from bench.submission import folder as folders
 from bench.submission import sandbox, verified
-from bench.submit import Request, submit
-from bench.verify import Row, verify
+from bench.submission.submit import Request, submit
+from bench.submission.verify import Row, verify
 
 PHOCAS = Path(__file__).parents[3] / "docs" / "examples" / "phocas.py"
 

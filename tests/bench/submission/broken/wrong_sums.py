@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from bench.protocol import LocalRound, ServerRound, Setting, Upload
+from bench.protocol import LocalRound, ServerRound, Setting, SumDefense, Sums, Upload
 from bench.registry import register
-from bench.sums import SumDefense, Sums
 
 
 @register("defense", "wrong_sums")

@@ -1,0 +1,1 @@
+"""For authors of attacks: forged messages, poisoned data, inversions and their optimizer."""

@@ -1,3 +1,0 @@
-"""Cells on a Ray cluster: `connection` finds it, `driver` sends the cells, `node` plays them there."""
-
-from bench.cluster.connection import connect as connect

@@ -1,0 +1,1 @@
+"""Plays rounds of a federation; knows no suite and no record."""

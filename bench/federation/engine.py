@@ -1,0 +1,298 @@
+"""One round, and the loop over rounds: broadcast, local training, upload, forging, channel, aggregation."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from bench import models
+from bench.attacking.poisoning import DataFacts, DataPoisoning, poison_shards
+from bench.base import device, rng
+from bench.base.errors import DivergedError
+from bench.data import Dataset, partition
+from bench.federation.clients import Momentum, Plan, Shards, rsa_blocks, sgd_blocks
+from bench.federation.roles import assumed_fraction, byzantine_clients, participants_of, setting_of
+from bench.federation.root import Root
+from bench.federation.rounds import ClientMemory, Sides, aggregate, arrived, check_model, exchange
+from bench.federation.settings import FederationSettings
+from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, SumDefense, all_finite, plays_in_sums
+from bench.protocol.contract import check_shape, untouched
+from bench.threat import ByzantineAttack, ByzantineView, PublicFacts, RoundTranscript, Saboteurs, sanitize
+
+
+class Federation:
+    """The state of one federated training: the global model, the clients' kept models, the round.
+
+    `byzantine` is the fraction of clients under `attack`; which ones they are depends on the seed alone.
+    """
+
+    def __init__(
+        self,
+        settings: FederationSettings,
+        defense: Defense,
+        dataset: Dataset,
+        seed: int,
+        attack: ByzantineAttack | None = None,
+        byzantine: float = 0.0,
+    ) -> None:
+        self.settings, self.defense, self.attack, self.seed = settings, defense, attack, seed
+        dataset = dataset.to(device.current())
+        self.dtype = getattr(torch, settings.dtype)
+        self.model = models.build(settings.model, dataset.shape, dataset.num_classes)
+        indices = partition(
+            settings.partition,
+            dataset.train.y,
+            settings.clients,
+            settings.samples_per_client,
+            rng.generator(seed, "partition", device="cpu"),
+            shards_per_client=settings.shards_per_client,
+            alpha=settings.alpha,
+        ).to(device.current())
+        self.is_byzantine = byzantine_clients(settings, byzantine, seed)
+        num_byzantine = int(self.is_byzantine.sum())
+        self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
+        inputs, labels = dataset.train.x.to(self.dtype), dataset.train.y
+        if isinstance(attack, DataPoisoning) and num_byzantine:
+            data, generator = DataFacts.of(dataset), rng.generator(seed, "poison")
+            inputs, labels, indices = poison_shards(attack, inputs, labels, indices, self.is_byzantine, data, generator)
+        honest_first = None if attack is None else self.is_byzantine.long().argsort(stable=True)
+        self.shards = Shards(inputs, labels, indices, dataset.num_classes, settings.batch_size, honest_first)
+        self.setting = setting_of(settings, self.model.dim, assumed_fraction(settings, num_byzantine))
+        self._sides = Sides.of(defense)
+        self._sides.start(self.setting)
+        first = self.model.initial(rng.generator(seed, "initial", device="cpu"), self.dtype)
+        self.global_model = first.to(device.current())
+        self._placed = self.global_model.repeat(settings.clients, 1) if defense.keeps_models else None
+        self._momentum = Momentum(settings.momentum, settings.clients, self.global_model) if settings.momentum else None
+        if defense.keeps_models and settings.momentum:
+            raise ValueError(
+                f"momentum is {settings.momentum:g}, but must be 0 under {defense.name}: its clients keep models"
+            )
+        count = defense.num_root_samples()
+        self._root = Root(dataset, count, self.model, self.plan, seed, self.dtype) if count else None
+        self.saboteurs: Saboteurs | None = None
+        self.round = 0
+        self._memory: dict[str, Tensor] = {}  # what the Byzantine clients keep from round to round
+        self._server_memory: dict[str, Tensor] = {}
+        self._client_memory = ClientMemory(settings.clients)
+        self.rejected = 0  # forged entries that the alphabet or finiteness did not allow
+
+    @property
+    def kept(self) -> Tensor | None:
+        """The models `(n, d)` that the clients keep, in the order of their names; None where they keep none."""
+        return None if self._placed is None else self._placed[self.shards.place]
+
+    def rounds(self) -> Iterator[RoundTranscript]:
+        """Play all rounds, one after the other."""
+        for _ in range(self.settings.rounds):
+            yield self.play()
+
+    def play(self) -> RoundTranscript:
+        """Play one round and return all that happened in it."""
+        return self._play_messages(self._choose_participants(), keep=True)
+
+    def advance(self) -> None:
+        """Play one round for its model alone, in sums of messages where those suffice."""
+        participants = self._choose_participants()
+        omniscient = self.attack is not None and self.attack.omniscient
+        if self.settings.messages == "always" or omniscient or not plays_in_sums(self.defense, self.setting):
+            self._play_messages(participants, keep=False)
+        else:
+            self._play_sums(participants)
+
+    def _play_messages(self, participants: Tensor, keep: bool) -> RoundTranscript:
+        """Every message is there: `keep` says whether the transcript's updates must stay as they were trained."""
+        updates = torch.empty(len(participants), self.model.dim, dtype=self.dtype)
+        placed = self.shards.place[participants].argsort()  # those that lie side by side train together
+        for rows, block in self._train(participants[placed]):
+            updates.index_copy_(0, placed[rows], block)
+        local = self._local_round(participants, updates, self._weights(len(participants)), self._generator("noise"))
+        try:
+            return self._exchange(local, keep)
+        except Exception:
+            if all_finite(updates):
+                raise
+            raise DivergedError(f"the clients' updates are not finite in round {self.round + 1}") from None
+
+    def _exchange(self, local: LocalRound, keep: bool) -> RoundTranscript:
+        """Upload, forging, channel and aggregation, each step held to what it may do."""
+        broadcast, updates, index = self.global_model, local.updates, self.round
+        kept = keep and self.attack is not None  # messages may be the updates themselves
+
+        def guard(step: str, given: dict[str, Tensor]) -> AbstractContextManager[None]:
+            return untouched(step, closely=index == 0, **given)
+
+        def forge(messages: Tensor) -> Tensor:
+            self._client_memory.keep(local.clients, local.memory, f"{self.defense.name}.upload")
+            return self._forge(messages.clone() if kept else messages, local)
+
+        sent = exchange(self._sides, local, self._generator("channel"), forge, guard)
+        server = self._server_round(arrived(sent.delivered, local.weights))
+        self._finish(aggregate(self._sides, sent, server, guard))
+        return RoundTranscript(
+            index, broadcast, local.clients, sent.messages, sent.delivered, sent.peers, updates, local.mute
+        )
+
+    def _play_sums(self, participants: Tensor) -> None:
+        """Blocks of honest clients are trained and summed; the Byzantine ones are trained, and forge together."""
+        clients, server = self._sides.clients, self._sides.server
+        assert isinstance(clients, SumDefense)
+        assert isinstance(server, SumDefense)
+        forging = self._is_forging(participants)
+        honest, forgers = participants[~forging], participants[forging]
+        weights, noise = self._weights(len(participants)), self._generator("noise")
+        blocks = self._train(honest) if len(honest) else [(slice(0), self.global_model.new_empty(0, self.model.dim))]
+        parts = []
+        for rows, updates in blocks:
+            local = self._local_round(honest[rows], updates, weights[: len(updates)], noise)
+            with untouched(f"{clients.name}.upload", broadcast=self.global_model, updates=updates):
+                parts.append(clients.summary(local))
+            self._client_memory.keep(local.clients, local.memory, f"{clients.name}.upload")
+        summary = torch.stack(parts).sum(dim=0)
+        total = clients.drawn_sum(summary, len(honest), self.setting, noise)
+        if len(forgers):
+            forged = self._forged(self._view(*self._own_messages(forgers)), weights[: len(forgers)])
+            total = total + server.add_up(forged, weights[: len(forgers)])
+        with untouched(f"{server.name}.aggregate", broadcast=self.global_model):
+            model = server.step(total, self._server_round(weights))
+        check_model(model, f"{server.name}.aggregate", self.global_model)
+        self._finish(model)
+
+    def _own_messages(self, clients: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What these clients would send honestly and without noise `(f, d)`, and the updates if they are at hand."""
+        assert self.attack is not None
+        if self.defense.alphabet is Alphabet.REAL or self.attack.needs_updates():
+            trained = torch.empty(len(clients), self.model.dim, dtype=self.dtype)
+            for _ in self._train(clients, trained):
+                pass
+            return self._own_message(trained), trained
+        own = torch.empty(len(clients), self.model.dim, dtype=torch.int8)
+        for rows, updates in self._train(clients):
+            own[rows] = self._own_message(updates)
+        return own, None
+
+    def _finish(self, model: Tensor) -> None:
+        """The next round starts from this model `(d,)`."""
+        self.global_model = model
+        self.round += 1
+
+    def facts(self, mean: Tensor, std: Tensor) -> PublicFacts:
+        """What everybody knows of this federation; `mean` and `std` are those of the images."""
+        return PublicFacts(
+            model=self.model,
+            setting=self.setting,
+            alphabet=self.defense.alphabet,
+            weighted=self.defense.weighted,
+            keeps_models=self.defense.keeps_models,
+            local_penalty=self.defense.local_penalty(),
+            random_share=self.defense.random_share(),
+            clip_norm=self.defense.clip_norm(),
+            local_steps=self.plan.num_steps(self.shards.size),
+            momentum=self.settings.momentum,
+            mean=mean,
+            std=std,
+            batch_size=min(self.settings.batch_size, self.shards.size),
+            parameters={**self.defense.model_dump(), **self.defense.derived(self.setting)},
+        )
+
+    def _generator(self, role: str, at: str | None = None) -> torch.Generator:
+        return rng.generator(self.seed, role, self.round, device=at)
+
+    def _choose_participants(self) -> Tensor:
+        """Names `(m,)` of the round's clients, in order."""
+        return participants_of(self.settings, self.seed, self.round).to(device.current())
+
+    def _train(self, clients: Tensor, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Rows of `clients (m,)` and their updates `(c, d)`, block by block, in `out (m, d)` where it is given.
+
+        Under RSA an update is what the kept model is away from the broadcast before this round's step.
+        """
+        windows = self.plan.windows(self.shards.size, self._generator("batches", "cpu"))
+        lr = self.setting.learning_rate(self.round)
+        where = (self.global_model, self.shards, clients, windows, lr)
+        if self._placed is None:
+            return sgd_blocks(self.model, *where, out, self._momentum)
+        return rsa_blocks(self.model, self._placed, *where, self.defense.local_penalty(), out)
+
+    def _weights(self, num_participants: int) -> Tensor:
+        """p_k `(m,)`: shards are equally large, so each is 1 / m."""
+        return torch.full((num_participants,), 1 / num_participants, dtype=self.dtype)
+
+    def _local_round(self, clients: Tensor, updates: Tensor, weights: Tensor, noise: torch.Generator) -> LocalRound:
+        mute = None if self.saboteurs is None else self.saboteurs.mute(clients)
+        memory = self._client_memory.of(clients)
+        return LocalRound(self.round, clients, self.setting, self.global_model, updates, weights, noise, mute, memory)
+
+    def _server_round(self, weights: Tensor) -> ServerRound:
+        w, lr = self.global_model, self.setting.learning_rate(self.round)
+        root = None if self._root is None else self._root.update(self.round, w, lr)
+        return ServerRound(self.round, self.setting, w, weights, self._generator("server"), root, self._server_memory)
+
+    def _is_forging(self, participants: Tensor) -> Tensor:
+        """`(m,)` bool: who of the round sends what the attack makes."""
+        forging = self.is_byzantine[participants]
+        return forging if self.attack is not None else torch.zeros_like(forging)
+
+    def _own_message(self, updates: Tensor) -> Tensor:
+        """What Byzantine clients would send of these updates without noise, in units of updates, or as signs."""
+        if self.defense.alphabet is Alphabet.REAL:
+            return updates
+        return self.defense.message(updates, self._weights(len(updates)))
+
+    def _forge(self, messages: Tensor, local: LocalRound) -> Tensor:
+        """The messages with the Byzantine rows replaced, in place, by what the attack makes of what it may see."""
+        rows = self._is_forging(local.clients)
+        if not bool(rows.any()):
+            return messages
+        assert self.attack is not None
+        updates = local.updates[rows]
+        view = self._view(self._own_message(updates), updates)
+        if self.attack.omniscient:
+            honest = messages[~rows] / self._shares(local.weights[~rows])
+            aggregate = partial(self._imagined, rows, local.weights)
+            view = replace(view, honest=honest, names=local.clients[~rows], aggregate=aggregate)
+        messages[rows] = self._forged(view, local.weights[rows])
+        return messages
+
+    def _view(self, own: Tensor, updates: Tensor | None) -> ByzantineView:
+        """What oblivious Byzantine clients know."""
+        assert self.attack is not None
+        known = (self.global_model, self.defense.alphabet, self._generator("forge"), self.setting, self._memory)
+        return ByzantineView(own, None, *known, updates=updates if self.attack.needs_updates() else None)
+
+    def _imagined(self, forging: Tensor, weights: Tensor, messages: Tensor) -> Tensor:
+        """The change `(d,)` of the model that the server would make of `messages (m, d)`, those not `forging` first.
+
+        Nothing real happens: a copy of the defense, which may keep state, works with randomness of its own.
+        """
+        ternary, rows = self.defense.alphabet is Alphabet.TERNARY, (~forging).nonzero()[:, 0]
+        sendable, _ = sanitize(messages if ternary else messages.to(self.dtype), self.defense.alphabet)
+        placed = torch.empty_like(sendable)
+        placed[torch.cat([rows, forging.nonzero()[:, 0]])] = sendable
+        if self.defense.weighted:
+            placed *= self._shares(weights)
+        sides = deepcopy(self._sides)
+        delivered = sides.channel.deliver(placed, self._generator("imagined channel"))
+        draws, memory = self._generator("imagined server"), deepcopy(self._server_memory)
+        server = replace(self._server_round(arrived(delivered, weights)), generator=draws, memory=memory)
+        return sides.server.aggregate(delivered, server) - self.global_model
+
+    def _forged(self, view: ByzantineView, weights: Tensor) -> Tensor:
+        """The Byzantine clients' messages `(f, d)`, made sendable; p_k is the engine's to apply."""
+        assert self.attack is not None
+        ternary = self.defense.alphabet is Alphabet.TERNARY
+        step = f"{self.attack.name}.forge"
+        with untouched(step, broadcast=view.broadcast):
+            forged = self.attack.forge(view)
+        check_shape(forged, step, view.own.shape)
+        forged, rejected = sanitize(forged if ternary else forged.to(self.dtype), self.defense.alphabet)
+        self.rejected += rejected
+        return forged * self._shares(weights) if self.defense.weighted else forged
+
+    def _shares(self, weights: Tensor) -> Tensor:
+        """`(k, 1)`: what a message of these clients carries of p_k."""
+        return (weights if self.defense.weighted else torch.ones_like(weights)).unsqueeze(1)

@@ -1,0 +1,53 @@
+"""Who does what in a federation, by its settings and the seed: Byzantine clients, participants, public facts."""
+
+import torch
+from torch import Tensor
+
+from bench.base import rng
+from bench.base.errors import require_somebody
+from bench.federation.settings import FederationSettings
+from bench.protocol import Setting
+
+
+def setting_of(settings: FederationSettings, dim: int, assumed_byzantine: float) -> Setting:
+    """The public facts of a federation with these settings, whose model has `dim` parameters."""
+    return Setting(
+        num_clients=settings.clients,
+        participants=settings.participants,
+        dim=dim,
+        rounds=settings.rounds,
+        lr=settings.lr,
+        lr_decay=settings.lr_decay,
+        assumed_byzantine=assumed_byzantine,
+        delta=settings.delta,
+    )
+
+
+def byzantine_clients(settings: FederationSettings, byzantine: float, seed: int) -> Tensor:
+    """`(n,)` bool: who is Byzantine, a fraction of all; `ValueError` where a positive one rounds to nobody."""
+    require_somebody("byzantine", byzantine, settings.clients, "clients")
+    chosen = rng.shuffled(settings.clients, rng.generator(seed, "byzantine", device="cpu"))
+    found = torch.zeros(settings.clients, dtype=torch.bool)
+    found[chosen[: round(byzantine * settings.clients)]] = True
+    return found
+
+
+def participants_of(settings: FederationSettings, seed: int, index: int) -> Tensor:
+    """Names `(m,)` of a round's clients, in order."""
+    n, m = settings.clients, settings.participants
+    if m == n:
+        return torch.arange(n)
+    return rng.shuffled(n, rng.generator(seed, "participants", index, device="cpu"))[:m].sort().values
+
+
+def byzantine_by_round(settings: FederationSettings, byzantine: float, seed: int) -> list[int]:
+    """How many of each round's clients are Byzantine; a sample may hold more of them than their share of all."""
+    who = byzantine_clients(settings, byzantine, seed)
+    if settings.participants == settings.clients:
+        return [int(who.sum())] * settings.rounds
+    return [int(who[participants_of(settings, seed, index)].sum()) for index in range(settings.rounds)]
+
+
+def assumed_fraction(settings: FederationSettings, num_byzantine: int) -> float:
+    """The Byzantine fraction that a defense is told: what the suite assumes, or under `oracle_f` the true one."""
+    return num_byzantine / settings.clients if settings.oracle_f else settings.assumed_byzantine

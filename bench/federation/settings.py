@@ -1,0 +1,60 @@
+"""What a suite's table `[federation]` may hold, validated; nothing here imports torch."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from bench.base.numbers import MOST, MOST_CLIENTS, Numbers
+
+
+class FederationSettings(Numbers):
+    """Data, model, clients and local training; a defense's tuned values override single entries.
+
+    `alpha` is the concentration of Hsu et al. 2019, Dir(alpha * class frequencies); public code that draws from
+    Dir(a, a, ...) over C classes has alpha = a * C.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    dataset: str
+    partition: Literal["iid", "sorted", "dirichlet"] = "iid"
+    shards_per_client: int = Field(default=2, ge=1, le=MOST)
+    alpha: float = Field(default=0.2, gt=0)
+    model: str = "softmax"
+    clients: int = Field(ge=1, le=MOST_CLIENTS)
+    samples_per_client: int | None = Field(default=None, ge=1, le=MOST)
+    participation: float = Field(default=1.0, gt=0, le=1)
+    rounds: int = Field(ge=1, le=MOST)
+    local_epochs: int | None = Field(default=None, ge=1, le=MOST)
+    local_steps: int | None = Field(default=None, ge=1, le=MOST)
+    batch_size: int = Field(default=32, ge=1, le=MOST)
+    lr: float = Field(gt=0)
+    lr_decay: float | None = Field(default=None, gt=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)  # of each client: it sends the running mean of its updates
+    assumed_byzantine: float = Field(default=0.4, ge=0, lt=1)
+    oracle_f: bool = False
+    delta: float = Field(default=1e-6, gt=0, lt=1)
+    eval_every: int = Field(default=1, ge=1, le=MOST)
+    dtype: Literal["float32", "float64"] = "float32"
+    messages: Literal["as_needed", "always"] = "as_needed"  # whether a training cell draws every client's message
+
+    @model_validator(mode="after")
+    def _one_length_of_training(self) -> "FederationSettings":
+        if (self.local_epochs is None) == (self.local_steps is None):
+            raise ValueError("give either local_epochs or local_steps, how long a client trains in a round")
+        return self
+
+    @property
+    def participants(self) -> int:
+        """m, the clients of a round: participation * clients, rounded, at least 1 (errata N17)."""
+        return max(1, round(self.participation * self.clients))
+
+
+TUNABLE = ("lr", "lr_decay", "momentum")
+"""Settings of the federation that a row may have its own of, as the shipped rows have."""
+
+
+def own_settings(row: FederationSettings, suite: FederationSettings) -> dict[str, object]:
+    """What a row's training has otherwise than its suite, beyond what is a row's own to choose."""
+    other = suite.model_dump()
+    return {key: value for key, value in row.model_dump().items() if key not in TUNABLE and value != other[key]}

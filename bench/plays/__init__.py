@@ -1,0 +1,1 @@
+"""From a task to its outcome, by the kind of its cell."""

@@ -1,0 +1,1 @@
+"""The field's mathematics of privacy: Gaussian mechanisms, composition, local randomizers."""

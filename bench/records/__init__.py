@@ -1,0 +1,25 @@
+"""Records of cells and seeds: what they hold, what they are the records of, and the files that they lie in."""
+
+from bench.records.identity import PROTOCOL_VERSION, protocol_hash, record_key, setting_hash
+from bench.records.provenance import Environment, environment, now
+from bench.records.record import ByzantineCount, Cost, Privacy, Record, Status
+from bench.records.store import ASIDE, NewerRecordError, Store, read
+
+__all__ = [
+    "ASIDE",
+    "PROTOCOL_VERSION",
+    "ByzantineCount",
+    "Cost",
+    "Environment",
+    "NewerRecordError",
+    "Privacy",
+    "Record",
+    "Status",
+    "Store",
+    "environment",
+    "now",
+    "protocol_hash",
+    "read",
+    "record_key",
+    "setting_hash",
+]

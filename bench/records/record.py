@@ -1,0 +1,81 @@
+"""The record of one (cell, seed)."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel
+
+from bench.base.numbers import STRICT
+from bench.privacy.claims import PrivacyClaim
+from bench.records.identity import record_key
+from bench.records.provenance import Environment
+from bench.suite import Cell
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "diverged", "failed"]
+
+
+class Privacy(BaseModel):
+    """What the paper claims for one release, what that makes over a run, and what an audit cell measured at least."""
+
+    model_config = STRICT
+
+    claimed: PrivacyClaim | None = None
+    composed: PrivacyClaim | None = None
+    audited: PrivacyClaim | None = None
+
+
+class Cost(BaseModel):
+    """Seconds a round (all but evaluation), bytes that one client sends a round, seconds of the whole cell."""
+
+    model_config = STRICT
+
+    round_seconds: float | None = None
+    upload_bytes: int | None = None
+    peer_bytes: int | None = None
+    total_seconds: float | None = None
+
+
+class ByzantineCount(BaseModel):
+    """How many clients of a cell were Byzantine, and in how many rounds more of them, or none, were in the sample."""
+
+    model_config = STRICT
+
+    clients: int  # of all
+    most: int  # in one round
+    beyond_f: int  # rounds that held more than f, the number that defenses are told to assume
+    absent: int  # rounds that held none
+
+
+class Record(BaseModel):
+    """One (cell, seed), as the design lays it down."""
+
+    model_config = STRICT
+
+    schema_version: int = SCHEMA_VERSION
+    suite: str
+    protocol: str  # hash over everything that can change the numbers
+    data_digest: str
+    setting: str  # hash over the part of it that all cells of one board share
+    cell: Cell
+    seed: int
+    status: Status
+    error: str | None = None
+    metrics: dict[str, float] = {}
+    curve: list[tuple[int, float]] = []  # (round, accuracy on the test split)
+    trace: list[float] = []  # a privacy attack's own loss, median over its targets, thinned out evenly
+    psnr: list[float] = []  # of an inversion, image by image in the order of its picture, in dB
+    control_psnr: list[float] = []  # the same without a defense
+    privacy: Privacy = Privacy()
+    derived: dict[str, float] = {}  # what the defense worked out: sigma_k, v, ...
+    within_claim: bool | None = None  # whether the defense itself claims to stand the Byzantine clients of every round
+    byzantine: ByzantineCount | None = None  # None where nobody attacks, and in records from before it was counted
+    cost: Cost = Cost()
+    environment: Environment
+    files: dict[str, str] = {}  # names of the images and arrays beside the record
+    finished_at: datetime
+
+    @property
+    def key(self) -> str:
+        return record_key(self.cell, self.seed)

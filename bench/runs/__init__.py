@@ -1,0 +1,1 @@
+"""From tasks to records: what is to run, workers, a cluster."""

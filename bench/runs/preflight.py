@@ -1,0 +1,62 @@
+"""What can be told before anything runs: settings in which nothing that was asked for can work are bad input."""
+
+from collections.abc import Iterable
+
+from bench import models
+from bench.attacking.poisoning import DataPoisoning
+from bench.base.errors import BadInputError
+from bench.data import load, shard_size
+from bench.federation.roles import setting_of
+from bench.plays.findings import build_attack, build_defense
+from bench.suite import Cell
+from bench.threat import ByzantineAttack, check_collusion
+
+
+def check_settings(suite: str, cells: Iterable[Cell], data_root: str | None) -> None:
+    """Raise `BadInputError` where an attack has too few clients or images, or every defense refuses its federation.
+
+    Where some refuse and others do not, the others run, and the records of those that refuse say why. Where the defense
+    is told the true number of Byzantine clients (`oracle_f`), that one is no fault of the suite: the record says that
+    the defense does not claim to stand it, or failed.
+    """
+    dims: dict[tuple[str, str], int] = {}
+    refusals: dict[tuple[str, str], str | None] = {}
+    for cell in cells:
+        settings = cell.federation
+        where = f"suite {suite!r}, row {cell.label!r}, {cell.column}"
+        if cell.targets > settings.clients:
+            wanted = f"at most {settings.clients}, the clients"
+            raise BadInputError(f"{where}: privacy.targets is {cell.targets}, but must be {wanted}")
+        try:
+            _check_attack(cell, data_root)
+        except ValueError as error:
+            raise BadInputError(f"{where}: {error}") from None
+        about = (cell.defense.model_dump_json(), settings.model_dump_json())
+        if settings.oracle_f:
+            refusals[about] = None
+        if about in refusals:
+            continue
+        kind = (settings.model, settings.dataset)
+        if kind not in dims:
+            dataset = load(settings.dataset, data_root)
+            dims[kind] = models.build(settings.model, dataset.shape, dataset.num_classes).dim
+        refusals[about] = None
+        try:
+            build_defense(cell).start(setting_of(settings, dims[kind], settings.assumed_byzantine))
+        except ValueError as error:
+            refusals[about] = f"{where}: {error}"
+    told = [refusal for refusal in refusals.values() if refusal is not None]
+    if told and len(told) == len(refusals):
+        raise BadInputError(told[0])
+
+
+def _check_attack(cell: Cell, data_root: str | None) -> None:
+    """Raise `ValueError` where a share of the attack's, of clients or of images, is positive and rounds to none."""
+    if cell.attack is None:
+        return
+    attack, settings = build_attack(cell.attack), cell.federation
+    if isinstance(attack, DataPoisoning):
+        images = len(load(settings.dataset, data_root).train)
+        attack.check_shard(shard_size(images, settings.clients, settings.samples_per_client))
+    elif not isinstance(attack, ByzantineAttack):
+        check_collusion(attack.collusion(), settings.participants if cell.kind == "audit" else settings.clients)

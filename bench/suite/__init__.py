@@ -1,0 +1,17 @@
+"""From a TOML file to cells; nothing here imports torch."""
+
+from bench.suite.cell import RECOVERED_PSNR, Cell, Parameters, Part
+from bench.suite.loading import load, shipped
+from bench.suite.schema import DefenseEntry, Suite, make_part
+
+__all__ = [
+    "RECOVERED_PSNR",
+    "Cell",
+    "DefenseEntry",
+    "Parameters",
+    "Part",
+    "Suite",
+    "load",
+    "make_part",
+    "shipped",
+]

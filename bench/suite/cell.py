@@ -1,0 +1,76 @@
+"""A cell: one defense against one attack in one setting, with every hyperparameter written out."""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from bench.base.numbers import STRICT
+from bench.federation.settings import FederationSettings
+
+Parameters = dict[str, Any]
+
+Kind = Literal["training", "inversion", "audit"]
+"""What a cell plays: a training, an inversion of what clients upload, or the distinguishing game of an audit."""
+
+CLEAN = "clean"
+"""The column, and the folder, of runs without an attack."""
+
+RECOVERED_PSNR = 20.0
+
+
+class Part(BaseModel):
+    """A defense or an attack with all its parameters, defaults included, and the version of its code."""
+
+    model_config = STRICT
+
+    name: str
+    version: int
+    parameters: Parameters
+
+
+class Cell(BaseModel):
+    """One meeting: a defense and an attack in a federation. `byzantine` and `rho` are fractions of the clients."""
+
+    model_config = STRICT
+
+    label: str  # the defense's row
+    defense: Part
+    attack: Part | None  # None is the clean run
+    federation: FederationSettings
+    byzantine: float = Field(default=0.0, ge=0, le=1)
+    rho: float | None = Field(default=None, ge=0, le=1)
+    kind: Kind = "training"
+    targets: int = Field(default=0, ge=0)  # clients that an inversion is after
+    trained: int = Field(default=0, ge=0)  # rounds of training before the ones that it watches
+    sweep: str = ""  # what tells the attack from the suite's others of its name, such as "s=2"; a label, not content
+
+    @property
+    def is_privacy(self) -> bool:
+        return self.kind == "inversion"
+
+    @property
+    def num_byzantine(self) -> int:
+        """How many of the clients are Byzantine."""
+        return round(self.byzantine * self.federation.clients)
+
+    @property
+    def attack_name(self) -> str:
+        return CLEAN if self.attack is None else self.attack.name
+
+    @property
+    def column(self) -> str:
+        """The board's column: the attack, its strength and what else tells it from the suite's others."""
+        strength = f" b={self.byzantine:g}" if self.byzantine else f" rho={self.rho:g}" if self.rho else ""
+        return f"{self.attack_name}{' ' * bool(self.sweep)}{self.sweep}{strength}"
+
+    @property
+    def hash(self) -> str:
+        """Equal for equal cells, whatever order their parameters were given in."""
+        return hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def content(self) -> Parameters:
+        """All that can change the cell's numbers."""
+        return self.model_dump(mode="json", exclude={"sweep"})

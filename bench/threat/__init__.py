@@ -1,0 +1,24 @@
+"""Threat models, typed: who sees what of a transcript, and the kinds of attack that work on it."""
+
+from bench.threat.attacks import Attack, ByzantineAttack, ByzantineView, Game, PrivacyAttack, PrivacyAudit, sanitize
+from bench.threat.collusion import Saboteurs, check_collusion, choose_colluders
+from bench.threat.views import PublicFacts, Reconstruction, RoundTranscript, RoundView, View, server_view
+
+__all__ = [
+    "Attack",
+    "ByzantineAttack",
+    "ByzantineView",
+    "Game",
+    "PrivacyAttack",
+    "PrivacyAudit",
+    "PublicFacts",
+    "Reconstruction",
+    "RoundTranscript",
+    "RoundView",
+    "Saboteurs",
+    "View",
+    "check_collusion",
+    "choose_colluders",
+    "sanitize",
+    "server_view",
+]

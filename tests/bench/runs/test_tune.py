@@ -1,0 +1,189 @@
+"""The search for a defense's values: every point once, on the validation split alone, best first."""
+
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from bench import suite
+from bench.base.errors import BadInputError
+from bench.data import Dataset, Split, load
+from bench.federation.settings import FederationSettings
+from bench.models.base import Model
+from bench.plays import metrics, training
+from bench.runs import tune
+from bench.runs.tune import Trial
+from bench.suite import Cell
+
+ROWS = """
+[[defense]]
+name = "krum"
+num_selected = 2
+[defense.federation]
+batch_size = 5
+
+[[defense]]
+name = "fedavg"
+
+[[attack]]
+name = "sign_flip"
+byzantine = 0.25
+
+[tune.krum]
+lr = [1e-6, 0.5, 1.0]
+num_selected = [1, 3]
+"""
+POINTS = [{"lr": lr, "num_selected": selected} for lr in (1e-6, 0.5, 1.0) for selected in (1, 3)]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, tiny_suite: Callable[..., str]) -> str:
+    path = tmp_path / "tiny.toml"
+    path.write_text(tiny_suite(ROWS, clients=8, assumed_byzantine=0.25))
+    return str(path)
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Cell, int]]:
+    """The cells and seeds of a search that does not train; a rate of 0.5 is the best."""
+    seen: list[tuple[Cell, int]] = []
+
+    def measure(cell: Cell, seed: int, dataset: Dataset) -> float:
+        seen.append((cell, seed))
+        return 1 - abs(cell.federation.lr - 0.5)
+
+    monkeypatch.setattr(training, "validation_accuracy", measure)
+    return seen
+
+
+def test_every_point_of_the_grid_is_tried_once_and_the_best_comes_first(tiny: str) -> None:
+    trials = tune.search(tiny, "krum", None, ["rounds=20"])
+    assert len(trials) == len(POINTS)
+    assert all([trial.values for trial in trials].count(point) == 1 for point in POINTS)
+    accuracies = [trial.accuracy for trial in trials]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert all(0 <= accuracy <= 1 for accuracy in accuracies)
+    assert accuracies[0] > accuracies[-1]  # at a rate of 1e-6 nothing is learnt
+    assert {trial.values["lr"] for trial in trials[-2:]} == {1e-6}
+
+
+def test_the_search_sees_the_validation_split_and_no_other(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Split] = []
+
+    def spy(model: Model, params: Tensor, split: Split) -> tuple[float, float]:
+        seen.append(split)
+        return metrics.accuracy_and_loss(model, params, split)
+
+    monkeypatch.setattr(training, "accuracy_and_loss", spy)
+    tune.search(tiny, "krum", None, ["rounds=1"])
+    assert len(seen) == len(POINTS)
+    assert all(split is load("digits").validation for split in seen)
+
+
+def test_a_key_is_a_setting_or_a_parameter_of_the_clean_cell(tiny: str, tried: list[tuple[Cell, int]]) -> None:
+    tune.search(tiny, "krum", None)
+    clean = suite.load(tiny).cells(["krum"])[0]
+    assert [(cell.federation.lr, cell.defense.parameters) for cell, _ in tried] == [
+        (point["lr"], {"num_selected": point["num_selected"]}) for point in POINTS
+    ]
+    for cell, _ in tried:
+        assert cell.attack is None
+        assert cell.federation.model_copy(update={"lr": 0.5}) == clean.federation  # batch_size 5 is the row's own
+
+
+def test_the_seed_of_the_search_is_no_suites(tiny: str, tried: list[tuple[Cell, int]]) -> None:
+    tune.search(tiny, "krum", None)
+    assert {seed for _, seed in tried} == {tune.SEED}
+    assert all(tune.SEED not in suite.load(name).seeds for name in suite.shipped())
+
+
+def test_equal_trials_stay_in_the_grids_order(tiny: str, tried: list[tuple[Cell, int]]) -> None:
+    trials = tune.search(tiny, "krum", None)
+    best = [{"lr": 0.5, "num_selected": selected} for selected in (1, 3)]
+    assert [trial.values for trial in trials[:2]] == best
+    assert len(tried) == len(trials)
+
+
+def test_changes_reach_the_search(tiny: str, tried: list[tuple[Cell, int]]) -> None:
+    tune.search(tiny, "krum", None, ["rounds=7"])
+    assert {cell.federation.rounds for cell, _ in tried} == {7}
+
+
+def test_a_setting_that_is_a_whole_number_stays_one(tiny: str) -> None:
+    path = Path(tiny)
+    path.write_text(path.read_text().replace("lr = [1e-6, 0.5, 1.0]", "batch_size = [4, 8]"))
+    assert {trial.values["batch_size"] for trial in tune.search(tiny, "krum", None)} == {4, 8}
+
+
+@pytest.mark.parametrize(("defense", "told"), [("krumm", "did you mean krum?"), ("fedavg", "known are krum")])
+def test_a_defense_without_a_grid_is_told_in_one_line(tiny: str, defense: str, told: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        tune.search(tiny, defense, None)
+    assert str(caught.value) == f"no search grid in suite 'tiny' named '{defense}': {told}"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("num_chosen = [1]", ("krum", "num_chosen")),
+        ("num_selected = [0]", ("krum", "num_selected", "0")),
+        ("lr = [-1.0]", ("lr", "-1.0")),
+        ("lr = []", ("krum", "lr")),
+        ('lr = ["fast"]', ("tune.krum.lr", "'fast'")),
+        ("num_selected = [9]", ("num_selected", "9", "at most 8")),
+    ],
+)
+def test_a_grid_that_cannot_be_searched_is_told_in_one_line(tiny: str, wrong: str, told: tuple[str, ...]) -> None:
+    path = Path(tiny)
+    head, _ = path.read_text().split("[tune.krum]")
+    path.write_text(f"{head}[tune.krum]\n{wrong}\n")
+    with pytest.raises(BadInputError) as caught:
+        tune.search(tiny, "krum", None)
+    assert "\n" not in str(caught.value)
+    assert all(part in str(caught.value) for part in told), str(caught.value)
+
+
+def test_trials_are_printed_and_dumped(capsys: pytest.CaptureFixture[str]) -> None:
+    trials = [Trial({"lr": 0.5, "kappa": 2.0}, 0.91234), Trial({"lr": 1e-6, "kappa": 6.0}, 0.1)]
+    tune.print_trials(trials)
+    lines = capsys.readouterr().out.splitlines()
+    assert any("2 trials" in line for line in lines)
+    (best,) = [place for place, line in enumerate(lines) if "91.23%" in line]
+    (worst,) = [place for place, line in enumerate(lines) if "10.00%" in line]
+    assert best < worst
+    assert "1e-06" in lines[worst]
+    assert trials[0].as_dict() == {"lr": 0.5, "kappa": 2.0, "validation_accuracy": 0.91234}
+
+
+# ------------------------------------------------------------------------------------------------- the shipped searches
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_all_defenses_of_a_full_suite_have_the_same_budget(name: str) -> None:
+    loaded = suite.load(name)
+    assert set(loaded.tune) == {entry.name for entry in loaded.defense}
+    sizes = {defense: math.prod(map(len, grid.values())) for defense, grid in loaded.tune.items()}
+    assert len(set(sizes.values())) == 1
+    assert min(sizes.values()) >= 6
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_the_values_of_a_full_suite_are_points_of_their_grids(name: str) -> None:
+    loaded = suite.load(name)
+    for cell in loaded.cells():
+        if cell.attack is None:
+            chosen: dict[str, Any] = cell.federation.model_dump() | cell.defense.parameters
+            grid = loaded.tune[cell.defense.name]
+            points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+            assert {key: chosen[key] for key in grid} in points, cell.label
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_every_key_of_a_shipped_grid_is_a_setting_or_a_parameter(name: str) -> None:
+    loaded = suite.load(name)
+    for cell in loaded.cells():
+        assert set(loaded.tune[cell.defense.name]) <= {*FederationSettings.model_fields, *cell.defense.parameters}
