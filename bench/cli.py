@@ -148,7 +148,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """What there is, with a line each."""
-    from bench import catalogue
+    from bench.commands import catalogue
 
     found = catalogue.listing(kind)
     if as_json:

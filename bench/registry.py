@@ -21,6 +21,23 @@ from bench.base.names import refusal, unknown
 Kind = Literal["defense", "attack"]
 PACKAGES: dict[Kind, str] = {"defense": "defenses", "attack": "attacks"}
 
+DATASETS = {
+    "digits": "1,797 grey 8x8 digits of scikit-learn; embedded, no download",
+    "mnist": "70,000 grey 28x28 handwritten digits",
+    "fashion-mnist": "70,000 grey 28x28 pieces of clothing",
+    "cifar10": "60,000 coloured 32x32 photographs in 10 classes",
+    "cifar100-sample": "100 coloured 32x32 photographs, one a class, for gradient inversion only",
+}
+
+MODELS = {
+    "softmax": "softmax regression (DPBFL paper, section 5.2)",
+    "mlp": "two hidden layers of 200 ReLU units (NISS paper, section VI-A)",
+    "cnn": "two 5x5 convolutions and 512 dense units (NISS paper, section VI-A)",
+    "cnn_small": "ByzFL's CNN for MNIST: two 5x5 convolutions without padding and 500 dense units",
+    "lenet": "the sigmoid LeNet of DLG (Zhu et al. 2019)",
+    "alexnet": "torchvision's AlexNet on images resized to 64 x 64 (DPBFL paper, figure 11)",
+}
+
 _registered: dict[Kind, dict[str, type]] = {"defense": {}, "attack": {}}
 Class = TypeVar("Class", bound=type)
 

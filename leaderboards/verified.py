@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.base.errors import BadInputError
-from bench.submission import verified
-from bench.submission.verified import SENSITIVE, Place, Sensitive
+from bench.records import verified
+from bench.records.verified import SENSITIVE, Place, Sensitive
 from leaderboards.board import Board, Leaderboard
 
 SIGN = "≈"

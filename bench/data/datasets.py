@@ -23,7 +23,7 @@ from torch import Tensor
 from bench.base.errors import BadInputError
 from bench.base.names import unknown
 from bench.base.rng import generator, shuffled
-from bench.catalogue import DATASETS
+from bench.registry import DATASETS
 
 NUM_VALIDATION = 5_000  # of the training images of MNIST, Fashion-MNIST and CIFAR-10
 SPLIT_SEED = 0  # a constant of the benchmark: all seeds of a cell see the same splits

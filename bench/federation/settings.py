@@ -56,5 +56,4 @@ TUNABLE = ("lr", "lr_decay", "momentum")
 
 def own_settings(row: FederationSettings, suite: FederationSettings) -> dict[str, object]:
     """What a row's training has otherwise than its suite, beyond what is a row's own to choose."""
-    other = suite.model_dump()
-    return {key: value for key, value in row.model_dump().items() if key not in TUNABLE and value != other[key]}
+    return {key: value for key, value in row if key not in TUNABLE and value != getattr(suite, key)}

@@ -21,11 +21,11 @@ from bench import suite as suites
 from bench.base import tables
 from bench.base.device import CPU
 from bench.base.errors import BadInputError
-from bench.records import Environment, Record, Store, read
+from bench.records import Environment, Record, Store, read, verified
 from bench.records.comparison import differing, numbers, same_bits
 from bench.records.distribution import FALSE_ALARMS, Judgement, judge, within_rounding
 from bench.submission import folder as folders
-from bench.submission import sandbox, verified
+from bench.submission import sandbox
 from bench.submission.consistency import (
     OTHER_PROTOCOL,
     foreign,

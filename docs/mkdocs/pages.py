@@ -11,7 +11,7 @@ import parts
 from cited import cite
 from text import cell, prose
 
-from bench import catalogue
+from bench.commands import catalogue
 from bench.federation.settings import FederationSettings
 from bench.privacy.audit import judge
 from bench.registry import PACKAGES, Kind

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.records import Record, Store
-from bench.submission import verified
-from bench.submission.verified import Found, Sensitive
+from bench.records import Record, Store, verified
+from bench.records.verified import Found, Sensitive
 from leaderboards.formats import FORMATS
 from leaderboards.html import glossary
 from leaderboards.verified import add_verifications

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import catalogue, data, models, registry, suite
+from bench import data, models, registry, suite
 from bench.base.errors import BadInputError
+from bench.commands import catalogue
 
 ROOT = Path(__file__).parents[3]
 
@@ -43,7 +44,7 @@ def test_an_unknown_kind_gets_the_nearest(kind: str, near: str) -> None:
 
 def test_listing_imports_neither_torch_nor_anything_else_that_is_slow() -> None:
     code = (
-        "import sys; from bench import catalogue; catalogue.listing();"
+        "import sys; from bench.commands import catalogue; catalogue.listing();"
         "print(sorted({'torch', 'sklearn', 'pandas', 'scipy', 'numpy', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from bench.base.errors import BadInputError
-from bench.records import protocol_hash, read
+from bench.records import protocol_hash, read, verified
 from bench.submission import folder as folders
-from bench.submission import sandbox, verified
+from bench.submission import sandbox
 from bench.submission.submit import Request, submit
 from bench.submission.verify import Row, verify
 
