@@ -7,6 +7,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
@@ -21,7 +22,7 @@ STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 """Of what is read and never changed: unknown keys are refused, and so are numbers that are none."""
 
 
-_ADDED = {"added": True}
+_ADDED: dict[str, JsonValue] = {"added": True}
 
 
 def added(default: Any, **constraints: Any) -> Any:
