@@ -1,6 +1,8 @@
 """One cell played out: `run_cell(cell, seed) -> Record`. The only place that holds both the attacks and the truth."""
 
+import importlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,11 @@ from bench.base.files import write_whole
 from bench.base.memory import keep_freed_memory
 from bench.base.threads import blas_threads
 from bench.data import Dataset, load
-from bench.plays import audit as audits
-from bench.plays import inversion as leakage
 from bench.plays.findings import Findings, Task, count_byzantine, stands
-from bench.plays.training import _training
 from bench.records import Record, environment, now, protocol_hash, record_key
+from bench.suite import Cell, kinds
+
+Play = Callable[[Task, Dataset], Findings]
 
 LONGEST_ERROR = 500
 """Characters of a record's sentence about what went wrong."""
@@ -46,12 +48,11 @@ def run_cell(task: Task) -> Outcome:
     cell, started = task.cell, time.perf_counter()
     dataset, place = load(cell.federation.dataset, task.data_root), device_of(task)
     bare = _bare(task, dataset)
-    play = {"training": _training, "inversion": leakage.play, "audit": audits.play}
     known: dict[str, Any] = {}
     try:
         with blas_threads(task.threads), device.computing_on(place):
             known = _standing(bare, dataset)
-            found = play[cell.kind](task, dataset.to(device.current()))
+            found = player_of(cell)(task, dataset.to(device.current()))
     except DivergedError as error:
         found = Findings(status="diverged", error=str(error))
     except (Exception, SystemExit) as error:  # a cell that fails is shown as failed, and the rest of the matrix goes on
@@ -100,8 +101,15 @@ def _standing(bare: Record, dataset: Dataset) -> dict[str, bool]:
 
 
 def device_of(task: Task) -> str:
-    """The task's; an audit, thousands of rounds of a few small messages, is a CPU's work wherever the rest runs."""
-    return device.CPU if task.cell.kind == "audit" else task.device
+    """The task's, but for cells that are a CPU's work wherever the rest runs."""
+    return device.CPU if kinds.of(task.cell).on_cpu else task.device
+
+
+def player_of(cell: Cell) -> Play:
+    """What plays cells of this kind."""
+    module, _, function = kinds.of(cell).play.partition(":")
+    play: Play = getattr(importlib.import_module(module), function)
+    return play
 
 
 def _in_one_line(message: str) -> str:

@@ -6,12 +6,11 @@ from typing import Any
 
 from bench import registry
 from bench.base.errors import DivergedError as DivergedError
-from bench.base.files import digest
 from bench.federation.engine import Federation
 from bench.federation.roles import assumed_fraction, byzantine_by_round, setting_of
 from bench.protocol import Defense, Setting
 from bench.records import ByzantineCount, Cost, Privacy, Status
-from bench.suite import Cell, Part
+from bench.suite import Cell, Part, kinds
 from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
 
 
@@ -30,13 +29,8 @@ class Task:
 
     @cached_property
     def group(self) -> str:
-        """Names the inversions that share controls and, without a defense's noise, reconstructions; "" for other cells.
-
-        A worker that plays them in the suite's order, defense by defense, does that work once.
-        """
-        if self.cell.kind != "inversion":
-            return ""
-        return digest(self.cell.federation.model_dump(mode="json"), self.seed)
+        """Names the tasks that share work where one worker plays them in the suite's order; "" for none."""
+        return kinds.of(self.cell).group(self.cell, self.seed)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from bench.suite import Cell
 from bench.threat import ByzantineAttack
 
 
-def _training(task: Task, dataset: Dataset) -> Findings:
+def play(task: Task, dataset: Dataset) -> Findings:
     """Train to the end; the accuracy is that of the last round's model, never the best of the curve."""
     cell = task.cell
     attack = None if cell.attack is None else build_attack(cell.attack)

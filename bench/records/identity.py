@@ -1,16 +1,10 @@
 """What a record is the record of: hashes of its protocol and its setting, and its key."""
 
 from bench.base.files import digest
-from bench.suite import RECOVERED_PSNR, Cell, Suite
+from bench.suite import RECOVERED_PSNR, Cell, Suite, kinds
 
 PROTOCOL_VERSION = 3
 """The code version of the protocol: raised whenever the engine would give another number for the same cell."""
-
-METRICS_VERSION = 2
-"""The version of what is measured of an inversion's images, in the protocol of such cells alone.
-
-2: SSIM in windows inside the image, scikit-image's default; 1 also took windows over mirrored borders.
-"""
 
 
 def record_key(cell: Cell, seed: int) -> str:
@@ -24,7 +18,8 @@ def protocol_hash(cell: Cell, data_digest: str, recovered_psnr: float = RECOVERE
     In a privacy cell also the version of its metrics, and the score from which an image counts as recovered, where it
     is not the usual one.
     """
-    measured = [{"metrics": METRICS_VERSION}] if cell.is_privacy else []
+    version = kinds.of(cell).metrics_version
+    measured = [] if version is None else [{"metrics": version}]
     scored = [recovered_psnr] if cell.is_privacy and recovered_psnr != RECOVERED_PSNR else []
     return digest(cell.content, data_digest, PROTOCOL_VERSION, *measured, *scored)
 

@@ -8,7 +8,7 @@ from bench.base.errors import BadInputError
 from bench.data import load, shard_size
 from bench.federation.roles import setting_of
 from bench.plays.findings import build_attack, build_defense
-from bench.suite import Cell
+from bench.suite import Cell, kinds
 from bench.threat import ByzantineAttack, check_collusion
 
 
@@ -59,4 +59,4 @@ def _check_attack(cell: Cell, data_root: str | None) -> None:
         images = len(load(settings.dataset, data_root).train)
         attack.check_shard(shard_size(images, settings.clients, settings.samples_per_client))
     elif not isinstance(attack, ByzantineAttack):
-        check_collusion(attack.collusion(), settings.participants if cell.kind == "audit" else settings.clients)
+        check_collusion(attack.collusion(), kinds.of(cell).possible_colluders(settings))

@@ -20,16 +20,12 @@ from bench.plays.findings import Task
 from bench.records import Record, Store, protocol_hash, record_key, setting_hash
 from bench.runs.preflight import check_settings
 from bench.runs.workers import NO_LIMITS, Backend, Limits, WorkerLostError, backend
-from bench.suite import Cell, Suite
+from bench.suite import Cell, Suite, kinds
 
 Announce = Callable[[Task], None]
 
 LOOK_SECONDS = 0.5
 """Between two looks at the cells that another run has taken, and at the slots that a backend has."""
-
-
-LONG_FIRST = ("inversion", "audit", "training")
-"""Kinds of cells, in the order in which a run starts them."""
 
 
 @dataclass
@@ -77,7 +73,7 @@ def in_order(tasks: list[Task]) -> list[Task]:
     first: dict[str, int] = {}
     for place, task in enumerate(tasks):
         first.setdefault(task.group, place)
-    return sorted(tasks, key=lambda task: (LONG_FIRST.index(task.cell.kind), first[task.group]))
+    return sorted(tasks, key=lambda task: (kinds.of(task.cell).order, first[task.group]))
 
 
 def run(

@@ -24,12 +24,10 @@ from bench.base import systems
 from bench.base.errors import BadInputError
 from bench.plays.cell import Outcome, run_cell
 from bench.plays.findings import Task
+from bench.suite import kinds
 
 PRELOAD = ("bench.plays.cell", "sklearn.datasets")
 """What the fork server imports once for all workers."""
-
-FOR_IMAGES = ("torchvision.utils",)
-"""What it imports besides, as long as all else together, where there are inversions."""
 
 LOOK_SECONDS = 0.05
 """Between two looks at the memory of a worker that has a limit."""
@@ -104,8 +102,9 @@ def backend(workers: int, limits: Limits, tasks: Iterable[Task] = ()) -> Backend
     """The one for a number of workers on this machine; one worker alone, without limits, is this process."""
     if workers <= 1 and limits == NO_LIMITS:
         return InThisProcess()
-    inverts = any(task.cell.kind == "inversion" for task in tasks)
-    return Processes(workers, limits, preload=PRELOAD + FOR_IMAGES if inverts else PRELOAD)
+    played = {kinds.of(task.cell) for task in tasks}
+    preload = sorted(module for kind in played for module in (kind.play.partition(":")[0], *kind.preload))
+    return Processes(workers, limits, preload=(*PRELOAD, *preload))
 
 
 class InThisProcess:

@@ -1,8 +1,10 @@
 """From a TOML file to cells; nothing here imports torch."""
 
 from bench.suite.cell import RECOVERED_PSNR, Cell, Parameters, Part
+from bench.suite.entries import DefenseEntry
+from bench.suite.expansion import make_part
 from bench.suite.loading import load, shipped
-from bench.suite.schema import DefenseEntry, Suite, make_part
+from bench.suite.schema import Suite
 
 __all__ = [
     "RECOVERED_PSNR",

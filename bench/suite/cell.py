@@ -11,8 +11,8 @@ from bench.federation.settings import FederationSettings
 
 Parameters = dict[str, Any]
 
-Kind = Literal["training", "inversion", "audit"]
-"""What a cell plays: a training, an inversion of what clients upload, or the distinguishing game of an audit."""
+KindName = Literal["training", "inversion", "audit"]
+"""The names of the kinds of cells, of `bench.suite.kinds`."""
 
 CLEAN = "clean"
 """The column, and the folder, of runs without an attack."""
@@ -41,7 +41,7 @@ class Cell(BaseModel):
     federation: FederationSettings
     byzantine: float = Field(default=0.0, ge=0, le=1)
     rho: float | None = Field(default=None, ge=0, le=1)
-    kind: Kind = "training"
+    kind: KindName = "training"
     targets: int = Field(default=0, ge=0)  # clients that an inversion is after
     trained: int = Field(default=0, ge=0)  # rounds of training before the ones that it watches
     sweep: str = ""  # what tells the attack from the suite's others of its name, such as "s=2"; a label, not content

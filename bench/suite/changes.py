@@ -7,13 +7,13 @@ from typing import Any
 from bench.base.errors import BadInputError
 from bench.base.names import unknown
 from bench.federation.settings import FederationSettings
-from bench.suite.schema import LENGTHS
+from bench.suite.meeting import LENGTHS
 
 TABLES = ("federation", "privacy", "ranking", "resources")
 """The tables of a suite that `--set` reaches as `TABLE.KEY`."""
 
 
-def _apply(content: dict[str, Any], change: str) -> None:
+def apply(content: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
     if not equals or not key.rpartition(".")[2].strip():
         raise BadInputError(f"--set {change!r} is not of the form key=value")

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from bench.base.errors import BadInputError
 from bench.base.explain import explain
 from bench.base.names import unknown
-from bench.suite.changes import _apply
+from bench.suite.changes import apply
 from bench.suite.schema import Suite
 
 
@@ -54,7 +54,7 @@ def load(name_or_path: str, changes: Iterable[str] = ()) -> Suite:
         )
     suite = _validated(content, path)
     for change in changes:
-        _apply(content, change)
+        apply(content, change)
         suite = _validated(content, path)
     return suite
 

@@ -21,6 +21,8 @@ class Attack(Numbers, ABC):
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    plays: ClassVar[str]
+    """The kind of its cells, a name of `bench.suite.kinds`."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class ByzantineView:
 class ByzantineAttack(Attack):
     """Byzantine clients, a fraction b of all, send what they like; oblivious ones see only their own messages."""
 
+    plays = "training"
     omniscient: ClassVar[bool] = False
     finite: ClassVar[bool] = True
     """Whether all that it sends are numbers; False is for attacks that mean to send others."""
@@ -66,6 +69,7 @@ class ByzantineAttack(Attack):
 class PrivacyAttack(Attack):
     """A curious server, with a fraction rho of the other clients on its side, infers what its targets trained on."""
 
+    plays = "inversion"
     active: ClassVar[bool] = False
     """Whether colluders deviate: they send their targets peer messages of zeros."""
     single_shares: ClassVar[bool] = False
@@ -107,6 +111,8 @@ class Game:
 
 class PrivacyAudit(Attack):
     """The adversary of a distinguishing game: it tells from a view which of two inputs its target held."""
+
+    plays = "audit"
 
     @abstractmethod
     def collusion(self) -> float:

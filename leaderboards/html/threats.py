@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from bench.federation.settings import FederationSettings
 from bench.records import Record
+from bench.suite import kinds
 from leaderboards.frame import columns, to_frame
 
-KINDS = {"training": "accuracy under attack", "inversion": "images recovered", "audit": "audit of the claim"}
+KINDS = {kind.name: kind.words for kind in kinds.KINDS.values()}
 """What a kind of cell measures, for people."""
 
 

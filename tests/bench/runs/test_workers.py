@@ -49,7 +49,7 @@ def test_what_images_need_is_loaded_for_inversions_alone(
     loaded: list[Sequence[str]] = []
     monkeypatch.setattr(workers, "Processes", lambda count, limits, preload: loaded.append(preload))
     workers.backend(2, NO_LIMITS, [make_task(make_cell({"name": "dp_fedavg"}, attack))])
-    assert set(loaded[0]) - set(workers.PRELOAD) == (set(workers.FOR_IMAGES) if attack == {"name": "dlg"} else set())
+    assert ("torchvision.utils" in loaded[0]) == (attack == {"name": "dlg"})
 
 
 def test_what_plays_cells_loads_what_few_of_them_need_when_they_need_it() -> None:

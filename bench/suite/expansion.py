@@ -1,0 +1,106 @@
+"""From a suite to its cells: rows, sweeps, and what each attack makes of a row."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+
+from bench import registry
+from bench.base.errors import BadInputError
+from bench.base.explain import explain
+from bench.base.names import unknown
+from bench.suite import kinds
+from bench.suite.cell import CLEAN, Cell, Parameters, Part
+from bench.suite.entries import AttackEntry, DefenseEntry
+from bench.suite.meeting import Meeting, federation_of, sweep
+
+if TYPE_CHECKING:
+    from bench.suite.schema import Suite
+
+Row = tuple[str, Part, Parameters]
+"""Its label, its defense, and what it changes in the federation."""
+
+
+def expand(suite: "Suite", defenses: Iterable[str], attacks: Iterable[str]) -> list[Cell]:
+    """The cells of the named defenses (rows) and attacks, or of all; `BadInputError` for a name that is none."""
+    rows = [row for entry in suite.defense for row in _rows(entry)]
+    known_rows = {row[0] for row in rows} | {entry.name for entry in suite.defense}
+    known_attacks = {entry.name for entry in suite.attack} | ({CLEAN} if suite.training else set())
+    wanted_rows, wanted_attacks = _asked_for(defenses, known_rows), _asked_for(attacks, known_attacks)
+    for name in wanted_rows - known_rows:
+        raise BadInputError(unknown(f"defense in suite {suite.name!r}", name, [row[0] for row in rows]))
+    for name in wanted_attacks - known_attacks:
+        raise BadInputError(unknown(f"attack in suite {suite.name!r}", name, known_attacks))
+    cells: dict[str, Cell] = {}
+    for row in rows:
+        if wanted_rows and not wanted_rows & {row[0], row[1].name}:
+            continue
+        found = [_clean(suite, row)] if suite.training else []
+        for entry in suite.attack:
+            if not wanted_attacks or entry.name in wanted_attacks:
+                found += _meetings(suite, row, entry)
+        for cell in found:
+            cells.setdefault(cell.hash, cell)
+    _check_places(suite, cells.values())
+    return list(cells.values())
+
+
+def _check_places(suite: "Suite", cells: Iterable[Cell]) -> None:
+    """Refuse two different cells in one place of a board."""
+    for (row, column), count in Counter((cell.label, cell.column) for cell in cells).items():
+        if count > 1:
+            raise BadInputError(
+                f"suite {suite.name!r}: row {row!r} x {column!r} stands there twice: give a defense another label, "
+                "or make an attack's parameter a list"
+            )
+
+
+def _rows(entry: DefenseEntry) -> Iterator[Row]:
+    """One row, or one for every value of its sweeps."""
+    for point, swept in sweep(f"defense {entry.name!r}", entry.parameters):
+        label = entry.label or entry.name
+        if swept:
+            label += f" ({', '.join(f'{key}={point[key]}' for key in swept)})"
+        yield label, make_part("defense", entry.name, point), entry.federation
+
+
+def _clean(suite: "Suite", row: Row) -> Cell:
+    label, defense, overrides = row
+    return Cell(label=label, defense=defense, attack=None, federation=federation_of(suite, label, overrides))
+
+
+def _meetings(suite: "Suite", row: Row, entry: AttackEntry) -> Iterator[Cell]:
+    """The cells of one row and one attack, of the kind that the attack's class makes."""
+    kind = kinds.of_attack(registry.get("attack", entry.name))
+    try:
+        kind.check(entry)
+    except ValueError as error:
+        raise BadInputError(f"suite {suite.name!r}: attack {entry.name!r} {error}") from None
+    label, defense, overrides = row
+    for point, swept in sweep(f"attack {entry.name!r}", entry.parameters):
+        attack = make_part("attack", entry.name, point)
+        told = [f"{key}={point[key]}" for key in swept if key != "rho"]
+        yield from kind.cells(Meeting(suite, label, defense, overrides, attack, told), entry)
+
+
+def _asked_for(names: Iterable[str], known: Collection[str]) -> set[str]:
+    """The names, one for each; what is no name is a list of them where one of its parts is (labels may have commas)."""
+    found = set[str]()
+    for name in [names] if isinstance(names, str) else names:
+        parts = {part.strip() for part in name.split(",")}
+        found |= parts if name not in known and parts & set(known) else {name}
+    return found
+
+
+def make_part(kind: Literal["defense", "attack"], name: str, parameters: Parameters) -> Part:
+    """The part with all its parameters; `BadInputError` where they are not what its class takes."""
+    cls = registry.get(kind, name)
+    try:
+        instance = cls(**parameters)
+    except ValidationError as error:
+        raise BadInputError(f"{kind} {name!r}: {explain(error)}") from None
+    except ValueError as error:
+        raise BadInputError(f"{kind} {name!r}: {error}") from None
+    version: int = cls.version  # type: ignore[attr-defined]
+    return Part(name=name, version=version, parameters=instance.model_dump(mode="json"))

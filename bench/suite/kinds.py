@@ -1,0 +1,145 @@
+"""The kinds of cells: what each of them makes of a row and an attack, and how it is played.
+
+A new kind is a class here, a function in `bench.plays`, and a base class of attacks in `bench.threat` that names it.
+Nothing here imports torch.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from pydantic import ValidationError
+
+from bench import registry
+from bench.base.errors import BadInputError, require_somebody
+from bench.base.explain import explain
+from bench.base.files import digest
+from bench.federation.settings import FederationSettings
+from bench.suite.cell import Cell, KindName
+from bench.suite.entries import AttackEntry, PrivacySettings
+from bench.suite.meeting import Meeting, sweep
+
+
+class Kind(ABC):
+    """What a cell plays."""
+
+    name: ClassVar[KindName]
+    play: ClassVar[str]
+    """`module:function` that plays a task on a data set, imported where a cell is played."""
+    words: ClassVar[str]
+    """What it measures, for a person."""
+    order: ClassVar[int]
+    """The longest are started first, so that workers end together."""
+    forges: ClassVar[bool] = False
+    """Whether its attacks take `byzantine`, the fractions of clients that forge."""
+    watches: ClassVar[bool] = False
+    """Whether its attacks take a privacy table: what they watch."""
+    on_cpu: ClassVar[bool] = False
+    """Whether it is a CPU's work wherever the rest runs."""
+    metrics_version: ClassVar[int | None] = None
+    """The version of what is measured, where it has changed; it is part of the protocol."""
+    preload: ClassVar[tuple[str, ...]] = ()
+    """Modules that workers import once for all of its cells."""
+
+    @abstractmethod
+    def cells(self, met: Meeting, entry: AttackEntry) -> Iterator[Cell]:
+        """The cells of a row and an attack with its parameters; none where they have nothing to play."""
+
+    def check(self, entry: AttackEntry) -> None:
+        """Raise `ValueError`, with what stands behind the attack's name, where its table has what it cannot take."""
+        if self.forges and not entry.byzantine:
+            raise ValueError("needs byzantine, the fractions of clients")
+        if not self.forges and entry.byzantine:
+            raise ValueError("forges nothing and takes no byzantine")
+        if entry.privacy and not self.watches:
+            raise ValueError("inverts nothing and takes no privacy table")
+
+    def group(self, cell: Cell, seed: int) -> str:
+        """Names the cells that share work where one worker plays them side by side; "" for none."""
+        return ""
+
+    def possible_colluders(self, settings: FederationSettings) -> int:
+        """Of how many clients, its target among them, colluders are a fraction."""
+        return settings.clients
+
+
+class Training(Kind):
+    """A training to its end, with or without Byzantine clients."""
+
+    name = "training"
+    play = "bench.plays.training:play"
+    words = "accuracy under attack"
+    order = 2
+    forges = True
+
+    def cells(self, met: Meeting, entry: AttackEntry) -> Iterator[Cell]:
+        for b in entry.byzantine:
+            if b > 0:  # at b = 0 every such attack is the clean run
+                settings = met.federation()
+                cell = met.cell(self.name, settings, byzantine=b)
+                try:
+                    require_somebody("byzantine", b, settings.clients, "clients")
+                except ValueError as error:
+                    raise BadInputError(
+                        f"suite {met.suite.name!r}, row {met.label!r}, {cell.column}: {error}"
+                    ) from None
+                yield cell
+
+
+class Inversion(Kind):
+    """An inversion of what clients upload."""
+
+    name = "inversion"
+    play = "bench.plays.inversion:play"
+    words = "images recovered"
+    order = 0
+    watches = True
+    metrics_version = 2
+    """2: SSIM in windows inside the image, scikit-image's default; 1 also took windows over mirrored borders."""
+    preload = ("torchvision.utils",)  # takes as long as all else together
+
+    def cells(self, met: Meeting, entry: AttackEntry) -> Iterator[Cell]:
+        for point, swept in sweep(f"privacy of attack {entry.name!r}", entry.privacy):
+            try:
+                privacy = PrivacySettings(**{**dict(met.suite.privacy), **point})
+            except ValidationError as error:
+                raise BadInputError(f"suite {met.suite.name!r}, privacy of {entry.name!r}: {explain(error)}") from None
+            settings = met.federation(privacy.federation, where=f"privacy of {met.label}")
+            told = [f"{key}={point[key]}" for key in swept]
+            yield met.cell(self.name, settings, told, targets=privacy.targets, trained=privacy.trained)
+
+    def group(self, cell: Cell, seed: int) -> str:
+        """Inversions of one federation and seed share controls and, without a defense's noise, reconstructions."""
+        return digest(cell.federation.model_dump(mode="json"), seed)
+
+
+class Audit(Kind):
+    """The distinguishing game of an audit: thousands of rounds of a few small messages."""
+
+    name = "audit"
+    play = "bench.plays.audit:play"
+    words = "audit of the claim"
+    order = 1
+    on_cpu = True
+
+    def cells(self, met: Meeting, entry: AttackEntry) -> Iterator[Cell]:
+        defense: Any = registry.get("defense", met.defense.name)
+        if defense.claims_privacy():
+            yield met.cell(self.name, met.federation())
+
+    def possible_colluders(self, settings: FederationSettings) -> int:
+        return settings.participants
+
+
+KINDS: dict[KindName, Kind] = {kind.name: kind for kind in (Training(), Inversion(), Audit())}
+
+
+def of(cell: Cell) -> Kind:
+    """What a cell plays."""
+    return KINDS[cell.kind]
+
+
+def of_attack(attack: Any) -> Kind:
+    """What cells of this class of attacks play."""
+    name: KindName = attack.plays
+    return KINDS[name]
