@@ -6,7 +6,6 @@ messages; what a party wants to know in the next round it keeps in its memory.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -27,7 +26,7 @@ class Sides:
 
     @classmethod
     def of(cls, defense: Defense) -> Self:
-        return cls(deepcopy(defense), deepcopy(defense), deepcopy(defense))
+        return cls(defense.side("clients"), defense.side("channel"), defense.side("server"))
 
     def start(self, setting: Setting) -> None:
         """Let each party refuse, with `ValueError`, a setting that the defense cannot work in."""

@@ -10,10 +10,11 @@ so the two say the same, and a forged message weighs the same under every defens
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol, Self
 
 import torch
 from pydantic import ConfigDict
@@ -27,6 +28,10 @@ from bench.privacy.sampling import busiest_client
 REALS = (torch.float32, torch.float64)
 WHOLE = (torch.int8, torch.int16, torch.int32, torch.int64)
 """Number types of messages, and of signs and labels."""
+
+
+Party = Literal["clients", "channel", "server"]
+"""Who plays a step of a defense."""
 
 
 class Alphabet(StrEnum):
@@ -150,6 +155,10 @@ class Defense(Numbers, ABC):
     keeps_models: ClassVar[bool] = False  # each client keeps a model of its own and takes RSA's step on it
     weighted: ClassVar[bool] = False  # messages carry the weight p_k already; the server adds them up
     gaussian: ClassVar[bool] = False  # the noise of the claim is Gaussian: audits may fit a Gaussian mechanism
+
+    def side(self, party: Party) -> Self:
+        """A copy of its own for one of its parties, so that nothing passes between them but messages."""
+        return deepcopy(self)
 
     def start(self, setting: Setting) -> None:
         """Refuse, with `ValueError`, a setting that the defense cannot work in."""

@@ -1,0 +1,317 @@
+"""Stand-ins for submitted classes: to the engine a defense or an attack like any other, played elsewhere.
+
+What the engine must know before a round (alphabet, parameters, which steps are the file's own) are the facts that the
+inspection of the file gave; they are data, and are checked like all that comes from there. A defense never plays in
+sums: every message is sent, so that what is measured of messages is measured of those that made the accuracy.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from torch import Tensor
+
+from bench.base.explain import explain
+from bench.base.numbers import STRICT
+from bench.privacy.claims import PrivacyClaim
+from bench.protocol import Alphabet, Defense, Delivered, LocalRound, ServerRound, Setting, Upload
+from bench.protocol.defense import Party as Side
+from bench.submission.referee.party import LARGEST_MEMORY, Code, Party, Role, plain
+from bench.submission.referee.wire import ALIGNED, Tensors, WireError
+from bench.threat import ByzantineAttack, ByzantineView
+
+SLACK = 64 * ALIGNED
+"""Bytes that many small tensors may take beside the large ones."""
+
+
+class Facts(BaseModel):
+    """What a file says of its class."""
+
+    model_config = STRICT
+
+    kind: Literal["defense", "attack"]
+    version: int = Field(ge=1, le=10**6)
+    parameters: dict[str, Any]
+    alphabet: Alphabet = Alphabet.REAL
+    keeps_models: bool = False
+    weighted: bool = False
+    gaussian: bool = False
+    own: frozenset[str] = frozenset()  # the methods that it has of its own
+    omniscient: bool = False
+    finite: bool = True
+    needs_updates: bool = False
+
+
+class _Elsewhere:
+    """What every stand-in has: the code, and a party that is started when it is first needed."""
+
+    code: ClassVar[Code]
+    facts: ClassVar[Facts]
+
+
+class RemoteDefense(Defense, _Elsewhere):
+    """A submitted defense. Each side of it is a copy, and each copy talks to a process of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    _party: Party | None = PrivateAttr(default=None)
+    _role: Role = PrivateAttr(default="public")
+    _imagining: Self | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: Any) -> Any:
+        """All parameters, those that were not given as the file has them."""
+        if isinstance(given, dict) and (unknown := sorted(set(given) - set(cls.facts.parameters))):
+            raise ValueError(f"{cls.name} has no parameter {unknown[0]}")
+        return {**cls.facts.parameters, **given} if isinstance(given, dict) else given
+
+    def side(self, party: Side) -> Self:
+        copied = type(self)(**self._parameters())
+        copied._role = party
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """The copy in which rounds are imagined, one for each side; what it keeps between them is the engine's."""
+        if self._imagining is None:
+            self._imagining = type(self)(**self._parameters())
+            self._imagining._role = self._role
+        return self._imagining
+
+    def _parameters(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.facts.parameters}
+
+    def _call(self, do: str, tensors: Tensors | None = None, room: int = 0, **more: Any) -> tuple[Any, Tensors]:
+        if self._party is None:
+            self._party = Party(self._role, self.code, self._parameters())
+        return self._party.call(do, tensors, room, **more)
+
+    def _is_own(self, step: str) -> bool:
+        return step in self.facts.own
+
+    # ----------------------------------------------------------------------------------------------- the steps
+
+    def message(self, updates: Tensor, weights: Tensor) -> Tensor:
+        if not self._is_own("message"):
+            return updates
+        given = {"updates": updates, "weights": weights}
+        _, made = self._call("message", given, updates.numel() * 8 + SLACK)
+        return _only(made, "messages", "message", updates.shape)
+
+    def upload(self, local: LocalRound) -> Upload:
+        if not self._is_own("upload"):
+            return Upload(self.message(local.updates, local.weights))
+        given = {
+            "clients": local.clients,
+            "global_model": local.global_model,
+            "updates": local.updates,
+            "weights": local.weights,
+            "generator": local.generator.get_state(),
+            **({} if local.mute is None else {"mute": local.mute}),
+            **_prefixed(local.memory),
+        }
+        room = local.updates.numel() * 8 * (1 + LARGEST_MEMORY) + SLACK
+        _, made = self._call("upload", given, room, index=local.index, setting=vars(local.setting))
+        _keep(made, local.memory)
+        legs = sum(name.endswith(".receivers") for name in made)
+        peers = _Peers([(made[f"peer.{k}.messages"], made[f"peer.{k}.receivers"]) for k in range(legs)], local)
+        return Upload(_only(made, "messages", "upload", local.updates.shape), peers if legs else None)
+
+    def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
+        if not self._is_own("deliver"):
+            return super().deliver(messages, generator)
+        given = {"messages": messages, "generator": generator.get_state()}
+        _, made = self._call("deliver", given, messages.numel() * 8 + len(messages) * 8 + SLACK)
+        if "rows" not in made or made["rows"].dim() != 2 or len(made["rows"]) > len(messages):
+            raise ValueError(f"{self.name}.deliver gave no rows, or more than were sent")
+        return Delivered(made["rows"], made.get("senders"))
+
+    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        given = {
+            "rows": delivered.messages,
+            **({} if delivered.senders is None else {"senders": delivered.senders}),
+            "global_model": server.global_model,
+            "weights": server.weights,
+            "generator": server.generator.get_state(),
+            **({} if server.root_update is None else {"root_update": server.root_update}),
+            **_prefixed(server.memory),
+        }
+        room = delivered.messages.numel() * 8 * (1 + LARGEST_MEMORY) + SLACK
+        _, made = self._call("aggregate", given, room, index=server.index, setting=vars(server.setting))
+        _keep(made, server.memory)
+        return _only(made, "model", "aggregate", server.global_model.shape)
+
+    # ----------------------------------------------------------------------------------------------- its facts
+
+    def _ask(self, method: str, *arguments: object) -> Any:
+        told = [vars(one) if isinstance(one, Setting) else one for one in arguments]
+        header, _ = self._call("ask", method=method, arguments=told)
+        return header.get("answer")
+
+    def start(self, setting: Setting) -> None:
+        if self._is_own("start"):
+            self._ask("start", setting)
+
+    def claim(self, setting: Setting) -> PrivacyClaim | None:
+        return _claim(self._ask("claim", setting)) if self._is_own("claim") else None
+
+    def composed(self, setting: Setting) -> PrivacyClaim | None:
+        return _claim(self._ask("composed", setting)) if self._is_own("composed") else None
+
+    def derived(self, setting: Setting) -> dict[str, float]:
+        answer = self._ask("derived", setting) if self._is_own("derived") else {}
+        if not isinstance(answer, dict) or len(answer) > 32:
+            raise ValueError(f"{self.name}.derived gave no small dictionary of numbers")
+        return {plain(str(name), 40): _number(value, "derived") for name, value in answer.items()}
+
+    def num_root_samples(self) -> int:
+        return (
+            int(_number(self._ask("num_root_samples"), "num_root_samples")) if self._is_own("num_root_samples") else 0
+        )
+
+    def noise_variance(self, setting: Setting) -> float | None:
+        answer = self._ask("noise_variance", setting) if self._is_own("noise_variance") else None
+        return None if answer is None else _number(answer, "noise_variance")
+
+    def local_penalty(self) -> float:
+        return _number(self._ask("local_penalty"), "local_penalty") if self._is_own("local_penalty") else 0.0
+
+    def random_share(self) -> float:
+        return _number(self._ask("random_share"), "random_share") if self._is_own("random_share") else 0.0
+
+    def clip_norm(self) -> float | None:
+        answer = self._ask("clip_norm") if self._is_own("clip_norm") else None
+        return None if answer is None else _number(answer, "clip_norm")
+
+    def tolerates(self, fraction: float, setting: Setting) -> bool:
+        if not self._is_own("tolerates"):
+            return super().tolerates(fraction, setting)
+        return self._ask("tolerates", fraction, setting) is True
+
+    def upload_bytes(self, setting: Setting) -> int:
+        if not self._is_own("upload_bytes"):
+            return super().upload_bytes(setting)
+        return int(_number(self._ask("upload_bytes", setting), "upload_bytes"))
+
+    def peer_bytes(self, setting: Setting) -> int:
+        return int(_number(self._ask("peer_bytes", setting), "peer_bytes")) if self._is_own("peer_bytes") else 0
+
+
+class RemoteForger(ByzantineAttack, _Elsewhere):
+    """A submitted attack that forges: it sees a view's numbers, and tries the deployed rule through the engine."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    _party: Party | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: Any) -> Any:
+        if isinstance(given, dict) and (unknown := sorted(set(given) - set(cls.facts.parameters))):
+            raise ValueError(f"{cls.name} has no parameter {unknown[0]}")
+        return {**cls.facts.parameters, **given} if isinstance(given, dict) else given
+
+    def needs_updates(self) -> bool:
+        return self.facts.needs_updates
+
+    def forge(self, view: ByzantineView) -> Tensor:
+        if self._party is None:
+            parameters = {name: getattr(self, name) for name in self.facts.parameters}
+            self._party = Party("attack", self.code, parameters)
+        given: Tensors = {"own": view.own, "broadcast": view.broadcast, "generator": view.generator.get_state()}
+        for name in ("honest", "names", "updates"):
+            if (tensor := getattr(view, name)) is not None:
+                given[name] = tensor
+        given |= _prefixed(view.memory)
+        rows = len(view.own) + (0 if view.honest is None else len(view.honest))
+        room = rows * view.own.shape[1] * 8 * (1 + LARGEST_MEMORY) + SLACK
+        _, made = self._party.call(
+            "forge",
+            given,
+            room,
+            imagine=None if view.aggregate is None else _on_rows(view.aggregate, rows, view.own.shape[1]),
+            alphabet=str(view.alphabet),
+            setting=vars(view.setting),
+            omniscient=self.omniscient,
+        )
+        _keep(made, view.memory)
+        return _only(made, "forged", "forge", view.own.shape)
+
+
+class _Peers:
+    """What clients told each other, leg by leg."""
+
+    def __init__(self, legs: list[tuple[Tensor, Tensor]], local: LocalRound) -> None:
+        for messages, receivers in legs:
+            if messages.shape != local.updates.shape or receivers.shape != local.clients.shape:
+                raise ValueError("a peer message has not the shape of an update, or no receiver for each client")
+            if not torch.equal(receivers.sort().values, torch.arange(len(receivers))):
+                raise ValueError("the receivers of peer messages are not each client once")
+        self._legs = legs
+
+    def legs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from self._legs
+
+
+def stand_in(code: Code, facts: Mapping[str, Any]) -> type[RemoteDefense] | type[RemoteForger]:
+    """The engine's class for a submitted one; `ValueError` where the facts are none."""
+    try:
+        known = Facts.model_validate(dict(facts))
+    except ValidationError as error:
+        raise ValueError(f"what {code.file.name} says of itself: {explain(error)}") from None
+    base = RemoteDefense if known.kind == "defense" else RemoteForger
+    own: dict[str, Any] = {"code": code, "facts": known, "version": known.version, "__module__": __name__}
+    if known.kind == "defense":
+        for name in ("alphabet", "keeps_models", "weighted", "gaussian"):
+            own[name] = getattr(known, name)
+        own["claims_privacy"] = classmethod(lambda cls: "claim" in cls.facts.own)
+    else:
+        own |= {"omniscient": known.omniscient, "finite": known.finite}
+    return type(code.class_name, (base,), own)
+
+
+def _on_rows(aggregate: Callable[[Tensor], Tensor], rows: int, dim: int) -> Callable[[Tensor], Tensor]:
+    def tried(messages: Tensor) -> Tensor:
+        if messages.shape != (rows, dim):
+            raise WireError(f"messages of shape {tuple(messages.shape)}, where the rule takes ({rows}, {dim})")
+        return aggregate(messages)
+
+    return tried
+
+
+def _only(made: Tensors, name: str, step: str, shape: torch.Size) -> Tensor:
+    """The tensor of that name and shape; `ValueError` where it is another."""
+    if name not in made:
+        raise ValueError(f"{step} gave no {name}")
+    if made[name].shape != shape:
+        raise ValueError(f"{step} gave {tuple(made[name].shape)}, not {tuple(shape)}")
+    return made[name]
+
+
+def _prefixed(memory: Mapping[str, Tensor]) -> Tensors:
+    return {f"memory.{name}": tensor for name, tensor in memory.items()}
+
+
+def _keep(made: Tensors, memory: dict[str, Tensor]) -> None:
+    """What the party has in memory now, in place of what it had."""
+    kept = {name.removeprefix("memory."): tensor for name, tensor in made.items() if name.startswith("memory.")}
+    memory.clear()
+    memory.update(kept)
+
+
+def _claim(answer: object) -> PrivacyClaim | None:
+    if answer is None:
+        return None
+    claim = PrivacyClaim.model_validate(answer)
+    texts = {
+        name: plain(text) for name in ("unit", "source", "reason") if isinstance(text := getattr(claim, name), str)
+    }
+    return claim.model_copy(update=texts)
+
+
+def _number(answer: object, method: str) -> float:
+    if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
+        raise ValueError(f"{method} gave {plain(repr(answer), 60)}, not a number")
+    return answer
