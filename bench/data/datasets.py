@@ -22,7 +22,7 @@ from torch import Tensor
 
 from bench.base.errors import BadInputError
 from bench.base.names import unknown
-from bench.base.rng import generator, shuffled
+from bench.base.rng import generator, salted, shuffled
 from bench.registry import DATASETS
 
 NUM_VALIDATION = 5_000  # of the training images of MNIST, Fashion-MNIST and CIFAR-10
@@ -289,7 +289,8 @@ def _digest(source: Source) -> str:
 
 
 def _permutation(name: str, size: int) -> Tensor:
-    return shuffled(size, generator(SPLIT_SEED, "split", name))
+    with salted(""):  # the splits are the benchmark's, whatever is drawn on them
+        return shuffled(size, generator(SPLIT_SEED, "split", name))
 
 
 def _read_digits(root: Path, download: bool) -> Source:

@@ -74,15 +74,34 @@ def look(job: Job, tell: Tell) -> None:
     tell("entry", kind=kind, name=name, class_name=cls.__name__, parameters=sorted(cls.model_fields), forges=forges)
     if not set(job["parameters"]) <= set(cls.model_fields):
         return  # unknown names are told with the nearest ones
+    cls.name = name
     try:
-        cls.model_validate(job["parameters"])
+        built = cls.model_validate(job["parameters"])
     except ValidationError as error:
         tell("refused", sentence=explain(error))
         return
+    tell("facts", value=_facts(kind, built))
     tell("begin", what="a first round")
-    cls.name = name
     print_of = _print_of_defense if issubclass(cls, Defense) else _print_of_attack
     tell("fingerprint", value=print_of(cls, job, guards.Watch(job["file"])))
+
+
+def _facts(kind: str, built: Any) -> dict[str, Any]:
+    """What the engine must know of the class before a round: data, which the stand-in checks."""
+    from bench.protocol import Defense
+    from bench.threat import ByzantineAttack
+
+    cls = type(built)
+    found = {"kind": kind, "version": cls.version, "parameters": built.model_dump(mode="json")}
+    if isinstance(built, Defense):
+        steps = [name for name in vars(Defense) if not name.startswith("_") and callable(getattr(Defense, name))]
+        own = [name for name in steps if getattr(cls, name) is not getattr(Defense, name)]
+        shown = {name: getattr(cls, name) for name in ("alphabet", "keeps_models", "weighted", "gaussian")}
+        return {**found, **shown, "own": own}
+    if isinstance(built, ByzantineAttack):
+        needs = built.needs_updates()
+        return {**found, "omniscient": cls.omniscient, "finite": cls.finite, "needs_updates": needs}
+    return found
 
 
 def _print_of_defense(cls: Any, job: Job, watch: "Watch") -> str | None:
@@ -112,22 +131,18 @@ def _attacking(cls: Any, job: Job, watch: "Watch") -> "AttackSubject":
 
 
 def examine(job: Job, tell: Tell) -> None:
-    """The contract of a defense or an attack, rule by rule."""
+    """The contract of a defense or an attack, rule by rule; the class is a stand-in, and its code plays elsewhere."""
     import torch
 
     from bench import registry
-    from bench.submission import federated, guards
+    from bench.submission import guards
 
     torch.set_num_threads(1)
-    watch = guards.Watch(job["file"], _data_folders())
-    watch.install()
     tell("begin", what="its import")
-    with federated.loading_noted(watch):
-        with watch.during("import"):
-            cls = registry.get(job["kind"], job["name"])
-        findings = _of_defense if job["kind"] == "defense" else _of_attack
-        for finding in findings(cls, job, watch):
-            tell("finding", **finding.model_dump())
+    cls = registry.get(job["kind"], job["name"])
+    findings = _of_defense if job["kind"] == "defense" else _of_attack
+    for finding in findings(cls, job, guards.Watch("")):
+        tell("finding", **finding.model_dump())
 
 
 def _of_defense(cls: Any, job: Job, watch: "Watch") -> "Iterator[Finding]":
@@ -151,6 +166,7 @@ def _of_attack(cls: Any, job: Job, watch: "Watch") -> "Iterator[Finding]":
 
 def run(job: Job, tell: Tell) -> None:
     """The suite in the file, for some rows and attacks."""
+    from bench.records import World
     from bench.runs import jobs
 
     report = jobs.run_suite(
@@ -163,6 +179,7 @@ def run(job: Job, tell: Tell) -> None:
         quiet=job["quiet"],
         limits=jobs.parse_limits(job["cell_timeout"], job["cell_memory"]),
         boards=False,
+        world=World(job["salt"], tuple(job["sources"])),
     )
     tell("ran", ran=report.ran, present=report.present, unfinished=[record.key for record in report.unfinished])
 
@@ -180,7 +197,7 @@ def replay(job: Job, tell: Tell) -> None:
         threads, psnr = old.environment.threads, job["recovered_psnr"]
         for steps in job["neighbours"]:
             cell = neighbour(old.cell, steps)
-            task = Task(old.suite, old.setting, cell, old.seed, threads, job["data_root"], psnr)
+            task = Task(old.suite, old.setting, cell, old.seed, threads, job["data_root"], psnr, world=old.world)
             try:
                 tell("record", place=place, record=run_cell(task).record.model_dump(mode="json"))
             except BadInputError as error:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.base import arithmetic
+from bench.submission.referee import walls
 
 LOOK_SECONDS = 0.1
 ROOT = Path(__file__).parents[2]
@@ -64,8 +65,11 @@ def call(
     heard: Callable[[Event], None] = lambda event: None,
     hash_seed: str = "0",
     quiet: bool = True,
+    walled: bool = False,
 ) -> Finished:
     """Run the job with the packages' folders on its path; `heard` is told each line as it comes.
+
+    Where it is `walled`, it runs behind the walls of this system: what runs the file's code in its own process.
 
     What the process prints is dropped where it is `quiet`, and goes to standard error otherwise.
     """
@@ -73,8 +77,9 @@ def call(
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
         json.dump(dict(job), file)
         file.flush()
+        prefix = walls.built([Path(file.name), *packages]).prefix if walled else ()
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bench.submission.child", file.name, str(writer)],
+            [*prefix, sys.executable, "-P", "-m", "bench.submission.child", file.name, str(writer)],
             env=_environment(packages, hash_seed),
             pass_fds=[writer],
             stdin=subprocess.DEVNULL,

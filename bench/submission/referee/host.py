@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import importlib.util
 import os
+import resource
 import signal
 import socket
 import sys
@@ -19,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import bench.attacking.forging
+import bench.rules  # noqa: F401
 from bench.base.threads import blas_threads
 from bench.protocol import Delivered, LocalRound, ServerRound, Setting
 from bench.submission.referee.wire import Arena, Header, Tensors, receive, send
@@ -27,6 +30,8 @@ from bench.threat import ByzantineView
 NOT_DUMPABLE = 4, 0  # prctl.h: PR_SET_DUMPABLE, so that what it forks cannot look into it
 DIE_WITH_PARENT = 1, signal.SIGKILL  # PR_SET_PDEATHSIG
 LONGEST_ERROR = 300
+MEBIBYTES, PROCESSES = 4096, 64
+"""What a party may hold and start."""
 
 
 def main() -> None:
@@ -34,6 +39,7 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     _prctl(*NOT_DUMPABLE)
     torch.set_num_threads(1)
+    blas_threads(1)  # looks for the libraries, once for all parties
     while True:
         content, descriptors = _descriptors(control)
         if not content:
@@ -43,6 +49,7 @@ def main() -> None:
         if party == 0:
             control.close()
             _prctl(*DIE_WITH_PARENT)
+            _limit()
             os._exit(_serve(socket.socket(fileno=descriptors[0])))
         for descriptor in descriptors:
             os.close(descriptor)
@@ -66,6 +73,15 @@ def _kill_all_others() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+
+
+def _limit() -> None:
+    """What the kernel holds a party to: memory of its own, no files, no dumps, few processes."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MEBIBYTES * 2**20,) * 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if os.environ.get("FEDSIEGE_WALLS") == "1":  # elsewhere the user's other processes count as well
+        resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES,) * 2)
 
 
 def _prctl(option: int, value: int) -> None:
@@ -99,7 +115,10 @@ class Party:
     def answer(self, call: Header) -> Header:
         """What a call gives."""
         step: Callable[..., Header] = getattr(self, f"do_{call['do']}")
-        given = self._given.read(call["tensors"]) if call.get("tensors") else {}
+        given: Tensors = {}
+        if call.get("tensors"):
+            assert self._given is not None
+            given = self._given.read(call["tensors"])
         return step(call, given)
 
     def _reply(self, tensors: Tensors, **more: Any) -> Header:
@@ -159,16 +178,19 @@ class Party:
             memory=memory,
         )
         upload = self._object.upload(local)
-        peers = {}
+        peers: Tensors = {}
         if upload.peers is not None:
             for number, (messages, receivers) in enumerate(upload.peers.legs()):
                 peers |= {f"peer.{number}.messages": messages, f"peer.{number}.receivers": receivers}
-        return self._reply({"messages": upload.messages, **peers, **_prefixed(memory, "memory.")})
+        drawn = {"generator": local.generator.get_state()}
+        return self._reply({"messages": upload.messages, **drawn, **peers, **_prefixed(memory, "memory.")})
 
     def do_deliver(self, call: Header, given: Tensors) -> Header:
-        delivered = self._object.deliver(given["messages"], _generator(given["generator"]))
+        generator = _generator(given["generator"])
+        delivered = self._object.deliver(given["messages"], generator)
+        messages = delivered.messages  # a shuffler draws when somebody looks
         senders = {} if delivered.senders is None else {"senders": delivered.senders}
-        return self._reply({"rows": delivered.messages, **senders})
+        return self._reply({"rows": messages, "generator": generator.get_state(), **senders})
 
     def do_aggregate(self, call: Header, given: Tensors) -> Header:
         memory = _named(given, "memory.")
@@ -182,7 +204,7 @@ class Party:
             memory=memory,
         )
         model = self._object.aggregate(Delivered(given["rows"], given.get("senders")), server)
-        return self._reply({"model": model, **_prefixed(memory, "memory.")})
+        return self._reply({"model": model, "generator": server.generator.get_state(), **_prefixed(memory, "memory.")})
 
     # -------------------------------------------------------------------------------------------------- an attack
 
@@ -202,7 +224,9 @@ class Party:
             aggregate=self._imagine if call["omniscient"] else None,
             updates=given.get("updates"),
         )
-        return self._reply({"forged": self._object.forge(view), **_prefixed(memory, "memory.")})
+        forged = self._object.forge(view)
+        drawn = {"generator": view.generator.get_state()}
+        return self._reply({"forged": forged, **drawn, **_prefixed(memory, "memory.")})
 
     def _imagine(self, messages: Tensor) -> Tensor:
         """The change of the model that the deployed rule would make of these messages; the engine works it out."""

@@ -131,8 +131,15 @@ class Party:
         self._end.settimeout(SECONDS)
         self._arenas: tuple[Arena, Arena] | None = None
         self._finalizer = weakref.finalize(self, self._end.close)
-        load = {"file": str(code.file), "module": code.module, "class_name": code.class_name, "name": code.name}
-        self.call("load", **load, parameters=dict(parameters), threads=torch.get_num_threads())
+        self.call(
+            "load",
+            file=str(code.file),
+            module=code.module,
+            class_name=code.class_name,
+            name=code.name,
+            parameters=dict(parameters),
+            threads=torch.get_num_threads(),
+        )
 
     def call(
         self,

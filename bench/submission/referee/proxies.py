@@ -19,11 +19,11 @@ from bench.privacy.claims import PrivacyClaim
 from bench.protocol import Alphabet, Defense, Delivered, LocalRound, ServerRound, Setting, Upload
 from bench.protocol.defense import Party as Side
 from bench.submission.referee.party import LARGEST_MEMORY, Code, Party, Role, plain
-from bench.submission.referee.wire import ALIGNED, Tensors, WireError
+from bench.submission.referee.wire import Tensors, WireError
 from bench.threat import ByzantineAttack, ByzantineView
 
-SLACK = 64 * ALIGNED
-"""Bytes that many small tensors may take beside the large ones."""
+SLACK = 2**14
+"""Bytes that a generator's state, and small tensors, may take beside the large ones."""
 
 
 class Facts(BaseModel):
@@ -114,6 +114,7 @@ class RemoteDefense(Defense, _Elsewhere):
         }
         room = local.updates.numel() * 8 * (1 + LARGEST_MEMORY) + SLACK
         _, made = self._call("upload", given, room, index=local.index, setting=vars(local.setting))
+        _drawn(made, local.generator)
         _keep(made, local.memory)
         legs = sum(name.endswith(".receivers") for name in made)
         peers = _Peers([(made[f"peer.{k}.messages"], made[f"peer.{k}.receivers"]) for k in range(legs)], local)
@@ -124,6 +125,7 @@ class RemoteDefense(Defense, _Elsewhere):
             return super().deliver(messages, generator)
         given = {"messages": messages, "generator": generator.get_state()}
         _, made = self._call("deliver", given, messages.numel() * 8 + len(messages) * 8 + SLACK)
+        _drawn(made, generator)
         if "rows" not in made or made["rows"].dim() != 2 or len(made["rows"]) > len(messages):
             raise ValueError(f"{self.name}.deliver gave no rows, or more than were sent")
         return Delivered(made["rows"], made.get("senders"))
@@ -140,6 +142,7 @@ class RemoteDefense(Defense, _Elsewhere):
         }
         room = delivered.messages.numel() * 8 * (1 + LARGEST_MEMORY) + SLACK
         _, made = self._call("aggregate", given, room, index=server.index, setting=vars(server.setting))
+        _drawn(made, server.generator)
         _keep(made, server.memory)
         return _only(made, "model", "aggregate", server.global_model.shape)
 
@@ -236,6 +239,7 @@ class RemoteForger(ByzantineAttack, _Elsewhere):
             setting=vars(view.setting),
             omniscient=self.omniscient,
         )
+        _drawn(made, view.generator)
         _keep(made, view.memory)
         return _only(made, "forged", "forge", view.own.shape)
 
@@ -292,6 +296,17 @@ def _only(made: Tensors, name: str, step: str, shape: torch.Size) -> Tensor:
 
 def _prefixed(memory: Mapping[str, Tensor]) -> Tensors:
     return {f"memory.{name}": tensor for name, tensor in memory.items()}
+
+
+def _drawn(made: Tensors, generator: torch.Generator) -> None:
+    """The generator goes on from where the party left it."""
+    state = made.get("generator")
+    if state is None or state.shape != generator.get_state().shape or state.dtype != torch.uint8:
+        raise ValueError("it gave no state of its generator")
+    try:
+        generator.set_state(state)
+    except RuntimeError:
+        raise ValueError("it gave no state of its generator") from None
 
 
 def _keep(made: Tensors, memory: dict[str, Tensor]) -> None:
