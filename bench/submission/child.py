@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import os
+import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ Job = dict[str, Any]
 def main() -> None:
     """Read the job, do it, say that it ended."""
     job: Job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    limit(job["mebibytes"])
     channel = os.fdopen(int(sys.argv[2]), "w", buffering=1, encoding="utf-8")
 
     def tell(event: str, **content: Any) -> None:
@@ -41,6 +43,11 @@ def main() -> None:
     except BadInputError as error:
         tell("refused", sentence=str(error))
     tell("end")
+
+
+def limit(mebibytes: int) -> None:
+    """The kernel's own limit, for what fills its memory faster than `sandbox` looks: twice what a job may hold."""
+    resource.setrlimit(resource.RLIMIT_DATA, (2 * mebibytes * 2**20,) * 2)
 
 
 def look(job: Job, tell: Tell) -> None:
@@ -80,27 +87,42 @@ def look(job: Job, tell: Tell) -> None:
     except ValidationError as error:
         tell("refused", sentence=explain(error))
         return
-    tell("facts", value=_facts(kind, built))
+    tell("facts", value=_facts(built))
     tell("begin", what="a first round")
     print_of = _print_of_defense if issubclass(cls, Defense) else _print_of_attack
     tell("fingerprint", value=print_of(cls, job, guards.Watch(job["file"])))
 
 
-def _facts(kind: str, built: Any) -> dict[str, Any]:
+def _facts(built: Any) -> dict[str, Any]:
     """What the engine must know of the class before a round: data, which the stand-in checks."""
+    from bench.attacking.poisoning import DataPoisoning
     from bench.protocol import Defense
-    from bench.threat import ByzantineAttack
+    from bench.submission.referee.proxies import SHOWN
+    from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
 
+    bases: dict[str, type] = {
+        "defense": Defense,
+        "poisoning": DataPoisoning,
+        "forging": ByzantineAttack,
+        "inversion": PrivacyAttack,
+        "audit": PrivacyAudit,
+    }
     cls = type(built)
-    found = {"kind": kind, "version": cls.version, "parameters": built.model_dump(mode="json")}
-    if isinstance(built, Defense):
-        steps = [name for name in vars(Defense) if not name.startswith("_") and callable(getattr(Defense, name))]
-        own = [name for name in steps if getattr(cls, name) is not getattr(Defense, name)]
-        shown = {name: getattr(cls, name) for name in ("alphabet", "keeps_models", "weighted", "gaussian")}
-        return {**found, **shown, "own": own}
-    if isinstance(built, ByzantineAttack):
-        needs = built.needs_updates()
-        return {**found, "omniscient": cls.omniscient, "finite": cls.finite, "needs_updates": needs}
+    base, root = next((name, one) for name, one in bases.items() if isinstance(built, one))
+    methods = [name for name in dir(root) if not name.startswith("_") and callable(getattr(root, name))]
+    found = {
+        "base": base,
+        "version": cls.version,
+        "parameters": built.model_dump(mode="json"),
+        "own": [name for name in methods if getattr(cls, name) is not getattr(root, name)],
+        **{name: getattr(cls, name) for name in SHOWN if hasattr(cls, name)},
+    }
+    if base in ("forging", "poisoning"):
+        found["needs_updates"] = built.needs_updates()
+    if base in ("inversion", "audit"):
+        found["collusion"] = built.collusion()
+    if base == "audit":
+        found |= {"sabotages": built.sabotages(), "size": built.size()}
     return found
 
 

@@ -73,7 +73,7 @@ def examined(
     with standing_in(source, entry, facts_of(seen), data_root) as folder:
         job = {
             "do": "examine",
-            "file": "",
+            "file": str(folder / source.package / "source" / source.path.name),
             "kind": entry.kind,
             "name": entry.name,
             **_terms(terms),

@@ -75,7 +75,7 @@ def call(
     """
     reader, writer = os.pipe()
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-        json.dump(dict(job), file)
+        json.dump({**job, "mebibytes": bounds.mebibytes}, file)
         file.flush()
         prefix = walls.built([Path(file.name), *packages]).prefix if walled else ()
         process = subprocess.Popen(

@@ -22,10 +22,13 @@ from torch import Tensor
 
 import bench.attacking.forging
 import bench.rules  # noqa: F401
+from bench.attacking.poisoning import DataFacts
 from bench.base.threads import blas_threads
+from bench.data import Split
 from bench.protocol import Delivered, LocalRound, ServerRound, Setting
+from bench.submission.referee.views import unpack
 from bench.submission.referee.wire import Arena, Header, Tensors, receive, send
-from bench.threat import ByzantineView
+from bench.threat import ByzantineView, Game, RoundView, View
 
 NOT_DUMPABLE = 4, 0  # prctl.h: PR_SET_DUMPABLE, so that what it forks cannot look into it
 DIE_WITH_PARENT = 1, signal.SIGKILL  # PR_SET_PDEATHSIG
@@ -44,7 +47,8 @@ def main() -> None:
         content, descriptors = _descriptors(control)
         if not content:
             return
-        _kill_all_others()
+        if content == b"alone":
+            _kill_all_others()
         party = os.fork()
         if party == 0:
             control.close()
@@ -227,6 +231,36 @@ class Party:
         forged = self._object.forge(view)
         drawn = {"generator": view.generator.get_state()}
         return self._reply({"forged": forged, **drawn, **_prefixed(memory, "memory.")})
+
+    def do_poison(self, call: Header, given: Tensors) -> Header:
+        generator = _generator(given["generator"])
+        x, y = self._object.poison(given["x"], given["y"], unpack(DataFacts, call["data"], given), generator)
+        return self._reply({"x": x, "y": y, "generator": generator.get_state()})
+
+    def do_goal(self, call: Header, given: Tensors) -> Header:
+        goal = self._object.goal(Split(given["x"], given["y"]), unpack(DataFacts, call["data"], given))
+        return {} if goal is None else self._reply({"x": goal.x, "y": goal.y})
+
+    def do_estimates(self, call: Header, given: Tensors) -> Header:
+        found = self._object.estimates(unpack(View, call["view"], given))
+        return self._reply({str(place): estimate for place, estimate in enumerate(found)})
+
+    def do_infer(self, call: Header, given: Tensors) -> Header:
+        found = self._object.infer(unpack(View, call["view"], given), _generator(given["generator"]))
+        tensors = {name: getattr(found, name) for name in ("images", "labels", "loss", "estimate")}
+        return self._reply({**tensors, "trace": torch.tensor(found.trace, dtype=torch.float64)})
+
+    def do_canary(self, call: Header, given: Tensors) -> Header:
+        generator = _generator(given["generator"])
+        return self._reply({"canary": self._object.canary(generator), "generator": generator.get_state()})
+
+    def do_judge(self, call: Header, given: Tensors) -> Header:
+        """Evidence and recovered message of one game."""
+        seen, game = unpack(RoundView, call["seen"], given), unpack(Game, call["game"], given)
+        return self._reply({call["method"]: getattr(self._object, call["method"])(seen, game)})
+
+    def do_is_gaussian(self, call: Header, given: Tensors) -> Header:
+        return {"answer": bool(self._object.is_gaussian(unpack(Game, call["game"], given)))}
 
     def _imagine(self, messages: Tensor) -> Tensor:
         """The change of the model that the deployed rule would make of these messages; the engine works it out."""

@@ -23,7 +23,10 @@ from bench.base import arithmetic
 from bench.submission.referee import walls
 from bench.submission.referee.wire import Arena, Header, Tensors, WireError, receive, room_for, send
 
-Role = Literal["public", "clients", "channel", "server", "attack"]
+Role = Literal[
+    "public", "clients", "channel", "server", "attack", "imagined clients", "imagined channel", "imagined server"
+]
+"""Who a party is. A round that an attacker imagines has parties of its own: what it sends tells who is Byzantine."""
 
 SECONDS = 60.0
 """The longest that one call may take, and the start of a process."""
@@ -45,13 +48,19 @@ class Code:
     name: str
     hidden: tuple[Path, ...] = ()
 
+    @property
+    def readable(self) -> tuple[Path, ...]:
+        """What a process must see of it beside what all see."""
+        return () if any(self.file.is_relative_to(walls.ROOT / name) for name in walls.CODE) else (self.file,)
+
 
 class _Process:
     """The process of one role, which forks parties."""
 
     def __init__(self, code: Code) -> None:
+        self._living: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        behind = walls.built([code.file], code.hidden)
+        behind = walls.built(code.readable, code.hidden)
         command = [*behind.prefix, sys.executable, "-P", "-m", "bench.submission.referee.host", str(theirs.fileno())]
         variables = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
@@ -76,11 +85,15 @@ class _Process:
         theirs.close()
 
     def fork(self) -> socket.socket:
-        """The engine's end of a new party; `OSError` or `EOFError` where the process is gone."""
+        """The engine's end of a new party; `OSError` or `EOFError` where the process is gone.
+
+        Where no party lives any more, whatever they have left behind is ended first.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._control.settimeout(SECONDS)
-            socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
+            beside = any(end.fileno() >= 0 for end in self._living)
+            socket.send_fds(self._control, [b"beside" if beside else b"alone"], [theirs.fileno()])
             if not self._control.recv(16):
                 raise EOFError
         except (OSError, EOFError):
@@ -88,6 +101,7 @@ class _Process:
             raise
         finally:
             theirs.close()
+        self._living.add(ours)
         return ours
 
     def end(self) -> None:
@@ -96,12 +110,12 @@ class _Process:
         self._process.wait()
 
 
-_processes: dict[tuple[Role, Code], _Process] = {}
+_processes: dict[tuple[Role, tuple[Path, ...], tuple[Path, ...]], _Process] = {}
 
 
 def _fork(role: Role, code: Code) -> socket.socket:
     """A party in the role's process, which is started once, and again where it has died."""
-    key = (role, code)
+    key = (role, code.readable, code.hidden)
     for attempt in (1, 2):
         process = _processes.get(key)
         if process is None:

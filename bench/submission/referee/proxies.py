@@ -13,14 +13,30 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from torch import Tensor
 
+from bench.attacking.poisoning import DataFacts, DataPoisoning
 from bench.base.explain import explain
 from bench.base.numbers import STRICT
+from bench.data import Split
 from bench.privacy.claims import PrivacyClaim
 from bench.protocol import Alphabet, Defense, Delivered, LocalRound, ServerRound, Setting, Upload
 from bench.protocol.defense import Party as Side
 from bench.submission.referee.party import LARGEST_MEMORY, Code, Party, Role, plain
+from bench.submission.referee.views import pack, trace_of
 from bench.submission.referee.wire import Tensors, WireError
-from bench.threat import ByzantineAttack, ByzantineView
+from bench.threat import (
+    Attack,
+    ByzantineAttack,
+    ByzantineView,
+    Game,
+    PrivacyAttack,
+    PrivacyAudit,
+    Reconstruction,
+    RoundView,
+    View,
+)
+
+LONGEST_TRACE = 10_000
+"""Entries of a loss trace."""
 
 SLACK = 2**14
 """Bytes that a generator's state, and small tensors, may take beside the large ones."""
@@ -31,7 +47,7 @@ class Facts(BaseModel):
 
     model_config = STRICT
 
-    kind: Literal["defense", "attack"]
+    base: Literal["defense", "forging", "poisoning", "inversion", "audit"]
     version: int = Field(ge=1, le=10**6)
     parameters: dict[str, Any]
     alphabet: Alphabet = Alphabet.REAL
@@ -42,6 +58,22 @@ class Facts(BaseModel):
     omniscient: bool = False
     finite: bool = True
     needs_updates: bool = False
+    active: bool = False
+    single_shares: bool = False
+    collusion: float = Field(default=0.0, ge=0, le=1)
+    sabotages: bool = False
+    size: tuple[int, int] = (1, 1)
+
+
+IMAGINED: dict[Role, Role] = {
+    "clients": "imagined clients",
+    "channel": "imagined channel",
+    "server": "imagined server",
+}
+
+
+OPEN = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+"""Parameters are the file's own: which ones there are is a fact of it."""
 
 
 class _Elsewhere:
@@ -54,7 +86,7 @@ class _Elsewhere:
 class RemoteDefense(Defense, _Elsewhere):
     """A submitted defense. Each side of it is a copy, and each copy talks to a process of its own."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    model_config = OPEN
 
     _party: Party | None = PrivateAttr(default=None)
     _role: Role = PrivateAttr(default="public")
@@ -64,9 +96,7 @@ class RemoteDefense(Defense, _Elsewhere):
     @classmethod
     def _whole(cls, given: Any) -> Any:
         """All parameters, those that were not given as the file has them."""
-        if isinstance(given, dict) and (unknown := sorted(set(given) - set(cls.facts.parameters))):
-            raise ValueError(f"{cls.name} has no parameter {unknown[0]}")
-        return {**cls.facts.parameters, **given} if isinstance(given, dict) else given
+        return _with_defaults(cls, given)
 
     def side(self, party: Side) -> Self:
         copied = type(self)(**self._parameters())
@@ -77,7 +107,7 @@ class RemoteDefense(Defense, _Elsewhere):
         """The copy in which rounds are imagined, one for each side; what it keeps between them is the engine's."""
         if self._imagining is None:
             self._imagining = type(self)(**self._parameters())
-            self._imagining._role = self._role
+            self._imagining._role = IMAGINED[self._role]
         return self._imagining
 
     def _parameters(self) -> dict[str, Any]:
@@ -160,6 +190,10 @@ class RemoteDefense(Defense, _Elsewhere):
     def claim(self, setting: Setting) -> PrivacyClaim | None:
         return _claim(self._ask("claim", setting)) if self._is_own("claim") else None
 
+    @classmethod
+    def claims_privacy(cls) -> bool:
+        return "claim" in cls.facts.own
+
     def composed(self, setting: Setting) -> PrivacyClaim | None:
         return _claim(self._ask("composed", setting)) if self._is_own("composed") else None
 
@@ -202,35 +236,42 @@ class RemoteDefense(Defense, _Elsewhere):
         return int(_number(self._ask("peer_bytes", setting), "peer_bytes")) if self._is_own("peer_bytes") else 0
 
 
-class RemoteForger(ByzantineAttack, _Elsewhere):
-    """A submitted attack that forges: it sees a view's numbers, and tries the deployed rule through the engine."""
+class _RemoteAttack(Attack, _Elsewhere):
+    """What stand-ins of attacks share: the parameters of the file, and one party."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    model_config = OPEN
 
     _party: Party | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
     def _whole(cls, given: Any) -> Any:
-        if isinstance(given, dict) and (unknown := sorted(set(given) - set(cls.facts.parameters))):
-            raise ValueError(f"{cls.name} has no parameter {unknown[0]}")
-        return {**cls.facts.parameters, **given} if isinstance(given, dict) else given
+        return _with_defaults(cls, given)
+
+    def _call(self, do: str, tensors: Tensors, room: int, **more: Any) -> tuple[Any, Tensors]:
+        if self._party is None:
+            parameters = {name: getattr(self, name) for name in self.facts.parameters}
+            self._party = Party("attack", self.code, parameters)
+        return self._party.call(do, tensors, room + SLACK, **more)
+
+
+class RemoteForging(_RemoteAttack, ByzantineAttack):
+    """A submitted attack that forges: it sees a view's numbers, and tries the deployed rule through the engine."""
+
+    model_config = OPEN
 
     def needs_updates(self) -> bool:
         return self.facts.needs_updates
 
     def forge(self, view: ByzantineView) -> Tensor:
-        if self._party is None:
-            parameters = {name: getattr(self, name) for name in self.facts.parameters}
-            self._party = Party("attack", self.code, parameters)
         given: Tensors = {"own": view.own, "broadcast": view.broadcast, "generator": view.generator.get_state()}
         for name in ("honest", "names", "updates"):
             if (tensor := getattr(view, name)) is not None:
                 given[name] = tensor
         given |= _prefixed(view.memory)
         rows = len(view.own) + (0 if view.honest is None else len(view.honest))
-        room = rows * view.own.shape[1] * 8 * (1 + LARGEST_MEMORY) + SLACK
-        _, made = self._party.call(
+        room = rows * view.own.shape[1] * 8 * (1 + LARGEST_MEMORY)
+        _, made = self._call(
             "forge",
             given,
             room,
@@ -242,6 +283,108 @@ class RemoteForger(ByzantineAttack, _Elsewhere):
         _drawn(made, view.generator)
         _keep(made, view.memory)
         return _only(made, "forged", "forge", view.own.shape)
+
+
+class RemotePoisoning(RemoteForging, DataPoisoning):
+    """A submitted attack that poisons its clients' shards, and forges where it says so."""
+
+    model_config = OPEN
+
+    def poison(self, x: Tensor, y: Tensor, data: DataFacts, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        given: Tensors = {"x": x, "y": y, "generator": generator.get_state()}
+        facts = pack(data, given)
+        _, made = self._call("poison", given, (x.numel() + y.numel()) * 8, data=facts)
+        _drawn(made, generator)
+        return _only(made, "x", "poison", x.shape), _only(made, "y", "poison", y.shape)
+
+    def check_shard(self, num_samples: int) -> None:
+        if "check_shard" in self.facts.own:
+            self._call("ask", {}, 0, method="check_shard", arguments=[num_samples])
+
+    def goal(self, test: Split, data: DataFacts) -> Split | None:
+        if "goal" not in self.facts.own:
+            return None
+        given: Tensors = {"x": test.x, "y": test.y}
+        facts = pack(data, given)
+        _, made = self._call("goal", given, (test.x.numel() + test.y.numel()) * 8, data=facts)
+        if not made:
+            return None
+        if made["x"].shape[1:] != test.x.shape[1:] or made["y"].shape != made["x"].shape[:1]:
+            raise ValueError("goal gave images or labels of another shape")
+        return Split(made["x"], made["y"])
+
+    def forge(self, view: ByzantineView) -> Tensor:
+        return RemoteForging.forge(self, view) if "forge" in self.facts.own else view.own
+
+
+class RemoteInversion(_RemoteAttack, PrivacyAttack):
+    """A submitted inversion: it sees its view and no more."""
+
+    model_config = OPEN
+
+    def collusion(self) -> float:
+        return self.facts.collusion
+
+    def estimates(self, view: View) -> list[Tensor]:
+        if "estimates" not in self.facts.own:
+            return super().estimates(view)
+        given: Tensors = {}
+        known = pack(view, given)
+        shape = view.rounds[0].estimate.shape
+        _, made = self._call("estimates", given, len(view.rounds) * shape.numel() * 8, view=known)
+        return [_only(made, str(place), "estimates", shape) for place in range(len(view.rounds))]
+
+    def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
+        given: Tensors = {"generator": generator.get_state()}
+        known = pack(view, given)
+        pixels, shape = math.prod(view.image_shape) * view.facts.batch_size, view.rounds[-1].estimate.shape
+        room = (len(view.targets) * (pixels + 1) + shape.numel()) * 8 + LONGEST_TRACE * 8
+        _, made = self._call("infer", given, room, view=known)
+        size = torch.Size((len(view.targets), view.facts.batch_size))
+        return Reconstruction(
+            images=_only(made, "images", "infer", torch.Size((*size, *view.image_shape))),
+            labels=_only(made, "labels", "infer", size),
+            loss=_only(made, "loss", "infer", size[:1]),
+            trace=trace_of(made.get("trace", torch.zeros(0))),
+            estimate=_only(made, "estimate", "infer", shape),
+        )
+
+
+class RemoteAudit(_RemoteAttack, PrivacyAudit):
+    """A submitted adversary of audits: it sees one game at a time, and not which of the two worlds it is in."""
+
+    model_config = OPEN
+
+    def collusion(self) -> float:
+        return self.facts.collusion
+
+    def sabotages(self) -> bool:
+        return self.facts.sabotages
+
+    def size(self) -> tuple[int, int]:
+        return self.facts.size
+
+    def canary(self, generator: torch.Generator) -> Tensor:
+        _, made = self._call("canary", {"generator": generator.get_state()}, self.size()[1] * 8)
+        _drawn(made, generator)
+        return _only(made, "canary", "canary", torch.Size(self.size()[1:]))
+
+    def evidence(self, seen: RoundView, game: Game) -> Tensor:
+        return self._judged("evidence", seen, game)
+
+    def recover(self, seen: RoundView, game: Game) -> Tensor:
+        return self._judged("recover", seen, game)
+
+    def is_gaussian(self, game: Game) -> bool:
+        given: Tensors = {}
+        header, _ = self._call("is_gaussian", given, 0, game=pack(game, given))
+        return header.get("answer") is True
+
+    def _judged(self, method: str, seen: RoundView, game: Game) -> Tensor:
+        given: Tensors = {}
+        known = {"seen": pack(seen, given, "seen."), "game": pack(game, given, "game.")}
+        _, made = self._call("judge", given, game.without.numel() * 8, method=method, **known)
+        return _only(made, method, method, game.without.shape)
 
 
 class _Peers:
@@ -259,21 +402,39 @@ class _Peers:
         yield from self._legs
 
 
-def stand_in(code: Code, facts: Mapping[str, Any]) -> type[RemoteDefense] | type[RemoteForger]:
+BASES: dict[str, type[RemoteDefense] | type[_RemoteAttack]] = {
+    "defense": RemoteDefense,
+    "forging": RemoteForging,
+    "poisoning": RemotePoisoning,
+    "inversion": RemoteInversion,
+    "audit": RemoteAudit,
+}
+SHOWN = ("alphabet", "keeps_models", "weighted", "gaussian", "omniscient", "finite", "active", "single_shares")
+"""Class attributes of defenses and attacks that the engine reads."""
+
+
+def _with_defaults(cls: type[_Elsewhere], given: Any) -> Any:
+    """All parameters, those that were not given as the file has them."""
+    if not isinstance(given, dict):
+        return given
+    if unknown := sorted(set(given) - set(cls.facts.parameters)):
+        raise ValueError(f"{cls.code.name} has no parameter {unknown[0]}")
+    return {**cls.facts.parameters, **given}
+
+
+def stand_in(code: Code, facts: Mapping[str, Any]) -> type[RemoteDefense] | type[_RemoteAttack]:
     """The engine's class for a submitted one; `ValueError` where the facts are none."""
     try:
         known = Facts.model_validate(dict(facts))
     except ValidationError as error:
         raise ValueError(f"what {code.file.name} says of itself: {explain(error)}") from None
-    base = RemoteDefense if known.kind == "defense" else RemoteForger
-    own: dict[str, Any] = {"code": code, "facts": known, "version": known.version, "__module__": __name__}
-    if known.kind == "defense":
-        for name in ("alphabet", "keeps_models", "weighted", "gaussian"):
-            own[name] = getattr(known, name)
-        own["claims_privacy"] = classmethod(lambda cls: "claim" in cls.facts.own)
-    else:
-        own |= {"omniscient": known.omniscient, "finite": known.finite}
-    return type(code.class_name, (base,), own)
+    base = BASES[known.base]
+    shown = {name: getattr(known, name) for name in SHOWN if hasattr(base, name)}
+    return type(
+        code.class_name,
+        (base,),
+        {"code": code, "facts": known, "version": known.version, **shown, "__module__": __name__},
+    )
 
 
 def _on_rows(aggregate: Callable[[Tensor], Tensor], rows: int, dim: int) -> Callable[[Tensor], Tensor]:

@@ -56,14 +56,8 @@ def available() -> bool:
 
 
 def _bubblewrap(readable: Sequence[Path], hidden: Sequence[Path]) -> list[str]:
-    words = [
-        shutil.which("bwrap") or "bwrap",
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--cap-drop",
-        "ALL",
-    ]
+    """Its words; no session of its own, by which `sandbox` tells what memory is held behind the walls."""
+    words = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"]
     words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     emptied = [folder for folder in (*HIDDEN, str(ROOT), *map(str, hidden)) if Path(folder).is_dir()]
     for folder in emptied:

@@ -37,6 +37,9 @@ DTYPES: dict[str, torch.dtype] = {
     )
 }
 
+MOST_TENSORS = 512
+"""In one message."""
+
 Tensors = dict[str, Tensor]
 Header = dict[str, Any]
 
@@ -130,22 +133,20 @@ def receive(end: socket.socket) -> Header:
 
 
 def _described(told: object) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
-    if not isinstance(told, list) or len(told) > 64:
+    if not isinstance(told, list) or len(told) > MOST_TENSORS:
         raise WireError("it does not say what tensors it sends")
     found = []
     for one in told:
         match one:
-            case [str(name), str(kind), list(shape)] if (
-                kind in DTYPES and len(shape) <= 4 and all(map(_is_size, shape))
-            ):
+            case [str(name), str(kind), list(shape)] if kind in DTYPES and _is_shape(shape):
                 found.append((name, DTYPES[kind], tuple(shape)))
             case _:
                 raise WireError("it does not say what tensors it sends")
     return found
 
 
-def _is_size(length: object) -> bool:
-    return type(length) is int and 0 <= length <= 2**40
+def _is_shape(lengths: list[object]) -> bool:
+    return len(lengths) <= 6 and all(type(length) is int and 0 <= length <= 2**32 for length in lengths)
 
 
 def _aligned(size: int) -> int:
