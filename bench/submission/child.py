@@ -7,7 +7,6 @@ import importlib
 import inspect
 import json
 import os
-import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -47,6 +46,8 @@ def main() -> None:
 
 def limit(mebibytes: int) -> None:
     """The kernel's own limit, for what fills its memory faster than `sandbox` looks: twice what a job may hold."""
+    import resource  # which no Windows has
+
     resource.setrlimit(resource.RLIMIT_DATA, (2 * mebibytes * 2**20,) * 2)
 
 
@@ -87,10 +88,10 @@ def look(job: Job, tell: Tell) -> None:
     except ValidationError as error:
         tell("refused", sentence=explain(error))
         return
-    tell("facts", value=_facts(built))
     tell("begin", what="a first round")
     print_of = _print_of_defense if issubclass(cls, Defense) else _print_of_attack
     tell("fingerprint", value=print_of(cls, job, guards.Watch(job["file"])))
+    tell("facts", value=_facts(built))
 
 
 def _facts(built: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The same file gives the same bits in the engine's process and behind the referee: defenses and attacks of each kind."""
+"""The same file gives the same bits in the engine's process and behind the referee, of every kind."""
 
 import math
 import sys
