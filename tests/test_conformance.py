@@ -115,6 +115,8 @@ def test_centered_clipping() -> None:
     assert centered_clipping(rows, tau=1.0).item() == pytest.approx(1 / 3)
     from_mean = rows.mean() + centered_clipping(rows - rows.mean(), tau=1.0)
     assert from_mean.item() == pytest.approx(8 / 3)
+    again = centered_clipping(rows, tau=1.0, centre=centered_clipping(rows, tau=1.0))
+    assert again.item() == pytest.approx(4 / 9)
 
 
 def test_norm_clipping() -> None:
@@ -221,6 +223,9 @@ def test_foolsgold() -> None:
     rows = torch.eye(2, dtype=torch.float64)
     assert foolsgold(rows).tolist() == pytest.approx([0.5, 0.5])
     assert rows.sum(dim=0).tolist() == [1, 1]
+    alike = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    assert foolsgold(alike).tolist() == [0, 0]
+    assert foolsgold(alike, history=rows + alike).tolist() == pytest.approx([1, 0])
 
 
 def test_flame() -> None:

@@ -91,6 +91,7 @@ class ServerRound:
 
     root_update `(d,)` is what training on images of its own gave the server, where the defense asked for some.
     memory: what the server has kept, by name; what stands there after a round is there in the next. Empty at first.
+    clients: the names `(k,)` of those whose rows were delivered; None when the channel unlinked them.
     """
 
     index: int
@@ -100,6 +101,7 @@ class ServerRound:
     generator: torch.Generator
     root_update: Tensor | None = None
     memory: dict[str, Tensor] = field(default_factory=dict)
+    clients: Tensor | None = None
 
 
 class PeerMessages(Protocol):
@@ -209,6 +211,10 @@ class Defense(Numbers, ABC):
     def random_share(self) -> float:
         """The probability that an entry of a ternary message is drawn at random, whatever the update."""
         return 0.0
+
+    def remembers_clients(self) -> bool:
+        """Whether the server keeps something for each client, and so has to know whose message is whose."""
+        return False
 
     def clip_norm(self) -> float | None:
         """The L2 norm to which clients clip their updates."""

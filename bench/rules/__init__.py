@@ -9,6 +9,7 @@ from bench.rules.base import (
     RowRule,
     apply_weights,
     mean_of,
+    names_of,
 )
 from bench.rules.gram import (
     DOUBLE_ERROR,
@@ -55,6 +56,7 @@ __all__ = [
     "lowest",
     "lowest_rows",
     "mean_of",
+    "names_of",
     "nearest_sums",
     "norms_of",
     "over_distances",

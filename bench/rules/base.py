@@ -56,6 +56,7 @@ __all__ = [
     "lowest",
     "lowest_rows",
     "mean_of",
+    "names_of",
     "nearest_sums",
     "norms_of",
     "over_distances",
@@ -96,6 +97,10 @@ class RowRule(Defense):
         """
         return self.weights(checked_gram(messages, self.origin), num_byzantine)
 
+    def is_plain(self) -> bool:
+        """Whether the aggregate is `weights(gram) @ messages` and no more: then mixed messages need not be formed."""
+        return type(self).aggregate is RowRule.aggregate
+
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         weights = self.weigh(delivered.messages, server.setting.num_byzantine)
         return server.global_model + apply_weights(weights, delivered.messages)
@@ -129,6 +134,13 @@ class NormRule(RowRule):
 
     def weigh(self, messages: Tensor, num_byzantine: int) -> Tensor:
         return self.weights_by_norm(norms_of(messages), num_byzantine)
+
+
+def names_of(server: ServerRound) -> Tensor:
+    """The names `(k,)` of the delivered rows' senders; raises `ValueError` where the channel unlinked them."""
+    if server.clients is None:
+        raise ValueError("the server remembers clients, but nothing says whose message is whose")
+    return server.clients
 
 
 def mean_of(rows: Tensor, num_rows: int) -> Tensor:

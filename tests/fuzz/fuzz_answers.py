@@ -205,7 +205,12 @@ def _check_tensor(name: str, call: Call, answer: Tensor | np.ndarray) -> None:
     if name not in VARY:
         assert bool(torch.isfinite(answer.double()).all()), f"not finite: {answer}"
     if name in HULLS | HULLS_WITH_ORIGIN and not str(call.get("variant")).endswith("_sum"):
-        _check_hull(call["messages"], answer, origin=name in HULLS_WITH_ORIGIN)
+        start = call.get("centre")  # of centered clipping, the origin where it is None
+        _check_hull(
+            call["messages"] if start is None else torch.cat([call["messages"], start[None]]),
+            answer,
+            name in HULLS_WITH_ORIGIN and start is None,
+        )
 
 
 def _is_finite_call(call: Call) -> bool:
