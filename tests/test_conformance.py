@@ -33,6 +33,7 @@ from defenses.caf import caf
 from defenses.centered_clipping import centered_clipping
 from defenses.cge import cge
 from defenses.flame import flame
+from defenses.fldetector import fldetector, higher_cluster
 from defenses.fltrust import fltrust
 from defenses.foolsgold import foolsgold
 from defenses.geometric_median import geometric_median
@@ -226,6 +227,12 @@ def test_foolsgold() -> None:
     alike = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
     assert foolsgold(alike).tolist() == [0, 0]
     assert foolsgold(alike, history=rows + alike).tolist() == pytest.approx([1, 0])
+
+
+def test_fldetector() -> None:
+    scores = torch.arange(6, dtype=torch.float64)
+    assert not any(bool(fldetector(scores, seeded(seed)).any()) for seed in range(20))
+    assert higher_cluster(scores)[0].tolist() == [False] * 3 + [True] * 3
 
 
 def test_flame() -> None:

@@ -5,7 +5,7 @@ it gives of the default: a parameter that a class drops on the way fails here.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -30,6 +30,7 @@ from defenses.dnc import dnc
 from defenses.dp_fedavg import DPFedAvg
 from defenses.dpbfl import analyze, randomize, randomized_sum, shuffle
 from defenses.flame import flame
+from defenses.fldetector import FLDetector
 from defenses.fltrust import FLTrust, fltrust
 from defenses.foolsgold import FoolsGold, foolsgold
 from defenses.geometric_median import geometric_median
@@ -334,6 +335,7 @@ SEAMS: dict[str, dict[str, Seam]] = {
 
 ELSEWHERE = {
     ("centered_clipping", "memory"): "test_what_rules_remember_changes_their_second_round",
+    ("fldetector", "window"): "test_fldetector_judges_after_so_many_rounds",
     ("foolsgold", "memory"): "test_what_rules_remember_changes_their_second_round",
     ("fltrust", "root_samples"): "test_fltrust_trains_on_so_many_images",
     ("dp_fedavg", "allow_large_epsilon"): "test_a_large_epsilon_is_allowed_where_it_is_asked_for",
@@ -452,6 +454,19 @@ def test_what_rules_remember_changes_their_second_round() -> None:
             found = rule.aggregate(Delivered(sent, torch.arange(M)), server) - server.global_model
         torch.testing.assert_close(found, remembered)
         assert not torch.allclose(found, forgotten)
+
+
+def test_fldetector_judges_after_so_many_rounds() -> None:
+    """Pairs of rounds fill the window, then foretold rounds do: with the first, 2 window + 1 until somebody is out."""
+    for window in (2, 4):
+        server = server_round(Round(7), torch.full((M,), 1 / M, dtype=torch.float64))
+        draws, played = torch.Generator().manual_seed(0), 0
+        while "out" not in server.memory or not bool(server.memory["out"].any()):
+            messages = torch.randn(M, 7, generator=draws, dtype=torch.float64)
+            messages[:F] *= 20
+            model = FLDetector(window=window).aggregate(Delivered(messages, torch.arange(M)), server)
+            server, played = replace(server, global_model=model), played + 1
+        assert played == 2 * window + 1
 
 
 def test_fltrust_trains_on_so_many_images(make_federation: Callable[..., Federation], digits: Dataset) -> None:

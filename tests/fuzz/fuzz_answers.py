@@ -143,6 +143,8 @@ SHAPES: dict[str, Shape] = {
     "defenses.dpbfl.randomized_sum": per_coordinate("counts"),
     "defenses.dpbfl.shuffle": like("messages"),
     "defenses.flame.cosine_distances": square("messages"),
+    "defenses.fldetector.fldetector": rows_of("scores"),
+    "defenses.fldetector.hessian_product": like("vectors"),
     "defenses.foolsgold.foolsgold_weights": lambda call: (len(call["gram"]) - 1,),
     "defenses.geometric_median.geometric_median_weights_of": rows_of("messages"),
     "defenses.meamed.mean_around_median": rows_of("block"),

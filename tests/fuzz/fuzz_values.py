@@ -144,6 +144,7 @@ PARAMETERS: dict[str, Maker] = {
     "score": lambda world: lambda factor: world.one_of(1.0, math.inf, -factor, factor),
     "scores_with": scores,
     "scores_without": scores,
+    "scores": lambda world: world.vector(world.n),
     "seed": whole(-5, 2**64),
     "seen": lambda world: Observation(
         world.tensor(world.d), world.tensor(2, world.d), 0.1, sign=True, offset=world.tensor(world.d)
@@ -291,6 +292,10 @@ SPECIAL: dict[str, dict[str, Maker]] = {
         "messages": lambda world: world.tensor(world.n, world.d),
         "broadcast": lambda world: world.tensor(world.d),
     },
+    "defenses.fldetector.hessian_product": {
+        name: lambda world: world.tensor(world.n, world.d) for name in ("steps", "changes", "vectors")
+    },
+    "defenses.fldetector.higher_cluster": {"scores": lambda world: world.tensor(world.n).double()},
     "defenses.foolsgold.foolsgold_weights": {"gram": gram_with_origin},
     "defenses.meamed.nearest_to_the_median": {
         "block": lambda world: world.tensor(world.d, world.n).sort(dim=1).values,
