@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from pydantic import ConfigDict
@@ -152,6 +152,18 @@ class Defense(Numbers, ABC):
     keeps_models: ClassVar[bool] = False  # each client keeps a model of its own and takes RSA's step on it
     weighted: ClassVar[bool] = False  # messages carry the weight p_k already; the server adds them up
     gaussian: ClassVar[bool] = False  # the noise of the claim is Gaussian: audits may fit a Gaussian mechanism
+
+    if not TYPE_CHECKING:  # a type checker would take any name for one that may be set
+
+        def __setattr__(self, name: str, value: object) -> None:
+            """Refuse, with `ValueError`, what pydantic would refuse: a field, or a name that is none."""
+            if name.startswith("_"):
+                super().__setattr__(name, value)
+                return
+            raise ValueError(
+                f"{self.name or type(self).__name__} sets self.{name}, but parameters do not change: what a defense "
+                f"remembers is server.memory[{name!r}] in aggregate, local.memory[{name!r}] in upload"
+            )
 
     def start(self, setting: Setting) -> None:
         """Refuse, with `ValueError`, a setting that the defense cannot work in."""
