@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.base.errors import require
 from bench.base.numbers import added
-from bench.protocol import Delivered, ServerRound, Setting, check_messages
+from bench.protocol import Delivered, ServerRound, check_messages
 from bench.registry import register
 from bench.rules import RowRule, apply_weights, names_of
 from bench.rules.gram import checked_gram, squared_distances
@@ -58,6 +58,7 @@ class FoolsGold(RowRule):
     """FoolsGold on the updates of one round, or of all; it needs no number of Byzantine clients."""
 
     origin = True
+    breakdown = 1.0  # any number of sybils that share a goal, and at least one honest client
 
     kappa: float = Field(default=1.0, gt=0)  # how sure the logit is
     memory: bool = added(False)
@@ -80,7 +81,3 @@ class FoolsGold(RowRule):
 
     def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
         return foolsgold_weights(gram, self.kappa)
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        """Any number of sybils that share a goal, and at least one honest client."""
-        return fraction < 1

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import ConfigDict
@@ -62,6 +62,15 @@ class Setting:
     def busiest(self) -> tuple[int, float]:
         """The most rounds that any client takes part in, and what is left of delta for what it releases there."""
         return busiest_client(self.num_clients, self.participants, self.rounds, self.delta)
+
+    @property
+    def of_busiest(self) -> str:
+        """What the source of a composed claim adds where clients take part in different numbers of rounds."""
+        most, left = self.busiest
+        if self.participants == self.num_clients:
+            return ""
+        beyond = f", more with probability {self.delta - left:.1g}" if left < self.delta else ""
+        return f" in the busiest client's {most} of {self.rounds} rounds{beyond}"
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,9 @@ class Defense(Numbers, ABC):
     version: ClassVar[int] = 1
     alphabet: ClassVar[Alphabet] = Alphabet.REAL
     keeps_models: ClassVar[bool] = False  # each client keeps a model of its own and takes RSA's step on it
+    breakdown: ClassVar[float | Literal["assumed"]] = (
+        0.0  # stands fewer attackers, or as many as assumed
+    )
     weighted: ClassVar[bool] = False  # messages carry the weight p_k already; the server adds them up
     gaussian: ClassVar[bool] = False  # the noise of the claim is Gaussian: audits may fit a Gaussian mechanism
 
@@ -233,8 +245,10 @@ class Defense(Numbers, ABC):
         return None
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
-        """Whether the defense itself claims to stand this fraction of Byzantine clients; by default only none."""
-        return fraction == 0
+        """Whether the defense itself claims to stand this fraction of Byzantine clients; most say `breakdown`."""
+        if self.breakdown == "assumed":
+            return round(fraction * setting.participants) <= setting.num_byzantine
+        return fraction == 0 or fraction < self.breakdown
 
     def upload_bytes(self, setting: Setting) -> int:
         """Bytes a client uploads a round: float32, or two bits a ternary coordinate (errata D5)."""

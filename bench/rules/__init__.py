@@ -8,6 +8,7 @@ from bench.rules.base import (
     NormRule,
     RowRule,
     apply_weights,
+    exact_sum,
     mean_of,
     names_of,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "copies",
     "decided",
     "distances_to",
+    "exact_sum",
     "first_lowest",
     "gram_matrix",
     "lowest",

@@ -51,6 +51,7 @@ __all__ = [
     "copies",
     "decided",
     "distances_to",
+    "exact_sum",
     "first_lowest",
     "gram_matrix",
     "lowest",
@@ -151,6 +152,13 @@ def mean_of(rows: Tensor, num_rows: int) -> Tensor:
 def apply_weights(weights: Tensor, messages: Tensor) -> Tensor:
     """`weights @ messages` `(d,)`, for a rule's pure function."""
     return weights.to(messages.dtype) @ messages
+
+
+def exact_sum(messages: Tensor) -> Tensor:
+    """The exact sum `(d,)` of signs `(n, d)`; by blocks, because torch would first copy all int8 entries to int32."""
+    if messages.dtype != torch.int8:
+        return messages.sum(dim=0)
+    return torch.stack([block.sum(dim=0, dtype=torch.int32) for block in messages.split(1024)]).sum(dim=0)
 
 
 class CoordinateRule(Defense):

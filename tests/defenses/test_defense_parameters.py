@@ -19,6 +19,7 @@ from bench.federation.root import Root
 from bench.federation.rounds import arrived
 from bench.privacy.analysis.gaussian import gaussian_sigma
 from bench.privacy.papers.drawn_noise import niss_drawn_noise
+from bench.privacy.papers.drawn_votes import randomized_sum
 from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Setting, SumDefense, clip, plays_in_sums
 from bench.rules import RowRule, apply_weights
 from bench.rules.gram import checked_gram
@@ -28,7 +29,7 @@ from defenses.centered_clipping import CenteredClipping, centered_clipping
 from defenses.central_dp_fedavg import central_dp_fedavg
 from defenses.dnc import dnc
 from defenses.dp_fedavg import DPFedAvg
-from defenses.dpbfl import analyze, randomize, randomized_sum, shuffle
+from defenses.dpbfl import analyze, randomize, shuffle
 from defenses.flame import flame
 from defenses.fldetector import FLDetector
 from defenses.fltrust import FLTrust, fltrust

@@ -140,7 +140,7 @@ SHAPES: dict[str, Shape] = {
     "defenses.cge.cge_weights": like("norms"),
     "defenses.dnc.outlier_scores": rows_of("gram"),
     "defenses.dpbfl.randomize": like("signs"),
-    "defenses.dpbfl.randomized_sum": per_coordinate("counts"),
+    "bench.privacy.papers.drawn_votes.randomized_sum": per_coordinate("counts"),
     "defenses.dpbfl.shuffle": like("messages"),
     "defenses.flame.cosine_distances": square("messages"),
     "defenses.fldetector.fldetector": rows_of("scores"),

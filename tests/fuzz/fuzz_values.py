@@ -275,19 +275,11 @@ SPECIAL: dict[str, dict[str, Maker]] = {
     "bench.rules.gram.norms_of": {"messages": lambda world: world.tensor(world.n, world.d, kinds=(*MODERATE, "huge"))},
     "defenses.centered_clipping.centered_clipping_weights": {"gram": gram_with_origin},
     "defenses.central_dp_fedavg.noisy": {"mean": lambda world: world.tensor(world.d)},
-    "defenses.dpbfl.composed_claim": {
-        "epsilon": perhaps(real(0, 50)),
-        "source": lambda world: "a theorem",
-    },
-    "defenses.dpbfl.exact_sum": {"messages": lambda world: torch.sign(world.tensor(world.n, world.d)).to(torch.int8)},
-    "defenses.dpbfl.randomized_sum": {
+    "bench.rules.base.exact_sum": {"messages": lambda world: torch.sign(world.tensor(world.n, world.d)).to(torch.int8)},
+    "bench.privacy.papers.drawn_votes.randomized_sum": {
         "counts": lambda world: torch.randint(0, 2, (2, world.d), generator=generator(world)).to(world.dtype)
     },
     "defenses.fedavg.weighted_mean": {"weights": perhaps(lambda world: magnitudes(world.vector(world.n)))},
-    "defenses.fedavg.weighted_sum": {
-        "messages": lambda world: world.tensor(world.n, world.d),
-        "weights": lambda world: world.tensor(world.n),
-    },
     "defenses.flame.cosine_distances": {
         "messages": lambda world: world.tensor(world.n, world.d),
         "broadcast": lambda world: world.tensor(world.d),
