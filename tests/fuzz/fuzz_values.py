@@ -59,7 +59,6 @@ PARAMETERS: dict[str, Maker] = {
     "c": real(0.1, 10, 2.0),
     "centre": perhaps(lambda world: world.vector(world.d)),
     "change": lambda world: world.vector(world.d),
-    "colluders": real(0, 1),
     "confidence": real(0.5, 0.999, 0.95),
     "count": lambda world: world.draw(st.integers(0, world.n)),
     "dataset": dataset,
