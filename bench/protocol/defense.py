@@ -159,9 +159,7 @@ class Defense(Numbers, ABC):
     version: ClassVar[int] = 1
     alphabet: ClassVar[Alphabet] = Alphabet.REAL
     keeps_models: ClassVar[bool] = False  # each client keeps a model of its own and takes RSA's step on it
-    breakdown: ClassVar[float | Literal["assumed"]] = (
-        0.0  # stands fewer attackers, or as many as assumed
-    )
+    breakdown: ClassVar[float | Literal["assumed"]] = 0.0  # stands fewer attackers, or as many as assumed
     weighted: ClassVar[bool] = False  # messages carry the weight p_k already; the server adds them up
     gaussian: ClassVar[bool] = False  # the noise of the claim is Gaussian: audits may fit a Gaussian mechanism
 
