@@ -79,6 +79,7 @@ class DnC(Defense):
     """DnC with the suite's assumed f; the server's generator draws the coordinates."""
 
     version: ClassVar[int] = 2  # of rows that tie the first count
+    breakdown = "assumed"
 
     num_iterations: int = Field(default=1, ge=1)  # niters
     subsample: int = Field(default=10_000, ge=1)  # b
@@ -92,8 +93,9 @@ class DnC(Defense):
         return server.global_model + dnc(delivered.messages, f, server.generator, **self.model_dump())
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
-        count = round(fraction * setting.participants)
-        return count <= setting.num_byzantine and 2 * count < setting.participants
+        return (
+            super().tolerates(fraction, setting) and 2 * round(fraction * setting.participants) < setting.participants
+        )
 
 
 def _check(n: int, f: int, c: float, argument: str) -> None:

@@ -8,7 +8,7 @@ from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
 from bench.base.errors import require
-from bench.protocol import Defense, Delivered, ServerRound, Setting, all_finite, check_messages
+from bench.protocol import Defense, Delivered, ServerRound, all_finite, check_messages
 from bench.registry import register
 from bench.rules import apply_weights
 from bench.rules.gram import checked_gram, norms_of, squared_distances
@@ -67,11 +67,10 @@ def flame(
 class FLAME(Defense):
     """FLAME; the paper's lambda for images, which it took from experiments and not from a budget of privacy."""
 
+    breakdown = 0.5
+
     noise_level: float = Field(default=0.001, ge=0)  # lambda
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         w, generator = server.global_model, server.generator
         return w + flame(delivered.messages, generator, broadcast=w, noise_level=self.noise_level)
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return fraction < 0.5

@@ -93,6 +93,8 @@ def check_setting(setting: Setting) -> None:
 class Krum(ChoosingRule):
     """Krum with the suite's assumed f; more than one selected is Multi-Krum."""
 
+    breakdown = "assumed"
+
     num_selected: int = Field(default=1, ge=1)
     variant: Variant = "paper"
 
@@ -109,6 +111,3 @@ class Krum(ChoosingRule):
 
     def choose(self, gram: Tensor, num_byzantine: int, error: float) -> Tensor:
         return krum_weights(gram, num_byzantine, self.num_selected, self.variant, error)
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return round(fraction * setting.participants) <= setting.num_byzantine

@@ -117,3 +117,8 @@ def check_model(model: Tensor, step: str, wanted: Tensor) -> None:
 def arrived(delivered: Delivered, weights: Tensor) -> Tensor:
     """The weights p_k `(k,)` of the delivered rows, of those `(m,)` of all senders."""
     return weights if delivered.senders is None else weights[delivered.senders]
+
+
+def names_of(delivered: Delivered, clients: Tensor) -> Tensor | None:
+    """The names `(k,)` of those whose rows were delivered, of all senders `(m,)`; None where rows are not linked."""
+    return None if delivered.senders is None else clients[delivered.senders]

@@ -51,11 +51,13 @@ __all__ = [
     "copies",
     "decided",
     "distances_to",
+    "exact_sum",
     "first_lowest",
     "gram_matrix",
     "lowest",
     "lowest_rows",
     "mean_of",
+    "names_of",
     "nearest_sums",
     "norms_of",
     "over_distances",
@@ -96,6 +98,10 @@ class RowRule(Defense):
         """
         return self.weights(checked_gram(messages, self.origin), num_byzantine)
 
+    def is_plain(self) -> bool:
+        """Whether the aggregate is `weights(gram) @ messages` and no more: then mixed messages need not be formed."""
+        return type(self).aggregate is RowRule.aggregate
+
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         weights = self.weigh(delivered.messages, server.setting.num_byzantine)
         return server.global_model + apply_weights(weights, delivered.messages)
@@ -131,6 +137,13 @@ class NormRule(RowRule):
         return self.weights_by_norm(norms_of(messages), num_byzantine)
 
 
+def names_of(server: ServerRound) -> Tensor:
+    """The names `(k,)` of the delivered rows' senders; raises `ValueError` where the channel unlinked them."""
+    if server.clients is None:
+        raise ValueError("the server remembers clients, but nothing says whose message is whose")
+    return server.clients
+
+
 def mean_of(rows: Tensor, num_rows: int) -> Tensor:
     """Weights `(num_rows,)` of the mean over `rows`, indices; float64."""
     return torch.zeros(num_rows, dtype=torch.float64, device=rows.device).index_fill_(0, rows, 1 / len(rows))
@@ -139,6 +152,13 @@ def mean_of(rows: Tensor, num_rows: int) -> Tensor:
 def apply_weights(weights: Tensor, messages: Tensor) -> Tensor:
     """`weights @ messages` `(d,)`, for a rule's pure function."""
     return weights.to(messages.dtype) @ messages
+
+
+def exact_sum(messages: Tensor) -> Tensor:
+    """The exact sum `(d,)` of signs `(n, d)`; by blocks, because torch would first copy all int8 entries to int32."""
+    if messages.dtype != torch.int8:
+        return messages.sum(dim=0)
+    return torch.stack([block.sum(dim=0, dtype=torch.int32) for block in messages.split(1024)]).sum(dim=0)
 
 
 class CoordinateRule(Defense):

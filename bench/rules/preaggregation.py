@@ -11,7 +11,7 @@ from torch import Tensor
 from bench import registry
 from bench.base.errors import require
 from bench.protocol import Alphabet, Defense, Delivered, ServerRound, Setting, SumDefense
-from bench.rules.base import ChoosingRule, NormRule, RowRule, apply_weights
+from bench.rules.base import ChoosingRule, RowRule, apply_weights
 from bench.rules.gram import DOUBLE_ERROR, ContestedError, decided
 
 
@@ -32,7 +32,10 @@ class PreAggregation(Defense):
             return parameters  # the rule's own fault is told
         kind = registry.get("defense", info.data["rule"])
         require_rule(cast(type[Defense], kind))
-        whole: dict[str, Any] = kind(**parameters).model_dump()
+        rule = kind(**parameters)
+        wanted = "a rule that remembers no clients: a mixed message is nobody's"
+        require(not rule.remembers_clients(), "rule", f"{info.data['rule']} with memory", wanted)
+        whole: dict[str, Any] = rule.model_dump()
         return whole
 
     @abstractmethod
@@ -99,7 +102,7 @@ class Mixing(PreAggregation):
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         rule, messages = self.wrapped, delivered.messages
-        if not isinstance(rule, RowRule) or type(rule).aggregate not in (RowRule.aggregate, NormRule.aggregate):
+        if not isinstance(rule, RowRule) or not rule.is_plain():
             return super().aggregate(delivered, server)
         n = len(messages)
         f = self.inner(server.setting, n).num_byzantine

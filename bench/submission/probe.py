@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.base import rng
-from bench.federation.rounds import Sides, aggregate, arrived, exchange
+from bench.federation.rounds import Sides, aggregate, arrived, exchange, names_of
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, Setting
 from bench.protocol.contract import check_upload
 from bench.submission.common import untouched
@@ -99,7 +99,8 @@ def play(
     states = channel.get_state(), server_draws.get_state()
     guard = partial(_watched, subject, look)
     sent = exchange(sides, local, channel, forge, guard)
-    server = ServerRound(0, facts, given.broadcast, arrived(sent.delivered, local.weights), server_draws)
+    weights, names = arrived(sent.delivered, local.weights), names_of(sent.delivered, local.clients)
+    server = ServerRound(0, facts, given.broadcast, weights, server_draws, clients=names)
     if sides.server.num_root_samples():
         server = replace(server, root_update=given.updates.mean(dim=0))
     model = aggregate(sides, sent, server, guard)

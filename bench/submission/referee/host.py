@@ -205,6 +205,7 @@ class Party:
             weights=given["weights"],
             generator=_generator(given["generator"]),
             root_update=given.get("root_update"),
+            clients=given.get("clients"),
             memory=memory,
         )
         model = self._object.aggregate(Delivered(given["rows"], given.get("senders")), server)

@@ -54,6 +54,7 @@ class Facts(BaseModel):
     keeps_models: bool = False
     weighted: bool = False
     gaussian: bool = False
+    breakdown: float | Literal["assumed"] = 0.0
     own: frozenset[str] = frozenset()  # the methods that it has of its own
     omniscient: bool = False
     finite: bool = True
@@ -168,6 +169,7 @@ class RemoteDefense(Defense, _Elsewhere):
             "weights": server.weights,
             "generator": server.generator.get_state(),
             **({} if server.root_update is None else {"root_update": server.root_update}),
+            **({} if server.clients is None else {"clients": server.clients}),
             **_prefixed(server.memory),
         }
         room = delivered.messages.numel() * 8 * (1 + LARGEST_MEMORY) + SLACK
@@ -217,6 +219,9 @@ class RemoteDefense(Defense, _Elsewhere):
 
     def random_share(self) -> float:
         return _number(self._ask("random_share"), "random_share") if self._is_own("random_share") else 0.0
+
+    def remembers_clients(self) -> bool:
+        return self._is_own("remembers_clients") and self._ask("remembers_clients") is True
 
     def clip_norm(self) -> float | None:
         answer = self._ask("clip_norm") if self._is_own("clip_norm") else None
@@ -409,7 +414,17 @@ BASES: dict[str, type[RemoteDefense] | type[_RemoteAttack]] = {
     "inversion": RemoteInversion,
     "audit": RemoteAudit,
 }
-SHOWN = ("alphabet", "keeps_models", "weighted", "gaussian", "omniscient", "finite", "active", "single_shares")
+SHOWN = (
+    "alphabet",
+    "keeps_models",
+    "weighted",
+    "gaussian",
+    "breakdown",
+    "omniscient",
+    "finite",
+    "active",
+    "single_shares",
+)
 """Class attributes of defenses and attacks that the engine reads."""
 
 
