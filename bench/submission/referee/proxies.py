@@ -415,6 +415,9 @@ BASES: dict[str, type[RemoteDefense] | type[_RemoteAttack]] = {
     "audit": RemoteAudit,
 }
 SHOWN = (
+    *("alphabet", "keeps_models", "weighted", "gaussian", "breakdown"),
+    *("omniscient", "finite", "active", "single_shares"),
+)
     "alphabet",
     "keeps_models",
     "weighted",
