@@ -418,16 +418,6 @@ SHOWN = (
     *("alphabet", "keeps_models", "weighted", "gaussian", "breakdown"),
     *("omniscient", "finite", "active", "single_shares"),
 )
-    "alphabet",
-    "keeps_models",
-    "weighted",
-    "gaussian",
-    "breakdown",
-    "omniscient",
-    "finite",
-    "active",
-    "single_shares",
-)
 """Class attributes of defenses and attacks that the engine reads."""
 
 
