@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.base.elementary import sqrt
 from bench.base.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, Setting, check_messages
 from bench.registry import register
@@ -33,7 +34,7 @@ def _score_error(scores: Tensor, gram: Tensor, error: float) -> Tensor:
     """
     squares = gram.diagonal() + gram.diagonal().mean()  # |x|^2 about the mean, at most
     spread = squares.sum() / scores.sum().clamp(min=torch.finfo(scores.dtype).tiny)
-    return 4 * error * squares * spread.sqrt()
+    return 4 * error * squares * sqrt(spread)
 
 
 def dnc(

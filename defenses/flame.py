@@ -7,6 +7,7 @@ from pydantic import Field
 from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
+from bench.base.elementary import sqrt
 from bench.base.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, all_finite, check_messages
 from bench.registry import register
@@ -22,7 +23,7 @@ def cosine_distances(messages: Tensor, broadcast: Tensor) -> Tensor:
     """
     w = broadcast.to(messages.dtype)
     longer = 2 * (messages @ w).double() + norms_of(messages).square()  # |w + u_i|^2 - |w|^2
-    norms = (w.double().square().sum() + longer).clamp(min=0).sqrt()
+    norms = sqrt((w.double().square().sum() + longer).clamp(min=0))
     total, product = norms[:, None] + norms[None, :], norms[:, None] * norms[None, :]
     gap = torch.where(total > 0, (longer[:, None] - longer[None, :]) / total, 0.0)
     apart = (squared_distances(checked_gram(messages)) - gap.square()) / (2 * product)

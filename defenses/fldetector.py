@@ -77,9 +77,13 @@ def fldetector(scores: Tensor, generator: torch.Generator) -> Tensor:
     rows = [(scores.double() - lowest) / (highest - lowest), *even]
     one = torch.stack([(row - row.mean()).square().sum() for row in rows])
     two = torch.stack([higher_cluster(row)[1] for row in rows])
-    gap_of_one, gap_of_two = (inertia[1:].mean().log() - inertia[0].log() for inertia in (one, two))
-    slack = (1 + 1 / REFERENCES) ** 0.5 * two[1:].log().std(correction=0)
+    gap_of_one, gap_of_two = (_log(inertia[1:].mean()) - _log(inertia[0]) for inertia in (one, two))
+    slack = (1 + 1 / REFERENCES) ** 0.5 * _log(two[1:]).std(correction=0)
     return nobody if bool(gap_of_one >= gap_of_two - slack) else higher_cluster(rows[0])[0]
+
+
+def _log(values: Tensor) -> Tensor:
+    return torch.xlogy(1, values)  # torch's own `log` differs between processors
 
 
 @register("defense", "fldetector")

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.base.elementary import sqrt
 from bench.base.errors import require
 from bench.base.numbers import added
 from bench.protocol import Delivered, ServerRound, check_messages
@@ -26,7 +27,7 @@ def foolsgold_weights(gram: Tensor, kappa: float = 1.0) -> Tensor:
     """
     require(0 < kappa < math.inf, "kappa", kappa, "positive and finite")
     distances = squared_distances(gram)
-    norms = distances[-1, :-1].sqrt()
+    norms = sqrt(distances[-1, :-1])
     if len(norms) == 1:
         return torch.ones_like(norms)
     product = norms[:, None] * norms[None, :]
@@ -37,7 +38,9 @@ def foolsgold_weights(gram: Tensor, kappa: float = 1.0) -> Tensor:
     alpha = (1 - (cs * pardon).max(dim=1).values).clamp(0, 1)
     if not bool(alpha.any()):
         return alpha
-    alpha = (kappa * ((alpha / alpha.max()).logit() + 0.5)).clamp(0, 1)
+    share = alpha / alpha.max()
+    logit = torch.xlogy(1, share / (1 - share))  # torch's own `logit` differs between processors
+    alpha = (kappa * (logit + 0.5)).clamp(0, 1)
     return alpha / alpha.sum()
 
 

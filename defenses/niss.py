@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.base.elementary import sqrt
 from bench.base.errors import require, require_somebody
 from bench.privacy.claims import PrivacyClaim
 from bench.privacy.papers.drawn_noise import niss_drawn_noise
@@ -42,7 +43,7 @@ def exchange(
     """
     require(scale in ("coordinate", "share"), "scale", scale, "'coordinate' or 'share'")
     noise = NoiseExchange.begin(num_clients, dim, sigma_squared, num_shares, generator, dtype, mute)
-    tau = noise.per_client("tau_squared", tau_squared).sqrt()
+    tau = sqrt(noise.per_client("tau_squared", tau_squared))
     s = torch.ones(num_shares, num_clients, 1, dtype=dtype)
     if scale == "share":
         s += tau * torch.randn(s.shape, generator=noise.draws("scale"), dtype=dtype)
@@ -58,7 +59,7 @@ def exchange(
         if scale == "coordinate" and bool(tau.any()):
             # s_i ~ N(1, tau_k^2), the receiver's: given the r_i, the sum of (s_i - 1) r_i is N(0, tau_k^2 sum of r_i^2)
             z = torch.randn(own.shape, generator=noise.draws("scale", columns.start), dtype=dtype)
-            received.addcmul_(tau * z, squares.sqrt_())
+            received.addcmul_(tau * z, sqrt(squares, out=squares))
     return noise
 
 

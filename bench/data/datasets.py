@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.base.elementary import sqrt
 from bench.base.errors import BadInputError
 from bench.base.names import unknown
 from bench.base.rng import generator, salted, shuffled
@@ -267,7 +268,7 @@ def _moments(source: Source) -> tuple[Tensor, Tensor]:
     shares = torch.stack([torch.bincount(plane.flatten(), minlength=256) for plane in train.unbind(dim=1)]).double()
     shares /= shares.sum(dim=1, keepdim=True)
     mean = shares @ values
-    std = ((shares @ values.square()) - mean.square()).sqrt()
+    std = sqrt((shares @ values.square()) - mean.square())
     return mean.float(), std.float()
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench.base.blocks import LINE_BYTES, on_all_threads, transposed
 from bench.base.device import on_gpu
+from bench.base.elementary import sqrt
 from bench.protocol import Defense, Delivered, ServerRound, check_messages
 from bench.rules.gram import (
     DOUBLE_ERROR,
@@ -131,7 +132,7 @@ class NormRule(RowRule):
         """Weights `(n,)` of the messages from their L2 norms `(n,)`."""
 
     def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
-        return self.weights_by_norm(squared_distances_from(gram, -1)[:-1].sqrt(), num_byzantine)
+        return self.weights_by_norm(sqrt(squared_distances_from(gram, -1)[:-1]), num_byzantine)
 
     def weigh(self, messages: Tensor, num_byzantine: int) -> Tensor:
         return self.weights_by_norm(norms_of(messages), num_byzantine)

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from bench import registry
+from bench.base.elementary import sqrt
 from bench.base.errors import require
 from bench.protocol import Alphabet, Defense, Delivered, ServerRound, Setting, SumDefense
 from bench.rules.base import ChoosingRule, RowRule, apply_weights
@@ -113,7 +114,7 @@ class Mixing(PreAggregation):
             m = torch.nn.functional.pad(m, (0, len(gram) - m.shape[1], 0, int(rule.origin)))
             if rule.origin:
                 m[-1, -1] = 1.0  # the origin stays what it is
-            return (_weights_of(rule, m @ gram @ m.T, f, error, m @ gram.diagonal().sqrt()) @ m[:k])[:n]
+            return (_weights_of(rule, m @ gram @ m.T, f, error, m @ sqrt(gram.diagonal())) @ m[:k])[:n]
 
         weights = decided(messages, weigh, self.origin or rule.origin)
         return server.global_model + apply_weights(weights, messages)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.base import rng
+from bench.base.elementary import sqrt
 from bench.base.errors import require
 
 BLOCK_NUMBERS = 2**18
@@ -62,7 +63,7 @@ class NoiseExchange:
         require(dtype in (torch.float32, torch.float64), "dtype", dtype, "float32 or float64")
         fits = mute is None or mute.shape == (num_clients, num_clients)
         require(fits, "mute", None if mute is None else tuple(mute.shape), f"of shape {(num_clients, num_clients)}")
-        sigma = _column("sigma_squared", sigma_squared, num_clients, dtype).sqrt()
+        sigma = sqrt(_column("sigma_squared", sigma_squared, num_clients, dtype))
 
         seed = int(torch.randint(2**62, (1,), generator=generator))
         tracker = rng.generator(seed, "tracker")
