@@ -27,7 +27,8 @@ from bench.threat import ByzantineAttack, ByzantineView, PublicFacts, RoundTrans
 class Federation:
     """The state of one federated training: the global model, the clients' kept models, the round.
 
-    `byzantine` is the fraction of clients under `attack`; which ones they are depends on the seed alone.
+    `byzantine` is the fraction of clients under `attack`; which ones they are depends on the seed alone. `attacked` are
+    the rounds, counted from 0, in which they attack, all by default; in the others they do what honest clients do.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class Federation:
         seed: int,
         attack: ByzantineAttack | None = None,
         byzantine: float = 0.0,
+        attacked: range | None = None,
     ) -> None:
         self.settings, self.defense, self.attack, self.seed = settings, defense, attack, seed
+        self.attacked = range(settings.rounds) if attacked is None else attacked
         dataset = dataset.to(device.current())
         self.dtype = getattr(torch, settings.dtype)
         self.model = models.build(settings.model, dataset.shape, dataset.num_classes)
@@ -56,11 +59,20 @@ class Federation:
         num_byzantine = int(self.is_byzantine.sum())
         self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
         inputs, labels = dataset.train.x.to(self.dtype), dataset.train.y
+        honest_first = None if attack is None else self.is_byzantine.long().argsort(stable=True)
+
+        def shards(x: Tensor, y: Tensor, held: Tensor) -> Shards:
+            return Shards(x, y, held, dataset.num_classes, settings.batch_size, honest_first)
+
+        self._by_phase: dict[bool, Shards] = {}  # by whether a round is attacked, where only some rounds are poisoned
         if isinstance(attack, DataPoisoning) and num_byzantine:
             data, generator = DataFacts.of(dataset), rng.generator(seed, "poison")
-            inputs, labels, indices = poison_shards(attack, inputs, labels, indices, self.is_byzantine, data, generator)
-        honest_first = None if attack is None else self.is_byzantine.long().argsort(stable=True)
-        self.shards = Shards(inputs, labels, indices, dataset.num_classes, settings.batch_size, honest_first)
+            poisoned = poison_shards(attack, inputs, labels, indices, self.is_byzantine, data, generator)
+            self.shards = shards(*poisoned)
+            if any(index not in self.attacked for index in range(settings.rounds)):
+                self._by_phase = {True: self.shards, False: shards(inputs, labels, indices)}
+        else:
+            self.shards = shards(inputs, labels, indices)
         self.setting = setting_of(settings, self.model.dim, assumed_fraction(settings, num_byzantine))
         self._sides = Sides.of(defense)
         self._sides.start(self.setting)
@@ -93,12 +105,12 @@ class Federation:
 
     def play(self) -> RoundTranscript:
         """Play one round and return all that happened in it."""
-        return self._play_messages(self._choose_participants(), keep=True)
+        return self._play_messages(self._begin(), keep=True)
 
     def advance(self) -> None:
         """Play one round for its model alone, in sums of messages where those suffice."""
-        participants = self._choose_participants()
-        omniscient = self.attack is not None and self.attack.omniscient
+        participants = self._begin()
+        omniscient = self.attack is not None and self.attack.omniscient and self.round in self.attacked
         if self.settings.messages == "always" or omniscient or not plays_in_sums(self.defense, self.setting):
             self._play_messages(participants, keep=False)
         else:
@@ -202,8 +214,9 @@ class Federation:
     def _generator(self, role: str, at: str | None = None) -> torch.Generator:
         return rng.generator(self.seed, role, self.round, device=at)
 
-    def _choose_participants(self) -> Tensor:
-        """Names `(m,)` of the round's clients, in order."""
+    def _begin(self) -> Tensor:
+        """Names `(m,)` of the round's clients, in order; Byzantine ones take up the data that they train on now."""
+        self.shards = self._by_phase.get(self.round in self.attacked, self.shards)
         return participants_of(self.settings, self.seed, self.round).to(device.current())
 
     def _train(self, clients: Tensor, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
@@ -235,7 +248,8 @@ class Federation:
     def _is_forging(self, participants: Tensor) -> Tensor:
         """`(m,)` bool: who of the round sends what the attack makes."""
         forging = self.is_byzantine[participants]
-        return forging if self.attack is not None else torch.zeros_like(forging)
+        attacks = self.attack is not None and self.round in self.attacked
+        return forging if attacks else torch.zeros_like(forging)
 
     def _own_message(self, updates: Tensor) -> Tensor:
         """What Byzantine clients would send of these updates without noise, in units of updates, or as signs."""

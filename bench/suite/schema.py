@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from bench.base.errors import BadInputError, require_somebody
+from bench.base.errors import BadInputError, require, require_somebody
 from bench.base.explain import explain
 from bench.base.names import unknown
-from bench.base.numbers import MOST, STRICT, Numbers
+from bench.base.numbers import MOST, STRICT, Numbers, added
 from bench.federation.settings import FederationSettings
 from bench.suite.cell import CLEAN, RECOVERED_PSNR, Cell, Kind, Parameters, Part
 from bench.suite.resources import Resources
@@ -42,13 +42,16 @@ class DefenseEntry(BaseModel):
 class AttackEntry(Numbers):
     """An `[[attack]]` table: `name`, `byzantine` for Byzantine clients, every other key a parameter.
 
-    `[attack.privacy]` changes the suite's `[privacy]` for this attack; a list in it is a sweep.
+    `start` and `stop` are the first and the last round, counted from 1, in which Byzantine clients attack; in all
+    others they are honest. `[attack.privacy]` changes the suite's `[privacy]` for this attack; a list in it is a sweep.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: str
     byzantine: tuple[float, ...] = ()
+    start: int | None = added(None, ge=1, le=MOST)
+    stop: int | None = added(None, ge=1, le=MOST)
     privacy: Parameters = Field(default_factory=dict)
 
     @field_validator("byzantine", mode="before")
@@ -63,6 +66,12 @@ class AttackEntry(Numbers):
             if not 0 <= fraction <= 1 or math.copysign(1, fraction) < 0:  # -0.0 drops the attack as 0 does
                 raise ValueError(f"byzantine fraction {fraction:g} is not between 0 and 1")
         return value
+
+    @model_validator(mode="after")
+    def _starts_before_it_stops(self) -> "AttackEntry":
+        if self.start is not None and self.stop is not None and self.start > self.stop:
+            raise ValueError(f"start is {self.start}, but must be at most {self.stop}, the round of stop")
+        return self
 
     @property
     def parameters(self) -> Parameters:
@@ -204,6 +213,8 @@ class Suite(Numbers):
             raise BadInputError(f"suite {self.name!r}: attack {entry.name!r} needs byzantine, the fractions of clients")
         if not by_forging and entry.byzantine:
             raise BadInputError(f"suite {self.name!r}: attack {entry.name!r} forges nothing and takes no byzantine")
+        if not by_forging and (entry.start, entry.stop) != (None, None):
+            raise BadInputError(f"suite {self.name!r}: attack {entry.name!r} forges nothing and takes no start or stop")
         if entry.privacy and (by_forging or issubclass(cls, PrivacyAudit)):
             raise BadInputError(
                 f"suite {self.name!r}: attack {entry.name!r} inverts nothing and takes no privacy table"
@@ -218,9 +229,11 @@ class Suite(Numbers):
         for b in entry.byzantine:
             if b > 0:  # at b = 0 every such attack is the clean run
                 settings = self._federation(met.label, met.overrides)
-                cell = met.cell("training", settings, byzantine=b)
+                cell = met.cell("training", settings, byzantine=b, start=entry.start, stop=entry.stop)
                 try:
                     require_somebody("byzantine", b, settings.clients, "clients")
+                    first, rounds = entry.start or 1, settings.rounds
+                    require(first <= rounds, "start", first, f"at most {rounds}, the rounds of the training")
                 except ValueError as error:
                     raise BadInputError(f"suite {self.name!r}, row {met.label!r}, {cell.column}: {error}") from None
                 yield cell
