@@ -23,6 +23,10 @@ GPU_BLOCK_BYTES = 2**32
 """What a block of clients may take on a GPU: there are no caches to stay in, and a launch costs as much as its work."""
 
 
+CLIP_EPSILON = 1e-6
+"""What `clip_grad_norm_` adds to a norm before it divides by it."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How a client trains in one round: `epochs` over its shard, or a number of `steps`, in batches of `batch_size`."""
@@ -50,6 +54,47 @@ class Plan:
             return [((offset + step * size) % shard_size, size) for step in range(self.steps)]
         epoch = [((offset + at) % shard_size, min(size, shard_size - at)) for at in range(0, shard_size, size)]
         return epoch * (self.epochs or 1)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a local step makes of its batch's gradient: as torch does it, clipped first, then weight decay is added.
+
+    `max_norm` clips each client's gradient as `clip_grad_norm_` does; `weight_decay` is that of `torch.optim.SGD`.
+    """
+
+    weight_decay: float = 0.0
+    max_norm: float | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        return not self.weight_decay and self.max_norm is None
+
+    def direction(self, model: Model, params: Tensor, x: Tensor, targets: Tensor) -> Tensor:
+        """What the step goes against, `(m, d)`, at the models `(d,)` or `(m, d)`."""
+        gradients = model.gradients(params, x, targets)
+        if self.max_norm is not None:
+            norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+            gradients *= (self.max_norm / (norms + CLIP_EPSILON)).clamp_(max=1)
+        return gradients.add_(params, alpha=self.weight_decay) if self.weight_decay else gradients
+
+    def update(self, model: Model, params: Tensor, x: Tensor, targets: Tensor, lr: float, out: Tensor) -> None:
+        """What one step from the shared model `(d,)` adds to it, in `out (m, d)`."""
+        if self.is_plain:
+            model.update(params, x, targets, lr, out=out)
+        else:
+            torch.mul(self.direction(model, params, x, targets), -lr, out=out)
+
+    def descend_(self, model: Model, params: Tensor, x: Tensor, targets: Tensor, lr: float) -> None:
+        """One step of every client, in place, on their models `(m, d)`."""
+        if self.is_plain:
+            model.descend_(params, x, targets, lr)
+        else:
+            params.sub_(self.direction(model, params, x, targets), alpha=lr)
+
+
+PLAIN = Step()
+"""Nothing but SGD."""
 
 
 class Shards:
@@ -151,8 +196,9 @@ def sgd_blocks(
     lr: float,
     out: Tensor | None = None,
     momentum: Momentum | None = None,
+    step: Step = PLAIN,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Plain local SGD from the global model `(d,)`, block by block: rows of the round, their updates `(c, d)`.
+    """Local SGD from the global model `(d,)`, block by block: rows of the round, their updates `(c, d)`.
 
     The updates stand in `out (m, d)` where it is given; else the next block overwrites them.
     """
@@ -160,11 +206,11 @@ def sgd_blocks(
     for rows, places in blocks_of(model, shards, clients, windows[0][1], global_model.element_size()):
         updates = scratch.rows(rows.stop - rows.start) if out is None else out[rows]
         (start, size), *rest = windows
-        model.update(global_model, *shards.window(places, start, size), lr, out=updates)
+        step.update(model, global_model, *shards.window(places, start, size), lr, out=updates)
         if rest:
             models = updates.add_(global_model)
             for start, size in rest:
-                model.descend_(models, *shards.window(places, start, size), lr)
+                step.descend_(model, models, *shards.window(places, start, size), lr)
             models.sub_(global_model)
         if momentum is not None:
             momentum.apply_(updates, places)
@@ -181,22 +227,24 @@ def rsa_blocks(
     lr: float,
     penalty: float,
     out: Tensor | None = None,
+    step: Step = PLAIN,
 ) -> Iterator[tuple[slice, Tensor]]:
     """RSA on the models `(n, d)` that clients keep, each at its place: what it is away from the global one; its step.
 
     Yields rows of the round and their w_i - w_0 `(c, d)`, as `sgd_blocks` does. When the consumer asks for the next
     block, the step of this one is taken in place (DPBFL paper, eq. 3; eq. 9 is the same step):
-    w_i <- w_i - lr * (grad L(w_i) + penalty * sign(w_i - w_0)), once a batch, from the signs that it starts with.
+    w_i <- w_i - lr * (grad L(w_i) + penalty * sign(w_i - w_0)), once a batch, from the signs that it starts with;
+    what `step` says is of the loss alone, whose gradient it clips and to which it adds weight decay.
     """
     scratch = _Scratch(global_model)
     for rows, places in blocks_of(model, shards, clients, windows[0][1], personal.element_size()):
         models, away = personal[places], scratch.rows(rows.stop - rows.start)
         torch.sub(models, global_model, out=away)
         yield rows, away if out is None else out[rows].copy_(away)
-        for step, at in enumerate(windows):
-            if step:
+        for index, at in enumerate(windows):
+            if index:
                 torch.sub(models, global_model, out=away)
-            model.descend_(models, *shards.window(places, *at), lr)
+            step.descend_(model, models, *shards.window(places, *at), lr)
             models.sub_(away.sign_(), alpha=lr * penalty)
         if not isinstance(places, slice):
             personal[places] = models

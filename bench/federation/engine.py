@@ -14,7 +14,7 @@ from bench.attacking.poisoning import DataFacts, DataPoisoning, poison_shards
 from bench.base import device, rng
 from bench.base.errors import DivergedError
 from bench.data import Dataset, partition
-from bench.federation.clients import Momentum, Plan, Shards, rsa_blocks, sgd_blocks
+from bench.federation.clients import Momentum, Plan, Shards, Step, rsa_blocks, sgd_blocks
 from bench.federation.roles import assumed_fraction, byzantine_clients, participants_of, setting_of
 from bench.federation.root import Root
 from bench.federation.rounds import ClientMemory, Sides, aggregate, arrived, check_model, exchange
@@ -58,6 +58,7 @@ class Federation:
         self.is_byzantine = byzantine_clients(settings, byzantine, seed)
         num_byzantine = int(self.is_byzantine.sum())
         self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
+        self.step = Step(settings.weight_decay, settings.clip_gradients or None)
         inputs, labels = dataset.train.x.to(self.dtype), dataset.train.y
         honest_first = None if attack is None else self.is_byzantine.long().argsort(stable=True)
 
@@ -85,7 +86,7 @@ class Federation:
                 f"momentum is {settings.momentum:g}, but must be 0 under {defense.name}: its clients keep models"
             )
         count = defense.num_root_samples()
-        self._root = Root(dataset, count, self.model, self.plan, seed, self.dtype) if count else None
+        self._root = Root(dataset, count, self.model, self.plan, seed, self.dtype, self.step) if count else None
         self.saboteurs: Saboteurs | None = None
         self.round = 0
         self._memory: dict[str, Tensor] = {}  # what the Byzantine clients keep from round to round
@@ -228,8 +229,8 @@ class Federation:
         lr = self.setting.learning_rate(self.round)
         where = (self.global_model, self.shards, clients, windows, lr)
         if self._placed is None:
-            return sgd_blocks(self.model, *where, out, self._momentum)
-        return rsa_blocks(self.model, self._placed, *where, self.defense.local_penalty(), out)
+            return sgd_blocks(self.model, *where, out, self._momentum, self.step)
+        return rsa_blocks(self.model, self._placed, *where, self.defense.local_penalty(), out, self.step)
 
     def _weights(self, num_participants: int) -> Tensor:
         """p_k `(m,)`: shards are equally large, so each is 1 / m."""

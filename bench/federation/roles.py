@@ -20,6 +20,8 @@ def setting_of(settings: FederationSettings, dim: int, assumed_byzantine: float)
         lr_decay=settings.lr_decay,
         assumed_byzantine=assumed_byzantine,
         delta=settings.delta,
+        lr_milestones=settings.lr_milestones or (),
+        lr_milestone_factor=settings.lr_milestone_factor,
     )
 
 

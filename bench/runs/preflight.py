@@ -7,6 +7,7 @@ from bench.attacking.poisoning import DataPoisoning
 from bench.base.errors import BadInputError
 from bench.data import load, shard_size
 from bench.federation.roles import setting_of
+from bench.federation.settings import check_inverted
 from bench.plays.findings import build_attack, build_defense
 from bench.suite import Cell
 from bench.threat import ByzantineAttack, check_collusion
@@ -60,3 +61,5 @@ def _check_attack(cell: Cell, data_root: str | None) -> None:
         attack.check_shard(shard_size(images, settings.clients, settings.samples_per_client))
     elif not isinstance(attack, ByzantineAttack):
         check_collusion(attack.collusion(), settings.participants if cell.kind == "audit" else settings.clients)
+        if cell.is_privacy:
+            check_inverted(settings)

@@ -21,8 +21,13 @@ from bench.federation.settings import FederationSettings
 from bench.suite.cell import CLEAN, RECOVERED_PSNR, Cell, Kind, Parameters, Part
 from bench.suite.resources import Resources
 
-LENGTHS = {"local_epochs": "local_steps", "local_steps": "local_epochs"}
-"""How long a client trains in a round: each of the two takes the place of the other."""
+EITHER = {
+    "local_epochs": "local_steps",
+    "local_steps": "local_epochs",
+    "lr_decay": "lr_milestones",
+    "lr_milestones": "lr_decay",
+}
+"""Settings of which there is one at most: how long a client trains, and how its learning rate falls."""
 
 
 class DefenseEntry(BaseModel):
@@ -258,7 +263,7 @@ class Suite(Numbers):
         """The suite's federation with what each layer says, the later over the earlier."""
         settings = self.federation.model_dump()
         for layer in layers:
-            settings |= {other: None for one, other in LENGTHS.items() if layer.get(one) is not None}
+            settings |= {other: None for one, other in EITHER.items() if layer.get(one) is not None}
             settings |= layer
         try:
             return FederationSettings(**settings)
