@@ -15,9 +15,10 @@ from bench.base import device, rng
 from bench.base.errors import DivergedError
 from bench.data import Dataset, partition
 from bench.federation.clients import Momentum, Plan, Shards, Step, rsa_blocks, sgd_blocks
-from bench.federation.roles import assumed_fraction, byzantine_clients, participants_of, setting_of
+from bench.federation.roles import assumed_fraction, byzantine_clients, check_fits, participants_of, setting_of
 from bench.federation.root import Root
 from bench.federation.rounds import ClientMemory, Sides, aggregate, arrived, check_model, exchange
+from bench.federation.server_optimizers import ServerOptimizer
 from bench.federation.settings import FederationSettings
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, SumDefense, all_finite, plays_in_sums
 from bench.protocol.contract import check_shape, untouched
@@ -74,6 +75,7 @@ class Federation:
                 self._by_phase = {True: self.shards, False: shards(inputs, labels, indices)}
         else:
             self.shards = shards(inputs, labels, indices)
+        check_fits(settings, defense)
         self.setting = setting_of(settings, self.model.dim, assumed_fraction(settings, num_byzantine))
         self._sides = Sides.of(defense)
         self._sides.start(self.setting)
@@ -81,10 +83,7 @@ class Federation:
         self.global_model = first.to(device.current())
         self._placed = self.global_model.repeat(settings.clients, 1) if defense.keeps_models else None
         self._momentum = Momentum(settings.momentum, settings.clients, self.global_model) if settings.momentum else None
-        if defense.keeps_models and settings.momentum:
-            raise ValueError(
-                f"momentum is {settings.momentum:g}, but must be 0 under {defense.name}: its clients keep models"
-            )
+        self._optimizer = _optimizer_of(settings)
         count = defense.num_root_samples()
         self._root = Root(dataset, count, self.model, self.plan, seed, self.dtype, self.step) if count else None
         self.saboteurs: Saboteurs | None = None
@@ -189,7 +188,9 @@ class Federation:
         return own, None
 
     def _finish(self, model: Tensor) -> None:
-        """The next round starts from this model `(d,)`."""
+        """The next round starts from this model `(d,)`, or where the server's optimizer goes on its account."""
+        if self._optimizer is not None:
+            model = self.global_model + self._optimizer.step(model - self.global_model)
         self.global_model = model
         self.round += 1
 
@@ -311,3 +312,10 @@ class Federation:
     def _shares(self, weights: Tensor) -> Tensor:
         """`(k, 1)`: what a message of these clients carries of p_k."""
         return (weights if self.defense.weighted else torch.ones_like(weights)).unsqueeze(1)
+
+
+def _optimizer_of(settings: FederationSettings) -> ServerOptimizer | None:
+    if settings.server_optimizer == "none":
+        return None
+    numbers = (settings.server_lr, settings.server_momentum, settings.server_beta2, settings.server_tau)
+    return ServerOptimizer(settings.server_optimizer, *numbers)

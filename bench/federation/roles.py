@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from bench.base import rng
-from bench.base.errors import require_somebody
+from bench.base.errors import require, require_somebody
 from bench.federation.settings import FederationSettings
-from bench.protocol import Setting
+from bench.protocol import Defense, Setting
 
 
 def setting_of(settings: FederationSettings, dim: int, assumed_byzantine: float) -> Setting:
@@ -23,6 +23,17 @@ def setting_of(settings: FederationSettings, dim: int, assumed_byzantine: float)
         lr_milestones=settings.lr_milestones or (),
         lr_milestone_factor=settings.lr_milestone_factor,
     )
+
+
+def check_fits(settings: FederationSettings, defense: Defense) -> None:
+    """Raise `ValueError` where a setting has no meaning under the defense."""
+    if defense.keeps_models:
+        momentum, optimizer, under = settings.momentum, settings.server_optimizer, f"under {defense.name}"
+        if momentum:
+            raise ValueError(f"momentum is {momentum:g}, but must be 0 {under}: its clients keep models")
+        require(
+            optimizer == "none", "server_optimizer", optimizer, f"'none' {under}: its server takes a step of its own"
+        )
 
 
 def byzantine_clients(settings: FederationSettings, byzantine: float, seed: int) -> Tensor:

@@ -36,6 +36,11 @@ class FederationSettings(Numbers):
     momentum: float = Field(default=0.0, ge=0, lt=1)  # of each client: it sends the running mean of its updates
     weight_decay: float = added(0.0, ge=0)  # of torch.optim.SGD, in each local step
     clip_gradients: float = added(0.0, ge=0)  # the norm to which each client clips each step's gradient; 0 is none
+    server_optimizer: Literal["none", "momentum", "adam", "yogi", "adagrad"] = added("none")
+    server_lr: float = added(1.0, gt=0)
+    server_momentum: float = added(0.9, ge=0, lt=1)  # beta_1 of the adaptive ones
+    server_beta2: float = added(0.99, ge=0, lt=1)
+    server_tau: float = added(1e-3, gt=0)
     assumed_byzantine: float = Field(default=0.4, ge=0, lt=1)
     oracle_f: bool = False
     delta: float = Field(default=1e-6, gt=0, lt=1)
