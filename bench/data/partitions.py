@@ -29,6 +29,7 @@ class Deal:
     shards_per_client: int
     alpha: float
     rng: np.random.Generator
+    similarity: float = 0.5
 
     @property
     def total(self) -> int:
@@ -48,12 +49,15 @@ def partition(
     *,
     shards_per_client: int = 2,
     alpha: float = 0.2,
+    similarity: float = 0.5,
 ) -> Tensor:
     """Indices (num_clients, s) int64 into a split with `labels` (N,), each row in random order.
 
     s is `samples_per_client`, or floor(N / num_clients), at least 1. Schemes: `iid`; `sorted`, in which a client holds
-    `shards_per_client` runs of the label-sorted data; `dirichlet`, label skew that grows as `alpha` falls. Takes one
-    draw from `generator`, whatever the scheme. Raises `ValueError` for an unknown scheme or an argument out of range.
+    `shards_per_client` runs of the label-sorted data; `dirichlet`, label skew that grows as `alpha` falls;
+    `similarity`, in which that share of a client's samples is drawn at random and the rest one run of the label-sorted
+    data. Takes one draw from `generator`, whatever the scheme. Raises `ValueError` for an unknown scheme or an argument
+    out of range.
     """
     if scheme not in SCHEMES:
         raise ValueError(unknown("partition scheme", scheme, SCHEMES))
@@ -62,13 +66,14 @@ def partition(
     _require_count("num_clients", num_clients)
     _require_count("shards_per_client", shards_per_client)
     require(math.isfinite(alpha) and alpha > 0, "alpha", alpha, "in (0, inf)")
+    require(0 <= similarity <= 1, "similarity", similarity, "between 0 and 1")
     size = shard_size(len(labels), num_clients, samples_per_client)
     _require_count("samples_per_client", size)
 
     seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device).item()
     rng = np.random.default_rng(int(seed))
     _, classes = np.unique(labels.cpu().numpy(), return_inverse=True)
-    deal = Deal(classes, num_clients, size, shards_per_client, alpha, rng)
+    deal = Deal(classes, num_clients, size, shards_per_client, alpha, rng, similarity)
     return torch.from_numpy(rng.permuted(SCHEMES[scheme](deal), axis=1))
 
 
@@ -106,6 +111,17 @@ def _sorted(deal: Deal) -> Indices:
     lengths = (deal.size + np.arange(deal.shards_per_client)) // deal.shards_per_client
     owners = np.repeat(shards // deal.shards_per_client, lengths[shards % deal.shards_per_client])
     return samples[np.argsort(owners, kind="stable")].reshape(deal.num_clients, deal.size)
+
+
+def _similarity(deal: Deal) -> Indices:
+    """A share of alike data, the rest sorted by label (Karimireddy et al. 2020, SCAFFOLD: s% similarity).
+
+    ByzFL's gamma-similarity is the same, but that there every client's samples of either kind may be one more.
+    """
+    samples, alike = _draw(deal), round(deal.similarity * deal.size)
+    shared, rest = np.split(samples, [deal.num_clients * alike])
+    rest = rest[np.argsort(deal.labels[rest], kind="stable")].reshape(deal.num_clients, deal.size - alike)
+    return np.concatenate([shared.reshape(deal.num_clients, alike), deal.rng.permutation(rest)], axis=1)
 
 
 def _dirichlet(deal: Deal) -> Indices:
@@ -182,4 +198,9 @@ def _require_count(argument: str, value: int) -> None:
     require(isinstance(value, int) and value >= 1, argument, value, "an integer >= 1")
 
 
-SCHEMES: dict[str, Callable[[Deal], Indices]] = {"iid": _iid, "sorted": _sorted, "dirichlet": _dirichlet}
+SCHEMES: dict[str, Callable[[Deal], Indices]] = {
+    "iid": _iid,
+    "sorted": _sorted,
+    "dirichlet": _dirichlet,
+    "similarity": _similarity,
+}

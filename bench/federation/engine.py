@@ -55,6 +55,7 @@ class Federation:
             rng.generator(seed, "partition", device="cpu"),
             shards_per_client=settings.shards_per_client,
             alpha=settings.alpha,
+            similarity=settings.similarity,
         ).to(device.current())
         self.is_byzantine = byzantine_clients(settings, byzantine, seed)
         num_byzantine = int(self.is_byzantine.sum())

@@ -18,9 +18,10 @@ class FederationSettings(Numbers):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     dataset: str
-    partition: Literal["iid", "sorted", "dirichlet"] = "iid"
+    partition: Literal["iid", "sorted", "dirichlet", "similarity"] = "iid"
     shards_per_client: int = Field(default=2, ge=1, le=MOST)
     alpha: float = Field(default=0.2, gt=0)
+    similarity: float = added(0.5, ge=0, le=1)  # of the partition of that name: ByzFL's gamma
     model: str = "softmax"
     clients: int = Field(ge=1, le=MOST_CLIENTS)
     samples_per_client: int | None = Field(default=None, ge=1, le=MOST)

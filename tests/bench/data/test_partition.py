@@ -42,6 +42,9 @@ def test_every_partition(scheme, labels, num_clients, size, seed, shards, alpha)
     assert torch.equal(counts, torch.stack([labels[row].bincount(minlength=7) for row in indices]))
     if scheme == "sorted":  # each shard is a run of the sorted labels, and a boundary between labels cuts one at most
         assert (counts > 0).sum() <= num_clients * shards + labels.unique().numel() - 1
+    if scheme == "similarity":  # all but half of a client's samples are one such run
+        crossing = labels.unique().numel() - 1
+        assert (counts > 0).sum() <= num_clients * (1 + round(0.5 * expected)) + crossing
 
 
 @pytest.mark.parametrize("scheme", sorted(SCHEMES))
@@ -107,6 +110,30 @@ def test_sorted_shards_differ_by_one_sample_where_the_size_does_not_divide():
     for row in partition("sorted", labels, 7, None, generator(0), shards_per_client=2):
         runs = row.sort().values.diff().gt(1).sum() + 1
         assert runs <= 2  # 3 + 2 neighbours of the sorted order
+
+
+@pytest.mark.parametrize("similarity", [0.0, 0.3, 0.8])
+def test_similarity_is_a_share_of_alike_data_and_one_run_of_the_rest(similarity):
+    """Samples numbered by their place in the sorted order: a client's run is what lies close together."""
+    clients, size = 50, 100
+    labels = torch.arange(clients * size)  # every sample a label of its own, so that a run shows
+    rows = partition("similarity", labels, clients, size, generator(0), similarity=similarity)
+    in_a_run = size - round(similarity * size)
+    for row in rows.sort(dim=1).values:
+        spans = row[in_a_run - 1 :] - row[: size - in_a_run + 1]
+        # A run of the rest has so many neighbours in the sorted order, between which the alike samples are gone.
+        assert int(spans.min()) <= 1.5 * in_a_run / (1 - similarity)
+    counts = class_counts(labels // 500, rows, 10).double() / size  # ten classes
+    assert float(counts.max(dim=1).values.mean()) == pytest.approx(1 - similarity + 0.1 * similarity, abs=0.05)
+
+
+def test_similarity_of_1_is_iid_and_of_0_is_sorted_into_one_run():
+    labels = balanced(1_000)
+    iid, alike = (partition(scheme, labels, 10, None, generator(0), similarity=1.0) for scheme in ("iid", "similarity"))
+    assert torch.equal(iid.sort(dim=1).values, alike.sort(dim=1).values)
+    counts = class_counts(labels, partition("similarity", labels, 10, None, generator(0), similarity=0.0), 10)
+    assert (counts.max(dim=1).values == 100).all()
+    assert counts.argmax(dim=1).tolist() != list(range(10))  # the runs are dealt at random
 
 
 def test_dirichlet_of_small_alpha_is_mostly_one_class():
@@ -185,6 +212,8 @@ def test_a_hundred_thousand_clients_take_seconds():
         ({"alpha": -1.0}, "alpha is -1.0"),
         ({"alpha": math.nan}, "alpha is nan"),
         ({"alpha": math.inf}, "alpha is inf"),
+        ({"similarity": -0.1}, "similarity is -0.1, but must be between 0 and 1"),
+        ({"similarity": math.nan}, "similarity is nan"),
         ({"labels": torch.empty(0, dtype=torch.int64)}, "labels is .*shape"),
         ({"labels": torch.zeros(3, 3, dtype=torch.int64)}, "labels is .*shape"),
         ({"labels": torch.tensor([0.0, math.nan])}, "labels is .*float32"),

@@ -323,6 +323,7 @@ OTHER_SETTINGS: dict[str, Any] = {
     "partition": "sorted",
     "shards_per_client": 3,
     "alpha": 0.5,
+    "similarity": 0.1,
     "model": "mlp",
     "clients": 11,
     "samples_per_client": 5,
