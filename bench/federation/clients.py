@@ -19,6 +19,9 @@ RESIDENT_BYTES = 2 * 2**30
 """Shards larger than this are gathered batch by batch from the data set instead of being held client by client."""
 
 
+ENDLESS = 2**40
+"""Places on the circle where clients hold different numbers of samples: each goes round and round its own."""
+
 GPU_BLOCK_BYTES = 2**32
 """What a block of clients may take on a GPU: there are no caches to stay in, and a launch costs as much as its work."""
 
@@ -104,20 +107,30 @@ class Shards:
     """
 
     def __init__(
-        self, x: Tensor, y: Tensor, indices: Tensor, num_classes: int, batch_size: int, order: Tensor | None = None
+        self,
+        x: Tensor,
+        y: Tensor,
+        indices: Tensor,
+        num_classes: int,
+        batch_size: int,
+        order: Tensor | None = None,
+        sizes: Tensor | None = None,
     ) -> None:
         """X `(N, C, H, W)`, y `(N,)`, indices `(n, s)` from a partition; windows hold up to `batch_size` samples.
 
-        `order (n,)` names the clients as they shall lie; by default in the order of their names.
+        `order (n,)` names the clients as they shall lie; by default in the order of their names. `sizes (n,)` says how
+        many of its row each client holds; by default all s.
         """
         self.indices = indices
         self.num_classes = num_classes
         self.sample_numel = x[0].numel()
         self.place = torch.arange(len(indices)) if order is None else order.argsort()
         placed = indices if order is None else indices[order]
-        self._rows = torch.cat([placed, placed[:, : min(batch_size, placed.shape[1]) - 1]], dim=1)
+        self._sizes = None if sizes is None else (sizes if order is None else sizes[order]).unsqueeze(1)
+        closing = placed[:, : min(batch_size, placed.shape[1]) - 1]
+        self._rows = torch.cat([placed, closing], dim=1) if sizes is None else placed
         self._x, self._targets = x, one_hot(y, num_classes, x.dtype)
-        self._resident = self._rows.numel() * self.sample_numel * x.element_size() <= RESIDENT_BYTES
+        self._resident = sizes is None and self._rows.numel() * self.sample_numel * x.element_size() <= RESIDENT_BYTES
         if self._resident:
             self._x, self._targets = x[self._rows], self._targets[self._rows]
 
@@ -144,15 +157,26 @@ class Shards:
 
     @property
     def size(self) -> int:
-        """s, the samples of each client."""
+        """s, the samples of each client, or of the largest one."""
         return self.indices.shape[1]
 
+    @property
+    def circle(self) -> int:
+        """The places from which windows are taken."""
+        return self.size if self._sizes is None else ENDLESS
+
     def window(self, places: slice | Tensor, start: int, size: int) -> tuple[Tensor, Tensor]:
-        """Inputs `(m, size, C, H, W)` and one-hot targets `(m, size, classes)` of a batch, `start` on their circle."""
+        """Inputs `(m, size, C, H, W)` and one-hot targets `(m, size, classes)` of a batch, `start` on their circle.
+
+        A client with fewer samples than the batch has them in it more than once.
+        """
         at = slice(start, start + size)
         if self._resident:
             return self._x[places, at], self._targets[places, at]
-        rows = self._rows[places, at]
+        if self._sizes is None:
+            rows = self._rows[places, at]
+        else:
+            rows = self._rows[places].gather(1, torch.arange(start, start + size) % self._sizes[places])
         x = self._x.index_select(0, rows.flatten())
         return x.unflatten(0, rows.shape), self._targets[rows]
 

@@ -13,9 +13,16 @@ from bench import models
 from bench.attacking.poisoning import DataFacts, DataPoisoning, poison_shards
 from bench.base import device, rng
 from bench.base.errors import DivergedError
-from bench.data import Dataset, partition
+from bench.data import Dataset
 from bench.federation.clients import Momentum, Plan, Shards, Step, rsa_blocks, sgd_blocks
-from bench.federation.roles import assumed_fraction, byzantine_clients, check_fits, participants_of, setting_of
+from bench.federation.roles import (
+    assumed_fraction,
+    byzantine_clients,
+    check_fits,
+    holdings,
+    participants_of,
+    setting_of,
+)
 from bench.federation.root import Root
 from bench.federation.rounds import ClientMemory, Sides, aggregate, arrived, check_model, exchange
 from bench.federation.server_optimizers import ServerOptimizer
@@ -47,16 +54,7 @@ class Federation:
         dataset = dataset.to(device.current())
         self.dtype = getattr(torch, settings.dtype)
         self.model = models.build(settings.model, dataset.shape, dataset.num_classes)
-        indices = partition(
-            settings.partition,
-            dataset.train.y,
-            settings.clients,
-            settings.samples_per_client,
-            rng.generator(seed, "partition", device="cpu"),
-            shards_per_client=settings.shards_per_client,
-            alpha=settings.alpha,
-            similarity=settings.similarity,
-        ).to(device.current())
+        indices, self._sizes = holdings(settings, dataset.train.y, seed)
         self.is_byzantine = byzantine_clients(settings, byzantine, seed)
         num_byzantine = int(self.is_byzantine.sum())
         self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
@@ -65,7 +63,7 @@ class Federation:
         honest_first = None if attack is None else self.is_byzantine.long().argsort(stable=True)
 
         def shards(x: Tensor, y: Tensor, held: Tensor) -> Shards:
-            return Shards(x, y, held, dataset.num_classes, settings.batch_size, honest_first)
+            return Shards(x, y, held, dataset.num_classes, settings.batch_size, honest_first, self._sizes)
 
         self._by_phase: dict[bool, Shards] = {}  # by whether a round is attacked, where only some rounds are poisoned
         if isinstance(attack, DataPoisoning) and num_byzantine:
@@ -123,7 +121,7 @@ class Federation:
         placed = self.shards.place[participants].argsort()  # those that lie side by side train together
         for rows, block in self._train(participants[placed]):
             updates.index_copy_(0, placed[rows], block)
-        local = self._local_round(participants, updates, self._weights(len(participants)), self._generator("noise"))
+        local = self._local_round(participants, updates, self._weights(participants), self._generator("noise"))
         try:
             return self._exchange(local, keep)
         except Exception:
@@ -157,19 +155,20 @@ class Federation:
         assert isinstance(server, SumDefense)
         forging = self._is_forging(participants)
         honest, forgers = participants[~forging], participants[forging]
-        weights, noise = self._weights(len(participants)), self._generator("noise")
+        weights, noise = self._weights(participants), self._generator("noise")
+        honest_weights, forged_weights = weights[~forging], weights[forging]
         blocks = self._train(honest) if len(honest) else [(slice(0), self.global_model.new_empty(0, self.model.dim))]
         parts = []
         for rows, updates in blocks:
-            local = self._local_round(honest[rows], updates, weights[: len(updates)], noise)
+            local = self._local_round(honest[rows], updates, honest_weights[rows], noise)
             with untouched(f"{clients.name}.upload", broadcast=self.global_model, updates=updates):
                 parts.append(clients.summary(local))
             self._client_memory.keep(local.clients, local.memory, f"{clients.name}.upload")
         summary = torch.stack(parts).sum(dim=0)
         total = clients.drawn_sum(summary, len(honest), self.setting, noise)
         if len(forgers):
-            forged = self._forged(self._view(*self._own_messages(forgers)), weights[: len(forgers)])
-            total = total + server.add_up(forged, weights[: len(forgers)])
+            forged = self._forged(self._view(*self._own_messages(forgers)), forged_weights)
+            total = total + server.add_up(forged, forged_weights)
         with untouched(f"{server.name}.aggregate", broadcast=self.global_model):
             model = server.step(total, self._server_round(weights))
         check_model(model, f"{server.name}.aggregate", self.global_model)
@@ -182,10 +181,10 @@ class Federation:
             trained = torch.empty(len(clients), self.model.dim, dtype=self.dtype)
             for _ in self._train(clients, trained):
                 pass
-            return self._own_message(trained), trained
+            return self._own_message(clients, trained), trained
         own = torch.empty(len(clients), self.model.dim, dtype=torch.int8)
         for rows, updates in self._train(clients):
-            own[rows] = self._own_message(updates)
+            own[rows] = self._own_message(clients[rows], updates)
         return own, None
 
     def _finish(self, model: Tensor) -> None:
@@ -227,16 +226,19 @@ class Federation:
 
         Under RSA an update is what the kept model is away from the broadcast before this round's step.
         """
-        windows = self.plan.windows(self.shards.size, self._generator("batches", "cpu"))
+        windows = self.plan.windows(self.shards.circle, self._generator("batches", "cpu"))
         lr = self.setting.learning_rate(self.round)
         where = (self.global_model, self.shards, clients, windows, lr)
         if self._placed is None:
             return sgd_blocks(self.model, *where, out, self._momentum, self.step)
         return rsa_blocks(self.model, self._placed, *where, self.defense.local_penalty(), out, self.step)
 
-    def _weights(self, num_participants: int) -> Tensor:
-        """p_k `(m,)`: shards are equally large, so each is 1 / m."""
-        return torch.full((num_participants,), 1 / num_participants, dtype=self.dtype)
+    def _weights(self, clients: Tensor) -> Tensor:
+        """p_k `(m,)` among these clients: what each holds of their samples, 1 / m where shards are equally large."""
+        if self._sizes is None:
+            return torch.full((len(clients),), 1 / len(clients), dtype=self.dtype)
+        held = self._sizes[clients].to(self.dtype)
+        return held / held.sum()
 
     def _local_round(self, clients: Tensor, updates: Tensor, weights: Tensor, noise: torch.Generator) -> LocalRound:
         mute = None if self.saboteurs is None else self.saboteurs.mute(clients)
@@ -254,11 +256,11 @@ class Federation:
         attacks = self.attack is not None and self.round in self.attacked
         return forging if attacks else torch.zeros_like(forging)
 
-    def _own_message(self, updates: Tensor) -> Tensor:
+    def _own_message(self, clients: Tensor, updates: Tensor) -> Tensor:
         """What Byzantine clients would send of these updates without noise, in units of updates, or as signs."""
         if self.defense.alphabet is Alphabet.REAL:
             return updates
-        return self.defense.message(updates, self._weights(len(updates)))
+        return self.defense.message(updates, self._weights(clients))
 
     def _forge(self, messages: Tensor, local: LocalRound) -> Tensor:
         """The messages with the Byzantine rows replaced, in place, by what the attack makes of what it may see."""
@@ -267,7 +269,7 @@ class Federation:
             return messages
         assert self.attack is not None
         updates = local.updates[rows]
-        view = self._view(self._own_message(updates), updates)
+        view = self._view(self._own_message(local.clients[rows], updates), updates)
         if self.attack.omniscient:
             honest = messages[~rows] / self._shares(local.weights[~rows])
             aggregate = partial(self._imagined, rows, local.weights)

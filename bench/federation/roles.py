@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
-from bench.base import rng
+from bench.base import device, rng
 from bench.base.errors import require, require_somebody
+from bench.data import client_sizes, partition, shard_size
 from bench.federation.settings import FederationSettings
-from bench.protocol import Defense, Setting
+from bench.protocol import Alphabet, Defense, Setting
 
 
 def setting_of(settings: FederationSettings, dim: int, assumed_byzantine: float) -> Setting:
@@ -27,6 +28,10 @@ def setting_of(settings: FederationSettings, dim: int, assumed_byzantine: float)
 
 def check_fits(settings: FederationSettings, defense: Defense) -> None:
     """Raise `ValueError` where a setting has no meaning under the defense."""
+    claims = type(defense).claim is not Defense.claim
+    if claims and defense.alphabet is Alphabet.REAL:  # signs count alike, whoever sends them
+        told = f"'equal' under {defense.name}: what it claims of privacy is worked out for weights of 1 / m"
+        require(settings.sizes == "equal", "sizes", settings.sizes, told)
     if defense.keeps_models:
         momentum, optimizer, under = settings.momentum, settings.server_optimizer, f"under {defense.name}"
         if momentum:
@@ -34,6 +39,30 @@ def check_fits(settings: FederationSettings, defense: Defense) -> None:
         require(
             optimizer == "none", "server_optimizer", optimizer, f"'none' {under}: its server takes a step of its own"
         )
+
+
+def holdings(settings: FederationSettings, labels: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
+    """Which samples with `labels (N,)` each client holds `(n, s)`, and how many of its row: None where it is all."""
+    n, sizes = settings.clients, None
+    if settings.sizes != "equal":
+        mean, draws = (
+            shard_size(len(labels), n, settings.samples_per_client),
+            rng.generator(seed, "sizes", device="cpu"),
+        )
+        sizes = client_sizes(settings.sizes, n, mean, draws, spread=settings.size_spread, alpha=settings.size_alpha)
+    indices = partition(
+        settings.partition,
+        labels,
+        n,
+        settings.samples_per_client,
+        rng.generator(seed, "partition", device="cpu"),
+        shards_per_client=settings.shards_per_client,
+        alpha=settings.alpha,
+        similarity=settings.similarity,
+        sizes=sizes,
+    )
+    place = device.current()
+    return indices.to(place), None if sizes is None else sizes.to(place)
 
 
 def byzantine_clients(settings: FederationSettings, byzantine: float, seed: int) -> Tensor:

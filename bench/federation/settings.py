@@ -25,6 +25,9 @@ class FederationSettings(Numbers):
     model: str = "softmax"
     clients: int = Field(ge=1, le=MOST_CLIENTS)
     samples_per_client: int | None = Field(default=None, ge=1, le=MOST)
+    sizes: Literal["equal", "lognormal", "dirichlet"] = added("equal")  # how many samples each client holds
+    size_spread: float = added(1.0, gt=0)
+    size_alpha: float = added(0.5, gt=0)
     participation: float = Field(default=1.0, gt=0, le=1)
     rounds: int = Field(ge=1, le=MOST)
     local_epochs: int | None = Field(default=None, ge=1, le=MOST)
@@ -61,6 +64,12 @@ class FederationSettings(Numbers):
         return self
 
     @model_validator(mode="after")
+    def _as_many_steps_for_all(self) -> "FederationSettings":
+        if self.sizes != "equal" and self.local_steps is None:
+            raise ValueError(f"sizes is {self.sizes!r}, but must be 'equal' with local_epochs: give local_steps")
+        return self
+
+    @model_validator(mode="after")
     def _one_schedule_of_the_learning_rate(self) -> "FederationSettings":
         if self.lr_milestones is None:
             return self
@@ -83,6 +92,8 @@ def check_inverted(settings: FederationSettings) -> None:
     for name in ("weight_decay", "clip_gradients"):
         value = getattr(settings, name)
         require(value == 0, name, value, "0 in [privacy]: inversions take an update for a sum of gradients")
+    told = "'equal' in [privacy]: inversions take every client to weigh as much"
+    require(settings.sizes == "equal", "sizes", settings.sizes, told)
 
 
 TUNABLE = ("lr", "lr_decay", "momentum")

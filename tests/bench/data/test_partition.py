@@ -10,7 +10,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from bench.base.rng import generator
-from bench.data import SCHEMES, Deal, class_counts, load, partition
+from bench.data import LAWS, SCHEMES, Deal, class_counts, client_sizes, load, partition
 from bench.data.partitions import _counts_without_replacement
 
 schemes = st.sampled_from(sorted(SCHEMES))
@@ -45,6 +45,67 @@ def test_every_partition(scheme, labels, num_clients, size, seed, shards, alpha)
     if scheme == "similarity":  # all but half of a client's samples are one such run
         crossing = labels.unique().numel() - 1
         assert (counts > 0).sum() <= num_clients * (1 + round(0.5 * expected)) + crossing
+
+
+@given(schemes, labellings, st.integers(1, 20), st.sampled_from(sorted(LAWS)), seeds, st.integers(1, 7), alphas)
+def test_every_partition_of_different_sizes(scheme, labels, num_clients, law, seed, shards, alpha):
+    sizes = client_sizes(law, num_clients, 5, generator(seed))
+    given = {"shards_per_client": shards, "alpha": alpha, "sizes": sizes}
+    indices = partition(scheme, labels, num_clients, 5, generator(seed), **given)
+    assert indices.shape == (num_clients, int(sizes.max()))
+    assert torch.equal(indices, partition(scheme, labels, num_clients, 5, generator(seed), **given))
+    held = [row[:size] for row, size in zip(indices, sizes.tolist(), strict=True)]
+    for row, own in zip(indices, held, strict=True):
+        assert torch.equal(row, own.repeat(-(-len(row) // len(own)))[: len(row)])
+    if 5 * num_clients <= len(labels):
+        assert torch.cat(held).unique().numel() == 5 * num_clients
+    counts = torch.stack([labels[row].bincount(minlength=7) for row in held])
+    if scheme == "sorted":
+        assert (counts > 0).sum() <= num_clients * shards + labels.unique().numel() - 1
+
+
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+def test_the_size_of_a_client_says_nothing_of_its_classes(scheme):
+    """Clients drawn last take what is left; large and small ones must not differ in that: 6 sigma."""
+    labels = balanced(20_000)
+    sizes = torch.tensor([10, 30]).repeat(500)
+    indices = partition(scheme, labels, 1_000, 20, generator(4), alpha=10.0, similarity=1.0, sizes=sizes)
+    first = labels[indices[:, 0]]
+    shares = torch.stack([first[group::2].bincount(minlength=10) for group in (0, 1)]) / 500
+    assert float((shares[0] - shares[1]).abs().max()) <= 6 * math.sqrt(2 * 0.1 * 0.9 / 500)
+
+
+@given(st.sampled_from(sorted(LAWS)), st.integers(1, 60), st.integers(1, 40), seeds)
+def test_sizes_have_their_mean_and_leave_nobody_without(law, num_clients, mean, seed):
+    sizes = client_sizes(law, num_clients, mean, generator(seed))
+    assert sizes.shape == (num_clients,)
+    assert int(sizes.sum()) == num_clients * mean
+    assert int(sizes.min()) >= 1
+    assert torch.equal(sizes, client_sizes(law, num_clients, mean, generator(seed)))
+
+
+def test_lognormal_sizes_spread_as_asked_for():
+    """The logarithms' deviation, 6 sigma of its estimate; and a Dirichlet's variance of a share."""
+    sizes = client_sizes("lognormal", 4_000, 10_000, generator(0), spread=0.5).double()
+    assert float(sizes.log().std()) == pytest.approx(0.5, abs=6 * 0.5 / math.sqrt(2 * 4_000))
+    shares = client_sizes("dirichlet", 4_000, 10_000, generator(0), alpha=2.0).double() / 10_000
+    squares = (shares - 1).square()  # n times a share has variance (n - 1) / (n alpha + 1), about 1 / alpha
+    assert abs(float(squares.mean()) - 0.5) <= 6 * float(squares.std()) / math.sqrt(4_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"law": "power"}, "no law of sizes named 'power'"),
+        ({"num_clients": 0}, "num_clients is 0"),
+        ({"mean": 0}, "mean is 0"),
+        ({"spread": 0.0}, "spread is 0.0"),
+        ({"alpha": math.inf}, "alpha is inf"),
+    ],
+)
+def test_sizes_out_of_range(change, message):
+    with pytest.raises(ValueError, match=message):
+        client_sizes(**{"law": "lognormal", "num_clients": 3, "mean": 4, **change}, generator=generator(0))
 
 
 @pytest.mark.parametrize("scheme", sorted(SCHEMES))

@@ -207,6 +207,49 @@ def test_every_sample_is_somebodys_first() -> None:
     assert starts == {0, 1, 2, 3, 4}
 
 
+SIZES = torch.tensor([7, 1, 3, 5, 2])
+
+
+@pytest.mark.parametrize("order", [None, torch.tensor([4, 2, 0, 3, 1])], ids=["by name", "placed"])
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 20])
+def test_clients_of_different_sizes_go_round_their_own_samples(batch_size: int, order: Tensor | None) -> None:
+    x, y, indices = draw()
+    shards = Shards(x, y, indices, CLASSES, batch_size, order, SIZES)
+    windows = Plan(batch_size, steps=9).windows(shards.circle, generator(1))
+    assert {size for _, size in windows} == {batch_size}
+    visited: dict[int, list[int]] = {client: [] for client in range(NUM_CLIENTS)}
+    for start, size in windows:
+        for group in (EVERYONE, SUBSET):
+            found_x, found_y = shards.window(shards.place[group], start, size)
+            for row, client in enumerate(group.tolist()):
+                places = positions(start, size, int(SIZES[client]))
+                rows = indices[client][places]
+                assert torch.equal(found_x[row], x[rows])
+                assert torch.equal(found_y[row], one_hot(y[rows], CLASSES, x.dtype))
+                visited[client] += places if group is EVERYONE else []
+    for client, places in visited.items():  # every sample of its own equally often, give or take one
+        counts = torch.tensor(places).bincount(minlength=int(SIZES[client]))
+        assert len(counts) == SIZES[client]
+        assert int(counts.max() - counts.min()) <= 1
+
+
+def test_local_sgd_on_different_sizes_is_the_plain_loop() -> None:
+    (x, y, indices), (model, w) = draw(), start_model("mlp")
+    shards = Shards(x, y, indices, CLASSES, 4, sizes=SIZES)
+    windows = Plan(4, steps=5).windows(shards.circle, generator(2))
+    found = local_sgd(model, w, shards, EVERYONE, windows, lr=0.1)
+    for client in range(NUM_CLIENTS):
+        module = loaded("mlp", w)
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        for start, size in windows:
+            rows = indices[client][positions(start, size, int(SIZES[client]))]
+            optimizer.zero_grad()
+            cross_entropy(module(x[rows]), y[rows]).backward()
+            optimizer.step()
+        expected = nn.utils.parameters_to_vector(module.parameters()).detach()
+        torch.testing.assert_close(found[client], expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 6, 7, 8, 100])
 @pytest.mark.parametrize("resident", [True, False])
 def test_a_window_holds_the_clients_samples(monkeypatch: pytest.MonkeyPatch, resident: bool, batch_size: int) -> None:

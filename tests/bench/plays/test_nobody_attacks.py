@@ -97,6 +97,18 @@ def test_inversions_of_other_steps_are_refused_before_anything_runs(name: str) -
         watch(Federation(settings(**{name: 0.1}), FedAvg(), load("digits"), 0), load("digits"), DLG(), 2)
 
 
+def test_a_claim_that_unequal_weights_would_void_is_refused_in_training_and_audit(
+    make_cell: Make, make_task: Make
+) -> None:
+    with pytest.raises(BadInputError, match=r"row 'dp_fedavg', clean: sizes is 'lognormal', but must be 'equal' under"):
+        check_settings("small", cells({"name": "audit"}, sizes="lognormal"), None)
+    for attack in (None, {"name": "audit"}):
+        record = run_cell(make_task(make_cell({"name": "dp_fedavg"}, attack, sizes="lognormal"))).record
+        assert record.status == "failed"
+        assert record.error is not None
+        assert "sizes is 'lognormal', but must be 'equal' under dp_fedavg" in record.error
+
+
 def test_the_engine_refuses_them_as_well(make_cell: Make, make_task: Make) -> None:
     with pytest.raises(ValueError, match=r"byzantine is 0\.04"):
         Federation(settings(), FedAvg(), load("digits"), 0, SignFlip(), 0.04)

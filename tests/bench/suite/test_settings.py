@@ -63,6 +63,13 @@ def test_inversions_read_plain_gradients(name: str) -> None:
         check_inverted(settings(**{name: 0.1}))
 
 
+def test_clients_of_different_sizes_take_as_many_steps() -> None:
+    with pytest.raises(ValidationError, match="sizes is 'lognormal', but must be 'equal' with local_epochs"):
+        settings(sizes="lognormal", local_steps=None, local_epochs=1)
+    with pytest.raises(ValueError, match=r"^sizes is 'dirichlet', but must be 'equal' in \[privacy\]"):
+        check_inverted(settings(sizes="dirichlet"))
+
+
 @pytest.mark.parametrize(("epochs", "steps"), [(2, None), (None, 5)])
 def test_one_length_of_training_is_kept(epochs: int | None, steps: int | None) -> None:
     found = settings(local_epochs=epochs, local_steps=steps)
