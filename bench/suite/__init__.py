@@ -1,7 +1,7 @@
 """From a TOML file to cells; nothing here imports torch."""
 
 from bench.suite.cell import RECOVERED_PSNR, Cell, Parameters, Part
-from bench.suite.loading import load, shipped
+from bench.suite.loading import load, load_family, shipped
 from bench.suite.schema import DefenseEntry, Suite, make_part
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Part",
     "Suite",
     "load",
+    "load_family",
     "make_part",
     "shipped",
 ]
