@@ -74,26 +74,29 @@ class Step:
         return not self.weight_decay and self.max_norm is None
 
     def direction(self, model: Model, params: Tensor, x: Tensor, targets: Tensor) -> Tensor:
-        """What the step goes against, `(m, d)`, at the models `(d,)` or `(m, d)`."""
+        """What the step goes against, `(m, d)`, at the models `(d,)` or `(m, d)`; running statistics are left alone."""
         gradients = model.gradients(params, x, targets)
+        trained = gradients[:, : model.num_trained]
         if self.max_norm is not None:
-            norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-            gradients *= (self.max_norm / (norms + CLIP_EPSILON)).clamp_(max=1)
-        return gradients.add_(params, alpha=self.weight_decay) if self.weight_decay else gradients
+            norms = torch.linalg.vector_norm(trained, dim=1, keepdim=True)
+            trained *= (self.max_norm / (norms + CLIP_EPSILON)).clamp_(max=1)
+        if self.weight_decay:
+            trained.add_(params[..., : model.num_trained], alpha=self.weight_decay)
+        return gradients
 
     def update(self, model: Model, params: Tensor, x: Tensor, targets: Tensor, lr: float, out: Tensor) -> None:
         """What one step from the shared model `(d,)` adds to it, in `out (m, d)`."""
         if self.is_plain:
             model.update(params, x, targets, lr, out=out)
         else:
-            torch.mul(self.direction(model, params, x, targets), -lr, out=out)
+            model.follow(self.direction(model, params, x, targets), lr, out)
 
     def descend_(self, model: Model, params: Tensor, x: Tensor, targets: Tensor, lr: float) -> None:
         """One step of every client, in place, on their models `(m, d)`."""
         if self.is_plain:
             model.descend_(params, x, targets, lr)
         else:
-            params.sub_(self.direction(model, params, x, targets), alpha=lr)
+            model.follow_(params, self.direction(model, params, x, targets), lr)
 
 
 PLAIN = Step()

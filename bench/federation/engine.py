@@ -18,6 +18,7 @@ from bench.federation.clients import Momentum, Plan, Shards, Step, rsa_blocks, s
 from bench.federation.roles import (
     assumed_fraction,
     byzantine_clients,
+    check_carries,
     check_fits,
     holdings,
     participants_of,
@@ -75,6 +76,7 @@ class Federation:
         else:
             self.shards = shards(inputs, labels, indices)
         check_fits(settings, defense)
+        check_carries(self.model, defense)
         self.setting = setting_of(settings, self.model.dim, assumed_fraction(settings, num_byzantine))
         self._sides = Sides.of(defense)
         self._sides.start(self.setting)
@@ -190,7 +192,9 @@ class Federation:
     def _finish(self, model: Tensor) -> None:
         """The next round starts from this model `(d,)`, or where the server's optimizer goes on its account."""
         if self._optimizer is not None:
-            model = self.global_model + self._optimizer.step(model - self.global_model)
+            change = model - self.global_model
+            trained = change[: self.model.num_trained]  # running statistics are averaged, whatever the optimizer does
+            model = self.global_model + torch.cat([self._optimizer.step(trained), change[len(trained) :]])
         self.global_model = model
         self.round += 1
 

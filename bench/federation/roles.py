@@ -7,6 +7,7 @@ from bench.base import device, rng
 from bench.base.errors import require, require_somebody
 from bench.data import client_sizes, partition, shard_size
 from bench.federation.settings import FederationSettings
+from bench.models.base import Model
 from bench.protocol import Alphabet, Defense, Setting
 
 
@@ -38,6 +39,15 @@ def check_fits(settings: FederationSettings, defense: Defense) -> None:
             raise ValueError(f"momentum is {momentum:g}, but must be 0 {under}: its clients keep models")
         require(
             optimizer == "none", "server_optimizer", optimizer, f"'none' {under}: its server takes a step of its own"
+        )
+
+
+def check_carries(model: Model, defense: Defense) -> None:
+    """Raise `ValueError` where the defense cannot average what the model keeps beside its parameters."""
+    if model.num_statistics and (defense.keeps_models or defense.alphabet is not Alphabet.REAL):
+        why = "clients keep models" if defense.keeps_models else "messages are signs"
+        raise ValueError(
+            f"model is {model.name!r}, but must be one without running statistics under {defense.name}: its {why}"
         )
 
 

@@ -107,6 +107,7 @@ def watch(
     batches, under momentum that began before the watch, or where steps follow more than their gradients.
     """
     check_inverted(federation.settings)
+    require(not federation.model.num_statistics, "model", federation.model.name, "one without running statistics")
     clients, seed = federation.settings.clients, federation.seed
     if num_targets > clients:
         raise ValueError(f"privacy.targets is {num_targets}, but there are {clients} clients")
