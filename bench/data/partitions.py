@@ -79,6 +79,9 @@ def partition(
     _require_count("shards_per_client", shards_per_client)
     require(math.isfinite(alpha) and alpha > 0, "alpha", alpha, "in (0, inf)")
     require(0 <= similarity <= 1, "similarity", similarity, "between 0 and 1")
+    if sizes is not None:
+        whole = sizes.dtype == torch.int64 and sizes.shape == (num_clients,) and bool((sizes >= 1).all())
+        require(whole, "sizes", sizes.tolist(), f"{num_clients} integers >= 1, one a client")
     size = shard_size(len(labels), num_clients, samples_per_client)
     _require_count("samples_per_client", size)
 
