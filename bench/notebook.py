@@ -15,7 +15,7 @@ from bench.protocol import Defense
 from bench.records import Record, Store, read
 from bench.runs import places, runner
 from bench.runs.jobs import run_suite
-from bench.suite import DefenseEntry
+from bench.suite import DefenseEntry, load_family
 from bench.suite import load as load_suite
 from leaderboards.frame import to_frame
 
@@ -30,19 +30,23 @@ def run(
 ) -> pd.DataFrame:
     """Run what is missing of a suite; one row a record of the cells asked for, as `load` gives them.
 
-    Records go to `results`, by default to `runs`, as on the command line. One defense, attack or seed may stand for a
+    Records go to `results`, by default to `runs`, as on the command line; those of a family of suites, whose federation
+    has a list, come one suite after another, told apart by `suite`. One defense, attack or seed may stand for a
     list of one.
     """
-    report = run_suite(
-        suite,
-        defenses=defenses or (),
-        attacks=attacks or (),
-        seeds=_checked(seeds),
-        workers=workers,
-        results=Path(results or places.OWN),
-        quiet=True,
-    )
-    return to_frame(report.records)
+    reports = [
+        run_suite(
+            one,
+            defenses=defenses or (),
+            attacks=attacks or (),
+            seeds=_checked(seeds),
+            workers=workers,
+            results=Path(results or places.OWN),
+            quiet=True,
+        )
+        for one in load_family(suite)
+    ]
+    return to_frame(record for report in reports for record in report.records)
 
 
 def evaluate(

@@ -1,9 +1,10 @@
 """Data sets with fixed splits, and partitions of them among clients."""
 
 from bench.data.datasets import SPECS, Dataset, DatasetSpec, Source, Split, adopt, available, load
-from bench.data.partitions import SCHEMES, Deal, class_counts, partition, shard_size
+from bench.data.partitions import LAWS, SCHEMES, Deal, class_counts, client_sizes, partition, shard_size
 
 __all__ = [
+    "LAWS",
     "SCHEMES",
     "SPECS",
     "Dataset",
@@ -14,6 +15,7 @@ __all__ = [
     "adopt",
     "available",
     "class_counts",
+    "client_sizes",
     "load",
     "partition",
     "shard_size",

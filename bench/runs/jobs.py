@@ -30,7 +30,7 @@ from bench.plays.findings import Task
 from bench.records import PUBLIC, Record, Store, World, setting_hash
 from bench.runs import places, runner
 from bench.runs.workers import NO_LIMITS, Backend, Limits
-from bench.suite import Suite
+from bench.suite import Suite, load_family
 from bench.suite import load as load_suite
 from leaderboards.boards import Board, Leaderboard, build
 from leaderboards.formats import FORMATS, printable
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 FILES = {"md": "leaderboard.md", "csv": "leaderboard.csv"}
 """The boards that every run writes beside its records; their pictures go into a folder `plots` there."""
 
+
+TEXTS = ("md", "latex")
+"""Formats of which one may follow another."""
 
 MOST_TOLD = 5
 """Cells that failed or diverged which are told one by one."""
@@ -301,12 +304,17 @@ def write_boards(leaderboard: Leaderboard, store: Store) -> tuple[list[Path], li
 def leaderboard_text(
     suite: str, results: Path | None, output_format: str, tell: places.Tell = lambda line: None
 ) -> str:
-    """A suite's boards in one of the formats; without a folder, of the user's own records, else the published ones."""
+    """A suite's boards in one of the formats; without a folder, of the user's own records, else the published ones.
+
+    Those of a family stand one after another, in a format that is a text.
+    """
     if output_format not in FORMATS:
         raise BadInputError(unknown("format", output_format, FORMATS))
-    loaded = load_suite(suite)
-    folder = places.of_suite(loaded.name, tell) if results is None else results
-    return FORMATS[output_format](make_leaderboard(loaded, Store(folder, loaded.name), suite))
+    texts = []
+    for name, loaded in (load_family(suite) if output_format in TEXTS else {suite: load_suite(suite)}).items():
+        folder = places.of_suite(loaded.name, tell) if results is None else results
+        texts.append(FORMATS[output_format](make_leaderboard(loaded, Store(folder, loaded.name), name)))
+    return "\n".join(texts)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from bench.base.numbers import STRICT
+from bench.base.numbers import MOST, STRICT, Numbers, added
 from bench.federation.settings import FederationSettings
 
 Parameters = dict[str, Any]
@@ -30,7 +30,7 @@ class Part(BaseModel):
     parameters: Parameters
 
 
-class Cell(BaseModel):
+class Cell(Numbers):
     """One meeting: a defense and an attack in a federation. `byzantine` and `rho` are fractions of the clients."""
 
     model_config = STRICT
@@ -45,6 +45,8 @@ class Cell(BaseModel):
     targets: int = Field(default=0, ge=0)  # clients that an inversion is after
     trained: int = Field(default=0, ge=0)  # rounds of training before the ones that it watches
     sweep: str = ""  # what tells the attack from the suite's others of its name, such as "s=2"; a label, not content
+    start: int | None = added(None, ge=1, le=MOST)  # the first round, counted from 1, in which the attack forges
+    stop: int | None = added(None, ge=1, le=MOST)  # and the last one
 
     @property
     def is_privacy(self) -> bool:
@@ -56,14 +58,25 @@ class Cell(BaseModel):
         return round(self.byzantine * self.federation.clients)
 
     @property
+    def attacked_rounds(self) -> range:
+        """The rounds, counted from 0, in which Byzantine clients send what the attack makes; all by default."""
+        return range((self.start or 1) - 1, self.federation.rounds if self.stop is None else self.stop)
+
+    @property
     def attack_name(self) -> str:
         return CLEAN if self.attack is None else self.attack.name
 
     @property
     def column(self) -> str:
-        """The board's column: the attack, its strength and what else tells it from the suite's others."""
+        """The board's column: the attack, its strength, its rounds and what else tells it from the suite's others."""
         strength = f" b={self.byzantine:g}" if self.byzantine else f" rho={self.rho:g}" if self.rho else ""
-        return f"{self.attack_name}{' ' * bool(self.sweep)}{self.sweep}{strength}"
+        return f"{self.attack_name}{' ' * bool(self.sweep)}{self.sweep}{strength}{self._schedule}"
+
+    @property
+    def _schedule(self) -> str:
+        if self.stop is not None:
+            return f" rounds {self.start or 1}-{self.stop}"
+        return "" if self.start is None else f" from round {self.start}"
 
     @property
     def hash(self) -> str:

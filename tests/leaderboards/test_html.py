@@ -446,6 +446,11 @@ def test_the_head_says_what_all_rows_share(make, make_leak, make_boards):
     assert "partition: dirichlet (alpha 0.5)" in "".join(Page(html(make_boards(records))).text)
 
 
+def test_the_head_says_how_alike_the_clients_data_is(make):
+    records = [make("krum", federation={"partition": "similarity", "similarity": 0.25})]
+    assert shared(records)["partition"] == "similarity (25% alike)"
+
+
 def test_what_differs_between_rows_is_not_said(make):
     records = [make("krum", federation={"assumed_byzantine": 0.2}), make("median")]
     assert "Byzantine share that defenses assume" not in shared(records)
