@@ -116,8 +116,8 @@ def test_a_submission_runs_without_the_limit_and_says_so(
         jobs.append(job)
         return Finished([{"event": "ran", "ran": 0, "unfinished": []}, {"event": "end"}], None)
 
-    seen = {"event": "entry", "parameters": [], "forges": False}
-    monkeypatch.setattr(submit, "inspected", lambda *_: (Finished([seen], None), Entry("defense", "phocas", "Phocas")))
+    seen = [{"event": "entry", "parameters": [], "forges": False}, {"event": "facts", "value": {}}]
+    monkeypatch.setattr(submit, "inspected", lambda *_: (Finished(seen, None), Entry("defense", "phocas", "Phocas")))
     monkeypatch.setattr(submit, "examined", lambda *_: Examination(sha256="0" * 64, network="none", findings=[]))
     monkeypatch.setattr(sandbox, "call", call)
     (tmp_path / "tiny.toml").write_text(suite_text)
