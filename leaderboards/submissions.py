@@ -10,8 +10,8 @@ import pandas as pd
 
 from bench.base.errors import BadInputError
 from bench.records import Store
+from bench.records.submissions import Reported, Submission
 from bench.submission import folder as folders
-from bench.submission.folder import Reported, Submission
 from leaderboards.board import Board, Leaderboard, Line, Number, make_board
 
 CAPTION = (

@@ -1,14 +1,17 @@
 """Records of cells and seeds: what they hold, what they are the records of, and the files that they lie in."""
 
+from bench.records.folder import ASIDE, Contents, contents
 from bench.records.identity import PROTOCOL_VERSION, protocol_hash, record_key, setting_hash
 from bench.records.provenance import Environment, environment, now
+from bench.records.reading import NewerRecordError, read
 from bench.records.record import ByzantineCount, Cost, Privacy, Record, Status
-from bench.records.store import ASIDE, NewerRecordError, Store, read
+from bench.records.store import Store
 
 __all__ = [
     "ASIDE",
     "PROTOCOL_VERSION",
     "ByzantineCount",
+    "Contents",
     "Cost",
     "Environment",
     "NewerRecordError",
@@ -16,6 +19,7 @@ __all__ = [
     "Record",
     "Status",
     "Store",
+    "contents",
     "environment",
     "now",
     "protocol_hash",

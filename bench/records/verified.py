@@ -11,9 +11,11 @@ from bench.base.errors import BadInputError
 from bench.base.explain import explain
 from bench.base.files import write_whole
 from bench.base.numbers import STRICT
-from bench.records import Environment, Record, now
+from bench.records.folder import VERIFIED, files
+from bench.records.provenance import Environment, now
+from bench.records.record import Record
 
-FILE = "verified.json"
+FILE = VERIFIED
 
 SENSITIVE = 0.01
 """Accuracy by which one seed under two arithmetics must differ for its cell to be called sensitive to rounding."""
@@ -112,8 +114,9 @@ def sensitive(pairs: Sequence[tuple[Record, Record]]) -> list[Sensitive]:
 
 
 def digest_of(row: Path) -> str:
-    """16 hexadecimal digits over a row's records, so that what was verified is told from what came later."""
+    """16 hexadecimal digits over a row's files that may be records, so that what was verified is told from what came later."""
     content = hashlib.sha256()
-    for path in sorted(row.glob("*/*-s*.json")):
-        content.update(f"{path.relative_to(row)}\n".encode() + path.read_bytes())
+    for path in files(row):
+        read = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        content.update(f"{path.relative_to(row)}\n".encode() + read)
     return content.hexdigest()[:16]

@@ -16,12 +16,12 @@ from bench.base.names import unknown
 from bench.data import load as load_data
 from bench.federation.settings import TUNABLE
 from bench.records import Store
+from bench.records.submissions import Examination
 from bench.registry import Kind
 from bench.runs import places
 from bench.submission import folder as folders
 from bench.submission import sandbox
 from bench.submission.examination import Tell, Terms, examined, inspected, refuse
-from bench.submission.findings import Examination
 from bench.submission.folder import Submission
 from bench.submission.package import Entry, Source, packaged, read_source, registered_kind
 from bench.submission.rows import Row, alphabets, find_rows
@@ -205,7 +205,7 @@ class _Run:
             for row in others:
                 assert row.submission is not None
                 theirs = folders.source_of(row.folder, row.submission)
-                packages.append(stack.enter_context(packaged(theirs, row.submission.entry)))
+                packages.append(stack.enter_context(packaged(theirs, folders.entry_of(row.submission))))
             text = packages[0] / "suite.toml"
             text.write_text(
                 suite_text(request.suite, [*(row.submission for row in others if row.submission), self.submission]),

@@ -280,8 +280,8 @@ def _check_contract(row: Row, folder: Path, submission: Submission, data_root: s
         against = alphabets(find_rows(submission.against, suite, store))
         terms = Terms(suite, submission.parameters, submission.federation, against)
         seen, entry = inspected(source, terms)
-        if entry != submission.entry:
-            raise BadInputError(f"{source.path} registers {entry}, not {submission.entry}")
+        if entry != folders.entry_of(submission):
+            raise BadInputError(f"{source.path} registers {entry}, not {folders.entry_of(submission)}")
         found = examined(source, entry, seen, terms, data_root, tell)
         published = folders.examination(folder)
     except BadInputError as error:
@@ -421,5 +421,5 @@ def _call(job: dict[str, Any], bounds: Bounds, folders_of_code: Iterable[Path]) 
         for folder in folders_of_code:
             if (submission := folders.load(folder)) is not None:
                 source = folders.source_of(folder, submission)
-                packages.append(stack.enter_context(packaged(source, submission.entry)))
+                packages.append(stack.enter_context(packaged(source, folders.entry_of(submission))))
         return sandbox.call(job, packages, bounds)

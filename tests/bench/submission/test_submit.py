@@ -11,10 +11,10 @@ import pytest
 from bench import suite
 from bench.base.errors import BadInputError
 from bench.records import Store
+from bench.records.submissions import Examination, Finding
 from bench.runs import jobs
 from bench.submission import folder as folders
 from bench.submission import submit as submit_module
-from bench.submission.findings import Examination, Finding
 from bench.submission.package import Entry, Source, read_source, registered_kind
 from bench.submission.submit import Report, Request, reported, submit
 from leaderboards.board import Leaderboard, make_board
