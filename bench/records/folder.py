@@ -6,7 +6,7 @@ is not looked at when records are verified. A record belongs to one place, which
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def files(root: Path) -> Iterator[Path]:
             yield path
 
 
-def mixed_devices(records: list[Record]) -> str:
+def mixed_devices(records: Iterable[Record]) -> str:
     """`1 of 57 records made on cuda: NVIDIA H200, 56 on cpu` where there are several kinds; empty otherwise."""
     counts: dict[str, int] = {}
     for record in records:
@@ -122,8 +122,13 @@ def _home(record: Record, suite: str) -> str:
     return f"{suite}/{slug(record.cell.label)}/{record.cell.attack_name}/{record.key}.json"
 
 
+def is_of_papers(suite: str) -> bool:
+    """Whether a suite is of the papers: these share their records, and the report says which are missing."""
+    return suite.startswith("papers/")
+
+
 def _is_home(path: Path, record: Record) -> bool:
-    suites = [record.suite, *([PAPERS] if record.suite.startswith("papers/") else [])]
+    suites = [record.suite, *([PAPERS] if is_of_papers(record.suite) else [])]
     return any(str(_lexical(path)).endswith(f"{os.sep}{_home(record, suite)}") for suite in suites)
 
 

@@ -114,7 +114,7 @@ def sensitive(pairs: Sequence[tuple[Record, Record]]) -> list[Sensitive]:
 
 
 def digest_of(row: Path) -> str:
-    """16 hexadecimal digits over a row's files that may be records, so that what was verified is told from what came later."""
+    """16 hexadecimal digits over a row's files that may be records: it tells what was verified from what came later."""
     content = hashlib.sha256()
     for path in files(row):
         read = path.read_bytes() if path.is_file() and not path.is_symlink() else b""

@@ -3,7 +3,9 @@
 import json
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,9 +14,11 @@ from bench.base.errors import BadInputError
 from bench.records import protocol_hash, read, verified
 from bench.submission import folder as folders
 from bench.submission import sandbox
+from bench.submission.replay import Row
 from bench.submission.submit import Request, submit
-from bench.submission.verify import Row, verify
+from bench.submission.verify import verify
 
+PUBLISHED = Path(__file__).parents[3] / "results" / "smoke" / "fedavg"
 PHOCAS = Path(__file__).parents[3] / "docs" / "examples" / "phocas.py"
 
 Bench = Callable[..., Any]
@@ -33,6 +37,12 @@ def _submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def row(_submitted: Path, tmp_path: Path) -> Path:
     """The folder of phocas in a copy of it."""
     return Path(shutil.copytree(_submitted, tmp_path / "results")) / "smoke" / "phocas"
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> Path:
+    """The folder of a row that the suite smoke ships, in a copy of what is published."""
+    return Path(shutil.copytree(PUBLISHED, tmp_path / "results" / "smoke" / "fedavg"))
 
 
 def record_of(row: Path, attack: str) -> Path:
@@ -78,8 +88,21 @@ def test_a_record_of_a_gpu_is_not_played_anew_and_so_not_verified(row: Path) -> 
     path = record_of(row, "sign_flip")
     edit(path, environment={**read(path).environment.model_dump(), "device": "cuda: NVIDIA H200"})
     found = only(path)
-    assert (found.problems, found.replayed, found.verdict) == ([], 0, "consistent")
+    assert (found.problems, found.replayed, found.verdict) == ([], 0, "cannot tell")
     assert found.notes == [f"{path.name}: made on cuda: NVIDIA H200, whose noise a CPU does not draw; not played anew"]
+
+
+def test_one_record_of_a_gpu_keeps_its_whole_row_from_verified(
+    row: Path, played: Callable[..., list[list[int]]]
+) -> None:
+    """Whatever the others are: nobody has looked at its numbers."""
+    played(lambda published, steps: published, as_published=True)
+    path = record_of(row, "sign_flip")
+    edit(path, environment={**read(path).environment.model_dump(), "device": "cuda: NVIDIA H200"})
+    found = only(row, sample=9)
+    assert (found.problems, found.replayed, len(found.same), found.verdict) == ([], 3, 3, "cannot tell")
+    assert found.notes[0].startswith(f"{path.name}: made on cuda: NVIDIA H200")
+    assert found.notes[1] == "made on several devices: 3 on cpu, 1 on cuda: NVIDIA H200"
 
 
 def of_another_processor(path: Path, **metrics: float) -> None:
@@ -91,16 +114,18 @@ def of_another_processor(path: Path, **metrics: float) -> None:
     edit(path, environment=there, metrics=found, curve=curve)
 
 
-def test_a_record_of_another_processor_is_verified_in_distribution_and_a_forged_one_refuted(
-    bench: Bench, row: Path
+def test_a_record_of_another_processor_holds_in_distribution_and_a_forged_one_is_refuted(
+    bench: Bench, shipped: Path
 ) -> None:
     """Really played: two points more, where rounding changes nothing, are refuted; the last digits are not."""
-    path = record_of(row, "clean")
+    path = record_of(shipped, "clean")
     accuracy = read(path).metrics["accuracy"]
     of_another_processor(path)
     found = only(path)
-    assert (found.problems, found.verdict, found.counts["in_distribution"]) == ([], "verified", 1)
+    assert (found.problems, found.verdict, found.counts["in_distribution"]) == ([], "in distribution", 1)
     assert found.same == set()
+    (note,) = found.notes
+    assert note.startswith("1 of its 1 records are of another arithmetic, processor or version than this one (native)")
     of_another_processor(path, accuracy=accuracy + 0.02)
     done = bench("verify", str(path))
     assert done.code == 1
@@ -109,11 +134,40 @@ def test_a_record_of_another_processor_is_verified_in_distribution_and_a_forged_
     assert "metrics.accuracy is 0." in told  # itself, or how far it is above what was played
 
 
+@pytest.mark.parametrize("claim", [{"arithmetic": "native", "cpu": "another"}, {"arithmetic": ""}, {"torch": "9.9"}])
+def test_a_row_with_one_record_that_nobody_holds_to_its_bits_is_not_verified(
+    shipped: Path, played: Callable[..., list[list[int]]], claim: dict[str, str]
+) -> None:
+    """Who may say of a record that it is another machine's chooses the weaker test for it."""
+    played(lambda published, steps: published, as_published=True)
+    path = record_of(shipped, "clean")
+    whole = only(shipped, sample=9)
+    assert (whole.problems, whole.verdict, len(whole.same)) == ([], "verified", len(whole.records))
+    edit(path, environment={**read(path).environment.model_dump(), **claim})
+    found = only(shipped, sample=1, seed=seed_that_leaves_out(path, whole))
+    assert (found.problems, found.replayed, found.verdict) == ([], 1, "in distribution")
+    assert f"1 of its {len(whole.records)} records are of another arithmetic, processor or version" in found.notes[0]
+
+
+def seed_that_leaves_out(path: Path, row: Row) -> int:
+    places = [(row, place) for place in sorted(row.records)]
+    return next(seed for seed in range(99) if Random(seed).sample(places, 1)[0][1] != path)
+
+
+def test_a_submission_has_records_of_the_portable_arithmetic(row: Path) -> None:
+    of_another_processor(record_of(row, "clean"))
+    found = only(row, sample=0)
+    assert found.problems == [
+        "1 records are not of the portable arithmetic, and hold on no other machine: make them anew"
+    ]
+    assert found.verdict == "NOT VERIFIED"
+
+
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
     """Play records anew by a rule, `accuracy(published, neighbour)`, instead of really; which neighbours were asked."""
 
-    def by(accuracy: Callable[[float, int], float]) -> list[list[int]]:
+    def by(accuracy: Callable[[float, int], float], as_published: bool = False) -> list[list[int]]:
         asked: list[list[int]] = []
 
         def call(job: dict[str, Any], packages: list[Path], bounds: sandbox.Bounds) -> sandbox.Finished:
@@ -121,8 +175,13 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
             told = []
             for place in job["records"]:
                 content = json.loads(Path(place).read_text())
-                metrics, published = content["metrics"], content["metrics"]["accuracy"]
+                metrics, published = content["metrics"], content["metrics"].get("accuracy", 0.0)
                 for steps in job["neighbours"]:
+                    if as_published:
+                        here = {**content["environment"], "arithmetic": "portable", "torch": version("torch")}
+                        record = {**content, "environment": {**here, "cpu": "this one"}}
+                        told.append({"event": "record", "place": place, "record": record})
+                        continue
                     value = accuracy(published, steps)
                     new = {**metrics, "accuracy": value, "loss": metrics["loss"] * (1 + steps / 100)}
                     here = {**content["environment"], "cpu": "this one", "arithmetic": "native"}
@@ -193,7 +252,7 @@ def test_what_was_found_is_kept_for_the_boards(bench: Bench, row: Path, played: 
     [
         ({"protocol": "0" * 16}, "its protocol hash is not that of its content"),
         ({"setting": "0" * 16}, "its setting hash is not that of the suite 'smoke'"),
-        ({"seed": 1}, "by its content it is clean/"),
+        ({"seed": 1}, "by its content it is smoke/phocas/clean/"),
         ({"data_digest": "0" * 16}, "its protocol hash is not that of its content"),
         ({"metrics": {"accuracy": 0.99, "loss": 0.1}}, "its accuracy is 0.9900, but its curve ends at"),
         ({"files": {"png": "absent.png"}}, "its file absent.png is not there"),
