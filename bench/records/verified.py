@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -111,6 +112,25 @@ def sensitive(pairs: Sequence[tuple[Record, Record]]) -> list[Sensitive]:
             place = {"cell": cell.hash, "row": cell.label, "column": cell.column, "seed": old.seed}
             found[cell.hash] = Sensitive(**place, apart=round(apart, 4))
     return list(found.values())
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of a suite's folder, and the digests of its rows as they are now; or why that cannot be read."""
+
+    known: Verifications = field(default_factory=Verifications)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    damaged: str = ""
+
+
+def state(folder: Path) -> State:
+    """Of a suite's folder, for its boards."""
+    try:
+        known = read(folder)
+    except BadInputError as error:
+        return State(damaged=str(error))
+    names = {name for place in known.places for name in place.rows}
+    return State(known, {name: digest_of(folder / name) for name in names})
 
 
 def digest_of(row: Path) -> str:
