@@ -6,8 +6,6 @@ Who reads and is told no folder takes the user's own records of a suite where th
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.records.folder import files
-
 OWN, PUBLISHED = Path("runs"), Path("results")
 
 BESIDE_THE_CODE = Path(__file__).parents[2] / PUBLISHED
@@ -22,7 +20,7 @@ def _silent(line: str) -> None:
 
 def has_records(results: Path, suite: str) -> bool:
     """Whether a results folder has a record of a suite."""
-    return any(files(results / suite))
+    return _holds_records(results / suite)
 
 
 def published(suite: str) -> Path | None:
@@ -45,9 +43,15 @@ def of_suite(suite: str, tell: Tell = _silent) -> Path:
 
 def of_all() -> Path:
     """The results folder to read all suites from: the user's own runs where there are some, else what is published."""
-    if any(files(OWN)) or not BESIDE_THE_CODE.is_dir():
+    if _holds_records(OWN) or not BESIDE_THE_CODE.is_dir():
         return OWN
     return _from_here(BESIDE_THE_CODE)
+
+
+def _holds_records(folder: Path) -> bool:
+    from bench.records.folder import files  # it loads numpy, which listing commands need not
+
+    return any(files(folder))
 
 
 def find(path: Path, tell: Tell = _silent) -> Path:

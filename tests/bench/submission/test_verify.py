@@ -167,7 +167,7 @@ def test_a_submission_has_records_of_the_portable_arithmetic(row: Path) -> None:
 def played(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
     """Play records anew by a rule, `accuracy(published, neighbour)`, instead of really; which neighbours were asked."""
 
-    def by(accuracy: Callable[[float, int], float], as_published: bool = False) -> list[list[int]]:
+    def by(accuracy: Callable[[float, int], float], as_published: bool = False, loss: float = 1.0) -> list[list[int]]:
         asked: list[list[int]] = []
 
         def call(job: dict[str, Any], packages: list[Path], bounds: sandbox.Bounds) -> sandbox.Finished:
@@ -180,6 +180,8 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
                     if as_published:
                         here = {**content["environment"], "arithmetic": "portable", "torch": version("torch")}
                         record = {**content, "environment": {**here, "cpu": "this one"}}
+                        if "loss" in metrics:
+                            record["metrics"] = {**metrics, "loss": metrics["loss"] * loss}
                         told.append({"event": "record", "place": place, "record": record})
                         continue
                     value = accuracy(published, steps)
@@ -356,3 +358,54 @@ def test_what_cannot_be_verified_is_bad_input(tmp_path: Path) -> None:
         verify(tmp_path / "empty")
     with pytest.raises(BadInputError, match="there is no"):
         verify(tmp_path / "absent")
+
+
+# ------------------------------------------------------------------------------------ what is drawn, without playing it
+
+
+def names(found: Row) -> set[str]:
+    return {place.name for place in found.same}
+
+
+def test_the_sample_is_drawn_with_its_seed_and_from_all_records(
+    shipped: Path, played: Callable[..., list[list[int]]]
+) -> None:
+    """A front that is always drawn is a front that a forger leaves honest."""
+    played(lambda published, steps: published, as_published=True)
+    drawn = {seed: frozenset(names(only(shipped, sample=1, seed=seed))) for seed in range(12)}
+    assert drawn == {seed: frozenset(names(only(shipped, sample=1, seed=seed))) for seed in range(12)}
+    assert frozenset().union(*drawn.values()) == {place.name for place in shipped.glob("*/*.json")}
+
+
+def test_a_record_of_another_protocol_is_a_problem_and_not_drawn(
+    shipped: Path, played: Callable[..., list[list[int]]]
+) -> None:
+    played(lambda published, steps: published, as_published=True)
+    path = record_of(shipped, "clean")
+    edit(path, protocol="0" * 16)
+    found = only(shipped, sample=99)
+    assert [path.name in problem for problem in found.problems] == [True]
+    assert names(found) == {place.name for place in shipped.glob("*/*.json")} - {path.name}
+
+
+def test_under_one_arithmetic_the_last_bit_refutes(shipped: Path, played: Callable[..., list[list[int]]]) -> None:
+    """What tolerances of another machine would let through."""
+    played(lambda published, steps: published, as_published=True, loss=1 + 1e-12)
+    found = only(record_of(shipped, "clean"))
+    assert (found.verdict, len(found.refuted)) == ("REFUTED", 1)
+    assert "(under the same arithmetic)" in found.problems[0]
+
+
+def test_what_a_whole_row_lacks_is_asked_of_the_row_and_of_all_above_it_alone(shipped: Path) -> None:
+    shutil.rmtree(shipped / "sign_flip")
+    told = "no records of sign_flip b=0.4, which 'fedavg' has in the suite 'smoke'"
+    for path in (shipped, shipped.parent, shipped.parents[1]):
+        assert only(path, sample=0).problems == [told]
+    for path in (shipped / "clean", record_of(shipped, "clean")):
+        assert only(path, sample=0).problems == []
+
+
+def test_a_problem_alone_fails_the_call(bench: Bench, shipped: Path) -> None:
+    edit(record_of(shipped, "clean"), setting="0" * 16)
+    done = bench("verify", str(shipped), "--sample", "0")
+    assert (done.code, "NOT VERIFIED" in done.out) == (1, True)
