@@ -6,12 +6,14 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bench.base.errors import BadInputError
 from bench.records import protocol_hash, read, verified
+from bench.records.submissions import Examination, Finding
 from bench.submission import folder as folders
 from bench.submission import sandbox
 from bench.submission.replay import Row
@@ -409,3 +411,38 @@ def test_a_problem_alone_fails_the_call(bench: Bench, shipped: Path) -> None:
     edit(record_of(shipped, "clean"), setting="0" * 16)
     done = bench("verify", str(shipped), "--sample", "0")
     assert (done.code, "NOT VERIFIED" in done.out) == (1, True)
+
+
+def test_the_papers_records_are_no_rows_that_could_lack_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their suites share cells, and are played as far as the report says."""
+    published = PUBLISHED.parents[1] / "papers" / "records" / "rsa" / "gaussian"
+    path = tmp_path / "results" / "papers" / "records" / "rsa" / "gaussian" / next(published.glob("*.json")).name
+    path.parent.mkdir(parents=True)
+    shutil.copy(published / path.name, path)
+    digest = read(path).data_digest
+    monkeypatch.setattr("bench.submission.consistency.load_data", lambda *given: SimpleNamespace(digest=digest))
+    told = only(tmp_path / "results", sample=0).problems
+    assert [line for line in told if "missing" in line or "no records of" in line] == []
+
+
+def test_a_contract_that_is_broken_and_not_published_so_is_a_problem_where_it_is_asked_for(
+    row: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an examination finds is tested with the contract; here, that it is looked at."""
+    submission = folders.load(row)
+    assert submission is not None
+    broken = Examination(
+        sha256=submission.sha256,
+        network="none",
+        findings=[Finding(rule="determinism", verdict="failed", sentence="other bits")],
+    )
+    module = "bench.submission.verify"
+    monkeypatch.setattr(f"{module}.inspected", lambda *given: (None, folders.entry_of(submission)))
+    monkeypatch.setattr(f"{module}.examined", lambda *given: broken)
+    assert only(row, sample=0).problems == []
+    assert only(row, sample=0, contract=True).problems == ["breaks the contract (determinism): other bits"]
+    (row / folders.EXAMINATION).write_text(broken.model_dump_json())
+    found = only(row, sample=0, contract=True)
+    assert (found.problems, found.notes) == ([], ["breaks the contract (determinism): other bits"])
