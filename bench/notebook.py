@@ -12,7 +12,7 @@ import pandas as pd
 from bench import registry
 from bench.base.errors import BadInputError
 from bench.protocol import Defense
-from bench.records import Record, Store, read
+from bench.records import Store, contents
 from bench.runs import places, runner
 from bench.runs.jobs import run_suite
 from bench.suite import DefenseEntry, load_family
@@ -87,19 +87,15 @@ def load(results: str | Path | None = None) -> pd.DataFrame:
     """
     import warnings
 
-    records: list[Record] = []
     folder = Path(results or places.of_all())
     if not folder.is_dir():
         raise BadInputError(f"there is no folder {folder}: give the one that runs write to, such as runs")
-    files = sorted(places.record_files(folder))
-    if not files:
+    found = contents(folder)
+    if not found.records and not found.problems:
         raise BadInputError(f"no records in {folder}: they lie there as SUITE/ROW/ATTACK/RECORD.json")
-    for path in files:
-        try:
-            records.append(read(path))
-        except BadInputError as error:
-            warnings.warn(str(error), stacklevel=2)
-    return to_frame(records)
+    for problem in found.problems:
+        warnings.warn(problem.line, stacklevel=2)
+    return to_frame(found.records.values())
 
 
 def _checked(seeds: Iterable[int] | int | None) -> tuple[int, ...] | None:

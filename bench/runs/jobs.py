@@ -27,7 +27,8 @@ from bench.base.errors import BadInputError
 from bench.base.files import write_whole
 from bench.base.names import unknown
 from bench.plays.findings import Task
-from bench.records import PUBLIC, Record, Store, World, setting_hash
+from bench.records import PUBLIC, Record, Store, World, setting_hash, verified
+from bench.records.submissions import submitted
 from bench.runs import places, runner
 from bench.runs.workers import NO_LIMITS, Backend, Limits
 from bench.suite import Suite, load_family
@@ -36,8 +37,6 @@ from leaderboards.boards import Board, Leaderboard, build
 from leaderboards.formats import FORMATS, printable
 from leaderboards.frame import select
 from leaderboards.pictures import find_pictures
-from leaderboards.submissions import add_submissions
-from leaderboards.verified import add_verifications
 
 if TYPE_CHECKING:
     from bench.records.agreement import Agreement
@@ -268,7 +267,7 @@ def make_leaderboard(
     cells = suite.cells()
     rows = dict.fromkeys(cell.label for cell in cells)
     selection = select(records, min(settings, default=None), cells, suite.seeds)
-    leaderboard = build(
+    return build(
         suite.name,
         suite.title,
         len(suite.seeds),
@@ -277,16 +276,14 @@ def make_leaderboard(
         rows=rows,
         federation=suite.federation,
         notice=notice,
+        submissions=[one for place in (store, *beside) for one in submitted(place.folder)],
+        verifications=[verified.state(place.folder) for place in (store, *beside)],
+        damaged=damaged,
+        pictures=find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr),
+        results=store.folder.parent.name,
+        asked_for=asked_for or suite.name,
+        runnable=frozenset(cell.hash for cell in cells) if settings else frozenset(),
     )
-    leaderboard.left_out += damaged
-    for one in (store, *beside):
-        add_submissions(leaderboard, one.folder)
-        add_verifications(leaderboard, one.folder)
-    leaderboard.results = store.folder.parent.name
-    leaderboard.asked_for = asked_for or suite.name
-    leaderboard.runnable = frozenset(cell.hash for cell in cells) if settings else frozenset()
-    leaderboard.pictures = find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr)
-    return leaderboard
 
 
 def write_boards(leaderboard: Leaderboard, store: Store) -> tuple[list[Path], list[Path]]:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from bench.base import rng
 from bench.protocol import SumDefense, plays_in_sums
+from bench.records.submissions import Finding
 from bench.submission.common import bits, in_order, repeatable, undisturbed
 from bench.submission.federated import beyond_the_messages, learns
-from bench.submission.findings import Finding
 from bench.submission.growth import growth, prompt
 from bench.submission.probe import (
     FRACTIONS,

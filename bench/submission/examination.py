@@ -7,8 +7,8 @@ from bench import models
 from bench.base.errors import BadInputError
 from bench.data import load as load_data
 from bench.protocol import Alphabet
+from bench.records.submissions import Examination, Finding
 from bench.submission import sandbox
-from bench.submission.findings import Examination, Finding
 from bench.submission.package import Entry, Source, packaged, standing_in
 from bench.submission.sandbox import Bounds, Event, Finished
 from bench.suite import Parameters, Suite

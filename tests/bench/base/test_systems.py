@@ -19,10 +19,10 @@ from bench.base import memory, systems
 from bench.base.errors import BadInputError
 from bench.perf.peak import peak_bytes
 from bench.records import provenance as records
+from bench.records.submissions import Examination
 from bench.runs import runner
 from bench.runs.workers import Limits
 from bench.submission import guards, sandbox, submit
-from bench.submission.findings import Examination
 from bench.submission.package import Entry
 from bench.submission.sandbox import Finished
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench import registry
+from bench.records.submissions import Finding
 from bench.submission import checks, federated, guards
-from bench.submission.findings import Finding
 from bench.submission.probe import Subject
 
 BROKEN = Path(__file__).parent / "broken"
