@@ -10,7 +10,7 @@ from bench.base.arithmetic import PORTABLE
 from bench.base.errors import BadInputError
 from bench.data import load as load_data
 from bench.federation.settings import TUNABLE
-from bench.records import Record, protocol_hash, setting_hash
+from bench.records import PUBLIC, Record, protocol_hash, setting_hash
 from bench.records.submissions import FILE, Submission
 from bench.suite import RECOVERED_PSNR, Cell, Suite
 
@@ -108,9 +108,23 @@ def row_problems(
     for one in (submission, *evaluations.values()):
         if one is not None and (others := sorted(set(one.federation) - set(TUNABLE))):
             yield f"{FILE} changes {', '.join(others)} of the federation; a row may choose {', '.join(TUNABLE)} alone"
+    for place, record in records.items():
+        there = (submission, evaluations.get(place.parent))
+        if (told := _of_another_world(record, [one for one in there if one is not None])) is not None:
+            yield f"{place.name}: {told}"
     submitted = [one for place, one in records.items() if (submission or evaluations.get(place.parent)) is not None]
     if loose := [one for one in submitted if one.environment.arithmetic != PORTABLE]:
         yield f"{len(loose)} records are not of the portable arithmetic, and hold on no other machine: make them anew"
+
+
+def _of_another_world(record: Record, submitted: list[Submission]) -> str | None:
+    """Why a record is not of a run of these files in the world that they name; shipped ones play in the public one."""
+    if not submitted:
+        return None if record.world == PUBLIC else "it names submitted files or a salt, and nothing was submitted here"
+    if not {one.sha256 for one in submitted} <= set(record.sources):
+        return f"it is no record of the files that {FILE} names: submit them anew"
+    salt = submitted[-1].salt  # an attack's, where somebody has run one against the row
+    return None if salt and record.salt == salt else f"its salt is not that of {FILE}"
 
 
 def _missing_of_submission(found: Counter[str], suite: Suite) -> Iterator[str]:
