@@ -92,7 +92,7 @@ class Submission(BaseModel):
     kind: Literal["defense", "attack"]
     name: str = Field(pattern=f"^{NAME.pattern}$")
     class_name: str
-    source: str
+    source: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\.py$")  # a file of this folder
     sha256: str
     suite: str
     parameters: Parameters = {}

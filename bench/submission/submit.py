@@ -31,8 +31,8 @@ from bench.submission.scaffold import check_name
 from bench.suite import Parameters, Suite
 
 WARNING = (
-    "fedsiege: this runs the code of {path}. Its processes have limits of time and memory and, where the platform "
-    "allows it, no network; they can read and write whatever you can. Read the file first."
+    "fedsiege: this runs the code of {path}, in processes of its own and apart from the engine, without network, data "
+    "or a place to write where bubblewrap is there, with limits of time and memory everywhere. Read the file first."
 )
 
 

@@ -54,7 +54,7 @@ def test_from_file_to_row_and_again(bench: Bench, folder: Path) -> None:
     done = bench(*SUBMIT)
     assert done.code == 0
     assert "this runs the code of phocas.py" in done.err
-    assert "they can read and write whatever you can" in done.err
+    assert "Read the file first" in done.err
     assert "  ok      determinism: " in done.out
     assert "│ phocas" in done.out
     row = folder / "results" / "tiny" / "phocas"
