@@ -38,6 +38,9 @@ PINS: dict[str, dict[str, str]] = {
 NUMERICAL = ("torch", "numpy", "scipy")
 """Packages that have read their variables once they are imported."""
 
+VERSION = 2
+"""Of what our own code does for the promise. 2: square roots and logarithms are those of `bench.base.elementary`."""
+
 NEEDED = {"avx2", "fma"}
 """Flags of a processor that can compute in the portable arithmetic."""
 

@@ -103,6 +103,6 @@ def same_bits(one: Environment, other: Environment) -> bool:
     if (one.arithmetic or "native") != (other.arithmetic or "native"):
         return False
     if one.arithmetic == "portable":
-        alike = ("machine", "device", "torch", "numpy", "scipy")
+        alike = ("machine", "device", "torch", "numpy", "scipy", "arithmetic_version")
         return all(getattr(one, name) == getattr(other, name) for name in alike)
     return machine_class(one) == machine_class(other)

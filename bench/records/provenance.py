@@ -31,6 +31,7 @@ class Environment(BaseModel):
     commit: str | None
     cpu: str = ""  # model and instruction set; with the versions of torch and numpy the class of the machine
     arithmetic: str = ""  # "portable", "native"; empty in records from before
+    arithmetic_version: int = 1  # of the code's own part in it
     scipy: str = ""
 
 
@@ -47,6 +48,7 @@ def environment(device: str, threads: int) -> Environment:
         commit=_git_commit(),
         cpu=_cpu(),
         arithmetic=arithmetic.current(),
+        arithmetic_version=arithmetic.VERSION,
         scipy=version("scipy"),
     )
 
