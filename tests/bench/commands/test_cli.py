@@ -137,6 +137,12 @@ def test_help_names_the_commands(bench: Command) -> None:
     assert all(command in done.out for command in ("run", "list", "leaderboard", "show", "tune"))
 
 
+def test_every_command_is_a_function_of_a_file_of_its_own_and_the_program_has_none() -> None:
+    files = {info.callback.__module__ for info in cli.app.registered_commands if info.callback is not None}
+    assert {file.rpartition(".")[0] for file in files} == {"bench.commands"}
+    assert len(files) == len(cli.app.registered_commands) - 1  # new-defense and new-attack are one
+
+
 # ------------------------------------------------------------------------------------------------------------------ run
 
 
