@@ -27,12 +27,15 @@ def run(
     seeds: Iterable[int] | int | None = None,
     workers: int = 1,
     results: str | Path | None = None,
+    load: Iterable[str | Path] | str | Path = (),
 ) -> pd.DataFrame:
     """Run what is missing of a suite; one row a record of the cells asked for, as `load` gives them.
 
     Records go to `results`, by default to `runs`, as on the command line. One defense, attack or seed may stand for a
-    list of one.
+    list of one. Files in `load` register defenses, attacks, data sets and models of one's own, as `--load` does; one
+    that has changed since is taken anew.
     """
+    registry.load_files([load] if isinstance(load, str | Path) else load)
     report = run_suite(
         suite,
         defenses=defenses or (),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.options import SuiteOption
+from bench.commands.options import LoadOption, SuiteOption
 from bench.commands.output import note, say
 
 
@@ -14,6 +14,7 @@ def leaderboard(
     results: Annotated[
         Path | None, typer.Option("--results", help="Folder of the records; by default your own runs, else results.")
     ] = None,
+    load: LoadOption = None,
     output_format: Annotated[str, typer.Option("--format", help="md, csv, latex, json or html (one page).")] = "md",
     output: Annotated[Path | None, typer.Option("--output", help="A file instead of the screen.")] = None,
 ) -> None:

@@ -5,12 +5,13 @@ from typing import Annotated
 import typer
 
 from bench.commands import catalogue
-from bench.commands.options import JsonOption
+from bench.commands.options import JsonOption, LoadOption
 from bench.commands.output import echo_json, say
 
 
 def list_(
     kind: Annotated[str | None, typer.Argument(help="defenses, attacks, datasets, models or suites.")] = None,
+    load: LoadOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """What there is, with a line each."""

@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
+from bench import registry
 from bench.base import arithmetic
+
+
+def _load(paths: list[Path] | None) -> list[Path] | None:
+    registry.load_files(paths or ())
+    return paths
+
 
 SuiteOption = Annotated[str, typer.Option("--suite", help="A shipped suite's name, or a TOML file.")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
@@ -25,3 +32,12 @@ ArithmeticOption = Annotated[
     ),
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, over the suite's own.")]
+LoadOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--load",
+        metavar="FILE.py",
+        callback=_load,
+        help="A file that registers defenses, attacks, data sets or models of your own; may be given several times.",
+    ),
+]

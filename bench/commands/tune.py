@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.options import ArithmeticOption, DataOption, JsonOption, SetOption, SuiteOption
+from bench.commands.options import ArithmeticOption, DataOption, JsonOption, LoadOption, SetOption, SuiteOption
 from bench.commands.output import echo_json
 
 
@@ -13,6 +13,7 @@ def tune(
     suite: SuiteOption = "digits",
     changes: SetOption = None,
     data: DataOption = None,
+    load: LoadOption = None,
     arithmetic: ArithmeticOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -1,11 +1,21 @@
 """Data sets with fixed splits, and partitions of them among clients."""
 
-from bench.data.datasets import SPECS, Dataset, DatasetSpec, Source, Split, adopt, available, load
+from bench.data.arrays import from_arrays, from_torch
+from bench.data.datasets import (
+    Dataset,
+    DatasetSpec,
+    Source,
+    Split,
+    adopt,
+    available,
+    embedded,
+    in_a_root,
+    load,
+)
 from bench.data.partitions import SCHEMES, Deal, class_counts, partition, shard_size
 
 __all__ = [
     "SCHEMES",
-    "SPECS",
     "Dataset",
     "DatasetSpec",
     "Deal",
@@ -14,6 +24,10 @@ __all__ = [
     "adopt",
     "available",
     "class_counts",
+    "embedded",
+    "from_arrays",
+    "from_torch",
+    "in_a_root",
     "load",
     "partition",
     "shard_size",

@@ -11,7 +11,7 @@ from bench.base.errors import BadInputError
 from bench.base.explain import explain
 from bench.base.names import unknown
 from bench.suite import kinds
-from bench.suite.cell import CLEAN, Cell, Parameters, Part
+from bench.suite.cell import CLEAN, Cell, Parameters, Part, sourced
 from bench.suite.entries import AttackEntry, DefenseEntry
 from bench.suite.meeting import Meeting, federation_of, sweep
 
@@ -40,7 +40,7 @@ def expand(suite: "Suite", defenses: Iterable[str], attacks: Iterable[str]) -> l
         for entry in suite.attack:
             if not wanted_attacks or entry.name in wanted_attacks:
                 found += _meetings(suite, row, entry)
-        for cell in found:
+        for cell in map(sourced, found):
             cells.setdefault(cell.hash, cell)
     _check_places(suite, cells.values())
     return list(cells.values())

@@ -23,8 +23,9 @@ def shipped() -> dict[str, Path]:
 
 
 def titles() -> dict[str, str]:
-    """One line for each shipped suite."""
-    return {name: tomllib.loads(path.read_text(encoding="utf-8"))["title"] for name, path in shipped().items()}
+    """One line for each shipped suite; what stands above its first table is all that is read."""
+    heads = {name: path.read_text(encoding="utf-8").partition("\n[")[0] for name, path in shipped().items()}
+    return {name: tomllib.loads(head)["title"] for name, head in heads.items()}
 
 
 def load(name_or_path: str, changes: Iterable[str] = ()) -> Suite:

@@ -292,8 +292,9 @@ def test_a_file_of_one_s_own_under_defenses_is_listed_whatever_it_holds(
 ) -> None:
     path = tmp_path / "mine.py"
     path.write_text(source, encoding="utf-8")
-    known = registry._built_in("defense")
-    monkeypatch.setattr(registry, "_built_in", lambda kind: {**known, "mine": path})
+    known = registry._shipped("defense")
+    placeholder = registry.Placeholder("defenses.mine", path)
+    monkeypatch.setattr(registry, "_shipped", lambda kind: {**known, "mine": placeholder})
     assert summaries("defense")["mine"] == line.format(path=path)
     assert summaries("defense")["krum"].startswith("Krum")
 
@@ -302,6 +303,7 @@ def test_a_file_under_defenses_that_is_no_python_is_one_line(monkeypatch: pytest
     (tmp_path / "broken_rule.py").write_text("def f(:\n")
     package = import_module("defenses")
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    monkeypatch.setattr(registry, "_built_in", lambda kind: {"broken_rule": tmp_path / "broken_rule.py"})
+    placeholder = registry.Placeholder("defenses.broken_rule", tmp_path / "broken_rule.py")
+    monkeypatch.setattr(registry, "_shipped", lambda kind: {"broken_rule": placeholder})
     with pytest.raises(BadInputError, match=r"^defense 'broken_rule' cannot be loaded: invalid syntax in .*, line 1$"):
         get("defense", "broken_rule")

@@ -16,7 +16,7 @@ from bench_processes import children, comes_true, is_running
 from bench_stored import contents
 from bench_suites import TINY
 
-from bench import data
+from bench import registry
 from bench.base import locks
 from bench.base.errors import BadInputError
 from bench.data import DatasetSpec, Source
@@ -245,7 +245,8 @@ def test_privacy_cells_on_a_data_set_of_their_own_are_found_again(
         rows = torch.arange(30)
         return Source(pixels, rows % 3, (rows[:20], rows[20:25], rows[25:]), ("a", "b", "c"), white=16)
 
-    monkeypatch.setitem(data.SPECS, "stripes", DatasetSpec("stripes", fewer))
+    stripes = registry.Entry(DatasetSpec("stripes", fewer))
+    monkeypatch.setitem(registry._registered["dataset"], "stripes", stripes)
     asked: dict[str, Any] = {"seeds": [0], "privacy": {**suite().privacy.model_dump(), "dataset": "stripes"}}
     assert {record.status for record in run(plan(store, **asked).tasks, store)} == {"ok"}
     assert plan(store, **asked).tasks == []
