@@ -37,6 +37,12 @@ PACKAGES: dict[Kind, str] = {"defense": "defenses", "attack": "attacks"}
 GROUPS: dict[Kind, str] = {kind: f"fedsiege.{kind}s" for kind in KINDS}
 """The entry-point groups of other packages."""
 
+BASES: dict[Kind, tuple[str, str]] = {
+    "defense": ("bench.protocol.Defense", "upload"),
+    "attack": ("bench.threat.Attack", "plays"),
+}
+"""What a class must be of, and what tells that it is."""
+
 WORDS: dict[Kind, str] = {"defense": "defense", "attack": "attack", "dataset": "data set", "model": "model"}
 """A kind in a sentence."""
 
@@ -158,7 +164,8 @@ def get(kind: Kind, name: str) -> Any:
             register(kind, name)(found)
             _registered[kind][name] = Entry(found, source=source)
         else:
-            raise BadInputError(unknown(WORDS[kind], name, names(kind)))
+            told = unknown(WORDS[kind], name, names(kind))
+            raise BadInputError(told if told.endswith("?") else f"{told}; --load FILE.py brings one of your own")
     return _registered[kind][name].found
 
 
@@ -215,6 +222,7 @@ def take(file: OwnFile) -> None:
                 f'{file.path} registers nothing: put @register("defense", "my_rule") above a class, '
                 "or the same for an attack, a dataset or a model"
             )
+        _check_kinds(file)
     except BaseException:
         _forget(file.path)
         for kind, name, entry in before:
@@ -222,6 +230,14 @@ def take(file: OwnFile) -> None:
         raise
     finally:
         _loading.pop()
+
+
+def _check_kinds(file: OwnFile) -> None:
+    """Raise `BadInputError` for a defense or an attack that is none; their base classes are not imported here."""
+    for kind, (base, step) in BASES.items():
+        for name, entry in _registered[kind].items():
+            if entry.file == file and not (isinstance(entry.found, type) and hasattr(entry.found, step)):
+                raise BadInputError(f"{file.path}: {kind} {name!r} is no subclass of {base}")
 
 
 def _forget(path: str) -> list[tuple[Kind, str, Entry]]:

@@ -224,4 +224,5 @@ def _parameters(cell: Cell) -> dict[Place, object]:
             cell.trained,
         ),
         ("attack", cell.column): cell.attack,
+        ("sources", cell.label, cell.column): cell.sources,
     }

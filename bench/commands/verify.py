@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.options import ArithmeticOption, DataOption, JsonOption, QuietOption
+from bench.commands.options import ArithmeticOption, DataOption, JsonOption, LoadOption, QuietOption
 from bench.commands.output import echo_json, note
 from bench.runs import places
 
@@ -19,6 +19,7 @@ def verify(
     contract: Annotated[bool, typer.Option("--contract", help="Examine submitted sources as well.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Keep what was found in the suite's verified.json.")] = False,
     data: DataOption = None,
+    load: LoadOption = None,
     arithmetic: ArithmeticOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,

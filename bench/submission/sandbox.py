@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import registry
 from bench.base import arithmetic
 
 LOOK_SECONDS = 0.1
@@ -67,11 +68,12 @@ def call(
 ) -> Finished:
     """Run the job with the packages' folders on its path; `heard` is told each line as it comes.
 
+    It knows the names that files of one's own (`--load`) have brought here.
     What the process prints is dropped where it is `quiet`, and goes to standard error otherwise.
     """
     reader, writer = os.pipe()
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-        json.dump(dict(job), file)
+        json.dump({**job, "loaded": [(one.path, one.content.hex()) for one in registry.loaded_files()]}, file)
         file.flush()
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "bench.submission.child", file.name, str(writer)],

@@ -97,7 +97,8 @@ def test_listing_imports_neither_torch_nor_any_defense() -> None:
         "import sys",
         "from bench.registry import summaries",
         "assert len(summaries('defense')) >= 8 and len(summaries('attack')) >= 4",
-        "print(sorted({'torch', 'defenses.krum', 'attacks.dlg'} & set(sys.modules)))",
+        "assert len(summaries('dataset')) >= 5 and len(summaries('model')) >= 6",
+        "print(sorted({'torch', 'bench.data', 'bench.models', 'defenses.krum', 'attacks.dlg'} & set(sys.modules)))",
     )
     assert done.stdout.strip() == "[]", done.stderr
 
@@ -176,6 +177,39 @@ def test_a_built_in_name_is_taken_before_it_is_imported() -> None:
         "    print(error)",
     )
     assert "'krum' is taken" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["dataset", "model"])
+def test_what_ships_of_data_and_models_stands_where_its_placeholder_says(kind: Kind) -> None:
+    for name, placeholder in registry.SHIPPED[kind].items():
+        module, _, place = placeholder.target.partition(":")
+        assert get(kind, name) is getattr(import_module(module), place)
+        assert get(kind, name).name == name
+
+
+@pytest.mark.parametrize(("kind", "name", "word"), [("dataset", "mnist", "data set"), ("model", "cnn", "model")])
+def test_a_shipped_data_set_or_model_is_not_replaced(kind: Kind, name: str, word: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{word} name '{name}' is taken by .*: give mine another$"):
+
+        @register(kind, name)
+        def mine() -> None:
+            pass
+
+
+def test_a_model_and_a_data_set_may_be_functions_and_are_found_by_name() -> None:
+    @register("model", "brand_new")
+    def model(shape: tuple[int, ...], classes: int) -> None:
+        """Its line."""
+
+    @register("dataset", "brand_new")
+    def data() -> None:
+        pass
+
+    assert get("model", "brand_new") is model
+    assert get("dataset", "brand_new") is data
+    assert summaries("model")["brand_new"] == "Its line."
+    assert summaries("dataset")["brand_new"].startswith("The registry: ")  # the first line of this module
+    assert names("model")[-1] == "brand_new"
 
 
 # ----------------------------------------------------------------------------------------------------- unknown names

@@ -47,7 +47,7 @@ def my_model(shape: tuple[int, ...], classes: int) -> nn.Module:
     return nn.Sequential(nn.Linear(shape[0], 8), nn.Tanh(), nn.Linear(8, classes))
 '''
 
-SUITE = '''
+SUITE = """
 name = "own"
 title = "all my own"
 seeds = [0]
@@ -83,4 +83,4 @@ byzantine = 0.2
 
 [tune.my_rule]
 lr = [0.1, 0.5]
-'''
+"""

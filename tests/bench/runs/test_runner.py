@@ -19,7 +19,7 @@ from bench_suites import TINY
 from bench import registry
 from bench.base import locks
 from bench.base.errors import BadInputError
-from bench.data import DatasetSpec, Source
+from bench.data import DatasetSpec, Source, load
 from bench.plays.cell import Outcome, lost_outcome
 from bench.plays.findings import Task
 from bench.records import Record, Store
@@ -87,7 +87,7 @@ def test_a_task_carries_what_its_record_needs(store: Store) -> None:
     given: dict[str, Any] = {"ranking": {"recovered_psnr": 15.0}, "threads": 2, "seeds": [9]}
     (task, *_) = plan(store, **given).tasks
     assert (task.suite, task.seed, task.threads, task.recovered_psnr) == ("tiny", 9, 2, 15.0)
-    assert task.setting == records.setting_hash(suite(**given), data.load("digits").digest)
+    assert task.setting == records.setting_hash(suite(**given), load("digits").digest)
 
 
 def test_cells_that_share_a_control_stand_side_by_side_long_kinds_first(store: Store) -> None:
