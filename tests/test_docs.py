@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import bench
-from bench import registry
+from bench import models, registry
+from bench.data import load as load_data
 from bench.privacy.papers.noise_sharing import niss_collusion_variance
 from bench.privacy.papers.shuffle import robustness_bound
 from bench.suite import Suite
@@ -224,6 +225,19 @@ def test_the_examples_of_the_first_page_run() -> None:
     assert {"half_step (share=0.25)", "half_step (share=0.5)"} < set(space["frame"]["defense"])
     exec(krum.replace("krum(messages", "found = krum(messages"), space)
     assert space["found"].tolist() == [1.0]
+
+
+def test_the_data_set_and_the_model_of_the_page_on_extending_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {kind: dict(registry._registered[kind]) for kind in registry.KINDS})
+    examples = re.findall(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), re.DOTALL)
+    (example,) = [one for one in examples if '@register("dataset"' in one]
+    (tmp_path / "mine.py").write_text(example)
+    registry.load_files([tmp_path / "mine.py"])
+    clouds = load_data("clouds")
+    assert (len(clouds.train), len(clouds.validation), len(clouds.test)) == (270, 30, 100)
+    assert models.build("my_net", clouds.shape, clouds.num_classes).dim == 5 * 8 + 8 + 8 * 2 + 2
 
 
 def test_the_command_lines_of_the_pages_are_known() -> None:
