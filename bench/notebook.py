@@ -74,7 +74,7 @@ def evaluate(
         store = Store(Path(folder), shipped.name)
         tasks = runner.plan(own, own.cells(attacks=attacks or ()), store, None).tasks
         records = list(runner.run(tasks, store, workers=1))
-    kept = Store(Path(results or places.of_suite(shipped.name)), shipped.name)
+    kept = Store(places.to_read(Path(results)) if results else places.of_suite(shipped.name), shipped.name)
     return to_frame([*records, *runner.plan(shipped, shipped.cells(attacks=attacks or ()), kept, None).present])
 
 
@@ -87,7 +87,7 @@ def load(results: str | Path | None = None) -> pd.DataFrame:
     import warnings
 
     records: list[Record] = []
-    folder = Path(results or places.of_all())
+    folder = places.to_read(Path(results)) if results else places.of_all()
     if not folder.is_dir():
         raise BadInputError(f"there is no folder {folder}: give the one that runs write to, such as runs")
     files = sorted(places.record_files(folder))

@@ -165,7 +165,8 @@ def get(kind: Kind, name: str) -> Any:
             _registered[kind][name] = Entry(found, source=source)
         else:
             told = unknown(WORDS[kind], name, names(kind))
-            raise BadInputError(told if told.endswith("?") else f"{told}; --load FILE.py brings one of your own")
+            all_of_them = f"`python -m bench list {kind}s` has all, and --load FILE.py brings one of your own"
+            raise BadInputError(told if told.endswith("?") else f"{told}; {all_of_them}")
     return _registered[kind][name].found
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bench.base.errors import BadInputError
 from bench.commands.options import JsonOption
 from bench.commands.output import echo_json, note
 from bench.runs import places
@@ -19,6 +20,10 @@ def show(
     from bench.commands import one_record
 
     record = places.find(record, note)
+    if record.is_dir():
+        example = next((path for path in sorted(record.rglob("*-s*.json"))), None)
+        told = "there is no record in it" if example is None else f"give a record's file, such as {example}"
+        raise BadInputError(f"{record} is a folder: {told}")
     found = records.read(record)
     if as_json:
         echo_json(found.model_dump(mode="json"))

@@ -35,6 +35,9 @@ def submit(
     cell_memory: Annotated[int, typer.Option("--cell-memory", metavar="MB", min=1)] = 4096,
     load: LoadOption = None,
     arithmetic: ArithmeticOption = None,
+    all_boards: Annotated[
+        bool, typer.Option("--all", help="Print all boards whole, not its row's lines alone.")
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -54,6 +57,7 @@ def submit(
         anyway=anyway,
         cell_timeout=cell_timeout,
         cell_memory=cell_memory,
+        all_boards=all_boards,
         quiet=quiet or as_json,
     )
     note(submission.WARNING.format(path=source))

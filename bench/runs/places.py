@@ -48,6 +48,14 @@ def of_all() -> Path:
     return _from_here(BESIDE_THE_CODE)
 
 
+def to_read(results: Path) -> Path:
+    """The folder that a reader was told; `results` is that of the checkout where none of that name is here."""
+    if results.is_absolute() or results.exists() or results.parts[:1] != PUBLISHED.parts:
+        return results
+    beside = BESIDE_THE_CODE / results.relative_to(PUBLISHED)
+    return _from_here(beside) if beside.exists() else results
+
+
 def record_files(results: Path) -> Iterator[Path]:
     """The files below a results folder that should be records of suites; the papers' measurements lie as deep."""
     return (path for path in results.glob("*/*/*/*.json") if path.parts[-3] != "measurements")

@@ -38,7 +38,7 @@ def load(name_or_path: str, changes: Iterable[str] = ()) -> Suite:
     path = Path(name_or_path)
     if path.suffix != ".toml":
         if name_or_path not in shipped():
-            raise BadInputError(unknown("suite", name_or_path, shipped()) + "; or give the path of a .toml file")
+            raise BadInputError(_no_suite(name_or_path))
         path = shipped()[name_or_path]
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a byte order mark first
@@ -58,6 +58,17 @@ def load(name_or_path: str, changes: Iterable[str] = ()) -> Suite:
         apply(content, change)
         suite = _validated(content, path)
     return suite
+
+
+def _no_suite(name: str) -> str:
+    """One line about a name that is none: the file of that name, the nearest suites, or those that are no papers'."""
+    if Path(f"{name}.toml").is_file():
+        return f"no suite named {name!r} is shipped: give the file, --suite {name}.toml"
+    told = unknown("suite", name, shipped())
+    if not told.endswith("?"):
+        known = [suite for suite in shipped() if "/" not in suite]
+        told = f"{unknown('suite', name, known)}, and the papers' (`python -m bench list suites`)"
+    return f"{told}; or give the path of a .toml file"
 
 
 def _validated(content: dict[str, Any], path: Path) -> Suite:

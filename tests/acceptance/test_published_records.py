@@ -9,7 +9,7 @@ import pytest
 
 from bench import data, suite
 from bench.privacy.papers.shuffle import robustness_bound
-from bench.records import Record, Store, protocol_hash, read, record_key, setting_hash
+from bench.records import Record, Store, contents, protocol_hash, record_key, setting_hash
 from bench.runs.jobs import FILES, make_leaderboard
 from leaderboards.board import Leaderboard
 from leaderboards.formats import FORMATS
@@ -44,7 +44,9 @@ def folder(name: str) -> Path:
 
 @cache
 def load(path: Path) -> tuple[Record, ...]:
-    return tuple(read(file) for file in sorted(path.rglob("*.json")))
+    found = contents(path)
+    assert found.problems == []
+    return tuple(found.records.values())
 
 
 def published(name: str) -> tuple[Record, ...]:
@@ -83,8 +85,7 @@ def test_every_cell_and_seed_has_exactly_one_record(name: str) -> None:
 @every_suite
 def test_every_record_is_small_and_lies_where_it_belongs(name: str) -> None:
     store = Store(RESULTS, name)
-    for path in folder(name).rglob("*.json"):
-        record = read(path)
+    for path, record in contents(folder(name)).records.items():
         assert store.path(record.cell, record.seed) == path
         assert path.stat().st_size < 10_000
         assert all((path.parent / file).read_bytes().startswith(b"\x89PNG") for file in record.files.values())

@@ -225,10 +225,13 @@ def test_an_unknown_name_gets_the_nearest_ones(kind: Kind, name: str, near: str)
 
 
 @kinds
-def test_a_name_like_none_gets_all_of_them_in_one_line(kind: Kind) -> None:
+def test_a_name_like_none_gets_the_first_of_them_in_one_line_and_where_all_are(kind: Kind) -> None:
     with pytest.raises(BadInputError) as told:
         get(kind, "zzzzzzzz")
-    assert all(name in str(told.value) for name in names(kind))
+    known = names(kind)
+    assert all(name in str(told.value) for name in known[:24])
+    assert (f" and {len(known) - 24} more;" in str(told.value)) == (len(known) > 24)
+    assert f"`python -m bench list {kind}s` has all, and --load FILE.py brings one of your own" in str(told.value)
     assert "\n" not in str(told.value)
 
 

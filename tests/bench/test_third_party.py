@@ -179,7 +179,7 @@ def test_a_class_without_a_docstring_has_the_line_of_its_module_or_its_place(
 ) -> None:
     bare = DEFENSE.replace('    """Half of the mean: what an outside package brings."""\n', "").split("\n", 1)[1]
     (installed / "outside_rules" / "defense.py").write_text(module + bare)
-    assert f"  halfway          {line}\n" in bench("list", "defenses").out
+    assert f"  halfway             {line}\n" in bench("list", "defenses").out
 
 
 @pytest.mark.usefixtures("_here")

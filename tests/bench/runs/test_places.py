@@ -175,3 +175,19 @@ def test_agreement_counts_bits_what_is_close_and_what_is_not(made: list[Record])
     assert agreement(seeds, forged).apart == 3
     line = agreement(made, [near, far, other]).line(3, "there")
     assert line == ("2 (of 3) records against there: 0 agree bit for bit, 1 in distribution, 1 do not (median)")
+
+
+def test_the_published_folder_is_found_by_its_name_from_anywhere(
+    bench: Bench, clone: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = bench("leaderboard", "--suite", "tiny.toml", "--results", "results").out
+    keys = set(the_bench.load("results")["key"])
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "tiny.toml").write_text((clone / "tiny.toml").read_text())
+    monkeypatch.chdir(elsewhere)
+    assert places.to_read(Path("results/tiny")) == clone / "results" / "tiny"
+    assert places.to_read(Path("others")) == Path("others")
+    assert set(the_bench.load("results")["key"]) == keys
+    assert jobs.leaderboard_text("tiny.toml", Path("results"), "md") == board
+    (elsewhere / "results").mkdir()
+    assert places.to_read(Path("results")) == Path("results")
