@@ -49,6 +49,21 @@ def test_every_mark_and_number_can_be_filled_in(page: Path) -> None:
     assert "<!--" not in found.text
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_lists_that_a_page_shows_in_the_repository_are_those_of_the_code(page: Path) -> None:
+    """Where this fails: python docs/mkdocs/pages.py."""
+    written = page.read_text()
+    assert pages.with_lists(written) == written
+    assert written.count("<!-- list ") == written.count("<!-- end -->") == len(pages.KEPT.findall(written))
+
+
+def test_a_list_of_an_older_day_is_filled_in_anew() -> None:
+    old = "# A\n\n<!-- list models -->\n\n| `old` |\n\n<!-- end -->\n\n## B\n\n<!-- list datasets -->\n<!-- end -->\n"
+    for page in (pages.fill(old, RESULTS).text, pages.with_lists(old)):
+        assert "`old`" not in page
+        assert page.index("| `softmax` |") < page.index("\n\n## B\n") < page.index("| `mnist` |")
+
+
 @pytest.mark.parametrize("kind", ["defense", "attack"])
 def test_every_part_has_one_section_and_one_line_of_the_index(kind: Any) -> None:
     page = filled(f"{kind}s.md")

@@ -47,7 +47,7 @@ def perf(
         history=history,
         passes=passes,
         accuracy=accuracy,
-        results=results,
+        results=places.to_read(results),
         device=device,
     )
     outcome = command.perform(request, quiet=as_json)

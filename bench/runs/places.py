@@ -63,6 +63,7 @@ def record_files(results: Path) -> Iterator[Path]:
 
 def find(path: Path, tell: Tell = _silent) -> Path:
     """The path where something lies there; else below the user's own runs, else below what is published."""
+    path = to_read(path)
     if path.exists() or path.is_absolute():
         return path
     for folder, whose in ((OWN, "of your own run"), (BESIDE_THE_CODE, "published"), (PUBLISHED, "published")):

@@ -187,6 +187,8 @@ def test_the_published_folder_is_found_by_its_name_from_anywhere(
     monkeypatch.chdir(elsewhere)
     assert places.to_read(Path("results/tiny")) == clone / "results" / "tiny"
     assert places.to_read(Path("others")) == Path("others")
+    record = next((clone / "results").rglob("*-s0.json"))
+    assert bench("show", str(record.relative_to(clone))).code == 0
     assert set(the_bench.load("results")["key"]) == keys
     assert jobs.leaderboard_text("tiny.toml", Path("results"), "md") == board
     (elsewhere / "results").mkdir()
