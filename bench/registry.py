@@ -187,10 +187,12 @@ def source_of(kind: Kind, name: str) -> str:
 
     That is the file which brought it, and of another package's model its module. No error for a name that is unknown.
     """
-    if name not in _registered[kind] and (kind != "model" or name not in _entry_points(kind)):
+    if name in _shipped(kind):
         return ""
-    get(kind, name)
-    return _registered[kind][name].source
+    if name not in _registered[kind] and kind == "model" and name in _entry_points(kind):
+        get(kind, name)
+    known = _registered[kind].get(name)
+    return "" if known is None else known.source
 
 
 # ------------------------------------------------------------------------------------------------- files of one's own

@@ -160,6 +160,8 @@ def print_rows(leaderboard: Leaderboard, rows: Collection[str]) -> Console:
     for row in rows:
         for note in leaderboard.flags.get(row, ()):
             console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")
+    for line in leaderboard.left_out:
+        console.print(f"left out: {escape(line)}")
     return console
 
 

@@ -173,6 +173,7 @@ def test_agreement_counts_bits_what_is_close_and_what_is_not(made: list[Record])
     assert agreement(seeds, moved) == Agreement(bits=0, close=3, apart=0)  # by less than the seeds' spread
     forged = [changed(record, accuracy=record.metrics["accuracy"] + 0.3) for record in seeds]
     assert agreement(seeds, forged).apart == 3
+    assert agreement(made[:1], made[:1]).line(1, "there").startswith("1 record against there: 1 agree bit for bit")
     line = agreement(made, [near, far, other]).line(3, "there")
     assert line == ("2 (of 3) records against there: 0 agree bit for bit, 1 in distribution, 1 do not (median)")
 
