@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.attacking.inversion import LEAST_FLIP, Observation, inferred_labels, observations
+from bench.base.elementary import distances
 from bench.base.errors import require
 from bench.models.base import Model, one_hot
 from bench.models.dense import DenseModel
@@ -69,7 +70,7 @@ def repeated_rows(layer: Layer, count: int, same: float, lowest: Tensor, highest
     open_rows = layer.bias.abs() > 1e-6 * layer.bias.abs().amax(dim=1, keepdim=True)
     rows = layer.weight / torch.where(open_rows, layer.bias, 1).unsqueeze(2)
     length = rows.norm(dim=2).clamp(min=TINY)
-    alike = torch.cdist(rows, rows) <= same * length.unsqueeze(2)
+    alike = distances(rows, rows) <= same * length.unsqueeze(2)
     alike |= ((alike & open_rows.unsqueeze(1)).sum(dim=2).amax(dim=1) < 2)[:, None, None]
     outside = ((rows - rows.clamp(lowest, highest)).norm(dim=2) / length).clamp(max=0.99)
     found = []

@@ -12,10 +12,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attacks.collusion import strip
 from attacks.subspace import recover
 from bench.registry import register
-from bench.threat import Game, PrivacyAudit, RoundView
+from bench.threat import Game, PrivacyAudit, RoundView, strip
 
 
 def target_tau_squared(game: Game) -> float:

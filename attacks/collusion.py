@@ -10,17 +10,7 @@ from torch import Tensor
 
 from attacks.dlg import DLG
 from bench.registry import register
-from bench.threat import RoundView, View
-
-
-def strip(seen: RoundView) -> Tensor:
-    """The targets' messages `(T, d)` without the noise that the colluders can account for.
-
-    The target uploads n_i for each share -n_i that it sent, and s_i r_i for each share r_i that it got.
-    """
-    if seen.shares_sent is None or seen.shares_got is None:
-        return seen.estimate
-    return seen.estimate + seen.shares_sent - seen.shares_got
+from bench.threat import View, strip
 
 
 @register("attack", "collusion")

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.attacking.forging import check_honest, copies, deployed, fit
+from bench.base.elementary import sqrt
 from bench.base.errors import require
 from bench.protocol import Alphabet
 from bench.registry import register
@@ -65,8 +66,8 @@ def krum_lambda(honest: Tensor, num_byzantine: int, s: Tensor, threshold: float 
     apart = squared_distances(gram_matrix(honest), diagonal=math.inf)
     along, lengths = (honest @ s).double(), honest.square().sum(dim=1, dtype=torch.float64)
     weight = float(s.square().sum())
-    nearest = float(sum_of_smallest(apart.sqrt(), min(neighbours, h - 1)).min())
-    bound = nearest / max(1, size - 2 * f - 1) + float(lengths.max().sqrt())
+    nearest = float(sum_of_smallest(sqrt(apart), min(neighbours, h - 1)).min())
+    bound = nearest / max(1, size - 2 * f - 1) + math.sqrt(float(lengths.max()))
     factor = bound / math.sqrt(weight)
     require(factor < math.inf, "honest", "too large", "finite numbers whose squares add up")  # or it halves for ever
     everyone = torch.zeros(size, size, dtype=torch.float64)

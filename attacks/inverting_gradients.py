@@ -135,7 +135,8 @@ class InvertingGradients(PrivacyAttack):
         matchers = [direction_matcher(facts, one, rows) for one in seen]
         y = one_hot(labels, facts.model.num_classes, images.dtype)
         low, high = (((bound - facts.mean) / facts.std)[:, None, None].to(images) for bound in (0, 1))
-        optimizer = torch.optim.Adam([images], lr=self.lr, betas=(self.momentum, 0.999))
+        # fused, as it takes the same square roots on every processor, where torch.sqrt does not
+        optimizer = torch.optim.Adam([images], lr=self.lr, betas=(self.momentum, 0.999), fused=True)
         milestones = [int(share * self.steps) for share in DECAY_AT]
         scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, DECAY)
         history = []

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.attacking.forging import AgnosticAttack, Perturbation, perturbed, spread, squared_length
+from bench.base.elementary import sqrt
 from bench.registry import register
 
 
@@ -22,7 +23,7 @@ def min_max_gamma(honest: Tensor, mean: Tensor, p: Tensor) -> float:
     length = float(squared_length(p))
     slope = ((mean - honest) @ p).double()
     room = (apart.max() - from_mean).clamp(min=0)
-    root = (slope.square() + length * room).sqrt()
+    root = sqrt(slope.square() + length * room)
     return float(torch.where(slope > 0, room / (slope + root), (root - slope) / length).min())
 
 

@@ -8,9 +8,9 @@ add is white in the rest. With s drawn for each coordinate the span says nothing
 import torch
 from torch import Tensor
 
-from attacks.collusion import Collusion, strip
+from attacks.collusion import Collusion
 from bench.registry import register
-from bench.threat import RoundView, View
+from bench.threat import RoundView, View, strip
 
 
 def project_out(estimate: Tensor, shares: Tensor) -> Tensor:

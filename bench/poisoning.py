@@ -1,11 +1,13 @@
 """The public path of `bench.attacking.poisoning`, for packages of others."""
 
 from bench.attacking.poisoning import (
-    DataFacts as DataFacts,
+    DataFacts,
+    DataPoisoning,
+    poison_shards,
 )
-from bench.attacking.poisoning import (
-    DataPoisoning as DataPoisoning,
-)
-from bench.attacking.poisoning import (
-    poison_shards as poison_shards,
-)
+
+__all__ = [
+    "DataFacts",
+    "DataPoisoning",
+    "poison_shards",
+]

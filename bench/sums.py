@@ -1,5 +1,13 @@
 """The public path of `bench.protocol.sums`, for packages of others."""
 
-from bench.protocol import SumDefense as SumDefense
-from bench.protocol import Sums as Sums
-from bench.protocol import plays_in_sums as plays_in_sums
+from bench.protocol.sums import (
+    SumDefense,
+    Sums,
+    plays_in_sums,
+)
+
+__all__ = [
+    "SumDefense",
+    "Sums",
+    "plays_in_sums",
+]

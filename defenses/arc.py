@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from bench.base.blocks import in_groups
+from bench.base.elementary import sqrt
 from bench.base.errors import require
 from bench.protocol import Setting, all_finite, check_matrix
 from bench.registry import register
@@ -52,7 +53,7 @@ class ARC(Mixing):
         super().start(setting)
 
     def mix(self, gram: Tensor, num_byzantine: int) -> Tensor:
-        scales = arc_scales(squared_distances(gram)[-1, :-1].sqrt(), num_byzantine)
+        scales = arc_scales(sqrt(squared_distances(gram)[-1, :-1]), num_byzantine)
         return torch.cat([scales.diag(), (1 - scales)[:, None]], dim=1)
 
     def mixed(self, messages: Tensor, num_byzantine: int, generator: torch.Generator) -> Tensor:

@@ -70,14 +70,13 @@ def bulyan(messages: Tensor, num_byzantine: int) -> Tensor:
 class Bulyan(Defense):
     """Bulyan over Krum with the suite's assumed f."""
 
+    breakdown = "assumed"
+
     def start(self, setting: Setting) -> None:
         _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         return server.global_model + bulyan(delivered.messages, server.setting.num_byzantine)
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return round(fraction * setting.participants) <= setting.num_byzantine
 
 
 def _check(n: int, f: int, argument: str) -> None:

@@ -74,15 +74,13 @@ class CAF(ChoosingRule):
     """The covariance-bound agnostic filter with the suite's assumed f."""
 
     version: ClassVar[int] = 2  # 1 let rounding keep some of the rows that share the largest deviation
+    breakdown = "assumed"
 
     def start(self, setting: Setting) -> None:
         _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
 
     def choose(self, gram: Tensor, num_byzantine: int, error: float) -> Tensor:
         return caf_weights(gram, num_byzantine, error)
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return round(fraction * setting.participants) <= setting.num_byzantine
 
 
 def _check(n: int, f: int, argument: str) -> None:

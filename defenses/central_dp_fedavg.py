@@ -11,7 +11,7 @@ from bench.privacy.claims import PrivacyClaim
 from bench.privacy.sampling import compose_hidden_draws
 from bench.protocol import ServerRound, Setting, SumDefense, Sums, check_messages, clip
 from bench.registry import register
-from defenses.fedavg import weighted_sum
+from bench.rules import apply_weights
 
 
 def central_dp_fedavg(messages: Tensor, generator: torch.Generator, *, zeta: float = 3.0, z: float = 1.0) -> Tensor:
@@ -45,7 +45,7 @@ class CentralDPFedAvg(SumDefense):
         return clip(updates, self.zeta)
 
     def add_up(self, messages: Tensor, weights: Tensor) -> Tensor:
-        return weighted_sum(messages, weights)
+        return apply_weights(weights, messages)
 
     def step(self, total: Tensor, server: ServerRound) -> Tensor:
         """The sum of p_k clip(w_k): who stays away counts as 0, so that nobody's share of the sum can grow."""

@@ -34,6 +34,7 @@ class CGE(NormRule):
     """Comparative gradient elimination with the suite's assumed f."""
 
     version: ClassVar[int] = 2  # of rows that tie the first count
+    breakdown = "assumed"
 
     def start(self, setting: Setting) -> None:
         _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
@@ -49,8 +50,9 @@ class CGE(NormRule):
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
         """Never a third: the bound of Liu et al., 1 - f/n (1 + 2 mu/gamma) > 0, has mu >= gamma."""
-        count = round(fraction * setting.participants)
-        return count <= setting.num_byzantine and 3 * count < setting.participants
+        return (
+            super().tolerates(fraction, setting) and 3 * round(fraction * setting.participants) < setting.participants
+        )
 
 
 def _check(n: int, f: int, argument: str) -> None:

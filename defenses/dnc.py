@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.base.elementary import sqrt
 from bench.base.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, Setting, check_messages
 from bench.registry import register
@@ -33,7 +34,7 @@ def _score_error(scores: Tensor, gram: Tensor, error: float) -> Tensor:
     """
     squares = gram.diagonal() + gram.diagonal().mean()  # |x|^2 about the mean, at most
     spread = squares.sum() / scores.sum().clamp(min=torch.finfo(scores.dtype).tiny)
-    return 4 * error * squares * spread.sqrt()
+    return 4 * error * squares * sqrt(spread)
 
 
 def dnc(
@@ -79,6 +80,7 @@ class DnC(Defense):
     """DnC with the suite's assumed f; the server's generator draws the coordinates."""
 
     version: ClassVar[int] = 2  # of rows that tie the first count
+    breakdown = "assumed"
 
     num_iterations: int = Field(default=1, ge=1)  # niters
     subsample: int = Field(default=10_000, ge=1)  # b
@@ -92,8 +94,9 @@ class DnC(Defense):
         return server.global_model + dnc(delivered.messages, f, server.generator, **self.model_dump())
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
-        count = round(fraction * setting.participants)
-        return count <= setting.num_byzantine and 2 * count < setting.participants
+        return (
+            super().tolerates(fraction, setting) and 2 * round(fraction * setting.participants) < setting.participants
+        )
 
 
 def _check(n: int, f: int, c: float, argument: str) -> None:

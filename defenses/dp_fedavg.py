@@ -13,16 +13,7 @@ from bench.privacy.analysis.gaussian import gaussian_epsilon, gaussian_sigma
 from bench.privacy.claims import PrivacyClaim
 from bench.protocol import LocalRound, ServerRound, Setting, SumDefense, Sums, Upload, clip
 from bench.registry import register
-from defenses.fedavg import weighted_sum
-
-
-def of_busiest(setting: Setting) -> str:
-    """What the source of a composed claim adds where clients take part in different numbers of rounds."""
-    most, left = setting.busiest
-    if setting.participants == setting.num_clients:
-        return ""
-    beyond = f", more with probability {setting.delta - left:.1g}" if left < setting.delta else ""
-    return f" in the busiest client's {most} of {setting.rounds} rounds{beyond}"
+from bench.rules import apply_weights
 
 
 @register("defense", "dp_fedavg")
@@ -70,7 +61,7 @@ class DPFedAvg(SumDefense):
         return Sums(DPFedAvg)
 
     def summary(self, local: LocalRound) -> Tensor:
-        return weighted_sum(clip(local.updates, self.zeta), local.weights).unsqueeze(0)
+        return apply_weights(local.weights, clip(local.updates, self.zeta)).unsqueeze(0)
 
     def drawn_sum(self, summary: Tensor, num_clients: int, setting: Setting, generator: torch.Generator) -> Tensor:
         """A sum of independent n ~ N(0, sigma_k^2 I) is one draw from N(0, num_clients * sigma_k^2 I)."""
@@ -104,7 +95,7 @@ class DPFedAvg(SumDefense):
             epsilon=epsilon,
             delta=setting.delta,
             unit="per client and run",
-            source=f"{steps} Gaussian releases{of_busiest(setting)}",
+            source=f"{steps} Gaussian releases{setting.of_busiest}",
             neighbours=self.neighbours,
         )
 

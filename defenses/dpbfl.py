@@ -7,11 +7,14 @@ from torch import Tensor
 from bench.base.errors import require
 from bench.privacy.claims import PrivacyClaim
 from bench.privacy.papers.blanket import compose_shuffle
+from bench.privacy.papers.drawn_votes import randomized_sum
 from bench.privacy.papers.shuffle import robustness_bound, shuffle_claim_conditions, shuffle_epsilon
 from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting, Sums, Upload, check_messages
 from bench.registry import register
-from defenses.dp_fedavg import of_busiest
+from bench.rules import exact_sum
 from defenses.rsa import RSA
+
+NO_NOISE = "needs 0 < gamma < 1: gamma is 0"
 
 
 def randomize(signs: Tensor, gamma: float, generator: torch.Generator) -> Tensor:
@@ -29,37 +32,12 @@ def randomize(signs: Tensor, gamma: float, generator: torch.Generator) -> Tensor
     return torch.where(u < gamma, noise, x)  # g = 1 with probability gamma
 
 
-def randomized_sum(counts: Tensor, num_clients: int, gamma: float, generator: torch.Generator) -> Tensor:
-    """The sum `(d,)` of R(x) over clients, drawn from `counts (2, d)`, how many x are 1 and how many are -1.
-
-    Of the clients with x = 1, -1 and 0, binomially many are randomized, and a third of those, binomially, goes to each
-    value: exactly the distribution of `randomize(x).sum(0)`, without a draw for every client.
-    """
-    _check_gamma(gamma)
-    fits = counts.dim() == 2 and len(counts) == 2 and counts.is_floating_point()
-    require(fits, "counts", f"{counts.dtype} of shape {tuple(counts.shape)}", "real numbers (2, d)")
-    votes = torch.cat([counts, num_clients - counts.sum(dim=0, keepdim=True)])
-    random = torch.binomial(votes, torch.full_like(votes, gamma), generator=generator)
-    total = random.sum(dim=0)
-    plus = torch.binomial(total, torch.full_like(total, 1 / 3), generator=generator)
-    minus = torch.binomial(total - plus, torch.full_like(total, 1 / 2), generator=generator)
-    kept = votes - random
-    return kept[0] - kept[1] + plus - minus
-
-
 def shuffle(messages: Tensor, generator: torch.Generator) -> Tensor:
     """The shuffler S: each coordinate of `(n, d)` permuted over the clients on its own (errata D7)."""
     require(messages.dim() == 2, "messages", tuple(messages.shape), "an (n, d) tensor")
     rows = messages.mT.contiguous()  # a coordinate's messages side by side, to be sorted in cache
     keys = torch.rand(rows.shape, generator=generator)
     return rows.gather(1, keys.argsort(dim=1)).mT.contiguous()
-
-
-def exact_sum(messages: Tensor) -> Tensor:
-    """The exact sum `(d,)` of signs `(n, d)`; by blocks, because torch would first copy all int8 entries to int32."""
-    if messages.dtype != torch.int8:
-        return messages.sum(dim=0)
-    return torch.stack([block.sum(dim=0, dtype=torch.int32) for block in messages.split(1024)]).sum(dim=0)
 
 
 def analyze(messages: Tensor, gamma: float) -> Tensor:
@@ -69,25 +47,12 @@ def analyze(messages: Tensor, gamma: float) -> Tensor:
     return exact_sum(messages) / (1 - gamma)
 
 
-def composed_claim(epsilon: float | None, setting: Setting, source: str, colluders: float) -> PrivacyClaim:
-    """A claim over a client's whole run; without noise (`epsilon` None) the reason why there is none."""
-    return PrivacyClaim(
-        epsilon=epsilon,
-        delta=setting.delta,
-        unit="per client and run",
-        source=source + of_busiest(setting),
-        reason="needs 0 < gamma < 1: gamma is 0" if epsilon is None else None,
-        colluders=colluders,
-    )
-
-
 def _check_gamma(gamma: float) -> None:
     require(0 <= gamma < 1, "gamma", gamma, "in [0, 1)")
 
 
-@register("defense", "dpbfl")
-class DPBFL(RSA):
-    """Clients send R(sign(w_0 - w_i)), the shuffler unlinks them, the server follows the analyzer's sum."""
+class RandomizedVotes(RSA):
+    """RSA whose clients send R(sign(w_0 - w_i)), and whose server follows the analyzer's sum."""
 
     alphabet = Alphabet.TERNARY
 
@@ -103,18 +68,12 @@ class DPBFL(RSA):
     def random_share(self) -> float:
         return self.gamma
 
-    def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
-        return Delivered(messages, senders=None, mix=lambda rows: shuffle(rows, generator))
-
     def add_up(self, messages: Tensor, weights: Tensor) -> Tensor:
         return exact_sum(messages).to(weights.dtype)
 
     def step(self, total: Tensor, server: ServerRound) -> Tensor:
         z = analyze(total.unsqueeze(0), self.gamma)  # eq. 11
         return self.server_step(server, z)  # eq. 12
-
-    def sums(self, setting: Setting) -> Sums | None:
-        return Sums(DPBFL)
 
     def summary(self, local: LocalRound) -> Tensor:
         """How many x are 1, and how many are -1."""
@@ -124,6 +83,34 @@ class DPBFL(RSA):
 
     def drawn_sum(self, summary: Tensor, num_clients: int, setting: Setting, generator: torch.Generator) -> Tensor:
         return randomized_sum(summary, num_clients, self.gamma, generator)
+
+    def over_a_run(self, epsilon: float | None, setting: Setting, source: str, colluders: float) -> PrivacyClaim:
+        """A claim over a client's whole run; without noise (`epsilon` None) the reason why there is none."""
+        return PrivacyClaim(
+            epsilon=epsilon,
+            delta=setting.delta,
+            unit="per client and run",
+            source=source + setting.of_busiest,
+            reason=NO_NOISE if epsilon is None else None,
+            colluders=colluders,
+        )
+
+    def derived(self, setting: Setting) -> dict[str, float]:
+        return {"gamma": self.gamma, "robustness_bound": robustness_bound(self.gamma)}
+
+    def tolerates(self, fraction: float, setting: Setting) -> bool:
+        return fraction < robustness_bound(self.gamma)  # Definition 2
+
+
+@register("defense", "dpbfl")
+class DPBFL(RandomizedVotes):
+    """Clients send R(sign(w_0 - w_i)), the shuffler unlinks them, the server follows the analyzer's sum."""
+
+    def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
+        return Delivered(messages, senders=None, mix=lambda rows: shuffle(rows, generator))
+
+    def sums(self, setting: Setting) -> Sums | None:
+        return Sums(DPBFL)
 
     def claim(self, setting: Setting) -> PrivacyClaim:
         """Corollary 1 counts n clients that randomize honestly and keep their messages to themselves: no colluders."""
@@ -145,10 +132,4 @@ class DPBFL(RSA):
         n, (rounds, delta) = setting.participants, setting.busiest
         releases = setting.dim * rounds
         epsilon = compose_shuffle(n, self.gamma, releases, delta) if self.gamma else None
-        return composed_claim(epsilon, setting, f"privacy blanket of n = {n}, {releases:,} releases", colluders=0.0)
-
-    def derived(self, setting: Setting) -> dict[str, float]:
-        return {"gamma": self.gamma, "robustness_bound": robustness_bound(self.gamma)}
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return fraction < robustness_bound(self.gamma)  # Definition 2
+        return self.over_a_run(epsilon, setting, f"privacy blanket of n = {n}, {releases:,} releases", colluders=0.0)

@@ -6,6 +6,7 @@ from torch import Tensor
 from bench.base.errors import require
 from bench.protocol import ServerRound, Setting, SumDefense, Sums, check_messages
 from bench.registry import register
+from bench.rules import apply_weights
 
 
 def weighted_mean(messages: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -20,12 +21,7 @@ def weighted_mean(messages: Tensor, weights: Tensor | None = None) -> Tensor:
     require(fine, "weights", weights.tolist(), f"{len(messages)} finite numbers, none negative, not all zero")
     exact = weights.to(torch.promote_types(weights.dtype, messages.dtype))
     shares = exact / exact.amax()  # the smallest numbers have few digits, and products of them fewer
-    return weighted_sum(messages, shares) / shares.sum()
-
-
-def weighted_sum(messages: Tensor, weights: Tensor) -> Tensor:
-    """Sum of p_k w_k: `(d,)` from `(n, d)` and `(n,)`."""
-    return weights.to(messages.dtype) @ messages
+    return apply_weights(shares, messages) / shares.sum()
 
 
 @register("defense", "fedavg")
@@ -36,7 +32,7 @@ class FedAvg(SumDefense):
         return Sums(FedAvg)
 
     def add_up(self, messages: Tensor, weights: Tensor) -> Tensor:
-        return weighted_sum(messages, weights)
+        return apply_weights(weights, messages)  # sum of p_k w_k
 
     def step(self, total: Tensor, server: ServerRound) -> Tensor:
         return server.global_model + total / server.weights.sum()

@@ -7,8 +7,9 @@ from pydantic import Field
 from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
+from bench.base.elementary import sqrt
 from bench.base.errors import require
-from bench.protocol import Defense, Delivered, ServerRound, Setting, all_finite, check_messages
+from bench.protocol import Defense, Delivered, ServerRound, all_finite, check_messages
 from bench.registry import register
 from bench.rules import apply_weights
 from bench.rules.gram import checked_gram, norms_of, squared_distances
@@ -22,7 +23,7 @@ def cosine_distances(messages: Tensor, broadcast: Tensor) -> Tensor:
     """
     w = broadcast.to(messages.dtype)
     longer = 2 * (messages @ w).double() + norms_of(messages).square()  # |w + u_i|^2 - |w|^2
-    norms = (w.double().square().sum() + longer).clamp(min=0).sqrt()
+    norms = sqrt((w.double().square().sum() + longer).clamp(min=0))
     total, product = norms[:, None] + norms[None, :], norms[:, None] * norms[None, :]
     gap = torch.where(total > 0, (longer[:, None] - longer[None, :]) / total, 0.0)
     apart = (squared_distances(checked_gram(messages)) - gap.square()) / (2 * product)
@@ -67,11 +68,10 @@ def flame(
 class FLAME(Defense):
     """FLAME; the paper's lambda for images, which it took from experiments and not from a budget of privacy."""
 
+    breakdown = 0.5
+
     noise_level: float = Field(default=0.001, ge=0)  # lambda
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         w, generator = server.global_model, server.generator
         return w + flame(delivered.messages, generator, broadcast=w, noise_level=self.noise_level)
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return fraction < 0.5

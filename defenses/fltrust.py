@@ -35,6 +35,8 @@ def fltrust(messages: Tensor, root_update: Tensor) -> Tensor:
 class FLTrust(Defense):
     """FLTrust with the server's learning rate 1; its images are drawn from the validation split."""
 
+    breakdown = 1.0  # any number of malicious clients
+
     root_samples: int = Field(default=100, ge=1)
 
     def num_root_samples(self) -> int:
@@ -47,6 +49,3 @@ class FLTrust(Defense):
 
     def derived(self, setting: Setting) -> dict[str, float]:
         return {"root_samples": float(self.root_samples)}
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return fraction < 1  # any number of malicious clients

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
+from bench.base.elementary import raised
 from bench.base.errors import require
 from bench.protocol import Setting
 from bench.registry import register
@@ -63,9 +64,9 @@ def score_error(scores: Block, squares: Block, neighbours: int, power: int, erro
     `squares (n,)` are the rows' squared lengths. A squared distance is off by 2 error (|x|^2 + |y|^2), and |y|^2 is at
     most 2 |x|^2 + 2 |x - y|^2.
     """
-    apart = (scores / neighbours) ** (2 / power)
+    apart = raised(scores / neighbours, 2 / power)
     off = error * (6 * squares + 4 * apart)
-    found: Block = neighbours * ((apart + off) ** (power / 2) - apart ** (power / 2))
+    found: Block = neighbours * (raised(apart + off, power / 2) - raised(apart, power / 2))
     return found
 
 
@@ -93,6 +94,8 @@ def check_setting(setting: Setting) -> None:
 class Krum(ChoosingRule):
     """Krum with the suite's assumed f; more than one selected is Multi-Krum."""
 
+    breakdown = "assumed"
+
     num_selected: int = Field(default=1, ge=1)
     variant: Variant = "paper"
 
@@ -109,6 +112,3 @@ class Krum(ChoosingRule):
 
     def choose(self, gram: Tensor, num_byzantine: int, error: float) -> Tensor:
         return krum_weights(gram, num_byzantine, self.num_selected, self.variant, error)
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return round(fraction * setting.participants) <= setting.num_byzantine

@@ -2,21 +2,19 @@
 
 from typing import Any
 
-import torch
 from pydantic import model_validator
-from torch import Tensor
 
 from bench.base.errors import require
 from bench.privacy.analysis.compose import compose_local
 from bench.privacy.analysis.local import gamma_for_local_epsilon, local_epsilon
 from bench.privacy.claims import PrivacyClaim
-from bench.protocol import Defense, Delivered, Setting, Sums
+from bench.protocol import Setting, Sums
 from bench.registry import register
-from defenses.dpbfl import DPBFL, composed_claim
+from defenses.dpbfl import NO_NOISE, RandomizedVotes
 
 
 @register("defense", "ldpbfl")
-class LDPBFL(DPBFL):
+class LDPBFL(RandomizedVotes):
     """DPBFL's randomizer and analyzer; the parameter is gamma, or `epsilon`, which gives gamma by Theorem 4."""
 
     @model_validator(mode="before")
@@ -30,9 +28,6 @@ class LDPBFL(DPBFL):
             return {**others, "gamma": gamma_for_local_epsilon(parameters["epsilon"])}
         return parameters
 
-    def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
-        return Defense.deliver(self, messages, generator)
-
     def sums(self, setting: Setting) -> Sums | None:
         return Sums(LDPBFL)
 
@@ -42,7 +37,7 @@ class LDPBFL(DPBFL):
             delta=0.0,
             unit="per coordinate and round",
             source="DPBFL paper, Theorem 4",
-            reason=None if self.gamma else "needs 0 < gamma < 1: gamma is 0",
+            reason=None if self.gamma else NO_NOISE,
         )
 
     def composed(self, setting: Setting) -> PrivacyClaim:
@@ -50,4 +45,4 @@ class LDPBFL(DPBFL):
         rounds, delta = setting.busiest
         releases = setting.dim * rounds
         epsilon = compose_local(self.gamma, releases, delta) if self.gamma else None
-        return composed_claim(epsilon, setting, f"{releases:,} ternary randomized responses", colluders=1.0)
+        return self.over_a_run(epsilon, setting, f"{releases:,} ternary randomized responses", colluders=1.0)

@@ -41,6 +41,8 @@ def nearest_to_the_median(block: Tensor, kept: int) -> Tensor:
 class Meamed(CoordinateRule):
     """The mean around the median with the suite's assumed f."""
 
+    breakdown = "assumed"
+
     def start(self, setting: Setting) -> None:
         _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
 
@@ -49,9 +51,6 @@ class Meamed(CoordinateRule):
         if isinstance(block, Tensor):
             return nearest_to_the_median(block, kept)
         return mean_around_median(block, kept)
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return round(fraction * setting.participants) <= setting.num_byzantine
 
 
 def meamed(messages: Tensor, num_byzantine: int) -> Tensor:

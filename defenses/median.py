@@ -2,7 +2,6 @@
 
 from torch import Tensor
 
-from bench.protocol import Setting
 from bench.registry import register
 from bench.rules import Block, CoordinateRule
 
@@ -11,15 +10,14 @@ from bench.rules import Block, CoordinateRule
 class Median(CoordinateRule):
     """Each coordinate's middle value; the mean of the two middle ones for even n."""
 
+    breakdown = 0.5
+
     def ranks(self, num_messages: int) -> tuple[int, ...]:
         return (num_messages - 1) // 2, num_messages // 2
 
     def reduce(self, block: Block, num_byzantine: int) -> Block:
         low, high = self.ranks(block.shape[1])
         return block[:, low] / 2 + block[:, high] / 2
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return fraction < 0.5
 
 
 def coordinate_median(messages: Tensor) -> Tensor:

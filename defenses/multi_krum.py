@@ -33,6 +33,7 @@ class MultiKrum(ChoosingRule):
     """Multi-Krum with the suite's assumed f."""
 
     version: ClassVar[int] = 2  # of rows that tie the first count
+    breakdown = "assumed"
 
     num_selected: int | None = Field(default=None, ge=1)
     variant: Variant = "paper"
@@ -44,6 +45,3 @@ class MultiKrum(ChoosingRule):
 
     def choose(self, gram: Tensor, num_byzantine: int, error: float) -> Tensor:
         return krum_weights(gram, num_byzantine, self.num_selected or len(gram) - num_byzantine, self.variant, error)
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return round(fraction * setting.participants) <= setting.num_byzantine

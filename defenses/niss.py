@@ -5,112 +5,23 @@ an integer between 1 and m - 1 (N10), shares travel on a regular digraph without
 each coordinate unless `scale="share"` asks for the printed form (N2).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.base import rng
+from bench.base.elementary import sqrt
 from bench.base.errors import require, require_somebody
 from bench.privacy.claims import PrivacyClaim
 from bench.privacy.papers.drawn_noise import niss_drawn_noise
+from bench.privacy.papers.noise_exchange import NoiseExchange
 from bench.privacy.papers.noise_sharing import niss_max_colluders, niss_max_colluders_scalar, niss_worst_coordinate
-from bench.protocol import REALS, Delivered, LocalRound, Setting, Sums, Upload
+from bench.protocol import Delivered, LocalRound, Setting, Sums, Upload
 from bench.registry import register
 from defenses.dp_fedavg import DPFedAvg
 
 Scale = Literal["coordinate", "share"]
-
-BLOCK_NUMBERS = 2**18
-"""Noise of so many clients times coordinates is drawn at a time: a core's cache holds it."""
-
-KEPT_BYTES = 64 * 2**20
-"""Single shares are kept up to this size; above it, drawing them again is what fits into memory."""
-
-
-@dataclass(frozen=True)
-class Shares:
-    """A client's shares: noise `sent (v, d)` to `receivers (v,)`, `got (v, d)` from `senders (v,)` before s."""
-
-    sent: Tensor
-    receivers: Tensor
-    got: Tensor
-    senders: Tensor
-
-
-@dataclass(frozen=True)
-class NoiseExchange:
-    """The noise of one round, `(m, d)` each: a client's `own`, what it `received` (after s), and its `upload`.
-
-    Single shares `(v, m, d)` are `kept` where they are few; else `legs` and `shares` draw them again from `seed`.
-    """
-
-    own: Tensor
-    received: Tensor
-    sigma: Tensor
-    order: Tensor
-    shifts: Tensor
-    seed: int
-    kept: Tensor | None = None
-
-    @property
-    def upload(self) -> Tensor:
-        """The noise that each client adds to p_k w, `own + received`."""
-        return self.own + self.received
-
-    @cached_property
-    def routes(self) -> tuple[Tensor, Tensor]:
-        """To whom, and from whom, `(v, m)` each: `shifts` places on along the tracker's random circle, and back."""
-        m, places = len(self.order), self.order.argsort()
-        shifts = self.shifts.unsqueeze(1)
-        return self.order[(places + shifts) % m], self.order[(places - shifts) % m]
-
-    def receivers(self, i: int) -> Tensor:
-        """u_i of every client `(m,)`."""
-        return self.routes[0][i]
-
-    @cached_property
-    def deviation(self) -> Tensor:
-        """`(m, 1)`: the standard deviation of each client's shares, sigma_k / sqrt(v)."""
-        return torch.div(self.sigma, len(self.shifts) ** 0.5)
-
-    def noise(self, i: int) -> Tensor:
-        """n_i of every client `(m, d)`, from N(0, sigma_k^2 / v)."""
-        if self.kept is not None:
-            return self.kept[i]
-        return torch.cat([self.noise_at(i, columns) for columns in self.blocks()], dim=1)
-
-    def noise_at(self, i: int, columns: slice) -> Tensor:
-        """Those of some coordinates, which `blocks` gives; drawn anew."""
-        n = self.own.new_empty(len(self.own), columns.stop - columns.start)
-        n.normal_(generator=rng.generator(self.seed, "share", i, columns.start))
-        return n.mul_(self.deviation)
-
-    def blocks(self) -> Iterator[slice]:
-        """Coordinates whose noise, for all clients, stays in a core's cache."""
-        m, d = self.own.shape
-        step = max(1, BLOCK_NUMBERS // m)
-        return (slice(start, min(start + step, d)) for start in range(0, d, step))
-
-    def legs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """(negated shares `(m, d)`, receivers `(m,)`) for i = 1 .. v."""
-        for i in range(len(self.shifts)):
-            yield -self.noise(i), self.receivers(i)
-
-    def shares(self, client: int) -> Shares:
-        """What `client` sent and got, from whom; every row as it travelled, that is negated noise."""
-        sent, receivers, got, senders = [], [], [], []
-        for messages, to in self.legs():
-            source = int((to == client).nonzero())
-            sent.append(messages[client])
-            receivers.append(to[client])
-            got.append(messages[source])
-            senders.append(source)
-        return Shares(torch.stack(sent), torch.stack(receivers), torch.stack(got), torch.tensor(senders))
 
 
 def exchange(
@@ -130,60 +41,26 @@ def exchange(
     mute `(m, m)` bool: which row deviates, and sends which column zeros (errata N4); `legs` still has what it kept.
     Raises `ValueError` for fewer than two clients, v outside 1 .. m - 1, or a negative variance.
     """
-    require(num_clients >= 2, "num_clients", num_clients, "at least 2")
-    require(1 <= num_shares <= num_clients - 1, "num_shares", num_shares, f"between 1 and {num_clients - 1}")
-    require(dim >= 1, "dim", dim, "at least 1")
     require(scale in ("coordinate", "share"), "scale", scale, "'coordinate' or 'share'")
-    require(dtype in REALS, "dtype", dtype, "float32 or float64")
-    fits = mute is None or mute.shape == (num_clients, num_clients)
-    require(fits, "mute", None if mute is None else tuple(mute.shape), f"of shape {(num_clients, num_clients)}")
-    sigma = _column("sigma_squared", sigma_squared, num_clients, dtype).sqrt()
-    tau = _column("tau_squared", tau_squared, num_clients, dtype).sqrt()
-
-    seed = int(torch.randint(2**62, (1,), generator=generator))
-    tracker = rng.generator(seed, "tracker")
-    few = num_shares * num_clients * dim * dtype.itemsize <= KEPT_BYTES
-    noise = NoiseExchange(
-        own=torch.zeros(num_clients, dim, dtype=dtype),
-        received=torch.zeros(num_clients, dim, dtype=dtype),
-        sigma=sigma,
-        order=torch.randperm(num_clients, generator=tracker),
-        shifts=1 + torch.randperm(num_clients - 1, generator=tracker)[:num_shares],
-        seed=seed,
-        kept=torch.empty(num_shares, num_clients, dim, dtype=dtype) if few else None,
-    )
-    receivers, senders = noise.routes
-    silent = None if mute is None else [row.nonzero()[:, 0] for row in mute.mT.gather(0, receivers)]
+    noise = NoiseExchange.begin(num_clients, dim, sigma_squared, num_shares, generator, dtype, mute)
+    tau = sqrt(noise.per_client("tau_squared", tau_squared))
     s = torch.ones(num_shares, num_clients, 1, dtype=dtype)
     if scale == "share":
-        s += tau * torch.randn(s.shape, generator=rng.generator(seed, "scale"), dtype=dtype)
+        s += tau * torch.randn(s.shape, generator=noise.draws("scale"), dtype=dtype)
     for columns in noise.blocks():
         own, received = noise.own[:, columns], noise.received[:, columns]
         squares = torch.zeros_like(own)
         for i in range(num_shares):
-            n = noise.noise_at(i, columns)
-            if noise.kept is not None:
-                noise.kept[i, :, columns] = n
+            n = noise.drawn(i, columns)  # from N(0, sigma_k^2 / v)
             own.add_(n)
-            if silent is not None:
-                n.index_fill_(0, silent[i], 0)
-            r = n.index_select(0, senders[i])  # what reached each client, yet to be negated
+            r = noise.arrived(i, n)
             received.addcmul_(s[i], r, value=-1)
             squares.addcmul_(r, r)
         if scale == "coordinate" and bool(tau.any()):
             # s_i ~ N(1, tau_k^2), the receiver's: given the r_i, the sum of (s_i - 1) r_i is N(0, tau_k^2 sum of r_i^2)
-            z = torch.randn(own.shape, generator=rng.generator(seed, "scale", columns.start), dtype=dtype)
-            received.addcmul_(tau * z, squares.sqrt_())
+            z = torch.randn(own.shape, generator=noise.draws("scale", columns.start), dtype=dtype)
+            received.addcmul_(tau * z, sqrt(squares, out=squares))
     return noise
-
-
-def _column(argument: str, value: float | Tensor, num_clients: int, dtype: torch.dtype) -> Tensor:
-    given = torch.as_tensor(value, dtype=dtype)
-    fits = given.dim() == 0 or given.shape == (num_clients,)
-    require(fits, argument, f"of shape {tuple(given.shape)}", f"one value, or {num_clients}, one a client")
-    column = given.expand(num_clients).unsqueeze(1)
-    require(bool(torch.isfinite(column).all() and (column >= 0).all()), argument, value, "finite and not negative")
-    return column
 
 
 @register("defense", "niss")

@@ -32,6 +32,7 @@ class RSA(SumDefense):
     """Workers upload w_i - w_0; the server takes the signs and steps (eq. 4)."""
 
     keeps_models = True
+    breakdown = 0.5
 
     penalty: float = Field(default=0.02, gt=0)  # lambda
     kappa: float = Field(default=4.0, gt=0)  # the server's step is kappa * alpha / n, not alpha (errata D16)
@@ -54,6 +55,3 @@ class RSA(SumDefense):
 
     def local_penalty(self) -> float:
         return self.penalty
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return fraction < 0.5

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.protocol import Delivered, LocalRound, ServerRound, Setting, SumDefense, Sums, check_messages
 from bench.registry import register
-from defenses.fedavg import weighted_sum
+from bench.rules import apply_weights
 
 
 def secure_aggregation(messages: Tensor) -> Tensor:
@@ -38,4 +38,4 @@ class SecureAggregation(SumDefense):
         return Sums(SecureAggregation)
 
     def summary(self, local: LocalRound) -> Tensor:
-        return weighted_sum(local.updates, local.weights).unsqueeze(0)
+        return apply_weights(local.weights, local.updates).unsqueeze(0)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bench.protocol import Alphabet, ServerRound, Setting, SumDefense, Sums, check_messages
 from bench.registry import register
-from defenses.dpbfl import exact_sum
+from bench.rules import exact_sum
 
 
 def sign_majority(messages: Tensor) -> Tensor:
@@ -23,6 +23,7 @@ class SignMajority(SumDefense):
     """Clients send sign(w_0 - w_i), that of the gradient after one local step; w_0 <- w_0 - server_lr sign(sum)."""
 
     alphabet = Alphabet.TERNARY
+    breakdown = 0.5  # of adversaries that are blind
 
     server_lr: float = Field(default=0.01, gt=0)  # eta; it decays as the clients' learning rate does
 
@@ -39,6 +40,3 @@ class SignMajority(SumDefense):
 
     def sums(self, setting: Setting) -> Sums | None:
         return Sums(SignMajority)
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return fraction < 0.5  # of adversaries that are blind

@@ -19,11 +19,11 @@ from bench.protocol import Setting
 from bench.registry import register
 from bench.rules import ChoosingRule, apply_weights, mean_of
 from bench.rules.gram import DOUBLE_ERROR, ContestedError, copies, decided
+from bench.rules.scatters import largest_eigenvalues, lower_bounds
 
 MAX_SUBSETS = 2**20
 """Subsets that are gone through in seconds."""
 
-POWER_STEPS = 8
 FIRST_TRIED = 16
 """Subsets of lowest bound whose eigenvalues are computed first, for a best one to compare the others with."""
 
@@ -42,12 +42,12 @@ def smea_weights(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) 
     member = np.ones((len(left_out), n))  # in lexicographic order of the rows that are left
     np.put_along_axis(member, left_out, 0.0, axis=1)
     with blas_threads(1):
-        bounds = _lower_bounds(g, member)
+        bounds = lower_bounds(g, member)
         off = 4 * error * (member @ g.diagonal())  # of a scatter's eigenvalue, by the norm of the scatter's own error
         tried = bounds.argsort(kind="stable")[:FIRST_TRIED]
-        best = (_largest_eigenvalues(g, member[tried]) + off[tried]).min()
+        best = (largest_eigenvalues(g, member[tried]) + off[tried]).min()
         open_still = np.flatnonzero(bounds - off <= best)
-        exact = _largest_eigenvalues(g, member[open_still])
+        exact = largest_eigenvalues(g, member[open_still])
     equal = open_still[exact - off[open_still] <= (exact + off[open_still]).min()]
     if error > DOUBLE_ERROR and len(equal) > 1:
         rows = copies(gram).cpu().numpy()[np.nonzero(member[equal])[1]].reshape(len(equal), n - f)
@@ -69,52 +69,13 @@ def smea(messages: Tensor, num_byzantine: int) -> Tensor:
 class SMEA(ChoosingRule):
     """Smallest maximum eigenvalue averaging with the suite's assumed f; for few clients."""
 
+    breakdown = "assumed"
+
     def start(self, setting: Setting) -> None:
         _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
 
     def choose(self, gram: Tensor, num_byzantine: int, error: float) -> Tensor:
         return smea_weights(gram, num_byzantine, error)
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return round(fraction * setting.participants) <= setting.num_byzantine
-
-
-def _lower_bounds(g: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Rayleigh quotients `(s,)` of the scatter of each subset, a row of `member (s, n)`, after some power steps."""
-    inside = np.ascontiguousarray(member.T)  # (n, s): a sum over a subset's rows adds up long vectors
-    size = member[0].sum()
-    scaled = g / max(g.diagonal().max(), np.finfo(float).tiny)  # so that some steps neither overflow nor vanish
-    vectors, moved = np.empty_like(inside), np.empty_like(inside)
-
-    def centre(products: np.ndarray) -> None:
-        np.multiply(products, inside, out=vectors)
-        np.multiply(inside, vectors.sum(axis=0) / size, out=moved)
-        np.subtract(vectors, moved, out=vectors)
-
-    def squares() -> np.ndarray:
-        found: np.ndarray = np.einsum("ns,ns->s", vectors, vectors).clip(min=np.finfo(float).tiny)
-        return found
-
-    centre(np.linalg.eigh(g)[1][:, -1:])
-    for step in range(POWER_STEPS):
-        centre(np.matmul(scaled, vectors, out=moved))
-        if step == POWER_STEPS // 2:
-            np.divide(vectors, np.sqrt(squares()), out=vectors)
-    np.subtract(
-        vectors, np.multiply(inside, vectors.sum(axis=0) / size, out=moved), out=vectors
-    )  # what is all rounding
-    quotients: np.ndarray = np.einsum("ns,ns->s", np.matmul(g, vectors, out=moved), vectors) / squares()
-    return quotients
-
-
-def _largest_eigenvalues(g: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """The largest eigenvalue `(s,)` of the scatter of each subset, a row of `member (s, n)`."""
-    rows = np.nonzero(member)[1].reshape(len(member), -1)
-    scatter = g[rows[:, :, None], rows[:, None, :]]
-    scatter -= scatter.mean(axis=1, keepdims=True)
-    scatter -= scatter.mean(axis=2, keepdims=True)
-    largest: np.ndarray = np.linalg.eigvalsh(scatter)[:, -1]
-    return largest
 
 
 def _check(n: int, f: int, argument: str) -> None:

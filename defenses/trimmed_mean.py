@@ -12,15 +12,14 @@ from bench.rules import Block, CoordinateRule
 class TrimmedMean(CoordinateRule):
     """Each coordinate's mean over the n - 2 f values in the middle; f is the assumed number, beta n in the paper."""
 
+    breakdown = "assumed"
+
     def start(self, setting: Setting) -> None:
         _check(setting.participants, setting.num_byzantine, "assumed Byzantine clients")
 
     def reduce(self, block: Block, num_byzantine: int) -> Block:
         middle: Block = block[:, num_byzantine : block.shape[1] - num_byzantine].mean(1)
         return middle
-
-    def tolerates(self, fraction: float, setting: Setting) -> bool:
-        return round(fraction * setting.participants) <= setting.num_byzantine
 
 
 def trimmed_mean(messages: Tensor, num_byzantine: int) -> Tensor:

@@ -33,6 +33,7 @@ from defenses.caf import caf
 from defenses.centered_clipping import centered_clipping
 from defenses.cge import cge
 from defenses.flame import flame
+from defenses.fldetector import fldetector, higher_cluster
 from defenses.fltrust import fltrust
 from defenses.foolsgold import foolsgold
 from defenses.geometric_median import geometric_median
@@ -115,6 +116,8 @@ def test_centered_clipping() -> None:
     assert centered_clipping(rows, tau=1.0).item() == pytest.approx(1 / 3)
     from_mean = rows.mean() + centered_clipping(rows - rows.mean(), tau=1.0)
     assert from_mean.item() == pytest.approx(8 / 3)
+    again = centered_clipping(rows, tau=1.0, centre=centered_clipping(rows, tau=1.0))
+    assert again.item() == pytest.approx(4 / 9)
 
 
 def test_norm_clipping() -> None:
@@ -221,6 +224,15 @@ def test_foolsgold() -> None:
     rows = torch.eye(2, dtype=torch.float64)
     assert foolsgold(rows).tolist() == pytest.approx([0.5, 0.5])
     assert rows.sum(dim=0).tolist() == [1, 1]
+    alike = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    assert foolsgold(alike).tolist() == [0, 0]
+    assert foolsgold(alike, history=rows + alike).tolist() == pytest.approx([1, 0])
+
+
+def test_fldetector() -> None:
+    scores = torch.arange(6, dtype=torch.float64)
+    assert not any(bool(fldetector(scores, seeded(seed)).any()) for seed in range(20))
+    assert higher_cluster(scores)[0].tolist() == [False] * 3 + [True] * 3
 
 
 def test_flame() -> None:

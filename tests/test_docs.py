@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import bench
 from bench import models, registry
-from bench.data import load as load_data
+from bench.data import load
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
 from bench.privacy.papers.noise_sharing import niss_collusion_variance
 from bench.privacy.papers.shuffle import robustness_bound
 from bench.suite import Suite
@@ -228,6 +231,27 @@ def test_the_example_defense_is_the_readme_s_which_runs() -> None:
     assert f"```python\n{example[1]}```" in (ROOT / "README.md").read_text()
 
 
+def test_the_examples_that_remember_do() -> None:
+    """FedAvgM's velocity, and what each client has sent on average, round by round, where only some take part."""
+    examples = re.findall(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), re.DOTALL)
+    space: dict[str, Any] = {}
+    for example in examples:
+        if "server.memory" in example:
+            exec(re.sub(r"@register.*\n", "", example), space)
+    shape = {"dataset": "digits", "clients": 10, "samples_per_client": 12, "dtype": "float64"}
+    settings = FederationSettings(**shape, rounds=4, lr=0.3, batch_size=5, local_steps=1, participation=0.5)
+    for name in ("FedAvgM", "MeanOfMeans"):
+        found = Federation(settings, space[name](), load("digits"), 0)
+        velocity, sent = torch.zeros(1), [[] for _ in range(10)]  # type: ignore[var-annotated]
+        for transcript in found.rounds():
+            velocity = 0.9 * velocity + transcript.messages.mean(dim=0)
+            for client, row in zip(transcript.participants.tolist(), transcript.messages, strict=True):
+                sent[client].append(row)
+            means = [torch.stack(sent[client]).mean(dim=0) for client in transcript.participants.tolist()]
+            change = velocity if name == "FedAvgM" else torch.stack(means).mean(dim=0)
+            torch.testing.assert_close(found.global_model, transcript.broadcast + change)
+
+
 def test_the_examples_of_the_first_page_run() -> None:
     examples = re.findall(r"```python\n(.*?)```", (DOCS / "getting-started.md").read_text(), re.DOTALL)
     frames, evaluate, krum = examples
@@ -250,7 +274,7 @@ def test_the_data_set_and_the_model_of_the_page_on_extending_are_loaded(
     (example,) = [one for one in examples if '@register("dataset"' in one]
     (tmp_path / "mine.py").write_text(example)
     registry.load_files([tmp_path / "mine.py"])
-    clouds = load_data("clouds")
+    clouds = load("clouds")
     assert (len(clouds.train), len(clouds.validation), len(clouds.test)) == (270, 30, 100)
     assert models.build("my_net", clouds.shape, clouds.num_classes).dim == 5 * 8 + 8 + 8 * 2 + 2
 

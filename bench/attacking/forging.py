@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.base.blocks import in_column_blocks
+from bench.base.elementary import sqrt
 from bench.base.errors import require
 from bench.protocol import REALS, WHOLE, Alphabet
 from bench.rules.gram import gram_matrix, squared_distances
@@ -75,7 +76,8 @@ def moments(honest: Tensor, ddof: int = 0) -> tuple[Tensor, Tensor]:
         middle = torch.mean(honest[:, columns], dim=0, out=mean[columns]).view(len(blocks), -1)
         centred = torch.sub(blocks, middle[:, None], out=room[: len(blocks), :, : blocks.shape[2]])
         torch.sum(centred.square_(), dim=1, out=squares[columns].view(len(blocks), -1))
-    return mean, squares.div_(h - ddof).sqrt_()
+    squares.div_(h - ddof)
+    return mean, sqrt(squares, out=squares)
 
 
 def perturbed(

@@ -262,7 +262,8 @@ def _sign_slope(seen: Observation, target: Tensor, facts: PublicFacts) -> Slope:
         s = torch.sigmoid(v)
         plus = (1 - gamma) * s + gamma / 3
         minus = 1 - gamma / 3 - plus
-        loss = -(positive * plus.log() + negative * minus.log()).mean(dim=1)
+        # xlogy, as its logarithm is the same on every processor
+        loss = -(torch.xlogy(positive, plus) + torch.xlogy(negative, minus)).mean(dim=1)
         by_v = (gamma - 1) / u.shape[1] * s * (1 - s) * (positive / plus - negative / minus)
         through_width = SHARPNESS / u.shape[1] * (by_v * v).sum(dim=1, keepdim=True)
         return loss, seen.lr / width * (by_v - through_width * u.sign())

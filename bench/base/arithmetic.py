@@ -6,7 +6,7 @@ and `MKL_CBWR` does. `portable` is the same bit for bit on every x86-64 processo
 AMD's since 2015); `native` takes the widest instructions at hand.
 
 MKL's AVX2 branch is none for this purpose: it runs other code on AMD's processors than on Intel's. `COMPATIBLE` runs
-the same on both.
+the same on both. What no variable holds, the first guesses of roots and logarithms, `bench.elementary` goes without.
 """
 
 import os

@@ -6,15 +6,39 @@ the same whatever defense and attack meet, so that two rows of a board differ by
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 
 from bench.base.device import current
 
+_salt: ContextVar[str] = ContextVar("salt", default="")
+
+
+@contextmanager
+def salted(salt: str) -> Iterator[None]:
+    """In here every draw depends on `salt` too: whoever knows a cell's seed, as everybody does, cannot repeat a draw.
+
+    An empty salt changes nothing.
+    """
+    before = _salt.set(salt)
+    try:
+        yield
+    finally:
+        _salt.reset(before)
+
+
+def salt() -> str:
+    """The salt of the present draws, empty where there is none."""
+    return _salt.get()
+
 
 def derive_seed(seed: int, *labels: str | int) -> int:
     """A 63-bit seed from `seed` and the labels of the draw (role, round, client, ...); equal labels, equal seed."""
-    digest = hashlib.sha256(json.dumps([seed, *labels]).encode()).digest()
+    named = [seed, *labels] if not salt() else [salt(), seed, *labels]
+    digest = hashlib.sha256(json.dumps(named).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

@@ -17,7 +17,7 @@ from bench.data import Dataset, partition
 from bench.federation.clients import Momentum, Plan, Shards, rsa_blocks, sgd_blocks
 from bench.federation.roles import assumed_fraction, byzantine_clients, participants_of, setting_of
 from bench.federation.root import Root
-from bench.federation.rounds import ClientMemory, Sides, aggregate, arrived, check_model, exchange
+from bench.federation.rounds import ClientMemory, Sides, aggregate, arrived, check_model, exchange, names_of
 from bench.federation.settings import FederationSettings
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, SumDefense, all_finite, plays_in_sums
 from bench.protocol.contract import check_shape, untouched
@@ -131,7 +131,7 @@ class Federation:
             return self._forge(messages.clone() if kept else messages, local)
 
         sent = exchange(self._sides, local, self._generator("channel"), forge, guard)
-        server = self._server_round(arrived(sent.delivered, local.weights))
+        server = self._server_round(arrived(sent.delivered, local.weights), names_of(sent.delivered, local.clients))
         self._finish(aggregate(self._sides, sent, server, guard))
         return RoundTranscript(
             index, broadcast, local.clients, sent.messages, sent.delivered, sent.peers, updates, local.mute
@@ -227,10 +227,11 @@ class Federation:
         memory = self._client_memory.of(clients)
         return LocalRound(self.round, clients, self.setting, self.global_model, updates, weights, noise, mute, memory)
 
-    def _server_round(self, weights: Tensor) -> ServerRound:
+    def _server_round(self, weights: Tensor, clients: Tensor | None = None) -> ServerRound:
         w, lr = self.global_model, self.setting.learning_rate(self.round)
         root = None if self._root is None else self._root.update(self.round, w, lr)
-        return ServerRound(self.round, self.setting, w, weights, self._generator("server"), root, self._server_memory)
+        draws = self._generator("server")
+        return ServerRound(self.round, self.setting, w, weights, draws, root, self._server_memory, clients)
 
     def _is_forging(self, participants: Tensor) -> Tensor:
         """`(m,)` bool: who of the round sends what the attack makes."""
@@ -253,7 +254,7 @@ class Federation:
         view = self._view(self._own_message(updates), updates)
         if self.attack.omniscient:
             honest = messages[~rows] / self._shares(local.weights[~rows])
-            aggregate = partial(self._imagined, rows, local.weights)
+            aggregate = partial(self._imagined, rows, local)
             view = replace(view, honest=honest, names=local.clients[~rows], aggregate=aggregate)
         messages[rows] = self._forged(view, local.weights[rows])
         return messages
@@ -264,7 +265,7 @@ class Federation:
         known = (self.global_model, self.defense.alphabet, self._generator("forge"), self.setting, self._memory)
         return ByzantineView(own, None, *known, updates=updates if self.attack.needs_updates() else None)
 
-    def _imagined(self, forging: Tensor, weights: Tensor, messages: Tensor) -> Tensor:
+    def _imagined(self, forging: Tensor, local: LocalRound, messages: Tensor) -> Tensor:
         """The change `(d,)` of the model that the server would make of `messages (m, d)`, those not `forging` first.
 
         Nothing real happens: a copy of the defense, which may keep state, works with randomness of its own.
@@ -274,11 +275,12 @@ class Federation:
         placed = torch.empty_like(sendable)
         placed[torch.cat([rows, forging.nonzero()[:, 0]])] = sendable
         if self.defense.weighted:
-            placed *= self._shares(weights)
+            placed *= self._shares(local.weights)
         sides = deepcopy(self._sides)
         delivered = sides.channel.deliver(placed, self._generator("imagined channel"))
         draws, memory = self._generator("imagined server"), deepcopy(self._server_memory)
-        server = replace(self._server_round(arrived(delivered, weights)), generator=draws, memory=memory)
+        real = self._server_round(arrived(delivered, local.weights), names_of(delivered, local.clients))
+        server = replace(real, generator=draws, memory=memory)
         return sides.server.aggregate(delivered, server) - self.global_model
 
     def _forged(self, view: ByzantineView, weights: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ messages; what a party wants to know in the next round it keeps in its memory.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -27,7 +26,7 @@ class Sides:
 
     @classmethod
     def of(cls, defense: Defense) -> Self:
-        return cls(deepcopy(defense), deepcopy(defense), deepcopy(defense))
+        return cls(defense.side("clients"), defense.side("channel"), defense.side("server"))
 
     def start(self, setting: Setting) -> None:
         """Let each party refuse, with `ValueError`, a setting that the defense cannot work in."""
@@ -118,3 +117,8 @@ def check_model(model: Tensor, step: str, wanted: Tensor) -> None:
 def arrived(delivered: Delivered, weights: Tensor) -> Tensor:
     """The weights p_k `(k,)` of the delivered rows, of those `(m,)` of all senders."""
     return weights if delivered.senders is None else weights[delivered.senders]
+
+
+def names_of(delivered: Delivered, clients: Tensor) -> Tensor | None:
+    """The names `(k,)` of those whose rows were delivered, of all senders `(m,)`; None where rows are not linked."""
+    return None if delivered.senders is None else clients[delivered.senders]

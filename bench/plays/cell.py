@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from bench import models
-from bench.base import device
+from bench.base import device, rng
 from bench.base.errors import DivergedError
 from bench.base.explain import explain
 from bench.base.files import write_whole
@@ -43,6 +43,11 @@ class Outcome:
 
 def run_cell(task: Task) -> Outcome:
     """Play the cell; whatever a defense or an attack raises becomes a record with status `failed`."""
+    with rng.salted(task.world.salt):
+        return _played(task)
+
+
+def _played(task: Task) -> Outcome:
     torch.set_num_threads(task.threads)
     keep_freed_memory()
     cell, started = task.cell, time.perf_counter()
@@ -72,7 +77,8 @@ def run_cell(task: Task) -> Outcome:
 
 def lost_outcome(task: Task, reason: str) -> Outcome:
     """The failed record of a cell whose worker did not live to make one."""
-    bare = _bare(task, load(task.cell.federation.dataset, task.data_root))
+    with rng.salted(task.world.salt):
+        bare = _bare(task, load(task.cell.federation.dataset, task.data_root))
     return Outcome(bare.model_copy(update={"status": "failed", "error": _in_one_line(reason)}), {})
 
 
@@ -81,7 +87,9 @@ def _bare(task: Task, dataset: Dataset) -> Record:
     return Record(
         suite=task.suite,
         setting=task.setting,
-        protocol=protocol_hash(task.cell, dataset.digest, task.recovered_psnr),
+        protocol=protocol_hash(task.cell, dataset.digest, task.recovered_psnr, task.world),
+        salt=task.world.salt,
+        sources=task.world.sources,
         data_digest=dataset.digest,
         cell=task.cell,
         seed=task.seed,

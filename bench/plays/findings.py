@@ -9,7 +9,7 @@ from bench.base.errors import DivergedError as DivergedError
 from bench.federation.engine import Federation
 from bench.federation.roles import assumed_fraction, byzantine_by_round, setting_of
 from bench.protocol import Defense, Setting
-from bench.records import ByzantineCount, Cost, Privacy, Status
+from bench.records import PUBLIC, ByzantineCount, Cost, Privacy, Status, World
 from bench.suite import Cell, Part, kinds
 from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
 
@@ -26,6 +26,7 @@ class Task:
     data_root: str | None
     recovered_psnr: float
     device: str = "cpu"
+    world: World = PUBLIC
 
     @cached_property
     def group(self) -> str:

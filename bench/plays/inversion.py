@@ -62,7 +62,7 @@ def play(task: Task, dataset: Dataset) -> Findings:
     seconds = time.perf_counter() - before
     alone = attack.alone()
     what = (cell.federation, type(alone), alone.model_dump_json(), cell.targets, cell.trained)
-    control = _control(*what, task.seed, task.data_root, device.current())
+    control = _control(*what, task.seed, task.data_root, device.current(), rng.salt())
     result = reconstruct(attack, watched.view, task.seed)
 
     view, truth = watched.view, watched.truth.flatten(0, 1)
@@ -178,7 +178,7 @@ def reconstruct(attack: PrivacyAttack, view: View, seed: int) -> Reconstruction:
     Where they know none, the same reconstruction is not made twice.
     """
     alone = attack.alone()
-    return _infer(type(alone), alone.model_dump_json(), Sight.of(cleaned(attack, view)), seed)
+    return _infer(type(alone), alone.model_dump_json(), Sight.of(cleaned(attack, view)), seed, rng.salt())
 
 
 def cleaned(attack: PrivacyAttack, view: View) -> View:
@@ -191,7 +191,8 @@ def cleaned(attack: PrivacyAttack, view: View) -> View:
 
 
 @lru_cache(maxsize=8)
-def _infer(kind: type[PrivacyAttack], parameters: str, sight: Sight, seed: int) -> Reconstruction:
+def _infer(kind: type[PrivacyAttack], parameters: str, sight: Sight, seed: int, salt: str) -> Reconstruction:
+    """`salt` is that of the draws; it is here so that two of them have a result each."""
     return kind.model_validate_json(parameters).infer(sight.view, rng.generator(seed, "attack"))
 
 
@@ -205,10 +206,11 @@ def _control(
     seed: int,
     data_root: str | None,
     place: torch.device,
+    salt: str,
 ) -> Tensor:
     """The images that the same attack finds of the same targets with no defense: colluders know nothing there.
 
-    All defenses of a suite share them, so they are kept: images alone, which are small.
+    All defenses of a suite share them, so they are kept: images alone, which are small. `salt` is that of the draws.
     """
     dataset, attack = load(settings.dataset, data_root).to(place), kind.model_validate_json(parameters)
     federation = Federation(settings, registry.get("defense", CONTROL)(), dataset, seed)

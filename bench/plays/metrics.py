@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.base.elementary import distances, log10
 from bench.base.errors import require
 from bench.data import Dataset, Split
 from bench.models.base import Model
@@ -30,7 +31,7 @@ def image_metrics(images: Tensor, truth: Tensor, dataset: Dataset) -> dict[str, 
     guess = dataset.denormalise(images).clamp(0, 1).double()  # float32 would cancel in SSIM's variances
     pixels = dataset.denormalise(truth).double()
     mse = (guess - pixels).square().flatten(1).mean(dim=1)
-    psnr = -10 * torch.log10(mse.clamp(min=1e-10))  # 100 dB stands for an exact copy
+    psnr = -10 * log10(mse.clamp(min=1e-10))  # 100 dB stands for an exact copy
     return {"mse": mse, "psnr": psnr, "ssim": ssim(guess, pixels)}
 
 
@@ -64,8 +65,8 @@ def matched(images: Tensor, truth: Tensor, dataset: Dataset) -> Tensor:
 
     guess = dataset.denormalise(images).clamp(0, 1).flatten(2).double()
     pixels = dataset.denormalise(truth).flatten(2).double()
-    distances = torch.cdist(pixels, guess).square().nan_to_num()  # of images that are no numbers any order will do
-    assigned = [torch.from_numpy(linear_sum_assignment(matrix.numpy())[1]) for matrix in distances.cpu()]
+    squares = distances(pixels, guess).square().nan_to_num()  # of images that are no numbers any order will do
+    assigned = [torch.from_numpy(linear_sum_assignment(matrix.numpy())[1]) for matrix in squares.cpu()]
     order = torch.stack(assigned).to(images.device)
     return images[torch.arange(len(images)).unsqueeze(1), order]
 

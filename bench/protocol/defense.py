@@ -10,10 +10,11 @@ so the two say the same, and a forged message weighs the same under every defens
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
 
 import torch
 from pydantic import ConfigDict
@@ -27,6 +28,10 @@ from bench.privacy.sampling import busiest_client
 REALS = (torch.float32, torch.float64)
 WHOLE = (torch.int8, torch.int16, torch.int32, torch.int64)
 """Number types of messages, and of signs and labels."""
+
+
+Party = Literal["clients", "channel", "server"]
+"""Who plays a step of a defense."""
 
 
 class Alphabet(StrEnum):
@@ -63,6 +68,15 @@ class Setting:
         """The most rounds that any client takes part in, and what is left of delta for what it releases there."""
         return busiest_client(self.num_clients, self.participants, self.rounds, self.delta)
 
+    @property
+    def of_busiest(self) -> str:
+        """What the source of a composed claim adds where clients take part in different numbers of rounds."""
+        most, left = self.busiest
+        if self.participants == self.num_clients:
+            return ""
+        beyond = f", more with probability {self.delta - left:.1g}" if left < self.delta else ""
+        return f" in the busiest client's {most} of {self.rounds} rounds{beyond}"
+
 
 @dataclass(frozen=True)
 class LocalRound:
@@ -91,6 +105,7 @@ class ServerRound:
 
     root_update `(d,)` is what training on images of its own gave the server, where the defense asked for some.
     memory: what the server has kept, by name; what stands there after a round is there in the next. Empty at first.
+    clients: the names `(k,)` of those whose rows were delivered; None when the channel unlinked them.
     """
 
     index: int
@@ -100,6 +115,7 @@ class ServerRound:
     generator: torch.Generator
     root_update: Tensor | None = None
     memory: dict[str, Tensor] = field(default_factory=dict)
+    clients: Tensor | None = None
 
 
 class PeerMessages(Protocol):
@@ -148,8 +164,25 @@ class Defense(Numbers, ABC):
     version: ClassVar[int] = 1
     alphabet: ClassVar[Alphabet] = Alphabet.REAL
     keeps_models: ClassVar[bool] = False  # each client keeps a model of its own and takes RSA's step on it
+    breakdown: ClassVar[float | Literal["assumed"]] = 0.0  # stands fewer attackers, or as many as assumed
     weighted: ClassVar[bool] = False  # messages carry the weight p_k already; the server adds them up
     gaussian: ClassVar[bool] = False  # the noise of the claim is Gaussian: audits may fit a Gaussian mechanism
+
+    def side(self, party: Party) -> Self:
+        """A copy of its own for one of its parties, so that nothing passes between them but messages."""
+        return deepcopy(self)
+
+    if not TYPE_CHECKING:  # a type checker would take any name for one that may be set
+
+        def __setattr__(self, name: str, value: object) -> None:
+            """Refuse, with `ValueError`, what pydantic would refuse: a field, or a name that is none."""
+            if name.startswith("_"):
+                super().__setattr__(name, value)
+                return
+            raise ValueError(
+                f"{self.name or type(self).__name__} sets self.{name}, but parameters do not change: what a defense "
+                f"remembers is server.memory[{name!r}] in aggregate, local.memory[{name!r}] in upload"
+            )
 
     def start(self, setting: Setting) -> None:
         """Refuse, with `ValueError`, a setting that the defense cannot work in."""
@@ -210,13 +243,19 @@ class Defense(Numbers, ABC):
         """The probability that an entry of a ternary message is drawn at random, whatever the update."""
         return 0.0
 
+    def remembers_clients(self) -> bool:
+        """Whether the server keeps something for each client, and so has to know whose message is whose."""
+        return False
+
     def clip_norm(self) -> float | None:
         """The L2 norm to which clients clip their updates."""
         return None
 
     def tolerates(self, fraction: float, setting: Setting) -> bool:
-        """Whether the defense itself claims to stand this fraction of Byzantine clients; by default only none."""
-        return fraction == 0
+        """Whether the defense itself claims to stand this fraction of Byzantine clients; most say `breakdown`."""
+        if self.breakdown == "assumed":
+            return round(fraction * setting.participants) <= setting.num_byzantine
+        return fraction == 0 or fraction < self.breakdown
 
     def upload_bytes(self, setting: Setting) -> int:
         """Bytes a client uploads a round: float32, or two bits a ternary coordinate (errata D5)."""

@@ -1,6 +1,6 @@
 """Records of cells and seeds: what they hold, what they are the records of, and the files that they lie in."""
 
-from bench.records.identity import PROTOCOL_VERSION, protocol_hash, record_key, setting_hash
+from bench.records.identity import PROTOCOL_VERSION, PUBLIC, World, protocol_hash, record_key, setting_hash
 from bench.records.provenance import Environment, environment, now
 from bench.records.record import ByzantineCount, Cost, Privacy, Record, Status
 from bench.records.store import ASIDE, NewerRecordError, Store, read
@@ -8,6 +8,7 @@ from bench.records.store import ASIDE, NewerRecordError, Store, read
 __all__ = [
     "ASIDE",
     "PROTOCOL_VERSION",
+    "PUBLIC",
     "ByzantineCount",
     "Cost",
     "Environment",
@@ -16,6 +17,7 @@ __all__ = [
     "Record",
     "Status",
     "Store",
+    "World",
     "environment",
     "now",
     "protocol_hash",

@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from bench.base.numbers import STRICT
+from bench.base.numbers import STRICT, Numbers, added
 from bench.privacy.claims import PrivacyClaim
-from bench.records.identity import record_key
+from bench.records.identity import World, record_key
 from bench.records.provenance import Environment
 from bench.suite import Cell
 
@@ -48,7 +48,7 @@ class ByzantineCount(BaseModel):
     absent: int  # rounds that held none
 
 
-class Record(BaseModel):
+class Record(Numbers):
     """One (cell, seed), as the design lays it down."""
 
     model_config = STRICT
@@ -62,19 +62,30 @@ class Record(BaseModel):
     seed: int
     status: Status
     error: str | None = None
-    metrics: dict[str, float] = {}
-    curve: list[tuple[int, float]] = []  # (round, accuracy on the test split)
-    trace: list[float] = []  # a privacy attack's own loss, median over its targets, thinned out evenly
-    psnr: list[float] = []  # of an inversion, image by image in the order of its picture, in dB
-    control_psnr: list[float] = []  # the same without a defense
+    metrics: dict[str, float] = Field(default_factory=dict)
+    curve: list[tuple[int, float]] = Field(default_factory=list)  # (round, accuracy on the test split)
+    trace: list[float] = Field(
+        default_factory=list
+    )  # a privacy attack's own loss, median over its targets, thinned out evenly
+    psnr: list[float] = Field(
+        default_factory=list
+    )  # of an inversion, image by image in the order of its picture, in dB
+    control_psnr: list[float] = Field(default_factory=list)  # the same without a defense
     privacy: Privacy = Privacy()
-    derived: dict[str, float] = {}  # what the defense worked out: sigma_k, v, ...
+    derived: dict[str, float] = Field(default_factory=dict)  # what the defense worked out: sigma_k, v, ...
     within_claim: bool | None = None  # whether the defense itself claims to stand the Byzantine clients of every round
     byzantine: ByzantineCount | None = None  # None where nobody attacks, and in records from before it was counted
     cost: Cost = Cost()
     environment: Environment
-    files: dict[str, str] = {}  # names of the images and arrays beside the record
+    files: dict[str, str] = Field(default_factory=dict)  # names of the images and arrays beside the record
     finished_at: datetime
+    salt: str = added("")  # of all draws of a judged run; empty where they are public
+    sources: tuple[str, ...] = added(())  # sha256 of the submitted files that played, sorted
+
+    @property
+    def world(self) -> World:
+        """What the run had beside its cell."""
+        return World(self.salt, self.sources)
 
     @property
     def key(self) -> str:

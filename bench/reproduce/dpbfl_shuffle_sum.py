@@ -64,7 +64,8 @@ def tail_points() -> tuple[Point, ...]:
 
 def measure_tail(point: Point, seed: int, data_root: str | None) -> dict[str, Any]:
     """How many sums, drawn from their exact distribution, are off by more than the threshold of each beta."""
-    from defenses.dpbfl import analyze, randomized_sum
+    from bench.privacy.papers.drawn_votes import randomized_sum
+    from defenses.dpbfl import analyze
 
     n, gamma = point["n"], shuffle_gamma(point["n"], point["epsilon"], DELTA)
     generator = rng.generator(seed, TAIL, n, str(point["epsilon"]))

@@ -8,7 +8,9 @@ from bench.rules.base import (
     NormRule,
     RowRule,
     apply_weights,
+    exact_sum,
     mean_of,
+    names_of,
 )
 from bench.rules.gram import (
     DOUBLE_ERROR,
@@ -50,11 +52,13 @@ __all__ = [
     "copies",
     "decided",
     "distances_to",
+    "exact_sum",
     "first_lowest",
     "gram_matrix",
     "lowest",
     "lowest_rows",
     "mean_of",
+    "names_of",
     "nearest_sums",
     "norms_of",
     "over_distances",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench.base.blocks import LINE_BYTES, on_all_threads, transposed
 from bench.base.device import on_gpu
+from bench.base.elementary import sqrt
 from bench.protocol import Defense, Delivered, ServerRound, check_messages
 from bench.rules.gram import (
     DOUBLE_ERROR,
@@ -51,11 +52,13 @@ __all__ = [
     "copies",
     "decided",
     "distances_to",
+    "exact_sum",
     "first_lowest",
     "gram_matrix",
     "lowest",
     "lowest_rows",
     "mean_of",
+    "names_of",
     "nearest_sums",
     "norms_of",
     "over_distances",
@@ -96,6 +99,10 @@ class RowRule(Defense):
         """
         return self.weights(checked_gram(messages, self.origin), num_byzantine)
 
+    def is_plain(self) -> bool:
+        """Whether the aggregate is `weights(gram) @ messages` and no more: then mixed messages need not be formed."""
+        return type(self).aggregate is RowRule.aggregate
+
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         weights = self.weigh(delivered.messages, server.setting.num_byzantine)
         return server.global_model + apply_weights(weights, delivered.messages)
@@ -125,10 +132,17 @@ class NormRule(RowRule):
         """Weights `(n,)` of the messages from their L2 norms `(n,)`."""
 
     def weights(self, gram: Tensor, num_byzantine: int) -> Tensor:
-        return self.weights_by_norm(squared_distances_from(gram, -1)[:-1].sqrt(), num_byzantine)
+        return self.weights_by_norm(sqrt(squared_distances_from(gram, -1)[:-1]), num_byzantine)
 
     def weigh(self, messages: Tensor, num_byzantine: int) -> Tensor:
         return self.weights_by_norm(norms_of(messages), num_byzantine)
+
+
+def names_of(server: ServerRound) -> Tensor:
+    """The names `(k,)` of the delivered rows' senders; raises `ValueError` where the channel unlinked them."""
+    if server.clients is None:
+        raise ValueError("the server remembers clients, but nothing says whose message is whose")
+    return server.clients
 
 
 def mean_of(rows: Tensor, num_rows: int) -> Tensor:
@@ -139,6 +153,13 @@ def mean_of(rows: Tensor, num_rows: int) -> Tensor:
 def apply_weights(weights: Tensor, messages: Tensor) -> Tensor:
     """`weights @ messages` `(d,)`, for a rule's pure function."""
     return weights.to(messages.dtype) @ messages
+
+
+def exact_sum(messages: Tensor) -> Tensor:
+    """The exact sum `(d,)` of signs `(n, d)`; by blocks, because torch would first copy all int8 entries to int32."""
+    if messages.dtype != torch.int8:
+        return messages.sum(dim=0)
+    return torch.stack([block.sum(dim=0, dtype=torch.int32) for block in messages.split(1024)]).sum(dim=0)
 
 
 class CoordinateRule(Defense):

@@ -9,9 +9,10 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from bench import registry
+from bench.base.elementary import sqrt
 from bench.base.errors import require
 from bench.protocol import Alphabet, Defense, Delivered, ServerRound, Setting, SumDefense
-from bench.rules.base import ChoosingRule, NormRule, RowRule, apply_weights
+from bench.rules.base import ChoosingRule, RowRule, apply_weights
 from bench.rules.gram import DOUBLE_ERROR, ContestedError, decided
 
 
@@ -32,7 +33,10 @@ class PreAggregation(Defense):
             return parameters  # the rule's own fault is told
         kind = registry.get("defense", info.data["rule"])
         require_rule(cast(type[Defense], kind))
-        whole: dict[str, Any] = kind(**parameters).model_dump()
+        rule = kind(**parameters)
+        wanted = "a rule that remembers no clients: a mixed message is nobody's"
+        require(not rule.remembers_clients(), "rule", f"{info.data['rule']} with memory", wanted)
+        whole: dict[str, Any] = rule.model_dump()
         return whole
 
     @abstractmethod
@@ -99,7 +103,7 @@ class Mixing(PreAggregation):
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         rule, messages = self.wrapped, delivered.messages
-        if not isinstance(rule, RowRule) or type(rule).aggregate not in (RowRule.aggregate, NormRule.aggregate):
+        if not isinstance(rule, RowRule) or not rule.is_plain():
             return super().aggregate(delivered, server)
         n = len(messages)
         f = self.inner(server.setting, n).num_byzantine
@@ -110,7 +114,7 @@ class Mixing(PreAggregation):
             m = torch.nn.functional.pad(m, (0, len(gram) - m.shape[1], 0, int(rule.origin)))
             if rule.origin:
                 m[-1, -1] = 1.0  # the origin stays what it is
-            return (_weights_of(rule, m @ gram @ m.T, f, error, m @ gram.diagonal().sqrt()) @ m[:k])[:n]
+            return (_weights_of(rule, m @ gram @ m.T, f, error, m @ sqrt(gram.diagonal())) @ m[:k])[:n]
 
         weights = decided(messages, weigh, self.origin or rule.origin)
         return server.global_model + apply_weights(weights, messages)

@@ -29,7 +29,7 @@ from bench.base.files import write_whole
 from bench.base.names import counted, unknown
 from bench.base.numbers import MOST
 from bench.plays.findings import Task
-from bench.records import Record, Store, setting_hash
+from bench.records import PUBLIC, Record, Store, World, setting_hash
 from bench.runs import places, runner
 from bench.runs.workers import NO_LIMITS, Backend, Limits
 from bench.suite import Suite
@@ -180,6 +180,7 @@ def run_suite(
     limits: Limits = NO_LIMITS,
     ray: str | None = None,
     boards: bool = True,
+    world: World = PUBLIC,
 ) -> Report:
     """Run what is missing of a suite, write its boards unless `boards` is False, and report.
 
@@ -192,7 +193,7 @@ def run_suite(
     if chosen == devices.CUDA and ray is not None and not loaded.resources.gpus:
         raise BadInputError("--device cuda with --ray needs resources.gpus in the suite: a whole number, or a share")
     store = Store(results, loaded.name)
-    plan = runner.plan(loaded, loaded.cells(defenses, attacks), store, data_root, fresh, chosen)
+    plan = runner.plan(loaded, loaded.cells(defenses, attacks), store, data_root, fresh, chosen, world)
     place = _cluster(ray, loaded, limits, workers) if ray is not None and plan.tasks else None
     running = partial(runner.run, workers=workers or runner.default_workers(), limits=limits, fresh=fresh, place=place)
     records, ran = run_with_progress(plan, store, running, quiet)

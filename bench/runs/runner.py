@@ -16,7 +16,7 @@ from bench.base.errors import BadInputError
 from bench.data import load
 from bench.plays.cell import Outcome, lost_outcome
 from bench.plays.findings import Task
-from bench.records import Record, Store, protocol_hash, record_key, setting_hash
+from bench.records import PUBLIC, Record, Store, World, protocol_hash, record_key, setting_hash
 from bench.runs.preflight import check_settings
 from bench.runs.workers import NO_LIMITS, Backend, Limits, WorkerLostError, backend
 from bench.suite import Cell, Suite, kinds
@@ -40,7 +40,13 @@ class Plan:
 
 
 def plan(
-    suite: Suite, cells: list[Cell], store: Store, data_root: str | None, fresh: bool = False, device: str = "cpu"
+    suite: Suite,
+    cells: list[Cell],
+    store: Store,
+    data_root: str | None,
+    fresh: bool = False,
+    device: str = "cpu",
+    world: World = PUBLIC,
 ) -> Plan:
     """Sort the suite's (cell, seed) into those with a record under today's protocol and those without.
 
@@ -55,13 +61,23 @@ def plan(
     found = Plan(tasks=[])
     for seed in suite.seeds:
         for cell in cells:
-            protocol = protocol_hash(cell, digests[cell.federation.dataset], suite.ranking.recovered_psnr)
+            protocol = protocol_hash(cell, digests[cell.federation.dataset], suite.ranking.recovered_psnr, world)
             record = store.find(cell, seed, protocol)
             if record is not None and not fresh:
                 found.present.append(record)
                 continue
             found.tasks.append(
-                Task(suite.name, setting, cell, seed, suite.threads, data_root, suite.ranking.recovered_psnr, device)
+                Task(
+                    suite.name,
+                    setting,
+                    cell,
+                    seed,
+                    suite.threads,
+                    data_root,
+                    suite.ranking.recovered_psnr,
+                    device,
+                    world,
+                )
             )
     found.tasks = in_order(found.tasks)
     return found
@@ -232,7 +248,7 @@ class _Share:
 
     def _made_by_another(self, task: Task) -> Record | None:
         dataset = load(task.cell.federation.dataset, task.data_root)
-        protocol = protocol_hash(task.cell, dataset.digest, task.recovered_psnr)
+        protocol = protocol_hash(task.cell, dataset.digest, task.recovered_psnr, task.world)
         record = self._store.find(task.cell, task.seed, protocol)
         return None if self._old.get(_name(task), "") == self._stamp(task) else record
 

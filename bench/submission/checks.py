@@ -26,6 +26,7 @@ from bench.submission.probe import (
     local_round,
     play,
     setting,
+    started,
     upload,
 )
 from bench.submission.problems import BrokenError, StepError
@@ -92,7 +93,8 @@ def _print(subject: Subject) -> bytes:
 def _round(subject: Subject, clients: int, dim: int) -> Callable[[], object]:
     """For measuring: a round of that size."""
     given = inputs(clients, dim, torch.float32)
-    return lambda: play(subject, given)
+    sides = started(subject, given.size)
+    return lambda: play(subject, given, sides=sides)
 
 
 def shapes(subject: Subject) -> str:

@@ -31,6 +31,7 @@ Job = dict[str, Any]
 def main() -> None:
     """Read the job, do it, say that it ended."""
     job: Job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    limit(job["mebibytes"])
     channel = os.fdopen(int(sys.argv[2]), "w", buffering=1, encoding="utf-8")
 
     def tell(event: str, **content: Any) -> None:
@@ -45,6 +46,13 @@ def main() -> None:
     except BadInputError as error:
         tell("refused", sentence=str(error))
     tell("end")
+
+
+def limit(mebibytes: int) -> None:
+    """The kernel's own limit, for what fills its memory faster than `sandbox` looks: twice what a job may hold."""
+    import resource  # which no Windows has
+
+    resource.setrlimit(resource.RLIMIT_DATA, (2 * mebibytes * 2**20,) * 2)
 
 
 def look(job: Job, tell: Tell) -> None:
@@ -78,15 +86,49 @@ def look(job: Job, tell: Tell) -> None:
     tell("entry", kind=kind, name=name, class_name=cls.__name__, parameters=sorted(cls.model_fields), forges=forges)
     if not set(job["parameters"]) <= set(cls.model_fields):
         return  # unknown names are told with the nearest ones
+    cls.name = name
     try:
-        cls.model_validate(job["parameters"])
+        built = cls.model_validate(job["parameters"])
     except ValidationError as error:
         tell("refused", sentence=explain(error))
         return
     tell("begin", what="a first round")
-    cls.name = name
     print_of = _print_of_defense if issubclass(cls, Defense) else _print_of_attack
     tell("fingerprint", value=print_of(cls, job, guards.Watch(job["file"])))
+    tell("facts", value=_facts(built))
+
+
+def _facts(built: Any) -> dict[str, Any]:
+    """What the engine must know of the class before a round: data, which the stand-in checks."""
+    from bench.attacking.poisoning import DataPoisoning
+    from bench.protocol import Defense
+    from bench.submission.referee.proxies import SHOWN
+    from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
+
+    bases: dict[str, type] = {
+        "defense": Defense,
+        "poisoning": DataPoisoning,
+        "forging": ByzantineAttack,
+        "inversion": PrivacyAttack,
+        "audit": PrivacyAudit,
+    }
+    cls = type(built)
+    base, root = next((name, one) for name, one in bases.items() if isinstance(built, one))
+    methods = [name for name in dir(root) if not name.startswith("_") and callable(getattr(root, name))]
+    found = {
+        "base": base,
+        "version": cls.version,
+        "parameters": built.model_dump(mode="json"),
+        "own": [name for name in methods if getattr(cls, name) is not getattr(root, name)],
+        **{name: getattr(cls, name) for name in SHOWN if hasattr(cls, name)},
+    }
+    if base in ("forging", "poisoning"):
+        found["needs_updates"] = built.needs_updates()
+    if base in ("inversion", "audit"):
+        found["collusion"] = built.collusion()
+    if base == "audit":
+        found |= {"sabotages": built.sabotages(), "size": built.size()}
+    return found
 
 
 def _print_of_defense(cls: Any, job: Job, watch: "Watch") -> str | None:
@@ -116,21 +158,17 @@ def _attacking(cls: Any, job: Job, watch: "Watch") -> "AttackSubject":
 
 
 def examine(job: Job, tell: Tell) -> None:
-    """The contract of a defense or an attack, rule by rule."""
+    """The contract of a defense or an attack, rule by rule; the class is a stand-in, and its code plays elsewhere."""
     import torch
 
-    from bench.submission import federated, guards
+    from bench.submission import guards
 
     torch.set_num_threads(1)
-    watch = guards.Watch(job["file"], _data_folders())
-    watch.install()
     tell("begin", what="its import")
-    with federated.loading_noted(watch):
-        with watch.during("import"):
-            cls = registry.get(job["kind"], job["name"])
-        findings = _of_defense if job["kind"] == "defense" else _of_attack
-        for finding in findings(cls, job, watch):
-            tell("finding", **finding.model_dump())
+    cls = registry.get(job["kind"], job["name"])
+    findings = _of_defense if job["kind"] == "defense" else _of_attack
+    for finding in findings(cls, job, guards.Watch("")):
+        tell("finding", **finding.model_dump())
 
 
 def _of_defense(cls: Any, job: Job, watch: "Watch") -> "Iterator[Finding]":
@@ -154,6 +192,7 @@ def _of_attack(cls: Any, job: Job, watch: "Watch") -> "Iterator[Finding]":
 
 def run(job: Job, tell: Tell) -> None:
     """The suite in the file, for some rows and attacks."""
+    from bench.records import World
     from bench.runs import jobs
 
     report = jobs.run_suite(
@@ -166,6 +205,7 @@ def run(job: Job, tell: Tell) -> None:
         quiet=job["quiet"],
         limits=jobs.parse_limits(job["cell_timeout"], job["cell_memory"]),
         boards=False,
+        world=World(job["salt"], tuple(job["sources"])),
     )
     tell("ran", ran=report.ran, present=report.present, unfinished=[record.key for record in report.unfinished])
 
@@ -183,7 +223,7 @@ def replay(job: Job, tell: Tell) -> None:
         threads, psnr = old.environment.threads, job["recovered_psnr"]
         for steps in job["neighbours"]:
             cell = neighbour(old.cell, steps)
-            task = Task(old.suite, old.setting, cell, old.seed, threads, job["data_root"], psnr)
+            task = Task(old.suite, old.setting, cell, old.seed, threads, job["data_root"], psnr, world=old.world)
             try:
                 tell("record", place=place, record=run_cell(task).record.model_dump(mode="json"))
             except BadInputError as error:

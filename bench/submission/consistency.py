@@ -32,7 +32,7 @@ def recovered_psnr(suite: Suite | None) -> float:
 def problems(place: Path, record: Record, suite: Suite | None, data_root: str | None) -> Iterator[str]:
     """What a record says of itself that is not so."""
     cell = record.cell
-    if record.protocol != protocol_hash(cell, record.data_digest, recovered_psnr(suite)):
+    if record.protocol != protocol_hash(cell, record.data_digest, recovered_psnr(suite), record.world):
         yield OTHER_PROTOCOL
         return
     expected = f"{cell.attack_name}/{record_key(cell, record.seed)}.json"

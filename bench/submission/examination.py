@@ -9,7 +9,7 @@ from bench.data import load as load_data
 from bench.protocol import Alphabet
 from bench.submission import sandbox
 from bench.submission.findings import Examination, Finding
-from bench.submission.package import Entry, Source, packaged
+from bench.submission.package import Entry, Source, packaged, standing_in
 from bench.submission.sandbox import Bounds, Event, Finished
 from bench.suite import Parameters, Suite
 
@@ -39,12 +39,21 @@ def inspected(source: Source, terms: Terms) -> tuple[Finished, Entry]:
             "wanted": source.wanted,
             **_terms(terms),
         }
-        seen = sandbox.call(job, [folder], IMPORT_BOUNDS, hash_seed="1")  # another than the examination's
+        seen = sandbox.call(job, [folder], IMPORT_BOUNDS, hash_seed="1", walled=True)  # another than the examination's
     refuse(source, seen)
     found = seen.last("entry")
     if found is None:
         raise BadInputError(f"{source.path}: {seen.broken or 'it said nothing'}, during {_last_step(seen)}")
     return seen, Entry(found["kind"], found["name"], found["class_name"])
+
+
+def facts_of(seen: Finished) -> dict[str, object]:
+    """What the inspection found that the engine must know before a round; `BadInputError` where it said nothing."""
+    said = seen.last("facts")
+    if said is None or not isinstance(said.get("value"), dict):
+        raise BadInputError(f"the file said nothing of its class: {seen.broken or 'it ended too early'}")
+    value: dict[str, object] = said["value"]
+    return value
 
 
 def examined(
@@ -61,10 +70,10 @@ def examined(
         if event["event"] == "finding":
             tell(_line(_finding(event)))
 
-    with packaged(source, entry) as folder:
+    with standing_in(source, entry, facts_of(seen), data_root) as folder:
         job = {
             "do": "examine",
-            "file": str(folder / source.package / source.path.name),
+            "file": str(folder / source.package / "source" / source.path.name),
             "kind": entry.kind,
             "name": entry.name,
             **_terms(terms),

@@ -91,6 +91,9 @@ class Submission(BaseModel):
     against: tuple[str, ...] = ()
     paper: Paper = Paper()
     reported: tuple[Reported, ...] = ()
+    salt: str = Field(
+        default="", pattern="^[0-9a-f]*$", max_length=64
+    )  # of the run's draws, drawn once the file was known
 
     @property
     def entry(self) -> Entry:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.base import rng
-from bench.federation.rounds import Sides, aggregate, arrived, exchange
+from bench.federation.rounds import Sides, aggregate, arrived, exchange, names_of
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, Setting
 from bench.protocol.contract import check_upload
 from bench.submission.common import untouched
@@ -85,27 +85,35 @@ def play(
     *,
     server_seed: int | None = None,
     look: bool = False,
+    sides: Sides | None = None,
 ) -> Played:
-    """One round, from fresh; `forge` makes what arrives at the channel of what was uploaded.
+    """One round, from fresh where no `sides` are given; `forge` makes what arrives at the channel of what was uploaded.
 
     Raises `StepError` where a step raises, breaks its shape, type or alphabet, or, with `look`, what it was given.
     """
-    sides, (clients, dim) = Sides.of(subject.build()), given.size
-    facts = setting(subject, clients, dim)
-    with subject.step("start"):
-        sides.start(facts)
+    sides = started(subject, given.size) if sides is None else sides
+    facts = setting(subject, *given.size)
     local = local_round(given, facts)
     seed = given.seed if server_seed is None else server_seed
     channel, server_draws = (rng.generator(seed, role, 0) for role in ("channel", "server"))
     states = channel.get_state(), server_draws.get_state()
     guard = partial(_watched, subject, look)
     sent = exchange(sides, local, channel, forge, guard)
-    server = ServerRound(0, facts, given.broadcast, arrived(sent.delivered, local.weights), server_draws)
+    weights, names = arrived(sent.delivered, local.weights), names_of(sent.delivered, local.clients)
+    server = ServerRound(0, facts, given.broadcast, weights, server_draws, clients=names)
     if sides.server.num_root_samples():
         server = replace(server, root_update=given.updates.mean(dim=0))
     model = aggregate(sides, sent, server, guard)
     drew = not (torch.equal(states[0], channel.get_state()) and torch.equal(states[1], server_draws.get_state()))
     return Played(sent.messages, model, drew)
+
+
+def started(subject: Subject, size: tuple[int, int]) -> Sides:
+    """The sides of a fresh instance, for rounds of that size (clients, parameters)."""
+    sides = Sides.of(subject.build())
+    with subject.step("start"):
+        sides.start(setting(subject, *size))
+    return sides
 
 
 @contextmanager

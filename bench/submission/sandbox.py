@@ -21,6 +21,7 @@ from typing import Any
 
 from bench import registry
 from bench.base import arithmetic
+from bench.submission.referee import walls
 
 LOOK_SECONDS = 0.1
 ROOT = Path(__file__).parents[2]
@@ -65,18 +66,23 @@ def call(
     heard: Callable[[Event], None] = lambda event: None,
     hash_seed: str = "0",
     quiet: bool = True,
+    walled: bool = False,
 ) -> Finished:
     """Run the job with the packages' folders on its path; `heard` is told each line as it comes.
 
-    It knows the names that files of one's own (`--load`) have brought here.
+    It knows the names that files of one's own (`--load`) have brought here. Where it is `walled`, it runs behind the
+    walls of this system: what runs the file's code in its own process.
+
     What the process prints is dropped where it is `quiet`, and goes to standard error otherwise.
     """
     reader, writer = os.pipe()
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-        json.dump({**job, "loaded": [(one.path, one.content.hex()) for one in registry.loaded_files()]}, file)
+        loaded = [(one.path, one.content.hex()) for one in registry.loaded_files()]
+        json.dump({**job, "mebibytes": bounds.mebibytes, "loaded": loaded}, file)
         file.flush()
+        prefix = walls.built([Path(file.name), *packages]).prefix if walled else ()
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bench.submission.child", file.name, str(writer)],
+            [*prefix, sys.executable, "-P", "-m", "bench.submission.child", file.name, str(writer)],
             env=_environment(packages, hash_seed),
             pass_fds=[writer],
             stdin=subprocess.DEVNULL,

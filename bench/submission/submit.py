@@ -1,8 +1,9 @@
 """`submit`: a file of somebody's own becomes a row beside the shipped ones, and a folder for a pull request."""
 
+import secrets
 import shutil
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,10 @@ from bench.registry import Kind
 from bench.runs import places
 from bench.submission import folder as folders
 from bench.submission import sandbox
-from bench.submission.examination import Tell, Terms, examined, inspected, refuse
+from bench.submission.examination import Tell, Terms, examined, facts_of, inspected, refuse
 from bench.submission.findings import Examination
 from bench.submission.folder import Submission
-from bench.submission.package import Entry, Source, packaged, read_source, registered_kind
+from bench.submission.package import Entry, Source, read_source, registered_kind, standing_in
 from bench.submission.rows import Row, alphabets, find_rows
 from bench.submission.sandbox import Bounds, Finished
 from bench.submission.scaffold import check_name
@@ -126,7 +127,8 @@ def submit(request: Request, tell: Tell = print) -> Report:
         byzantine=request.byzantine,
         against=request.against,
     )
-    return _Run(request, loaded, store, source, submission, against).play(report, tell)
+    submission = submission.model_copy(update={"salt": _salt(submission, _folders(submission, store, against))})
+    return _Run(request, loaded, store, source, submission, against, facts_of(seen)).play(report, tell)
 
 
 def suite_text(suite: str, submissions: Iterable[Submission]) -> str:
@@ -158,6 +160,25 @@ def _may_run(entry: Entry, examination: Examination, anyway: bool, tell: Tell) -
     return entry.kind == "defense" and anyway
 
 
+def _folders(submission: Submission, store: Store, against: Sequence[Row]) -> list[Path]:
+    """Where it lies: a row of its own, or in the rows that it attacks."""
+    return [row.folder / submission.name for row in against] or [store.folder / submission.name]
+
+
+def _salt(submission: Submission, places: Iterable[Path]) -> str:
+    """That of a run of the same submission which is to go on, else a new one: nobody knew it when the file was made."""
+    same = {"paper", "reported", "salt"}
+    for place in places:
+        before = folders.load(place)
+        if (
+            before is not None
+            and before.salt
+            and before.model_dump(exclude=same) == submission.model_dump(exclude=same)
+        ):
+            return before.salt
+    return secrets.token_hex(16)
+
+
 @dataclass(frozen=True)
 class _Run:
     """The suite's cells for a submitted row, or of a submitted attack `against` some rows, then the boards."""
@@ -168,12 +189,13 @@ class _Run:
     source: Source
     submission: Submission
     against: Sequence[Row]
+    facts: Mapping[str, object]
 
     def play(self, report: Report, tell: Tell) -> Report:
         """Make the folders, run what is missing, and show the row beside those that are there; no board is written."""
         name = self.submission.name
         rows = [row.label for row in self.against] or [name]
-        report.folders = [row.folder / name for row in self.against] or [self.store.folder / name]
+        report.folders = _folders(self.submission, self.store, self.against)
         _check_attack_name(self.submission, self.store, report.folders)
         for place in report.folders:
             _make_room(place, self.submission, tell)
@@ -205,11 +227,13 @@ class _Run:
         request, attack = self.request, entry.kind == "attack"
         others = [row for row in self.against if row.submission is not None]
         with ExitStack() as stack:
-            packages = [stack.enter_context(packaged(self.source, entry))]
+            packages = [stack.enter_context(standing_in(self.source, entry, self.facts, request.data_root))]
             for row in others:
                 assert row.submission is not None
                 theirs = folders.source_of(row.folder, row.submission)
-                packages.append(stack.enter_context(packaged(theirs, row.submission.entry)))
+                seen, _ = inspected(theirs, Terms(self.suite, row.submission.parameters))
+                stands = standing_in(theirs, row.submission.entry, facts_of(seen), request.data_root)
+                packages.append(stack.enter_context(stands))
             text = packages[0] / "suite.toml"
             text.write_text(
                 suite_text(request.suite, [*(row.submission for row in others if row.submission), self.submission]),
@@ -226,6 +250,8 @@ class _Run:
                 "quiet": request.quiet,
                 "cell_timeout": request.cell_timeout,
                 "cell_memory": request.cell_memory if systems.tells_memory() else None,
+                "salt": self.submission.salt,
+                "sources": sorted([self.source.digest, *(row.submission.sha256 for row in others if row.submission)]),
             }
             bounds = Bounds(seconds=None, mebibytes=max(1, request.workers or 2) * request.cell_memory + 4096)
             done = sandbox.call(job, packages, bounds, quiet=request.quiet)

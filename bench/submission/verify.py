@@ -34,9 +34,9 @@ from bench.submission.consistency import (
     row_problems,
     suite_of,
 )
-from bench.submission.examination import Tell, Terms, examined, inspected
+from bench.submission.examination import Tell, Terms, examined, facts_of, inspected
 from bench.submission.folder import Submission
-from bench.submission.package import packaged
+from bench.submission.package import standing_in
 from bench.submission.rows import alphabets, find_rows
 from bench.submission.sandbox import Bounds
 
@@ -422,5 +422,6 @@ def _call(job: dict[str, Any], bounds: Bounds, folders_of_code: Iterable[Path]) 
         for folder in folders_of_code:
             if (submission := folders.load(folder)) is not None:
                 source = folders.source_of(folder, submission)
-                packages.append(stack.enter_context(packaged(source, submission.entry)))
+                seen, entry = inspected(source, Terms(suites.load(submission.suite), submission.parameters))
+                packages.append(stack.enter_context(standing_in(source, entry, facts_of(seen))))
         return sandbox.call(job, packages, bounds)

@@ -2,7 +2,7 @@
 
 from bench.threat.attacks import Attack, ByzantineAttack, ByzantineView, Game, PrivacyAttack, PrivacyAudit, sanitize
 from bench.threat.collusion import Saboteurs, check_collusion, choose_colluders
-from bench.threat.views import PublicFacts, Reconstruction, RoundTranscript, RoundView, View, server_view
+from bench.threat.views import PublicFacts, Reconstruction, RoundTranscript, RoundView, View, server_view, strip
 
 __all__ = [
     "Attack",
@@ -21,4 +21,5 @@ __all__ = [
     "choose_colluders",
     "sanitize",
     "server_view",
+    "strip",
 ]

@@ -73,6 +73,16 @@ class RoundView:
     total: Tensor | None = None
 
 
+def strip(seen: RoundView) -> Tensor:
+    """The targets' messages `(T, d)` without the noise that the colluders can account for.
+
+    The target uploads n_i for each share -n_i that it sent, and s_i r_i for each share r_i that it got.
+    """
+    if seen.shares_sent is None or seen.shares_got is None:
+        return seen.estimate
+    return seen.estimate + seen.shares_sent - seen.shares_got
+
+
 @dataclass(frozen=True)
 class View:
     """A privacy attacker's knowledge: the public facts, and round by round what it saw of its targets."""

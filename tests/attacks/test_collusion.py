@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from attacks.collusion import Collusion, strip
+from attacks.collusion import Collusion
 from bench.privacy.papers.noise_sharing import niss_collusion_variance
 from bench.protocol import Delivered
-from bench.threat import RoundTranscript, choose_colluders, server_view
+from bench.threat import RoundTranscript, choose_colluders, server_view, strip
 from defenses.niss import NISS, exchange
 
 

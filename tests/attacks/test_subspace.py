@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 from torch import Tensor
 
-from attacks.collusion import strip
 from attacks.dlg import DLG
 from attacks.subspace import Subspace, project_out, recover
 from bench.protocol import Delivered
-from bench.threat import RoundTranscript, RoundView, choose_colluders, server_view
+from bench.threat import RoundTranscript, RoundView, choose_colluders, server_view, strip
 from defenses.niss import exchange
 
 Scale = Literal["coordinate", "share"]

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attacks.collusion import strip
 from bench.protocol import Delivered, PeerMessages
-from bench.threat import RoundTranscript, Saboteurs, choose_colluders, server_view
+from bench.threat import RoundTranscript, Saboteurs, choose_colluders, server_view, strip
 
 
 def seeded(seed: int = 0) -> torch.Generator:

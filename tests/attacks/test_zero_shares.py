@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.collusion import Collusion, strip
+from attacks.collusion import Collusion
 from attacks.dlg import DLG
 from attacks.zero_shares import ZeroShares
 from bench.protocol import LocalRound, Setting, clip
-from bench.threat import RoundTranscript, RoundView, Saboteurs, choose_colluders, server_view
+from bench.threat import RoundTranscript, RoundView, Saboteurs, choose_colluders, server_view, strip
 from defenses.dp_fedavg import DPFedAvg
 from defenses.niss import NISS
 

@@ -28,7 +28,8 @@ def make_setting() -> Callable[..., Setting]:
 def server_round() -> Callable[..., ServerRound]:
     def make(setting: Setting, global_model: Tensor, num_rows: int, index: int = 0) -> ServerRound:
         weights = torch.full((num_rows,), 1 / setting.participants, dtype=global_model.dtype)
-        return ServerRound(index, setting, global_model, weights, torch.Generator().manual_seed(0))
+        draws, clients = torch.Generator().manual_seed(0), torch.arange(num_rows)
+        return ServerRound(index, setting, global_model, weights, draws, clients=clients)
 
     return make
 

@@ -1,15 +1,23 @@
 """Centered clipping: published values, the loop over messages in float64, how far one message can pull."""
 
 import math
+from collections.abc import Callable
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from attacks.sign_flip import SignFlip
+from bench.federation.engine import Federation
+from bench.protocol import Delivered, ServerRound, Setting
 from bench.rules.gram import gram_matrix
+from bench.threat import ByzantineView
 from defenses.centered_clipping import CenteredClipping, centered_clipping, centered_clipping_weights
+from defenses.nnm import NNM, nnm
 
 
 def by_definition(messages: Tensor, tau: float, iterations: int) -> Tensor:
@@ -89,3 +97,89 @@ def test_what_it_cannot_do_is_refused(square: Tensor) -> None:
         centered_clipping(square, iterations=0)
     with pytest.raises(ValueError, match="tau"):
         CenteredClipping(tau=math.inf)
+
+
+# -------------------------------------------------------------------------------------------------------- with memory
+
+
+class Authors:
+    """The aggregator of the authors' code (`codes/aggregator/clipping.py`), in numpy: it keeps its last output."""
+
+    def __init__(self, tau: float, n_iter: int) -> None:
+        self.tau, self.n_iter, self.momentum = tau, n_iter, np.zeros(())
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        for _ in range(self.n_iter):
+            steps = [v * min(1.0, self.tau / np.linalg.norm(v)) for v in inputs - self.momentum]
+            self.momentum = sum(steps) / len(inputs) + self.momentum
+        return self.momentum
+
+
+@pytest.mark.parametrize("participation", [1.0, 0.5])
+def test_with_memory_it_is_the_authors_aggregator_round_by_round(
+    participation: float, make_federation: Callable[..., Federation]
+) -> None:
+    rule = CenteredClipping(tau=0.05, iterations=3, memory=True)
+    found = make_federation(rule, SignFlip(), 0.2, dtype="float64", participation=participation, momentum=0.9)
+    authors, differs = Authors(0.05, 3), 0.0
+    for transcript in found.rounds():
+        change = found.global_model - transcript.broadcast
+        np.testing.assert_allclose(change.numpy(), authors(transcript.messages.numpy()), rtol=0, atol=1e-12)
+        from_zero = centered_clipping(transcript.messages, tau=0.05, iterations=3)
+        differs = max(differs, float((change - from_zero).norm()))
+    assert differs > 1e-3
+
+
+def test_memory_starts_from_zero(
+    server_round: Callable[..., ServerRound], make_setting: Callable[..., Setting]
+) -> None:
+    messages = torch.randn(20, 7, generator=torch.Generator().manual_seed(0))
+    server = server_round(make_setting(), torch.zeros(7), 20)
+    found = [
+        CenteredClipping(tau=0.5, memory=memory).aggregate(Delivered(messages, torch.arange(20)), server)
+        for memory in (False, True)
+    ]
+    assert torch.equal(*found)
+    assert list(server.memory) == ["centre"]
+
+
+def test_an_attackers_imagination_leaves_the_centre_as_it_is(
+    make_federation: Callable[..., Federation], final_model: Callable[[Federation], Tensor]
+) -> None:
+    class Imagining(SignFlip):
+        omniscient: ClassVar[bool] = True
+
+        def forge(self, view: ByzantineView) -> Tensor:
+            assert view.aggregate is not None
+            assert view.honest is not None
+            view.aggregate(torch.cat([view.honest, 100 * torch.ones_like(view.own)]))
+            return super().forge(view)
+
+    rule = CenteredClipping(tau=0.05, memory=True)
+    models = [final_model(make_federation(rule, attack, 0.2)) for attack in (SignFlip(), Imagining())]
+    assert torch.equal(*models)
+
+
+def test_a_mean_before_it_keeps_the_centre_too(
+    server_round: Callable[..., ServerRound], make_setting: Callable[..., Setting]
+) -> None:
+    """Behind a pre-aggregation it clips the mixed messages, around its own last output."""
+    server = server_round(make_setting(), torch.zeros(7, dtype=torch.float64), 20)
+    rule, centre = NNM(rule="centered_clipping", parameters={"tau": 0.5, "memory": True}), torch.zeros(7).double()
+    for seed in range(3):
+        messages = torch.randn(20, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        found = rule.aggregate(Delivered(messages, torch.arange(20)), server)
+        centre = centered_clipping(nnm(messages, server.setting.num_byzantine), tau=0.5, centre=centre)
+        torch.testing.assert_close(found, centre)
+
+
+def test_without_memory_it_is_written_as_before() -> None:
+    assert CenteredClipping().model_dump() == {"tau": 10.0, "iterations": 1}
+    assert CenteredClipping(memory=True).model_dump()["memory"] is True
+
+
+def test_a_centre_that_does_not_fit_is_refused(square: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"centre is 'torch.float64 \(2,\)', but must be torch.float64 \(3,\)"):
+        centered_clipping(square, centre=torch.zeros(2).double())
+    with pytest.raises(ValueError, match="centre is 'not finite'"):
+        centered_clipping(square, centre=torch.full((3,), math.inf).double())

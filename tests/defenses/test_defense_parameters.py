@@ -5,7 +5,7 @@ it gives of the default: a parameter that a class drops on the way fails here.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -19,19 +19,21 @@ from bench.federation.root import Root
 from bench.federation.rounds import arrived
 from bench.privacy.analysis.gaussian import gaussian_sigma
 from bench.privacy.papers.drawn_noise import niss_drawn_noise
-from bench.protocol import Defense, LocalRound, ServerRound, Setting, SumDefense, clip, plays_in_sums
+from bench.privacy.papers.drawn_votes import randomized_sum
+from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Setting, SumDefense, clip, plays_in_sums
 from bench.rules import RowRule, apply_weights
 from bench.rules.gram import checked_gram
 from defenses.arc import arc
 from defenses.bucketing import bucketing
-from defenses.centered_clipping import centered_clipping
+from defenses.centered_clipping import CenteredClipping, centered_clipping
 from defenses.central_dp_fedavg import central_dp_fedavg
 from defenses.dnc import dnc
 from defenses.dp_fedavg import DPFedAvg
-from defenses.dpbfl import analyze, randomize, randomized_sum, shuffle
+from defenses.dpbfl import analyze, randomize, shuffle
 from defenses.flame import flame
+from defenses.fldetector import FLDetector
 from defenses.fltrust import FLTrust, fltrust
-from defenses.foolsgold import foolsgold
+from defenses.foolsgold import FoolsGold, foolsgold
 from defenses.geometric_median import geometric_median
 from defenses.krum import krum
 from defenses.meamed import meamed
@@ -333,6 +335,9 @@ SEAMS: dict[str, dict[str, Seam]] = {
 }
 
 ELSEWHERE = {
+    ("centered_clipping", "memory"): "test_what_rules_remember_changes_their_second_round",
+    ("fldetector", "window"): "test_fldetector_judges_after_so_many_rounds",
+    ("foolsgold", "memory"): "test_what_rules_remember_changes_their_second_round",
     ("fltrust", "root_samples"): "test_fltrust_trains_on_so_many_images",
     ("dp_fedavg", "allow_large_epsilon"): "test_a_large_epsilon_is_allowed_where_it_is_asked_for",
     ("niss", "allow_large_epsilon"): "test_a_large_epsilon_is_allowed_where_it_is_asked_for",
@@ -370,7 +375,8 @@ def local_round(played: Round) -> LocalRound:
 
 
 def server_round(played: Round, weights: Tensor) -> ServerRound:
-    return ServerRound(0, played.setting, played.broadcast, weights, Round.draws("server"))
+    clients = torch.arange(len(weights))
+    return ServerRound(0, played.setting, played.broadcast, weights, Round.draws("server"), clients=clients)
 
 
 def test_every_parameter_of_every_defense_has_a_line_here() -> None:
@@ -431,6 +437,37 @@ FACTS: dict[str, Callable[[Defense], Any]] = {
 def test_what_is_asked_of_a_defense_is_its_parameter(name: str, field: str) -> None:
     value = 0.75 if field != "root_samples" else 3
     assert FACTS[field](DEFENSES[name](**{field: value})) == value
+
+
+def test_what_rules_remember_changes_their_second_round() -> None:
+    first, second = Round(7).updates, Round(7).updates.roll(1, dims=1)
+    cases: list[tuple[Defense, Tensor, Tensor]] = [
+        (
+            CenteredClipping(tau=0.7, memory=True),
+            centered_clipping(second, tau=0.7, centre=centered_clipping(first, tau=0.7)),
+            centered_clipping(second, tau=0.7),
+        ),
+        (FoolsGold(memory=True), foolsgold(second, history=first + second), foolsgold(second)),
+    ]
+    for rule, remembered, forgotten in cases:
+        server = server_round(Round(7), torch.full((M,), 1 / M, dtype=torch.float64))
+        for sent in (first, second):
+            found = rule.aggregate(Delivered(sent, torch.arange(M)), server) - server.global_model
+        torch.testing.assert_close(found, remembered)
+        assert not torch.allclose(found, forgotten)
+
+
+def test_fldetector_judges_after_so_many_rounds() -> None:
+    """Pairs of rounds fill the window, then foretold rounds do: with the first, 2 window + 1 until somebody is out."""
+    for window in (2, 4):
+        server = server_round(Round(7), torch.full((M,), 1 / M, dtype=torch.float64))
+        draws, played = torch.Generator().manual_seed(0), 0
+        while "out" not in server.memory or not bool(server.memory["out"].any()):
+            messages = torch.randn(M, 7, generator=draws, dtype=torch.float64)
+            messages[:F] *= 20
+            model = FLDetector(window=window).aggregate(Delivered(messages, torch.arange(M)), server)
+            server, played = replace(server, global_model=model), played + 1
+        assert played == 2 * window + 1
 
 
 def test_fltrust_trains_on_so_many_images(make_federation: Callable[..., Federation], digits: Dataset) -> None:

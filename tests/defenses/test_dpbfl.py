@@ -16,10 +16,11 @@ from torch import Tensor
 
 from bench.privacy.analysis.compose import compose_local
 from bench.privacy.papers.blanket import compose_shuffle
+from bench.privacy.papers.drawn_votes import randomized_sum
 from bench.privacy.papers.shuffle import analyzer_variance
 from bench.privacy.sampling import busiest_client
 from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting
-from defenses.dpbfl import DPBFL, analyze, randomize, randomized_sum, shuffle
+from defenses.dpbfl import DPBFL, analyze, randomize, shuffle
 from defenses.ldpbfl import LDPBFL
 
 sign_lists = st.lists(st.lists(st.integers(-1, 1), min_size=4, max_size=4), min_size=1, max_size=9)

@@ -2,16 +2,22 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.protocol import Setting
+from attacks.sign_flip import SignFlip
+from bench.federation.engine import Federation
+from bench.protocol import Delivered, ServerRound, Setting
 from bench.rules.gram import gram_matrix
+from bench.threat import RoundTranscript
 from defenses.foolsgold import FoolsGold, foolsgold, foolsgold_weights
+from defenses.nnm import NNM
 
 
 def by_definition(messages: Tensor, kappa: float = 1.0) -> list[float]:
@@ -100,3 +106,75 @@ def test_kappa_out_of_range_is_refused(make_setting: Callable[..., Setting]) -> 
     with pytest.raises(ValueError, match="kappa is 0"):
         foolsgold(torch.ones(3, 2), kappa=0)
     assert FoolsGold().tolerates(0.9, make_setting())
+
+
+# -------------------------------------------------------------------------------------------------------- with memory
+
+
+@pytest.mark.parametrize("participation", [1.0, 0.5])
+def test_with_memory_clients_are_compared_by_all_that_they_ever_sent(
+    participation: float, make_federation: Callable[..., Federation]
+) -> None:
+    """As in the authors' `ML_main.py`, where this round's update is in the sum; rows are added up name by name."""
+    found = make_federation(FoolsGold(memory=True), SignFlip(), 0.2, dtype="float64", participation=participation)
+    sums, differs = np.zeros((20, found.model.dim)), 0.0
+    for transcript in found.rounds():
+        sent = transcript.messages.numpy()
+        for name, row in zip(transcript.participants.tolist(), sent, strict=True):
+            sums[name] += row
+        weights = by_definition(torch.from_numpy(sums[transcript.participants.numpy()]))
+        change = found.global_model - transcript.broadcast
+        np.testing.assert_allclose(change.numpy(), np.array(weights) @ sent, rtol=0, atol=1e-9)
+        differs = max(differs, float((change - foolsgold(transcript.messages)).norm()))
+    assert differs > 1e-3
+
+
+def test_sybils_that_hide_in_a_round_show_over_many(
+    server_round: Callable[..., ServerRound], make_setting: Callable[..., Setting]
+) -> None:
+    """Their goal is half as long as the noise that they add: it is lost in a round, and adds up over a hundred."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(12, 300, generator=generator, dtype=torch.float64)
+    means[:4] = torch.randn(300, generator=generator, dtype=torch.float64)
+    server = server_round(make_setting(num_clients=12, participants=12, dim=300), torch.zeros(300).double(), 12)
+    for _ in range(100):
+        messages = means + 2 * torch.randn(12, 300, generator=generator, dtype=torch.float64)
+        FoolsGold(memory=True).aggregate(Delivered(messages, torch.arange(12)), server)
+    alone, history = (foolsgold_weights(gram_matrix(rows, origin=True)) for rows in (messages, server.memory["sums"]))
+    assert float(history[:4].sum()) == 0.0
+    assert float(alone[:4].sum()) > 0.1
+
+
+def test_an_attacker_cannot_make_the_history_infinite(
+    server_round: Callable[..., ServerRound], make_setting: Callable[..., Setting]
+) -> None:
+    messages = torch.randn(4, 7, generator=torch.Generator().manual_seed(0))
+    messages[0] = 3e38
+    server = server_round(make_setting(num_clients=4, participants=4), torch.zeros(7), 4)
+    for _ in range(3):
+        model = FoolsGold(memory=True).aggregate(Delivered(messages, torch.arange(4)), server)
+    assert bool(server.memory["sums"].isfinite().all())
+    assert bool(model.isfinite().all())
+
+
+def test_same_seed_same_history(make_federation: Callable[..., Federation]) -> None:
+    def play() -> list[RoundTranscript]:
+        return list(make_federation(FoolsGold(memory=True), participation=0.5).rounds())
+
+    assert all(torch.equal(a.broadcast, b.broadcast) for a, b in zip(play(), play(), strict=True))
+
+
+def test_messages_that_nobody_sent_have_no_history(
+    server_round: Callable[..., ServerRound], make_setting: Callable[..., Setting]
+) -> None:
+    unlinked = replace(server_round(make_setting(), torch.ones(7), 3), clients=None)
+    with pytest.raises(ValueError, match="nothing says whose message is whose"):
+        FoolsGold(memory=True).aggregate(Delivered(torch.ones(3, 7), None), unlinked)
+    with pytest.raises(ValueError, match="a mixed message is nobody's"):
+        NNM(rule="foolsgold", parameters={"memory": True})
+    assert NNM(rule="foolsgold").parameters == {"kappa": 1.0}
+
+
+def test_a_history_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"history is \(2, 2\), but must be of shape \(3, 2\)"):
+        foolsgold(torch.ones(3, 2), history=torch.ones(2, 2))

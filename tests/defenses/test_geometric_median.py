@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
+from bench.rules import weiszfeld
 from bench.rules.gram import gram_matrix
-from defenses import geometric_median as module
+from bench.rules.weiszfeld import PointAmongRows
+from defenses import geometric_median as geometric_median_file
 from defenses.geometric_median import (
     SAMPLE,
     GeometricMedian,
+    _start,
     geometric_median,
     geometric_median_weights,
     geometric_median_weights_of,
@@ -125,7 +128,7 @@ def test_on_the_rows_it_is_the_median_of_the_definition_and_of_the_gram_matrix(m
 
 
 def test_the_rows_are_looked_at_where_they_are_not_longer_than_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "checked_gram", lambda messages: pytest.fail("a Gram matrix"))
+    monkeypatch.setattr(geometric_median_file, "checked_gram", lambda messages: pytest.fail("a Gram matrix"))
     generator = torch.Generator().manual_seed(0)
     geometric_median_weights_of(torch.randn(20, 20, generator=generator))
     with pytest.raises(pytest.fail.Exception, match="a Gram matrix"):
@@ -135,8 +138,8 @@ def test_the_rows_are_looked_at_where_they_are_not_longer_than_many(monkeypatch:
 def test_a_step_on_the_rows_is_weiszfelds_in_groups_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the coordinate-wise median of `SAMPLE` rows, which are spread over all of them."""
     rows = torch.randn(700, 9, generator=torch.Generator().manual_seed(3))
-    monkeypatch.setattr(module, "per_thread", lambda row_bytes, cache_bytes: 300)
-    point = module.PointAmongRows(rows, nu=1e-6)
+    monkeypatch.setattr(weiszfeld, "per_thread", lambda row_bytes, cache_bytes: 300)
+    point = PointAmongRows(rows, 1e-6, _start(rows))
     some = rows[torch.linspace(0, 699, SAMPLE).round().long()]
     assert torch.equal(point.at, some.median(dim=0).values.double())
     apart = rows.double() - point.at
@@ -149,7 +152,7 @@ def test_a_step_on_the_rows_is_weiszfelds_in_groups_of_any_size(monkeypatch: pyt
 
 def test_on_the_rows_no_distance_is_taken_as_shorter_than_nu() -> None:
     rows = torch.randn(40, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    point = module.PointAmongRows(rows, nu=1.5)
+    point = PointAmongRows(rows, 1.5, _start(rows))
     pull = 1 / (rows - point.at).norm(dim=1).clamp(min=1.5)
     assert 5 < int((pull == 1 / 1.5).sum()) < 35
     weights, _ = point.step()
@@ -184,7 +187,7 @@ def test_less_than_half_of_many_rows_cannot_hold_it_back_however_far_they_are() 
     generator = torch.Generator().manual_seed(5)
     rows = torch.randn(401, 8, generator=generator)
     rows[torch.randperm(401, generator=generator)[:150]] = 1e38
-    point = module.PointAmongRows(rows, nu=1e-6)
+    point = PointAmongRows(rows, 1e-6, _start(rows))
     gradients = [point.step()[1] for _ in range(40)]
     assert float(point.at.norm()) < 10
     assert gradients[-1] < 1e-5

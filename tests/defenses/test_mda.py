@@ -13,8 +13,8 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from bench.protocol import Setting
+from bench.rules import covers
 from bench.rules.gram import gram_matrix, squared_distances
-from defenses import mda as module
 from defenses.mda import MDA, mda, mda_weights
 
 
@@ -81,7 +81,7 @@ def test_no_smaller_diameter_is_possible(n: int, f: int, dim: int) -> None:
 
 
 def test_a_search_that_would_not_end_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BRANCHES", 3)
+    monkeypatch.setattr(covers, "MAX_BRANCHES", 3)
     with pytest.raises(ValueError, match="not over after 3 branches"):
         mda(torch.randn(60, 64, generator=torch.Generator().manual_seed(1)), 15)
 

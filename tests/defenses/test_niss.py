@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.privacy.papers.noise_exchange import NoiseExchange
 from bench.protocol import LocalRound, Setting
 from defenses.dp_fedavg import clip
-from defenses.niss import NISS, NoiseExchange
+from defenses.niss import NISS
 
 
 def local_round(setting: Setting, updates: Tensor, seed: int = 0, clients: list[int] | None = None) -> LocalRound:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from scipy.stats import beta, kstest, norm
 from torch import Tensor
 
+from bench.privacy.papers import noise_exchange
+from bench.privacy.papers.noise_exchange import NoiseExchange
 from bench.privacy.papers.noise_sharing import niss_aggregate_variance
-from defenses import niss
-from defenses.niss import NoiseExchange, exchange
+from defenses.niss import exchange
 
 sizes = st.integers(2, 9).flatmap(lambda m: st.tuples(st.just(m), st.integers(1, m - 1)))
 seeds = st.integers(0, 2**32)
@@ -122,7 +123,7 @@ def test_all_pairs_of_clients_are_equally_likely() -> None:
 def test_shares_that_are_kept_are_those_that_would_be_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     mute = torch.eye(10, dtype=torch.bool).roll(1, dims=1)
     kept = make(mute=mute)
-    monkeypatch.setattr(niss, "KEPT_BYTES", 0)
+    monkeypatch.setattr(noise_exchange, "KEPT_BYTES", 0)
     drawn = make(mute=mute)
     assert kept.kept is not None
     assert drawn.kept is None

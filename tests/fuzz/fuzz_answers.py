@@ -140,9 +140,11 @@ SHAPES: dict[str, Shape] = {
     "defenses.cge.cge_weights": like("norms"),
     "defenses.dnc.outlier_scores": rows_of("gram"),
     "defenses.dpbfl.randomize": like("signs"),
-    "defenses.dpbfl.randomized_sum": per_coordinate("counts"),
+    "bench.privacy.papers.drawn_votes.randomized_sum": per_coordinate("counts"),
     "defenses.dpbfl.shuffle": like("messages"),
     "defenses.flame.cosine_distances": square("messages"),
+    "defenses.fldetector.fldetector": rows_of("scores"),
+    "defenses.fldetector.hessian_product": like("vectors"),
     "defenses.foolsgold.foolsgold_weights": lambda call: (len(call["gram"]) - 1,),
     "defenses.geometric_median.geometric_median_weights_of": rows_of("messages"),
     "defenses.meamed.mean_around_median": rows_of("block"),
@@ -205,7 +207,12 @@ def _check_tensor(name: str, call: Call, answer: Tensor | np.ndarray) -> None:
     if name not in VARY:
         assert bool(torch.isfinite(answer.double()).all()), f"not finite: {answer}"
     if name in HULLS | HULLS_WITH_ORIGIN and not str(call.get("variant")).endswith("_sum"):
-        _check_hull(call["messages"], answer, origin=name in HULLS_WITH_ORIGIN)
+        start = call.get("centre")  # of centered clipping, the origin where it is None
+        _check_hull(
+            call["messages"] if start is None else torch.cat([call["messages"], start[None]]),
+            answer,
+            name in HULLS_WITH_ORIGIN and start is None,
+        )
 
 
 def _is_finite_call(call: Call) -> bool:

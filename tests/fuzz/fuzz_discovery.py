@@ -30,12 +30,10 @@ LEFT_OUT = {
     "attacks.audit.left_over": VIEW,
     "attacks.audit.target_tau_squared": VIEW,
     "attacks.audit.whitened": VIEW,
-    "attacks.collusion.strip": VIEW,
     "attacks.dlg.loss_unit": VIEW,
     "attacks.inverting_gradients.direction_matcher": VIEW,
     "attacks.subspace.recover": VIEW,
     "bench.attacking.forging.deployed": VIEW,
-    "defenses.geometric_median.median_distances": "sorts what its caller gives up, in place",
     "defenses.geometric_median.weights_at_the_end": "takes the state of its own search",
     "bench.rules.gram.over_distances": "takes a function of its own groups of rows; the rules that use it are tried",
     "bench.rules.gram.over_distances_of": "takes a function of its own groups of rows; the rules that use it are tried",
@@ -44,6 +42,7 @@ LEFT_OUT = {
         for name in ("alike", "copies", "decided", "first_lowest", "lowest", "lowest_rows", "pairs_of", "rounding")
     },
     "defenses.krum.score_error": "a step of a choice; the rules that choose by it are tried",
+    "bench.rules.base.names_of": "takes the server's side of a round; the rules that remember clients are tried",
     "bench.rules.preaggregation.require_rule": "takes a class; every registered one is tried in tests/defenses",
 }
 """By full name."""

@@ -57,8 +57,8 @@ PARAMETERS: dict[str, Maker] = {
     "bucket_size": whole(1, 4, 0, -1, 99),
     "byzantine_fraction": real(0, 0.49),
     "c": real(0.1, 10, 2.0),
+    "centre": perhaps(lambda world: world.vector(world.d)),
     "change": lambda world: world.vector(world.d),
-    "colluders": real(0, 1),
     "confidence": real(0.5, 0.999, 0.95),
     "count": lambda world: world.draw(st.integers(0, world.n)),
     "dataset": dataset,
@@ -81,6 +81,7 @@ PARAMETERS: dict[str, Maker] = {
     "gaussian": flag,
     "global_model": lambda world: world.vector(world.d),
     "gram": gram,
+    "history": perhaps(lambda world: world.rows()),
     "high": real(0.2, 100, 100.0),
     "honest": lambda world: world.rows(),
     "images": lambda world: world.tensor(2, 2, 1, 8, 8, dtype=torch.float32),
@@ -142,6 +143,7 @@ PARAMETERS: dict[str, Maker] = {
     "score": lambda world: lambda factor: world.one_of(1.0, math.inf, -factor, factor),
     "scores_with": scores,
     "scores_without": scores,
+    "scores": lambda world: world.vector(world.n),
     "seed": whole(-5, 2**64),
     "seen": lambda world: Observation(
         world.tensor(world.d), world.tensor(2, world.d), 0.1, sign=True, offset=world.tensor(world.d)
@@ -272,23 +274,19 @@ SPECIAL: dict[str, dict[str, Maker]] = {
     "bench.rules.gram.norms_of": {"messages": lambda world: world.tensor(world.n, world.d, kinds=(*MODERATE, "huge"))},
     "defenses.centered_clipping.centered_clipping_weights": {"gram": gram_with_origin},
     "defenses.central_dp_fedavg.noisy": {"mean": lambda world: world.tensor(world.d)},
-    "defenses.dpbfl.composed_claim": {
-        "epsilon": perhaps(real(0, 50)),
-        "source": lambda world: "a theorem",
-    },
-    "defenses.dpbfl.exact_sum": {"messages": lambda world: torch.sign(world.tensor(world.n, world.d)).to(torch.int8)},
-    "defenses.dpbfl.randomized_sum": {
+    "bench.rules.base.exact_sum": {"messages": lambda world: torch.sign(world.tensor(world.n, world.d)).to(torch.int8)},
+    "bench.privacy.papers.drawn_votes.randomized_sum": {
         "counts": lambda world: torch.randint(0, 2, (2, world.d), generator=generator(world)).to(world.dtype)
     },
     "defenses.fedavg.weighted_mean": {"weights": perhaps(lambda world: magnitudes(world.vector(world.n)))},
-    "defenses.fedavg.weighted_sum": {
-        "messages": lambda world: world.tensor(world.n, world.d),
-        "weights": lambda world: world.tensor(world.n),
-    },
     "defenses.flame.cosine_distances": {
         "messages": lambda world: world.tensor(world.n, world.d),
         "broadcast": lambda world: world.tensor(world.d),
     },
+    "defenses.fldetector.hessian_product": {
+        name: lambda world: world.tensor(world.n, world.d) for name in ("steps", "changes", "vectors")
+    },
+    "defenses.fldetector.higher_cluster": {"scores": lambda world: world.tensor(world.n).double()},
     "defenses.foolsgold.foolsgold_weights": {"gram": gram_with_origin},
     "defenses.meamed.nearest_to_the_median": {
         "block": lambda world: world.tensor(world.d, world.n).sort(dim=1).values,

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from bench.base.device import on_gpu
+from bench.base.elementary import sqrt
 from bench.base.errors import require
 from bench.base.rng import shuffled
 
@@ -42,12 +43,12 @@ def niss_drawn_noise(
     if per_share:
         factors = tau_squared**0.5 * torch.randn(received, generator=generator, dtype=torch.float64)
         inside, across = factors[crossing:].square().sum(), (1 + factors[:crossing]).square().sum()
-        noise: Tensor = kept + (share_variance * (inside + across)).sqrt() * z
+        noise: Tensor = kept + sqrt(share_variance * (inside + across)) * z
         return noise
     g *= (crossing * share_variance) ** 0.5  # the sum of the n that came from the others
     rest = _chi_squared(received - (crossing > 0), dim, generator) * share_variance
     squares = rest + g.square() / max(crossing, 1)  # the sum of n^2 into honest clients (Cochran's theorem)
-    total: Tensor = kept - g + (tau_squared * squares).sqrt() * z
+    total: Tensor = kept - g + sqrt(tau_squared * squares) * z
     return total
 
 

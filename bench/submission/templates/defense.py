@@ -8,6 +8,7 @@ As it stands, this is the mean of the n - f messages whose sum of distances to a
 from pydantic import Field
 from torch import Tensor
 
+from bench.elementary import raised
 from bench.protocol import Setting, check_messages
 from bench.registry import register
 from bench.rules import RowRule, apply_weights, mean_of
@@ -19,7 +20,7 @@ def new_rule_weights(gram: Tensor, num_byzantine: int, power: float = 1.0) -> Te
 
     n is the number of messages, f = `num_byzantine` how many of them the server assumes to be Byzantine.
     """
-    distances = squared_distances(gram) ** (power / 2)  # (n, n), float64
+    distances = raised(squared_distances(gram), power / 2)  # (n, n), float64
     most_central = distances.sum(dim=1).topk(len(gram) - num_byzantine, largest=False).indices
     return mean_of(most_central, len(gram))
 

@@ -207,3 +207,61 @@ def test_what_hides_a_target_is_the_noise_and_not_the_encoding(
     if defense is Quantized:
         assert record.metrics["residual_noise_ratio"] == pytest.approx(1.0, rel=0.2)
     assert record.metrics["control_psnr"] > 0
+
+
+# ------------------------------------------------------------------------------------------------ who sent what
+
+
+class Roll(FedAvg):
+    """Keeps who sent the rows; the channel loses the first of them, and with `unlinked` whose they are."""
+
+    name: ClassVar[str] = "roll"
+    unlinked: bool = False
+
+    def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
+        return Delivered(messages[1:], None if self.unlinked else torch.arange(1, len(messages)))
+
+    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        if server.clients is not None:
+            server.memory[str(server.index)] = server.clients
+        return server.global_model + delivered.messages.mean(dim=0)
+
+
+def test_the_server_knows_by_name_who_sent_the_rows_that_came() -> None:
+    found = federation(Roll(), participation=0.5)
+    sent = [transcript.participants[1:].tolist() for transcript in found.rounds()]
+    assert [clients.tolist() for clients in found._server_memory.values()] == sent
+    assert len({tuple(names) for names in sent}) > 1
+
+
+def test_the_server_knows_nobody_where_rows_are_unlinked() -> None:
+    found = federation(Roll(unlinked=True))
+    list(found.rounds())
+    assert found._server_memory == {}
+
+
+def test_an_imagined_server_knows_the_same_names() -> None:
+    class Asking(Roll):
+        name: ClassVar[str] = "asking"
+
+        def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+            assert server.clients is not None
+            assert not bool(delivered.messages.isnan().any())
+            return server.global_model + float(server.clients.sum())
+
+    imagined: list[Tensor] = []
+
+    class Seeing(Imagining):
+        def forge(self, view: ByzantineView) -> Tensor:
+            assert view.aggregate is not None
+            assert view.honest is not None
+            imagined.append(view.aggregate(torch.cat([view.honest, view.own])))
+            return view.own
+
+    found = federation(Asking(), Seeing(), participation=0.5)
+    real = []
+    for transcript in found.rounds():
+        if len(imagined) > len(real):  # an attacker took part
+            real.append(found.global_model - transcript.broadcast)
+    assert len(real) > 1
+    torch.testing.assert_close(imagined, real)

@@ -5,14 +5,18 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from pydantic import PrivateAttr
+from torch import Tensor
 
 from bench import registry
+from bench.plays.cell import run_cell
 from bench.protocol import Delivered, LocalRound, ServerRound, Upload
 from bench.protocol.contract import untouched
 from bench.records import Record
 from bench.threat import ByzantineAttack, ByzantineView
 from defenses.dpbfl import DPBFL
 from defenses.fedavg import FedAvg
+from defenses.krum import Krum
 from defenses.median import Median
 
 Play = Callable[..., Record]
@@ -254,3 +258,35 @@ def test_an_exception_of_the_step_is_the_one_that_is_told() -> None:
     tensor = torch.zeros(3)
     with pytest.raises(RuntimeError, match="no idea"), untouched("step", messages=tensor.add_(1)):
         raising(tensor.add_(1))
+
+
+# --------------------------------------------------------------------------------------- what a defense sets on itself
+
+
+class Counting(Median):
+    name: ClassVar[str] = "counting"
+
+    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        self.count = 1
+        return super().aggregate(delivered, server)
+
+
+def test_a_plain_attribute_ends_in_one_line_that_points_at_the_memory(make_cell: Any, make_task: Any) -> None:
+    with registry.known("defense", "counting", Counting):
+        record = run_cell(make_task(make_cell({"name": "counting"}, None))).record
+    assert record.status == "failed"
+    assert record.error == (
+        "ValueError: counting sets self.count, but parameters do not change: what a defense remembers is "
+        "server.memory['count'] in aggregate, local.memory['count'] in upload"
+    )
+
+
+def test_a_parameter_does_not_change_and_what_pydantic_keeps_private_does() -> None:
+    class Private(Median):
+        _cache: int = PrivateAttr(default=1)
+
+    krum, private = Krum(), Private()
+    with pytest.raises(ValueError, match=r"^krum sets self.num_selected, but parameters do not change"):
+        krum.num_selected = 2  # type: ignore[misc]
+    private._cache = 2
+    assert (krum.num_selected, private._cache) == (1, 2)

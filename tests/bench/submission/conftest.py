@@ -19,6 +19,7 @@ from bench.protocol import Defense
 from bench.submission import checks, child, federated, guards, sandbox
 from bench.submission import folder as folders
 from bench.submission.probe import Subject
+from bench.submission.referee import walls
 from bench.submission.sandbox import Bounds, Event, Finished
 
 Job = Mapping[str, Any]
@@ -45,6 +46,7 @@ def _forked() -> Iterator[None]:
     """Processes in which submitted code runs are forked from one that has imported torch and the bench."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sandbox, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": Forked}))
+        patch.setattr(sandbox, "walls", SimpleNamespace(built=lambda *given: walls.Walls((), "none")))
         yield
 
 
@@ -52,6 +54,7 @@ def _forked() -> Iterator[None]:
 def _interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are interpreters of their own, as outside of tests."""
     monkeypatch.setattr(sandbox, "subprocess", subprocess)
+    monkeypatch.setattr(sandbox, "walls", walls)
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from bench import suite
 from bench.base.errors import BadInputError
 from bench.submission import examination, guards, sandbox
 from bench.submission.examination import Terms, examined, inspected
-from bench.submission.package import Entry, Source, packaged, read_source
-from bench.submission.sandbox import Bounds, Finished
+from bench.submission.package import Entry, Source, read_source, standing_in
+from bench.submission.sandbox import Bounds
 
 BROKEN = Path(__file__).parent / "broken"
 TERMS = Terms(suite.load("smoke"), {})
@@ -81,22 +81,11 @@ def test_a_class_can_be_named() -> None:
         inspected(source("two_defenses", ":Third"), TERMS)
 
 
-@pytest.mark.parametrize(
-    ("file", "words"),
-    [
-        ("finds_the_mask", "it looks around with sys._getframe"),
-        ("finds_the_labels", "it looks around with gc.get_objects"),
-        ("reads_digits", "digits.csv.gz, which holds data of the benchmark"),
-        ("by_hash", "another process gives another model for the same seed"),
-    ],
-)
-def test_what_only_a_process_of_its_own_shows(file: str, words: str) -> None:
-    """Two processes where they are compared; else what the first would find is known."""
-    seen, entry = Finished([], None), Entry("defense", file, "".join(map(str.title, file.split("_"))))
-    if file == "by_hash":
-        seen, entry = inspected(source(file), TERMS)
+def test_what_differs_between_two_processes_is_told() -> None:
+    seen, entry = inspected(source("by_hash"), TERMS)
     told: list[str] = []
-    found = examined(source(file), entry, seen, TERMS, None, told.append)
+    found = examined(source("by_hash"), entry, seen, TERMS, None, told.append)
+    words = "another process gives another model for the same seed"
     assert any(words in finding.sentence for finding in found.broken)
     assert any(line.startswith("  BROKEN") and words in line for line in told)
 
@@ -104,23 +93,24 @@ def test_what_only_a_process_of_its_own_shows(file: str, words: str) -> None:
 @pytest.mark.usefixtures("_interpreters")
 def test_all_that_a_process_started_ends_with_it(tmp_path: Path) -> None:
     file = tmp_path / "lingers.py"
-    file.write_text(f"import subprocess\nsubprocess.Popen(['sleep', '600'], cwd={str(tmp_path)!r})\n")
+    seconds = f"600.{os.getpid()}"
+    file.write_text(f"import subprocess\nsubprocess.Popen(['sleep', '{seconds}'])\n")
     with pytest.raises(BadInputError, match="it has no Defense"):
         inspected(read_source(str(file)), TERMS)
-    assert Path.cwd() in folders_at_work()
     ends = time.monotonic() + 20
-    while tmp_path in folders_at_work() and time.monotonic() < ends:
+    while seconds in commands() and time.monotonic() < ends:
         time.sleep(0.1)  # a killed process leaves as soon as it is scheduled
-    assert tmp_path not in folders_at_work()
+    assert sys.executable in commands()
+    assert seconds not in commands()
 
 
-def folders_at_work() -> set[Path]:
-    """The working directories of all processes."""
-    folders = set()
+def commands() -> str:
+    """The command lines of all processes."""
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            folders.add((process / "cwd").readlink())
-    return folders
+            found.append((process / "cmdline").read_text().replace("\0", " "))
+    return "\n".join(found)
 
 
 def test_the_network_is_gone_where_that_is_guaranteed() -> None:
@@ -165,7 +155,8 @@ def test_an_installed_package_is_found_by_every_process() -> None:
         "import sys; from bench.cli import main; sys.argv = ['fedsiege', 'list', 'defenses']; main()"
     )
     theirs = source("two_defenses")
-    with packaged(theirs, Entry("defense", "two_defenses", "Other")) as folder:
+    seen, entry = inspected(source("two_defenses", ":Other"), TERMS)
+    with standing_in(theirs, entry, examination.facts_of(seen)) as folder:
         environment = {**sandbox._environment([folder], "0")}
         run: dict[str, Any] = {"capture_output": True, "text": True, "check": True, "env": environment}
         first, listed = subprocess.run([sys.executable, "-c", code], **run).stdout.split("\n", 1)
