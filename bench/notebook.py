@@ -12,10 +12,10 @@ import pandas as pd
 from bench import registry
 from bench.base.errors import BadInputError
 from bench.protocol import Defense
-from bench.records import Record, Store, read
+from bench.records import Store, contents
 from bench.runs import places, runner
 from bench.runs.jobs import run_suite
-from bench.suite import DefenseEntry
+from bench.suite import DefenseEntry, load_family
 from bench.suite import load as load_suite
 from leaderboards.frame import to_frame
 
@@ -31,21 +31,25 @@ def run(
 ) -> pd.DataFrame:
     """Run what is missing of a suite; one row a record of the cells asked for, as `load` gives them.
 
-    Records go to `results`, by default to `runs`, as on the command line. One defense, attack or seed may stand for a
+    Records go to `results`, by default to `runs`, as on the command line; those of a family of suites, whose federation
+    has a list, come one suite after another, told apart by `suite`. One defense, attack or seed may stand for a
     list of one. Files in `load` register defenses, attacks, data sets and models of one's own, as `--load` does; one
     that has changed since is taken anew.
     """
     registry.load_files([load] if isinstance(load, str | Path) else load)
-    report = run_suite(
-        suite,
-        defenses=defenses or (),
-        attacks=attacks or (),
-        seeds=_checked(seeds),
-        workers=workers,
-        results=Path(results or places.OWN),
-        quiet=True,
-    )
-    return to_frame(report.records)
+    reports = [
+        run_suite(
+            one,
+            defenses=defenses or (),
+            attacks=attacks or (),
+            seeds=_checked(seeds),
+            workers=workers,
+            results=Path(results or places.OWN),
+            quiet=True,
+        )
+        for one in load_family(suite)
+    ]
+    return to_frame(record for report in reports for record in report.records)
 
 
 def evaluate(
@@ -86,19 +90,15 @@ def load(results: str | Path | None = None) -> pd.DataFrame:
     """
     import warnings
 
-    records: list[Record] = []
     folder = places.to_read(Path(results)) if results else places.of_all()
     if not folder.is_dir():
         raise BadInputError(f"there is no folder {folder}: give the one that runs write to, such as runs")
-    files = sorted(places.record_files(folder))
-    if not files:
+    found = contents(folder)
+    if not found.records and not found.problems:
         raise BadInputError(f"no records in {folder}: they lie there as SUITE/ROW/ATTACK/RECORD.json")
-    for path in files:
-        try:
-            records.append(read(path))
-        except BadInputError as error:
-            warnings.warn(str(error), stacklevel=2)
-    return to_frame(records)
+    for problem in found.problems:
+        warnings.warn(problem.line, stacklevel=2)
+    return to_frame(found.records.values())
 
 
 def _checked(seeds: Iterable[int] | int | None) -> tuple[int, ...] | None:

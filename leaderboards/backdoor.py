@@ -2,6 +2,7 @@
 
 from leaderboards.board import Board, make_board, numbers
 from leaderboards.estimates import MISSING, Estimates
+from leaderboards.gaps import Gaps
 
 METRIC = "backdoor_success"
 CAPTION = (
@@ -11,13 +12,18 @@ CAPTION = (
 )
 
 
-def backdoor_boards(rows: list[str], columns: list[str], tried: Estimates, accuracy: Estimates) -> list[Board]:
-    """Every row's success and accuracy, in every column that has a success; no board where none has."""
+def backdoor_boards(
+    rows: list[str], columns: list[str], tried: Estimates, accuracy: Estimates, lacking: Gaps
+) -> list[Board]:
+    """Every row's success and accuracy, in every column that has a success; no board where none has.
+
+    The rows that are `lacking` records of one of these columns come last.
+    """
     found = {place: value for place, value in tried.items() if value.seeds}
     planted = [column for column in columns if any((row, column) in found for row in rows)]
     if not planted:
         return []
-    lines = [{"defense": row} for row in sorted(rows, key=lambda row: _worst(row, planted, tried))]
+    lines = [{"defense": row} for row in sorted(rows, key=lambda row: _worst(row, planted, tried, lacking))]
     for line in lines:
         for column in planted:
             place = (line["defense"], column)
@@ -26,8 +32,9 @@ def backdoor_boards(rows: list[str], columns: list[str], tried: Estimates, accur
     return [make_board("backdoor", "Backdoors: success of the trigger", CAPTION, lines, numbers(METRIC, found))]
 
 
-def _worst(row: str, planted: list[str], tried: Estimates) -> tuple[bool, float]:
-    """The highest success of any column; rows without any, or with a column that failed, come last."""
+def _worst(row: str, planted: list[str], tried: Estimates, lacking: Gaps) -> tuple[bool, float]:
+    """The highest success of any column; rows without any, or with a column that failed or is missing, come last."""
     mine = [tried[row, column] for column in planted if (row, column) in tried]
     shares = [value.mean for value in mine if value.seeds]
-    return not shares or len(shares) < len(mine), max(shares, default=0.0)
+    last = not shares or len(shares) < len(mine) or bool(set(planted) & set(lacking.get(row, ())))
+    return last, max(shares, default=0.0)

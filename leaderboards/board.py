@@ -1,7 +1,7 @@
 """A board: a table for people and the same numbers for programs; a leaderboard: all boards of one suite."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Self
 
@@ -46,23 +46,36 @@ class Standing:
     texts: Mapping[str, str]
 
     @classmethod
-    def of(cls, metric: str, scores: Mapping[str, float], worthless: Collection[str] = ()) -> Self:
-        """The highest score leads; scores are fractions. `worthless` are rows that failed, or are at chance."""
+    def of(
+        cls,
+        metric: str,
+        scores: Mapping[str, float],
+        worthless: Collection[str] = (),
+        lacking: Collection[str] = (),
+    ) -> Self:
+        """The highest score leads; scores are fractions. `worthless` are rows that failed, or are at chance.
+
+        Those that are `lacking` records that other rows have are not ranked.
+        """
         texts = {row: f"{score:.1%}" for row, score in scores.items()}
-        return cls(metric, scores, ranks({row: (score,) for row, score in scores.items()}, worthless), texts)
+        return cls(metric, scores, ranks({row: (score,) for row, score in scores.items()}, worthless, lacking), texts)
 
     @property
     def orders(self) -> bool:
         """Whether there is a rank."""
         return any(rank is not None for rank in self.ranks.values())
 
+    def place(self, row: str) -> float:
+        """What orders the rows: the rank, and infinity without one."""
+        return self.ranks.get(row) or math.inf
+
     def numbers(self) -> list[Number]:
         scores = [Number(row, None, self.metric, score) for row, score in self.scores.items()]
         return scores + [Number(row, None, "rank", rank) for row, rank in self.ranks.items() if rank is not None]
 
     def sort(self, lines: Iterable[Line]) -> list[Line]:
-        """The rows by rank, with the rank in front; as they are where nothing has a rank."""
-        ordered = sorted(lines, key=lambda line: self.ranks[line["defense"]] or 0)
+        """The rows by rank, with the rank in front, then those without one as they are."""
+        ordered = sorted(lines, key=lambda line: self.place(line["defense"]))
         return [{"rank": str(self.ranks[line["defense"]] or "–"), **line} for line in ordered]
 
 
@@ -96,22 +109,23 @@ class Picture:
         return f"plots/{self.name}.png"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Leaderboard:
-    """All boards of one suite in one setting."""
+    """All boards of one suite in one setting, as `leaderboards.boards.build` makes them; nothing is added later."""
 
     suite: str
     title: str
     seeds: int
-    boards: list[Board]
+    boards: Sequence[Board]
     notice: str = ""  # what tells this board from that of the suite as it stands
-    flags: dict[str, list[str]] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
+    flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
     records: int = 0
-    environments: list[str] = field(default_factory=list)
-    verified: list[str] = field(default_factory=list)  # where records were played anew, and what came of it
-    pictures: list[Picture] = field(default_factory=list)
-    evidence: list[Record] = field(default_factory=list)  # the records that the numbers come from
+    environments: Sequence[str] = ()
+    caveats: Sequence[str] = ()  # what is to be known of many records at once
+    verified: Sequence[str] = ()  # where records were played anew, and what came of it
+    pictures: Sequence[Picture] = ()
+    evidence: Sequence[Record] = ()  # the records that the numbers come from
     evaluations: frozenset[str] = frozenset()  # columns of attacks that somebody else ran against some rows
     results: str = "results"  # the folder that the suite's is in
     asked_for: str = ""  # what `--suite` was: a shipped suite's name or a file
@@ -140,15 +154,19 @@ def numbers(metric: str, found: Estimates) -> list[Number]:
     return [Number(row, column, metric, **asdict(value)) for (row, column), value in found.items()]
 
 
-def ranks(scores: Mapping[str, tuple[float, ...]], worthless: Collection[str] = ()) -> dict[str, int | None]:
+def ranks(
+    scores: Mapping[str, tuple[float, ...]], worthless: Collection[str] = (), lacking: Collection[str] = ()
+) -> dict[str, int | None]:
     """1 for the highest score; equal ones share a rank, and one without a number comes last.
 
-    Scores are compared part by part, and count as equal where they only differ by rounding. Where the first
-    part of all is without a number, or they are `worthless`, nobody has a rank.
+    Scores are compared part by part, and count as equal where they only differ by rounding. Where the first part of all
+    is without a number, or they are `worthless`, nobody has a rank; nor have those that are `lacking` records.
     """
-    if all(row in worthless or math.isnan(score[0]) for row, score in scores.items()):
+    whole = {row: score for row, score in scores.items() if row not in lacking}
+    if all(row in worthless or math.isnan(score[0]) for row, score in whole.items()):
         return dict.fromkeys(scores)
     comparable = {
-        row: tuple(-math.inf if math.isnan(part) else round(part, 6) for part in score) for row, score in scores.items()
+        row: tuple(-math.inf if math.isnan(part) else round(part, 6) for part in score) for row, score in whole.items()
     }
-    return {row: 1 + sum(other > score for other in comparable.values()) for row, score in comparable.items()}
+    found = {row: 1 + sum(other > score for other in comparable.values()) for row, score in comparable.items()}
+    return {row: found.get(row) for row in scores}

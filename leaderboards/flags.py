@@ -9,6 +9,7 @@ from bench.federation.settings import FederationSettings, own_settings
 from leaderboards.audits import Audit, Audits
 from leaderboards.estimates import MISSING, Estimate, Estimates
 from leaderboards.frame import CLEAN, Selection, columns
+from leaderboards.origin import notes_on_origin
 
 CONTROL_SHARE = 0.5
 """A control has failed when the attack recovers less than this share of the images with no defense at all."""
@@ -24,7 +25,11 @@ def find_flags(
 ) -> dict[str, list[str]]:
     """The notes on each row that has any, in the order of the rows; `federation` is the suite's."""
     found = {
-        row: [*_notes(row, selection, accuracy, audits, seeds), *_notes_on_federation(row, selection, federation)]
+        row: [
+            *_notes(row, selection, accuracy, audits, seeds),
+            *_notes_on_federation(row, selection, federation),
+            *notes_on_origin(row, selection.records),
+        ]
         for row in rows
     }
     return {row: notes for row, notes in found.items() if notes}

@@ -32,7 +32,7 @@ def markdown(leaderboard: Leaderboard) -> str:
     parts += ["## Flags", _bullets(flags) if flags else "None."]
     origin = [dated(leaderboard), f"{leaderboard.records} records, {leaderboard.seeds} seed(s) a cell asked for"]
     origin += [f"left out: {line}" for line in leaderboard.left_out]
-    origin += leaderboard.environments + leaderboard.verified
+    origin += [*leaderboard.environments, *leaderboard.caveats, *leaderboard.verified]
     parts += ["## Where the numbers come from", _bullets(map(markdown_text, origin))]
     return "\n\n".join(parts) + "\n"
 
@@ -65,6 +65,7 @@ def as_json(leaderboard: Leaderboard) -> str:
         "version": version(leaderboard),
         "records": leaderboard.records,
         "environments": leaderboard.environments,
+        "caveats": leaderboard.caveats,
         "verified": leaderboard.verified,
         "left_out": leaderboard.left_out,
         "flags": leaderboard.flags,

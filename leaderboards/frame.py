@@ -182,7 +182,9 @@ def select(
     strange = [record for record in candidates if seeds is not None and record.seed not in seeds]
     candidates = [record for record in candidates if seeds is None or record.seed in seeds]
     if strange:
-        left_out.append(f"{len(strange)} records of other seeds ({_listed({record.seed for record in strange})})")
+        left_out.append(
+            f"{counted(len(strange), 'record')} of other seeds ({listed({record.seed for record in strange})})"
+        )
     kept = _alike(candidates, cells)
     if unlike := len(candidates) - len(kept):
         left_out.append(f"{counted(unlike, 'record')} whose cell was run again or with other parameters")
@@ -198,10 +200,10 @@ def _never_played(names: set[str], what: str) -> list[str]:
     what = what.removesuffix("s") if len(names) == 1 else what
     if not names:
         return []
-    return [f"{len(names)} {what} of the suite without a record: {_listed(names)}"]
+    return [f"{len(names)} {what} of the suite without a record: {listed(names)}"]
 
 
-def _listed(names: Collection[str] | Collection[int]) -> str:
+def listed(names: Collection[str] | Collection[int]) -> str:
     """The first of them, and how many more there are."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"{', '.join(map(str, sorted(names)[:LISTED]))}{more}"
@@ -226,5 +228,5 @@ def _parameters(cell: Cell) -> dict[Place, object]:
             cell.trained,
         ),
         ("attack", cell.column): cell.attack,
-        ("sources", cell.label, cell.column): cell.sources,
+        ("loaded", cell.label, cell.column): cell.loaded,
     }

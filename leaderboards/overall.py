@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from leaderboards.audits import Audits
-from leaderboards.board import Board, Number, make_board
+from leaderboards.board import UNRANKED, Board, Number, make_board
 from leaderboards.chance import Floors, is_worthless
 from leaderboards.estimates import MISSING, Estimates
 from leaderboards.frame import CLEAN, by_attack
@@ -89,8 +89,9 @@ def overall_board(
         for name, board in boards.items()
         if set(rows) <= set(board.standing.scores) and board.standing.orders
     }
-    worthless = {row for row in rows if _is_worthless(row, measured)}
-    front = pareto_front(_points([row for row in rows if row not in worthless], shared)) if len(shared) > 1 else set()
+    unranked = {row for board in shared.values() for row, rank in board.standing.ranks.items() if rank is None}
+    beside = unranked | {row for row in rows if _is_worthless(row, measured)}
+    front = pareto_front(_points([row for row in rows if row not in beside], shared)) if len(shared) > 1 else set()
     lines = [
         {
             "defense": row,
@@ -100,8 +101,8 @@ def overall_board(
         }
         for row in rows
     ]
-    first = next(iter(shared.values())).standing.ranks if shared else {}
-    lines.sort(key=lambda line: (line["defense"] not in front, first.get(line["defense"]) or 0))
+    first = next(iter(shared.values())).standing if shared else UNRANKED
+    lines.sort(key=lambda line: (line["defense"] not in front, first.place(line["defense"])))
     numbers = [Number(row, None, "pareto", float(row in front)) for row in rows if front]
     lacks = f" Nothing here measures {_or(measured.lacks())}." if measured.lacks() else ""
     return make_board("overall", "Overall: a rank in each, no mixed score", CAPTION + lacks, lines, numbers)

@@ -1,6 +1,7 @@
 """The board of privacy: what an attacker recovers of the targets' images, ranked by the worst column."""
 
 import math
+from collections.abc import Collection
 
 import pandas as pd
 
@@ -36,11 +37,12 @@ def privacy_boards(
     private: pd.DataFrame,
     recovered_psnr: float,
     evaluations: frozenset[str] = frozenset(),
+    lacking: Collection[str] = (),
 ) -> list[Board]:
     """Every row's leak in every column, and below them the controls; nothing to show without a privacy attack.
 
     `evaluations` are columns that single rows have on top of the suite's: the worst case counts them there, and they
-    are missed nowhere.
+    are missed nowhere. A row that is `lacking` records that other rows have has no rank.
     """
     leaks, controls = {metric: _estimates(private, metric) for metric in METRICS}, _controls(private)
     shown = {metric: {**leaks[metric], **controls[metric]} for metric in SHOWN}
@@ -66,14 +68,16 @@ def privacy_boards(
     matrix = Matrix("privacy", title, caption, columns, cell, worst, tuple(CONTROLS), most=MOST)
     asked = {row: known(row, columns) for row in rows}
     suites = [column for column in columns if column not in evaluations]
-    return matrix.boards(_standing(asked, suites, private, leaks), data)
+    return matrix.boards(_standing(asked, suites, private, leaks, lacking), data)
 
 
 def _estimates(private: pd.DataFrame, metric: str) -> Estimates:
     return shares(private, metric) if metric.endswith(SHARES) else estimates(private, metric)
 
 
-def _standing(asked: dict[str, list[str]], suites: list[str], private: pd.DataFrame, leaks: Leaks) -> Standing:
+def _standing(
+    asked: dict[str, list[str]], suites: list[str], private: pd.DataFrame, leaks: Leaks, lacking: Collection[str]
+) -> Standing:
     """`asked` has each row's columns, `suites` those that all rows share: a mean over others would not compare."""
     worst = {row: _highest(leaks["recovered"], row, mine)[0] for row, mine in asked.items() if mine}
     usual = {row: _mean(leaks["recovered"], row, suites) for row in worst}
@@ -82,7 +86,7 @@ def _standing(asked: dict[str, list[str]], suites: list[str], private: pd.DataFr
     return Standing(
         "worst_recovered",
         {row: share.mean for row, share in worst.items()},
-        ranks({row: (-share.mean, -usual[row], -clearest[row]) for row, share in worst.items()}),
+        ranks({row: (-share.mean, -usual[row], -clearest[row]) for row, share in worst.items()}, lacking=lacking),
         {row: share.share() for row, share in worst.items()},
     )
 

@@ -24,11 +24,13 @@ def robustness_boards(
     evaluations: frozenset[str],
     chance: Floors,
     attackers: str,
+    lacking: Collection[str] = (),
 ) -> list[Board]:
     """Every row's accuracy in every column. Without an attacked column there is nothing to show.
 
     `evaluations` are columns that single rows have on top of the suite's: they count there, and are missed nowhere.
-    Nobody has a rank where all failed, or are at `chance`; `attackers` says how many clients are Byzantine.
+    Nobody has a rank where all failed, or are at `chance`, and no row that is `lacking` records that other rows have;
+    `attackers` says how many clients are Byzantine.
     """
     attacked = [column for column in columns if column != CLEAN]
 
@@ -46,7 +48,7 @@ def robustness_boards(
     scores = {row: worst_case(row, some, accuracy)[0] for row, some in mine.items() if some}
     worthless = [row for row, score in scores.items() if score <= chance[row]]
     matrix = Matrix("robustness", title, f"{CAPTION} {attackers}".strip(), columns, cell, worst)
-    return matrix.boards(Standing.of("worst_accuracy", scores, worthless), numbers("accuracy", accuracy))
+    return matrix.boards(Standing.of("worst_accuracy", scores, worthless, lacking), numbers("accuracy", accuracy))
 
 
 def counts(cells: Iterable[Cell]) -> str:

@@ -1,18 +1,14 @@
-"""The board of submissions: what the authors report beside what we measured, and which rules a row breaks.
+"""The board of submissions: what the authors report beside what we measured.
 
 What the authors say comes from `submission.toml` in the row's folder; it is shown, and ranks nothing.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from bench.base.errors import BadInputError
-from bench.records import Store
-from bench.submission import folder as folders
-from bench.submission.folder import Reported, Submission
-from leaderboards.board import Board, Leaderboard, Line, Number, make_board
+from bench.records.submissions import Reported, Submission, Submitted
+from leaderboards.board import Board, Line, Number, make_board
 
 CAPTION = (
     "Reported is what the authors' own paper says, in its own setting; measured is our number in the column that it "
@@ -22,61 +18,28 @@ CAPTION = (
 )
 
 
-def add_submissions(leaderboard: Leaderboard, folder: Path) -> None:
-    """Add the board and the flags of the submissions below a suite's folder; one that is damaged is left out, told."""
-    measured = pd.concat([board.data for board in leaderboard.boards], ignore_index=True)
-    labels = _labels(leaderboard, folder)
+def of_rows(submissions: Sequence[Submitted], labels: Mapping[str, str]) -> list[tuple[str, Submitted]]:
+    """Those of rows that are on the board, each with its row; `labels` has the row of each folder with records there.
+
+    A label may have signs that no folder's name has; the records of the others are of another setting.
+    """
+    return [(labels[one.row], one) for one in submissions if one.row in labels]
+
+
+def submission_boards(found: Sequence[tuple[str, Submitted]], boards: Sequence[Board]) -> list[Board]:
+    """What the authors report of each row, beside the numbers of the other boards; no board where nobody does."""
+    measured = pd.concat([board.data for board in boards], ignore_index=True)
     lines: list[Line] = []
     numbers: list[Number] = []
-    for place in sorted([*folder.glob(f"*/{folders.FILE}"), *folder.glob(f"*/*/{folders.FILE}")]):
-        name = place.relative_to(folder).parts[0]
-        if (row := labels.get(name, name)) not in set(measured["defense"]):
-            continue  # its records are of another setting
-        try:
-            submission = folders.load(place.parent)
-            notes = list(_flags(place.parent, submission))
-        except BadInputError as error:
-            leaderboard.left_out.append(str(error))
+    for row, one in found:
+        if one.submission is None:
             continue
-        assert submission is not None
-        if notes:
-            leaderboard.flags.setdefault(row, []).extend(notes)
-        lines += _lines(row, submission, measured)
-        if submission.kind == "defense":
-            numbers += [Number(row, one.column, f"reported_{one.metric}", one.value) for one in submission.reported]
-    if lines:
-        leaderboard.boards.append(_board(lines, numbers))
-
-
-def _labels(leaderboard: Leaderboard, folder: Path) -> dict[str, str]:
-    """The row of each folder that has records on the board: a label may have signs that no folder's name has."""
-    store = Store(folder.parent, folder.name)
-    found = {}
-    for record in leaderboard.evidence:
-        found[store.path(record.cell, record.seed).parents[1].name] = record.cell.label
-    return found
-
-
-def _board(lines: list[Line], numbers: list[Number]) -> Board:
+        lines += _lines(row, one.submission, measured)
+        if one.submission.kind == "defense":
+            said = one.submission.reported
+            numbers += [Number(row, own.column, f"reported_{own.metric}", own.value) for own in said]
     title = "Submissions: the authors' numbers beside ours, evaluations by others"
-    return make_board("submissions", title, CAPTION, lines, numbers)
-
-
-def _flags(folder: Path, submission: Submission | None) -> Iterator[str]:
-    """What breaks the contract; raises `BadInputError` where a file is damaged."""
-    assert submission is not None
-    who = "" if submission.kind == "defense" else f"evaluation {submission.name}: "
-    try:
-        folders.source_of(folder, submission)
-    except BadInputError as error:
-        yield f"{who}the source is not what was submitted: {error}"
-    found = folders.examination(folder)
-    if found is None:
-        yield f"{who}its contract was not examined"
-    elif found.sha256 != submission.sha256:
-        yield f"{who}its contract was examined for another source"
-    for broken in found.broken if found is not None else ():
-        yield f"{who}breaks the contract ({broken.rule}): {broken.sentence}"
+    return [make_board("submissions", title, CAPTION, lines, numbers)] if lines else []
 
 
 def _lines(row: str, submission: Submission, measured: pd.DataFrame) -> Iterator[Line]:

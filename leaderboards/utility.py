@@ -1,6 +1,7 @@
 """The board of utility: accuracy without an attack, and what it costs."""
 
 import math
+from collections.abc import Collection
 
 import pandas as pd
 
@@ -17,15 +18,17 @@ CAPTION = (
 )
 
 
-def utility_board(rows: list[str], accuracy: Estimates, training: pd.DataFrame, chance: Floors) -> Board:
+def utility_board(
+    rows: list[str], accuracy: Estimates, training: pd.DataFrame, chance: Floors, lacking: Collection[str] = ()
+) -> Board:
     """Every row's clean accuracy, time and bytes; nothing to show where no clean run is asked for.
 
-    Nobody has a rank where all failed, or are at `chance`.
+    Nobody has a rank where all failed, or are at `chance`, and no row that is `lacking` seeds that other rows have.
     """
     clean = {row: accuracy.get((row, CLEAN), MISSING) for row in rows}
     costs = {row: _median_costs(training, row) for row in rows}
     worthless = [row for row, value in clean.items() if is_worthless(value, chance[row])]
-    standing = Standing.of("clean", {row: value.score for row, value in clean.items()}, worthless)
+    standing = Standing.of("clean", {row: value.score for row, value in clean.items()}, worthless, lacking)
     lines = [
         {
             "defense": row,

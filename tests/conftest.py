@@ -9,6 +9,10 @@ import pytest
 from hypothesis import settings
 
 from bench.base import arithmetic
+from bench.submission.referee import walls
+
+if not walls.available():
+    os.environ.setdefault(walls.TRUST, "1")  # the tests' own submissions play here without walls
 
 settings.register_profile("fedsiege", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("fedsiege")

@@ -51,7 +51,7 @@ def _settings(record: Record) -> dict[str, str]:
     found = {"suite": record.suite, "defense": f"{cell.defense.name} {_parameters(cell.defense.parameters)}"}
     if cell.attack is not None:
         found["attack"] = f"{cell.attack.name} {_parameters(cell.attack.parameters)}"
-    found |= {f"file of {name}": f"sha256 {digest}..." for name, digest in cell.sources.items()}
+    found |= {f"file of {name}": f"sha256 {digest}..." for name, digest in cell.loaded.items()}
     found["Byzantine clients"] = f"{cell.byzantine:.0%}" + (
         ", beyond the defense's claim" if record.within_claim is False else ""
     )

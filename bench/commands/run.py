@@ -17,7 +17,7 @@ from bench.commands.options import (
     SuiteOption,
     WorkersOption,
 )
-from bench.commands.output import echo_json
+from bench.commands.output import echo_json, say
 from bench.runs import places
 
 
@@ -51,24 +51,31 @@ def run(
 ) -> None:
     """Run what a suite still misses, write its leaderboards, and hold its records against the published ones."""
     from bench.runs import jobs
+    from bench.suite import load_family
 
-    report = jobs.run_suite(
-        suite,
-        defenses=defense or (),
-        attacks=attack or (),
-        seeds=jobs.parse_seeds(seeds),
-        changes=changes or (),
-        workers=workers,
-        results=results,
-        fresh=fresh,
-        data_root=data,
-        device=device,
-        quiet=quiet or as_json,
-        limits=jobs.parse_limits(cell_timeout, cell_memory),
-        ray=ray,
-    )
+    family, reports = list(load_family(suite, changes or ())), []
+    for one in family:
+        report = jobs.run_suite(
+            one,
+            defenses=defense or (),
+            attacks=attack or (),
+            seeds=jobs.parse_seeds(seeds),
+            changes=changes or (),
+            workers=workers,
+            results=results,
+            fresh=fresh,
+            data_root=data,
+            device=device,
+            quiet=quiet or as_json,
+            limits=jobs.parse_limits(cell_timeout, cell_memory),
+            ray=ray,
+        )
+        reports.append(report)
+        if not (as_json or quiet):
+            if len(family) > 1:
+                say(f"{report.suite.name}: {report.suite.title}")
+            report.print(all_boards)
     if as_json:
-        echo_json(report.summary())
-    elif not quiet:
-        report.print(all_boards)
-    raise typer.Exit(1 if report.unfinished else 0)
+        summaries = [report.summary() for report in reports]
+        echo_json(summaries if len(family) > 1 else summaries[0])
+    raise typer.Exit(1 if any(report.unfinished for report in reports) else 0)

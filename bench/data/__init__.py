@@ -12,9 +12,10 @@ from bench.data.datasets import (
     in_a_root,
     load,
 )
-from bench.data.partitions import SCHEMES, Deal, class_counts, partition, shard_size
+from bench.data.partitions import LAWS, SCHEMES, Deal, class_counts, client_sizes, partition, shard_size
 
 __all__ = [
+    "LAWS",
     "SCHEMES",
     "Dataset",
     "DatasetSpec",
@@ -24,6 +25,7 @@ __all__ = [
     "adopt",
     "available",
     "class_counts",
+    "client_sizes",
     "embedded",
     "from_arrays",
     "from_torch",

@@ -19,8 +19,15 @@ RESIDENT_BYTES = 2 * 2**30
 """Shards larger than this are gathered batch by batch from the data set instead of being held client by client."""
 
 
+ENDLESS = 2**40
+"""Places on the circle where clients hold different numbers of samples: each goes round and round its own."""
+
 GPU_BLOCK_BYTES = 2**32
 """What a block of clients may take on a GPU: there are no caches to stay in, and a launch costs as much as its work."""
+
+
+CLIP_EPSILON = 1e-6
+"""What `clip_grad_norm_` adds to a norm before it divides by it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,50 @@ class Plan:
         return epoch * (self.epochs or 1)
 
 
+@dataclass(frozen=True)
+class Step:
+    """What a local step makes of its batch's gradient: as torch does it, clipped first, then weight decay is added.
+
+    `max_norm` clips each client's gradient as `clip_grad_norm_` does; `weight_decay` is that of `torch.optim.SGD`.
+    """
+
+    weight_decay: float = 0.0
+    max_norm: float | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        return not self.weight_decay and self.max_norm is None
+
+    def direction(self, model: Model, params: Tensor, x: Tensor, targets: Tensor) -> Tensor:
+        """What the step goes against, `(m, d)`, at the models `(d,)` or `(m, d)`; running statistics are left alone."""
+        gradients = model.gradients(params, x, targets)
+        trained = gradients[:, : model.num_trained]
+        if self.max_norm is not None:
+            norms = torch.linalg.vector_norm(trained, dim=1, keepdim=True)
+            trained *= (self.max_norm / (norms + CLIP_EPSILON)).clamp_(max=1)
+        if self.weight_decay:
+            trained.add_(params[..., : model.num_trained], alpha=self.weight_decay)
+        return gradients
+
+    def update(self, model: Model, params: Tensor, x: Tensor, targets: Tensor, lr: float, out: Tensor) -> None:
+        """What one step from the shared model `(d,)` adds to it, in `out (m, d)`."""
+        if self.is_plain:
+            model.update(params, x, targets, lr, out=out)
+        else:
+            model.follow(self.direction(model, params, x, targets), lr, out)
+
+    def descend_(self, model: Model, params: Tensor, x: Tensor, targets: Tensor, lr: float) -> None:
+        """One step of every client, in place, on their models `(m, d)`."""
+        if self.is_plain:
+            model.descend_(params, x, targets, lr)
+        else:
+            model.follow_(params, self.direction(model, params, x, targets), lr)
+
+
+PLAIN = Step()
+"""Nothing but SGD."""
+
+
 class Shards:
     """The clients' data, one row a client; a row's first samples stand again at its end, which closes the circle.
 
@@ -59,20 +110,30 @@ class Shards:
     """
 
     def __init__(
-        self, x: Tensor, y: Tensor, indices: Tensor, num_classes: int, batch_size: int, order: Tensor | None = None
+        self,
+        x: Tensor,
+        y: Tensor,
+        indices: Tensor,
+        num_classes: int,
+        batch_size: int,
+        order: Tensor | None = None,
+        sizes: Tensor | None = None,
     ) -> None:
         """X `(N, C, H, W)`, y `(N,)`, indices `(n, s)` from a partition; windows hold up to `batch_size` samples.
 
-        `order (n,)` names the clients as they shall lie; by default in the order of their names.
+        `order (n,)` names the clients as they shall lie; by default in the order of their names. `sizes (n,)` says how
+        many of its row each client holds; by default all s.
         """
         self.indices = indices
         self.num_classes = num_classes
         self.sample_numel = x[0].numel()
         self.place = torch.arange(len(indices)) if order is None else order.argsort()
         placed = indices if order is None else indices[order]
-        self._rows = torch.cat([placed, placed[:, : min(batch_size, placed.shape[1]) - 1]], dim=1)
+        self._sizes = None if sizes is None else (sizes if order is None else sizes[order]).unsqueeze(1)
+        closing = placed[:, : min(batch_size, placed.shape[1]) - 1]
+        self._rows = torch.cat([placed, closing], dim=1) if sizes is None else placed
         self._x, self._targets = x, one_hot(y, num_classes, x.dtype)
-        self._resident = self._rows.numel() * self.sample_numel * x.element_size() <= RESIDENT_BYTES
+        self._resident = sizes is None and self._rows.numel() * self.sample_numel * x.element_size() <= RESIDENT_BYTES
         if self._resident:
             self._x, self._targets = x[self._rows], self._targets[self._rows]
 
@@ -99,15 +160,26 @@ class Shards:
 
     @property
     def size(self) -> int:
-        """s, the samples of each client."""
+        """s, the samples of each client, or of the largest one."""
         return self.indices.shape[1]
 
+    @property
+    def circle(self) -> int:
+        """The places from which windows are taken."""
+        return self.size if self._sizes is None else ENDLESS
+
     def window(self, places: slice | Tensor, start: int, size: int) -> tuple[Tensor, Tensor]:
-        """Inputs `(m, size, C, H, W)` and one-hot targets `(m, size, classes)` of a batch, `start` on their circle."""
+        """Inputs `(m, size, C, H, W)` and one-hot targets `(m, size, classes)` of a batch, `start` on their circle.
+
+        A client with fewer samples than the batch has them in it more than once.
+        """
         at = slice(start, start + size)
         if self._resident:
             return self._x[places, at], self._targets[places, at]
-        rows = self._rows[places, at]
+        if self._sizes is None:
+            rows = self._rows[places, at]
+        else:
+            rows = self._rows[places].gather(1, torch.arange(start, start + size) % self._sizes[places])
         x = self._x.index_select(0, rows.flatten())
         return x.unflatten(0, rows.shape), self._targets[rows]
 
@@ -151,8 +223,9 @@ def sgd_blocks(
     lr: float,
     out: Tensor | None = None,
     momentum: Momentum | None = None,
+    step: Step = PLAIN,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Plain local SGD from the global model `(d,)`, block by block: rows of the round, their updates `(c, d)`.
+    """Local SGD from the global model `(d,)`, block by block: rows of the round, their updates `(c, d)`.
 
     The updates stand in `out (m, d)` where it is given; else the next block overwrites them.
     """
@@ -160,11 +233,11 @@ def sgd_blocks(
     for rows, places in blocks_of(model, shards, clients, windows[0][1], global_model.element_size()):
         updates = scratch.rows(rows.stop - rows.start) if out is None else out[rows]
         (start, size), *rest = windows
-        model.update(global_model, *shards.window(places, start, size), lr, out=updates)
+        step.update(model, global_model, *shards.window(places, start, size), lr, out=updates)
         if rest:
             models = updates.add_(global_model)
             for start, size in rest:
-                model.descend_(models, *shards.window(places, start, size), lr)
+                step.descend_(model, models, *shards.window(places, start, size), lr)
             models.sub_(global_model)
         if momentum is not None:
             momentum.apply_(updates, places)
@@ -181,22 +254,24 @@ def rsa_blocks(
     lr: float,
     penalty: float,
     out: Tensor | None = None,
+    step: Step = PLAIN,
 ) -> Iterator[tuple[slice, Tensor]]:
     """RSA on the models `(n, d)` that clients keep, each at its place: what it is away from the global one; its step.
 
     Yields rows of the round and their w_i - w_0 `(c, d)`, as `sgd_blocks` does. When the consumer asks for the next
     block, the step of this one is taken in place (DPBFL paper, eq. 3; eq. 9 is the same step):
-    w_i <- w_i - lr * (grad L(w_i) + penalty * sign(w_i - w_0)), once a batch, from the signs that it starts with.
+    w_i <- w_i - lr * (grad L(w_i) + penalty * sign(w_i - w_0)), once a batch, from the signs that it starts with;
+    what `step` says is of the loss alone, whose gradient it clips and to which it adds weight decay.
     """
     scratch = _Scratch(global_model)
     for rows, places in blocks_of(model, shards, clients, windows[0][1], personal.element_size()):
         models, away = personal[places], scratch.rows(rows.stop - rows.start)
         torch.sub(models, global_model, out=away)
         yield rows, away if out is None else out[rows].copy_(away)
-        for step, at in enumerate(windows):
-            if step:
+        for index, at in enumerate(windows):
+            if index:
                 torch.sub(models, global_model, out=away)
-            model.descend_(models, *shards.window(places, *at), lr)
+            step.descend_(model, models, *shards.window(places, *at), lr)
             models.sub_(away.sign_(), alpha=lr * penalty)
         if not isinstance(places, slice):
             personal[places] = models

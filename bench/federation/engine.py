@@ -13,11 +13,20 @@ from bench import models
 from bench.attacking.poisoning import DataFacts, DataPoisoning, poison_shards
 from bench.base import device, rng
 from bench.base.errors import DivergedError
-from bench.data import Dataset, partition
-from bench.federation.clients import Momentum, Plan, Shards, rsa_blocks, sgd_blocks
-from bench.federation.roles import assumed_fraction, byzantine_clients, participants_of, setting_of
+from bench.data import Dataset
+from bench.federation.clients import Momentum, Plan, Shards, Step, rsa_blocks, sgd_blocks
+from bench.federation.roles import (
+    assumed_fraction,
+    byzantine_clients,
+    check_carries,
+    check_fits,
+    holdings,
+    participants_of,
+    setting_of,
+)
 from bench.federation.root import Root
 from bench.federation.rounds import ClientMemory, Sides, aggregate, arrived, check_model, exchange, names_of
+from bench.federation.server_optimizers import ServerOptimizer
 from bench.federation.settings import FederationSettings
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, SumDefense, all_finite, plays_in_sums
 from bench.protocol.contract import check_shape, untouched
@@ -27,7 +36,8 @@ from bench.threat import ByzantineAttack, ByzantineView, PublicFacts, RoundTrans
 class Federation:
     """The state of one federated training: the global model, the clients' kept models, the round.
 
-    `byzantine` is the fraction of clients under `attack`; which ones they are depends on the seed alone.
+    `byzantine` is the fraction of clients under `attack`; which ones they are depends on the seed alone. `attacked` are
+    the rounds, counted from 0, in which they attack, all by default; in the others they do what honest clients do.
     """
 
     def __init__(
@@ -38,29 +48,35 @@ class Federation:
         seed: int,
         attack: ByzantineAttack | None = None,
         byzantine: float = 0.0,
+        attacked: range | None = None,
     ) -> None:
         self.settings, self.defense, self.attack, self.seed = settings, defense, attack, seed
+        self.attacked = range(settings.rounds) if attacked is None else attacked
         dataset = dataset.to(device.current())
         self.dtype = getattr(torch, settings.dtype)
         self.model = models.build(settings.model, dataset.shape, dataset.num_classes)
-        indices = partition(
-            settings.partition,
-            dataset.train.y,
-            settings.clients,
-            settings.samples_per_client,
-            rng.generator(seed, "partition", device="cpu"),
-            shards_per_client=settings.shards_per_client,
-            alpha=settings.alpha,
-        ).to(device.current())
+        indices, self._sizes = holdings(settings, dataset.train.y, seed)
         self.is_byzantine = byzantine_clients(settings, byzantine, seed)
         num_byzantine = int(self.is_byzantine.sum())
         self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
+        self.step = Step(settings.weight_decay, settings.clip_gradients or None)
         inputs, labels = dataset.train.x.to(self.dtype), dataset.train.y
+        honest_first = None if attack is None else self.is_byzantine.long().argsort(stable=True)
+
+        def shards(x: Tensor, y: Tensor, held: Tensor) -> Shards:
+            return Shards(x, y, held, dataset.num_classes, settings.batch_size, honest_first, self._sizes)
+
+        self._by_phase: dict[bool, Shards] = {}  # by whether a round is attacked, where only some rounds are poisoned
         if isinstance(attack, DataPoisoning) and num_byzantine:
             data, generator = DataFacts.of(dataset), rng.generator(seed, "poison")
-            inputs, labels, indices = poison_shards(attack, inputs, labels, indices, self.is_byzantine, data, generator)
-        honest_first = None if attack is None else self.is_byzantine.long().argsort(stable=True)
-        self.shards = Shards(inputs, labels, indices, dataset.num_classes, settings.batch_size, honest_first)
+            poisoned = poison_shards(attack, inputs, labels, indices, self.is_byzantine, data, generator)
+            self.shards = shards(*poisoned)
+            if any(index not in self.attacked for index in range(settings.rounds)):
+                self._by_phase = {True: self.shards, False: shards(inputs, labels, indices)}
+        else:
+            self.shards = shards(inputs, labels, indices)
+        check_fits(settings, defense)
+        check_carries(self.model, defense)
         self.setting = setting_of(settings, self.model.dim, assumed_fraction(settings, num_byzantine))
         self._sides = Sides.of(defense)
         self._sides.start(self.setting)
@@ -68,12 +84,9 @@ class Federation:
         self.global_model = first.to(device.current())
         self._placed = self.global_model.repeat(settings.clients, 1) if defense.keeps_models else None
         self._momentum = Momentum(settings.momentum, settings.clients, self.global_model) if settings.momentum else None
-        if defense.keeps_models and settings.momentum:
-            raise ValueError(
-                f"momentum is {settings.momentum:g}, but must be 0 under {defense.name}: its clients keep models"
-            )
+        self._optimizer = _optimizer_of(settings)
         count = defense.num_root_samples()
-        self._root = Root(dataset, count, self.model, self.plan, seed, self.dtype) if count else None
+        self._root = Root(dataset, count, self.model, self.plan, seed, self.dtype, self.step) if count else None
         self.saboteurs: Saboteurs | None = None
         self.round = 0
         self._memory: dict[str, Tensor] = {}  # what the Byzantine clients keep from round to round
@@ -93,12 +106,12 @@ class Federation:
 
     def play(self) -> RoundTranscript:
         """Play one round and return all that happened in it."""
-        return self._play_messages(self._choose_participants(), keep=True)
+        return self._play_messages(self._begin(), keep=True)
 
     def advance(self) -> None:
         """Play one round for its model alone, in sums of messages where those suffice."""
-        participants = self._choose_participants()
-        omniscient = self.attack is not None and self.attack.omniscient
+        participants = self._begin()
+        omniscient = self.attack is not None and self.attack.omniscient and self.round in self.attacked
         if self.settings.messages == "always" or omniscient or not plays_in_sums(self.defense, self.setting):
             self._play_messages(participants, keep=False)
         else:
@@ -110,7 +123,7 @@ class Federation:
         placed = self.shards.place[participants].argsort()  # those that lie side by side train together
         for rows, block in self._train(participants[placed]):
             updates.index_copy_(0, placed[rows], block)
-        local = self._local_round(participants, updates, self._weights(len(participants)), self._generator("noise"))
+        local = self._local_round(participants, updates, self._weights(participants), self._generator("noise"))
         try:
             return self._exchange(local, keep)
         except Exception:
@@ -144,19 +157,20 @@ class Federation:
         assert isinstance(server, SumDefense)
         forging = self._is_forging(participants)
         honest, forgers = participants[~forging], participants[forging]
-        weights, noise = self._weights(len(participants)), self._generator("noise")
+        weights, noise = self._weights(participants), self._generator("noise")
+        honest_weights, forged_weights = weights[~forging], weights[forging]
         blocks = self._train(honest) if len(honest) else [(slice(0), self.global_model.new_empty(0, self.model.dim))]
         parts = []
         for rows, updates in blocks:
-            local = self._local_round(honest[rows], updates, weights[: len(updates)], noise)
+            local = self._local_round(honest[rows], updates, honest_weights[rows], noise)
             with untouched(f"{clients.name}.upload", broadcast=self.global_model, updates=updates):
                 parts.append(clients.summary(local))
             self._client_memory.keep(local.clients, local.memory, f"{clients.name}.upload")
         summary = torch.stack(parts).sum(dim=0)
         total = clients.drawn_sum(summary, len(honest), self.setting, noise)
         if len(forgers):
-            forged = self._forged(self._view(*self._own_messages(forgers)), weights[: len(forgers)])
-            total = total + server.add_up(forged, weights[: len(forgers)])
+            forged = self._forged(self._view(*self._own_messages(forgers)), forged_weights)
+            total = total + server.add_up(forged, forged_weights)
         with untouched(f"{server.name}.aggregate", broadcast=self.global_model):
             model = server.step(total, self._server_round(weights))
         check_model(model, f"{server.name}.aggregate", self.global_model)
@@ -169,14 +183,18 @@ class Federation:
             trained = torch.empty(len(clients), self.model.dim, dtype=self.dtype)
             for _ in self._train(clients, trained):
                 pass
-            return self._own_message(trained), trained
+            return self._own_message(clients, trained), trained
         own = torch.empty(len(clients), self.model.dim, dtype=torch.int8)
         for rows, updates in self._train(clients):
-            own[rows] = self._own_message(updates)
+            own[rows] = self._own_message(clients[rows], updates)
         return own, None
 
     def _finish(self, model: Tensor) -> None:
-        """The next round starts from this model `(d,)`."""
+        """The next round starts from this model `(d,)`, or where the server's optimizer goes on its account."""
+        if self._optimizer is not None:
+            change = model - self.global_model
+            trained = change[: self.model.num_trained]  # running statistics are averaged, whatever the optimizer does
+            model = self.global_model + torch.cat([self._optimizer.step(trained), change[len(trained) :]])
         self.global_model = model
         self.round += 1
 
@@ -202,8 +220,9 @@ class Federation:
     def _generator(self, role: str, at: str | None = None) -> torch.Generator:
         return rng.generator(self.seed, role, self.round, device=at)
 
-    def _choose_participants(self) -> Tensor:
-        """Names `(m,)` of the round's clients, in order."""
+    def _begin(self) -> Tensor:
+        """Names `(m,)` of the round's clients, in order; Byzantine ones take up the data that they train on now."""
+        self.shards = self._by_phase.get(self.round in self.attacked, self.shards)
         return participants_of(self.settings, self.seed, self.round).to(device.current())
 
     def _train(self, clients: Tensor, out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
@@ -211,16 +230,19 @@ class Federation:
 
         Under RSA an update is what the kept model is away from the broadcast before this round's step.
         """
-        windows = self.plan.windows(self.shards.size, self._generator("batches", "cpu"))
+        windows = self.plan.windows(self.shards.circle, self._generator("batches", "cpu"))
         lr = self.setting.learning_rate(self.round)
         where = (self.global_model, self.shards, clients, windows, lr)
         if self._placed is None:
-            return sgd_blocks(self.model, *where, out, self._momentum)
-        return rsa_blocks(self.model, self._placed, *where, self.defense.local_penalty(), out)
+            return sgd_blocks(self.model, *where, out, self._momentum, self.step)
+        return rsa_blocks(self.model, self._placed, *where, self.defense.local_penalty(), out, self.step)
 
-    def _weights(self, num_participants: int) -> Tensor:
-        """p_k `(m,)`: shards are equally large, so each is 1 / m."""
-        return torch.full((num_participants,), 1 / num_participants, dtype=self.dtype)
+    def _weights(self, clients: Tensor) -> Tensor:
+        """p_k `(m,)` among these clients: what each holds of their samples, 1 / m where shards are equally large."""
+        if self._sizes is None:
+            return torch.full((len(clients),), 1 / len(clients), dtype=self.dtype)
+        held = self._sizes[clients].to(self.dtype)
+        return held / held.sum()
 
     def _local_round(self, clients: Tensor, updates: Tensor, weights: Tensor, noise: torch.Generator) -> LocalRound:
         mute = None if self.saboteurs is None else self.saboteurs.mute(clients)
@@ -236,13 +258,14 @@ class Federation:
     def _is_forging(self, participants: Tensor) -> Tensor:
         """`(m,)` bool: who of the round sends what the attack makes."""
         forging = self.is_byzantine[participants]
-        return forging if self.attack is not None else torch.zeros_like(forging)
+        attacks = self.attack is not None and self.round in self.attacked
+        return forging if attacks else torch.zeros_like(forging)
 
-    def _own_message(self, updates: Tensor) -> Tensor:
+    def _own_message(self, clients: Tensor, updates: Tensor) -> Tensor:
         """What Byzantine clients would send of these updates without noise, in units of updates, or as signs."""
         if self.defense.alphabet is Alphabet.REAL:
             return updates
-        return self.defense.message(updates, self._weights(len(updates)))
+        return self.defense.message(updates, self._weights(clients))
 
     def _forge(self, messages: Tensor, local: LocalRound) -> Tensor:
         """The messages with the Byzantine rows replaced, in place, by what the attack makes of what it may see."""
@@ -251,7 +274,7 @@ class Federation:
             return messages
         assert self.attack is not None
         updates = local.updates[rows]
-        view = self._view(self._own_message(updates), updates)
+        view = self._view(self._own_message(local.clients[rows], updates), updates)
         if self.attack.omniscient:
             honest = messages[~rows] / self._shares(local.weights[~rows])
             aggregate = partial(self._imagined, rows, local)
@@ -298,3 +321,10 @@ class Federation:
     def _shares(self, weights: Tensor) -> Tensor:
         """`(k, 1)`: what a message of these clients carries of p_k."""
         return (weights if self.defense.weighted else torch.ones_like(weights)).unsqueeze(1)
+
+
+def _optimizer_of(settings: FederationSettings) -> ServerOptimizer | None:
+    if settings.server_optimizer == "none":
+        return None
+    numbers = (settings.server_lr, settings.server_momentum, settings.server_beta2, settings.server_tau)
+    return ServerOptimizer(settings.server_optimizer, *numbers)

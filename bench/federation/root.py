@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.base import rng
 from bench.base.errors import require
 from bench.data import Dataset
-from bench.federation.clients import Plan, Shards, sgd_blocks
+from bench.federation.clients import PLAIN, Plan, Shards, Step, sgd_blocks
 from bench.models.base import Model
 
 
@@ -21,13 +21,20 @@ class Root:
     """
 
     def __init__(
-        self, dataset: Dataset, count: int, model: Model, plan: Plan, seed: int, dtype: torch.dtype = torch.float32
+        self,
+        dataset: Dataset,
+        count: int,
+        model: Model,
+        plan: Plan,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+        step: Step = PLAIN,
     ) -> None:
         held = dataset.validation
         require(count <= len(held.y), "root_samples", count, f"at most {len(held.y)}, the images to validate on")
         chosen = rng.shuffled(len(held.y), rng.generator(seed, "root", device="cpu"))[:count].to(held.y.device)
         self.shards = Shards(held.x.to(dtype), held.y, chosen[None], dataset.num_classes, plan.batch_size)
-        self.model, self.plan, self.seed = model, plan, seed
+        self.model, self.plan, self.seed, self.step = model, plan, seed, step
         self._last: tuple[int, Tensor] | None = None
 
     def update(self, index: int, broadcast: Tensor, lr: float) -> Tensor:
@@ -35,5 +42,5 @@ class Root:
         if self._last is None or self._last[0] != index:
             windows = self.plan.windows(self.shards.size, rng.generator(self.seed, "root batches", index, device="cpu"))
             where = (broadcast, self.shards, torch.zeros(1, dtype=torch.long), windows, lr)
-            self._last = (index, next(sgd_blocks(self.model, *where))[1][0].clone())
+            self._last = (index, next(sgd_blocks(self.model, *where, step=self.step))[1][0].clone())
         return self._last[1]

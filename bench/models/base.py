@@ -24,11 +24,17 @@ class Model(ABC):
         self.input_shape = input_shape
         self.num_classes = num_classes
         self.shapes: list[Shape] = []
+        self.num_statistics = 0  # the last entries of the parameters that no gradient moves: running statistics
 
     @property
     def dim(self) -> int:
         """d, the number of parameters."""
         return sum(math.prod(shape) for shape in self.shapes)
+
+    @property
+    def num_trained(self) -> int:
+        """The first entries of the parameters, those that gradients move."""
+        return self.dim - self.num_statistics
 
     def class_errors(self, gradients: Tensor) -> Tensor:
         """`(T, classes)` proportional to p - y, from one sample's gradients `(T, d)` each: negative at the label alone.
@@ -57,16 +63,31 @@ class Model(ABC):
     def gradients(self, params: Tensor, x: Tensor, targets: Tensor) -> Tensor:
         """Gradients `(m, d)` of each client's mean cross-entropy.
 
-        params `(d,)` or `(m, d)`; x `(m, B, C, H, W)`; targets `(m, B, classes)`, probabilities (one-hot or soft).
+        params `(d,)` or `(m, d)`; x `(m, B, C, H, W)`; targets `(m, B, classes)`, probabilities (one-hot or soft). In
+        place of gradients of running statistics stands what the batch takes off them, whatever the length of the step.
         """
 
     def update(self, params: Tensor, x: Tensor, targets: Tensor, lr: float, out: Tensor) -> None:
         """What one SGD step from the shared model `(d,)` adds to it: `out (m, d) = -lr * gradients`."""
-        torch.mul(self.gradients(params, x, targets), -lr, out=out)
+        self.follow(self.gradients(params, x, targets), lr, out)
 
     def descend_(self, params: Tensor, x: Tensor, targets: Tensor, lr: float) -> None:
         """One SGD step of every client, in place: `params (m, d) -= lr * gradients`."""
-        params.sub_(self.gradients(params, x, targets), alpha=lr)
+        self.follow_(params, self.gradients(params, x, targets), lr)
+
+    def follow(self, gradients: Tensor, lr: float, out: Tensor) -> None:
+        """What a step against `gradients (m, d)` adds to a model, in `out (m, d)`."""
+        torch.mul(gradients, -lr, out=out)
+        if self.num_statistics:
+            torch.neg(gradients[:, self.num_trained :], out=out[:, self.num_trained :])
+
+    def follow_(self, params: Tensor, gradients: Tensor, lr: float) -> None:
+        """A step against `gradients (m, d)`, in place, from `params (m, d)`."""
+        trained = self.num_trained
+        if self.num_statistics:
+            params[:, trained:].sub_(gradients[:, trained:])
+            params, gradients = params[:, :trained], gradients[:, :trained]
+        params.sub_(gradients, alpha=lr)
 
 
 def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from copy import deepcopy
 from typing import cast
 
 import torch
@@ -13,12 +14,19 @@ from bench.models.base import Model, Shape, uniform_initial
 
 CURE = "set the rate of its dropout to 0"
 
+MEAN, VARIANCE = "running_mean", "running_var"
+"""What a layer of BatchNorm keeps, beside a count of batches that nothing here needs."""
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
 
 class ModuleModel(Model):
-    """Any `torch.nn.Module` without buffers or dropout, through `torch.func`: `vmap(grad)` over the clients.
+    """Any `torch.nn.Module` without dropout or buffers of its own, through `torch.func`: `vmap(grad)` over the clients.
 
-    A client's model is its parameters alone, so what else a module keeps, or draws while it trains, cannot be played.
-    Raises `BadInputError` for a module with buffers (running statistics of BatchNorm) or with layers of dropout.
+    A client's model is its parameters and, behind them, the running means and variances of its BatchNorm layers, which
+    a training step moves by the layer's momentum, and which are sent, clipped and averaged as parameters are. A test
+    uses them; a variance that noise or an attack has made negative counts as 0 there. What else a module keeps, or
+    draws while it trains, cannot be played: raises `BadInputError` for other buffers and for layers of dropout.
     """
 
     def __init__(self, input_shape: Shape, num_classes: int) -> None:
@@ -26,8 +34,17 @@ class ModuleModel(Model):
         with torch.device("meta"):
             self.module = self.build(input_shape, num_classes).eval()
         _refuse_what_cannot_be_played(self.name, self.module)
-        self.keys = [key for key, _ in self.module.named_parameters()]
-        self.shapes = [tuple(parameter.shape) for parameter in self.module.parameters()]
+        statistics = _statistics(self.module)
+        held = {**dict(self.module.named_parameters()), **statistics}
+        self.keys = list(held)
+        self.shapes = [tuple(tensor.shape) for tensor in held.values()]
+        self.num_statistics = sum(tensor.numel() for tensor in statistics.values())
+        self.training_module = self.module
+        if statistics:
+            self.training_module = deepcopy(self.module).train()
+            for layer in self.training_module.modules():
+                if isinstance(layer, BATCH_NORMS):
+                    layer.num_batches_tracked = None  # nobody counts
 
     @abstractmethod
     def build(self, input_shape: Shape, num_classes: int) -> nn.Module:
@@ -42,29 +59,59 @@ class ModuleModel(Model):
         with torch.random.fork_rng(devices=()), torch.device("cpu"), torch.no_grad():
             torch.default_generator.manual_seed(seed)
             module = self.build(self.input_shape, self.num_classes)
+            flat = nn.utils.parameters_to_vector([*module.parameters(), *_statistics(module).values()])
             images = torch.rand(2, *self.input_shape)
-            trained, tested = module.train()(images), module.eval()(images)
-            if not torch.equal(trained, tested):
+            trained = module.train()(images)
+            if not torch.equal(trained, module(images) if self.num_statistics else module.eval()(images)):
                 raise BadInputError(f"model {self.name!r} cannot be played: it answers otherwise in training ({CURE})")
-            flat = nn.utils.parameters_to_vector(module.parameters())
         return flat.to(generator.device, dtype)
 
     def logits(self, params: Tensor, x: Tensor) -> Tensor:
         tensors = dict(zip(self.keys, self.split(params), strict=True))
+        for key in tensors if self.num_statistics else ():
+            if key.rpartition(".")[2] == VARIANCE:
+                tensors[key] = tensors[key].clamp(min=0)
         return cast(Tensor, torch.func.functional_call(self.module, tensors, (x,)))
 
     def gradients(self, params: Tensor, x: Tensor, targets: Tensor) -> Tensor:
+        if self.num_statistics:
+            return self._gradients_and_changes(params.expand(len(x), -1), x, targets)
+
         def loss(flat: Tensor, images: Tensor, target: Tensor) -> Tensor:
             return F.cross_entropy(self.logits(flat, images), target)
 
         gradient = torch.func.vmap(torch.func.grad(loss), in_dims=(None if params.dim() == 1 else 0, 0, 0))
         return cast(Tensor, gradient(params, x, targets))
 
+    def _gradients_and_changes(self, params: Tensor, x: Tensor, targets: Tensor) -> Tensor:
+        """`gradients` at models `(m, d)`, from a pass in training, which moves the running statistics."""
+
+        def loss(trained: Tensor, statistics: Tensor, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+            tensors = dict(zip(self.keys, self.split(torch.cat([trained, statistics])), strict=True))
+            moved = {key: tensors[key].detach().clone() for key in names}  # the layers write into these
+            answers = torch.func.functional_call(self.training_module, tensors | moved, (images,))
+            return F.cross_entropy(answers, target), statistics - torch.cat(list(moved.values()))
+
+        names = list(_statistics(self.module))
+        gradient = torch.func.vmap(torch.func.grad(loss, has_aux=True))
+        trained, statistics = params.tensor_split([self.num_trained], dim=1)
+        return torch.cat(gradient(trained, statistics, x, targets), dim=1)
+
+
+def _statistics(module: nn.Module) -> dict[str, Tensor]:
+    """The running means and variances of a module's layers of BatchNorm, by name."""
+    return {key: kept for key, kept in module.named_buffers() if key.rpartition(".")[2] in (MEAN, VARIANCE)}
+
 
 def _refuse_what_cannot_be_played(name: str, module: nn.Module) -> None:
     for path, layer in module.named_modules():
         kind = f"{type(layer).__name__} {path!r}"
-        if kept := [key for key, _ in layer.named_buffers(recurse=False)]:
+        kept = [key for key, _ in layer.named_buffers(recurse=False)]
+        if kept and isinstance(layer, BATCH_NORMS):
+            if layer.momentum is not None:
+                continue
+            what = f"{kind} averages over all batches that it has seen (give it a momentum, such as 0.1)"
+        elif kept:
             what = f"{kind} keeps {', '.join(kept)} beside its parameters (GroupNorm keeps nothing)"
         elif isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0:
             what = f"{kind} draws at random ({CURE})"

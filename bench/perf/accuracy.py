@@ -9,8 +9,8 @@ from typing import Any
 from bench.base.errors import BadInputError
 from bench.records import Record, Store
 from bench.records.comparison import differing, numbers, same_bits
+from bench.records.submissions import FILE as SUBMISSION
 from bench.runs.jobs import run_suite
-from bench.submission.folder import FILE as SUBMISSION
 
 SUITE = "smoke"
 

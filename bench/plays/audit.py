@@ -14,7 +14,7 @@ from torch import Tensor
 from bench import models
 from bench.base import rng
 from bench.data import Dataset
-from bench.federation.roles import setting_of
+from bench.federation.roles import check_fits, setting_of
 from bench.federation.rounds import Sides, exchange
 from bench.plays.findings import Findings, Task, build_attack, build_defense, stated
 from bench.privacy.audit import Verdict, judge
@@ -80,6 +80,7 @@ def play(task: Task, dataset: Dataset) -> Findings:
     assert isinstance(audit, PrivacyAudit)
     settings = cell.federation
     setting = setting_of(settings, audit.size()[1], settings.assumed_byzantine)
+    check_fits(settings, defense)
     sides = Sides.of(defense)
     sides.start(setting)
     check_collusion(audit.collusion(), setting.participants)

@@ -74,11 +74,12 @@ def stated(defense: Defense, setting: Setting) -> dict[str, Any]:
 
 
 def count_byzantine(cell: Cell, seed: int) -> ByzantineCount | None:
-    """How many clients are Byzantine, and round by round how many of the sample; None where nobody is."""
+    """How many clients are Byzantine, and round by round how many of the sample attack; None where nobody is."""
     if not cell.num_byzantine:
         return None
     settings = cell.federation
-    counts = byzantine_by_round(settings, cell.byzantine, seed)
+    who = byzantine_by_round(settings, cell.byzantine, seed)
+    counts = [count if index in cell.attacked_rounds else 0 for index, count in enumerate(who)]
     assumed = round(assumed_fraction(settings, cell.num_byzantine) * settings.participants)
     return ByzantineCount(
         clients=cell.num_byzantine,

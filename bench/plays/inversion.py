@@ -20,7 +20,7 @@ from bench.base import device, rng
 from bench.base.errors import DivergedError, require
 from bench.data import Dataset, load
 from bench.federation.engine import Federation
-from bench.federation.settings import FederationSettings
+from bench.federation.settings import FederationSettings, check_inverted
 from bench.plays.findings import Findings, Task, build_attack, build_defense, cost_of, stated
 from bench.plays.metrics import accuracy_and_loss, image_metrics, labels_recovered, matched
 from bench.protocol import Alphabet
@@ -104,8 +104,10 @@ def watch(
     """What a server with colluders sees of some rounds about random targets, after `trained` rounds of training.
 
     Raises `ValueError` where there are fewer clients than targets, where a shard does not hold a number of whole
-    batches, or under momentum that began before the watch.
+    batches, under momentum that began before the watch, or where steps follow more than their gradients.
     """
+    check_inverted(federation.settings)
+    require(not federation.model.num_statistics, "model", federation.model.name, "one without running statistics")
     clients, seed = federation.settings.clients, federation.seed
     if num_targets > clients:
         raise ValueError(f"privacy.targets is {num_targets}, but there are {clients} clients")

@@ -21,7 +21,9 @@ def play(task: Task, dataset: Dataset) -> Findings:
     cell = task.cell
     attack = None if cell.attack is None else build_attack(cell.attack)
     assert attack is None or isinstance(attack, ByzantineAttack)
-    federation = Federation(cell.federation, build_defense(cell), dataset, task.seed, attack, cell.byzantine)
+    federation = Federation(
+        cell.federation, build_defense(cell), dataset, task.seed, attack, cell.byzantine, cell.attacked_rounds
+    )
     curve: list[tuple[int, float]] = []
     seconds = 0.0
     accuracy, loss = 0.0, 0.0

@@ -53,9 +53,17 @@ class Setting:
     lr_decay: float | None
     assumed_byzantine: float  # the fraction that the operator assumes, the same for every defense
     delta: float  # at which composed privacy is stated
+    lr_milestones: tuple[int, ...] = ()
+    lr_milestone_factor: float = 0.1
 
     def learning_rate(self, round_index: int) -> float:
-        """alpha_k = lr / sqrt(1 + k / lr_decay), constant without a decay."""
+        """alpha_k = lr / sqrt(1 + k / lr_decay), or lr times the factor for each milestone that k has reached.
+
+        Constant without a decay and milestones.
+        """
+        if self.lr_milestones:
+            reached = sum(milestone <= round_index for milestone in self.lr_milestones)
+            return self.lr * self.lr_milestone_factor**reached
         return self.lr if self.lr_decay is None else self.lr / (1 + round_index / self.lr_decay) ** 0.5
 
     @property

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from bench.base.errors import BadInputError
 from bench.base.explain import explain
 from bench.base.files import write_whole
 from bench.base.numbers import STRICT
-from bench.records import Environment, Record, now
+from bench.records.folder import VERIFIED, files
+from bench.records.provenance import Environment, now
+from bench.records.record import Record
 
-FILE = "verified.json"
+FILE = VERIFIED
 
 SENSITIVE = 0.01
 """Accuracy by which one seed under two arithmetics must differ for its cell to be called sensitive to rounding."""
@@ -111,9 +114,29 @@ def sensitive(pairs: Sequence[tuple[Record, Record]]) -> list[Sensitive]:
     return list(found.values())
 
 
+@dataclass(frozen=True)
+class State:
+    """What is known of a suite's folder, and the digests of its rows as they are now; or why that cannot be read."""
+
+    known: Verifications = field(default_factory=Verifications)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    damaged: str = ""
+
+
+def state(folder: Path) -> State:
+    """Of a suite's folder, for its boards."""
+    try:
+        known = read(folder)
+    except BadInputError as error:
+        return State(damaged=str(error))
+    names = {name for place in known.places for name in place.rows}
+    return State(known, {name: digest_of(folder / name) for name in names})
+
+
 def digest_of(row: Path) -> str:
-    """16 hexadecimal digits over a row's records, so that what was verified is told from what came later."""
+    """16 hexadecimal digits over a row's files that may be records: it tells what was verified from what came later."""
     content = hashlib.sha256()
-    for path in sorted(row.glob("*/*-s*.json")):
-        content.update(f"{path.relative_to(row)}\n".encode() + path.read_bytes())
+    for path in files(row):
+        read = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        content.update(f"{path.relative_to(row)}\n".encode() + read)
     return content.hexdigest()[:16]

@@ -29,17 +29,16 @@ from bench.base.files import write_whole
 from bench.base.names import counted, unknown
 from bench.base.numbers import MOST
 from bench.plays.findings import Task
-from bench.records import PUBLIC, Record, Store, World, setting_hash
+from bench.records import PUBLIC, Record, Store, World, setting_hash, verified
+from bench.records.submissions import submitted
 from bench.runs import places, runner
 from bench.runs.workers import NO_LIMITS, Backend, Limits
-from bench.suite import Suite
+from bench.suite import Suite, load_family
 from bench.suite import load as load_suite
 from leaderboards.boards import Board, Leaderboard, build
 from leaderboards.formats import FORMATS, printable
 from leaderboards.frame import select
 from leaderboards.pictures import find_pictures
-from leaderboards.submissions import add_submissions
-from leaderboards.verified import add_verifications
 
 if TYPE_CHECKING:
     from bench.records.agreement import Agreement
@@ -47,6 +46,9 @@ if TYPE_CHECKING:
 FILES = {"md": "leaderboard.md", "csv": "leaderboard.csv"}
 """The boards that every run writes beside its records; their pictures go into a folder `plots` there."""
 
+
+TEXTS = ("md", "latex")
+"""Formats of which one may follow another."""
 
 MOST_TOLD = 5
 """Cells that failed or diverged which are told one by one."""
@@ -306,7 +308,7 @@ def make_leaderboard(
     cells = suite.cells()
     rows = dict.fromkeys(cell.label for cell in cells)
     selection = select(records, min(settings, default=None), cells, suite.seeds)
-    leaderboard = build(
+    return build(
         suite.name,
         suite.title,
         len(suite.seeds),
@@ -315,16 +317,14 @@ def make_leaderboard(
         rows=rows,
         federation=suite.federation,
         notice=notice,
+        submissions=[one for place in (store, *beside) for one in submitted(place.folder)],
+        verifications=[verified.state(place.folder) for place in (store, *beside)],
+        damaged=damaged,
+        pictures=find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr),
+        results=store.folder.parent.name,
+        asked_for=asked_for or suite.name,
+        runnable=frozenset(cell.hash for cell in cells) if settings else frozenset(),
     )
-    leaderboard.left_out += damaged
-    for one in (store, *beside):
-        add_submissions(leaderboard, one.folder)
-        add_verifications(leaderboard, one.folder)
-    leaderboard.results = store.folder.parent.name
-    leaderboard.asked_for = asked_for or suite.name
-    leaderboard.runnable = frozenset(cell.hash for cell in cells) if settings else frozenset()
-    leaderboard.pictures = find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr)
-    return leaderboard
 
 
 def write_boards(leaderboard: Leaderboard, store: Store) -> tuple[list[Path], list[Path]]:
@@ -342,22 +342,26 @@ def write_boards(leaderboard: Leaderboard, store: Store) -> tuple[list[Path], li
 def leaderboard_text(
     suite: str, results: Path | None, output_format: str, tell: places.Tell = lambda line: None
 ) -> str:
-    """A suite's boards in one of the formats; without a folder, of the user's own records, else the published ones."""
+    """A suite's boards in one of the formats; without a folder, of the user's own records, else the published ones.
+
+    Those of a family stand one after another, in a format that is a text.
+    """
     if output_format not in FORMATS:
         raise BadInputError(unknown("format", output_format, FORMATS))
-    if (
-        suite not in suites.shipped()
-        and Path(suite).suffix != ".toml"
-        and places.has_records(results or places.OWN, suite)
-    ):
+    try:
+        family = load_family(suite) if output_format in TEXTS else {suite: load_suite(suite)}
+    except BadInputError:
+        if Path(suite).suffix == ".toml" or not places.has_records(results or places.OWN, suite):
+            raise
         lie = f"records of a suite {suite!r} lie in {(results or places.OWN) / suite}"
-        raise BadInputError(
-            f"no suite named {suite!r} is shipped; {lie}: give the file that was run, --suite FILE.toml"
-        )
-    loaded = load_suite(suite)
-    folder = places.of_suite(loaded.name, tell) if results is None else places.to_read(results)
-    store = Store(folder, loaded.name)
-    return FORMATS[output_format](make_leaderboard(loaded, store, suite, _namesake(suite, loaded)))
+        cure = "give the file that was run, --suite FILE.toml"
+        raise BadInputError(f"no suite named {suite!r} is shipped; {lie}: {cure}") from None
+    texts = []
+    for name, loaded in family.items():
+        folder = places.of_suite(loaded.name, tell) if results is None else places.to_read(results)
+        store = Store(folder, loaded.name)
+        texts.append(FORMATS[output_format](make_leaderboard(loaded, store, name, _namesake(name, loaded))))
+    return "\n".join(texts)
 
 
 def write_text(path: Path, text: str) -> None:

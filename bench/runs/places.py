@@ -3,7 +3,7 @@
 Who reads and is told no folder takes the user's own records of a suite where there are some, else the published ones.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 OWN, PUBLISHED = Path("runs"), Path("results")
@@ -20,7 +20,7 @@ def _silent(line: str) -> None:
 
 def has_records(results: Path, suite: str) -> bool:
     """Whether a results folder has a record of a suite."""
-    return any((results / suite).glob("*/*/*.json"))
+    return _holds_records(results / suite)
 
 
 def published(suite: str) -> Path | None:
@@ -43,7 +43,7 @@ def of_suite(suite: str, tell: Tell = _silent) -> Path:
 
 def of_all() -> Path:
     """The results folder to read all suites from: the user's own runs where there are some, else what is published."""
-    if any(record_files(OWN)) or not BESIDE_THE_CODE.is_dir():
+    if _holds_records(OWN) or not BESIDE_THE_CODE.is_dir():
         return OWN
     return _from_here(BESIDE_THE_CODE)
 
@@ -56,9 +56,10 @@ def to_read(results: Path) -> Path:
     return _from_here(beside) if beside.exists() else results
 
 
-def record_files(results: Path) -> Iterator[Path]:
-    """The files below a results folder that should be records of suites; the papers' measurements lie as deep."""
-    return (path for path in results.glob("*/*/*/*.json") if path.parts[-3] != "measurements")
+def _holds_records(folder: Path) -> bool:
+    from bench.records.folder import files  # it loads numpy, which listing commands need not
+
+    return any(files(folder))
 
 
 def find(path: Path, tell: Tell = _silent) -> Path:

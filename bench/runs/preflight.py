@@ -6,7 +6,8 @@ from bench import models
 from bench.attacking.poisoning import DataPoisoning
 from bench.base.errors import BadInputError
 from bench.data import load, shard_size
-from bench.federation.roles import setting_of
+from bench.federation.roles import check_fits, setting_of
+from bench.federation.settings import check_inverted
 from bench.plays.findings import build_attack, build_defense
 from bench.suite import Cell, kinds
 from bench.threat import ByzantineAttack, check_collusion
@@ -42,7 +43,8 @@ def check_settings(suite: str, cells: Iterable[Cell], data_root: str | None) -> 
             dims[kind] = models.build(settings.model, dataset.shape, dataset.num_classes).dim
         refusals[about] = None
         try:
-            build_defense(cell).start(setting_of(settings, dims[kind], settings.assumed_byzantine))
+            check_fits(settings, defense := build_defense(cell))
+            defense.start(setting_of(settings, dims[kind], settings.assumed_byzantine))
         except ValueError as error:
             refusals[about] = f"{where}: {error}"
     told = [refusal for refusal in refusals.values() if refusal is not None]
@@ -63,3 +65,5 @@ def _check_attack(cell: Cell, data_root: str | None) -> None:
         attack.check_shard(shard_size(images, settings.clients, settings.samples_per_client))
     elif not isinstance(attack, ByzantineAttack):
         check_collusion(attack.collusion(), kinds.of(cell).possible_colluders(settings))
+        if cell.is_privacy:
+            check_inverted(settings)

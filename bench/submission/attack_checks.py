@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 from bench.base.errors import BadInputError
+from bench.records.submissions import Finding
 from bench.submission.attack_probe import AttackProbe, AttackSubject
 from bench.submission.common import bits, in_order, repeatable, undisturbed
-from bench.submission.findings import Finding
 from bench.submission.forging_probe import ForgingProbe
 from bench.submission.game_probe import GameProbe
 from bench.submission.inversion_probe import InversionProbe

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from bench.base import rng
 from bench.protocol import SumDefense, plays_in_sums
+from bench.records.submissions import Finding
 from bench.submission.common import bits, in_order, repeatable, undisturbed
 from bench.submission.federated import beyond_the_messages, learns
-from bench.submission.findings import Finding
 from bench.submission.growth import growth, prompt
 from bench.submission.probe import (
     FRACTIONS,
@@ -59,6 +59,7 @@ def examine(subject: Subject, fingerprint: str | None, size: tuple[int, int], lr
         "global random state": global_state,
         "finite output": finite,
         "permutation of clients": permutation,
+        "use of the messages": uses_messages,
         "sums": sums,
         "nothing but the messages": beyond_the_messages,
         "honest behaviour": lambda subject: learns(subject, lr),
@@ -155,6 +156,16 @@ def permutation(subject: Subject) -> str:
     if (p := _same_distribution(one, other)) < FALSE_ALARM:
         raise BrokenError(f"the distribution of the model depends on the order of the clients (p = {p:.1e})")
     return f"the same distribution in every order, over {DRAWS} draws of the server"
+
+
+def uses_messages(subject: Subject) -> str:
+    """Other messages, another model: a server that brings its own, or trains alone, is no aggregation rule."""
+    given = inputs(seed=8)
+    plain = play(subject, given).model
+    for forge in (torch.neg, lambda messages: messages.flip(1)):
+        if not torch.equal(plain, play(subject, given, forge).model):
+            return "other messages give another model"
+    raise BrokenError("the model is the same whatever the clients send")
 
 
 def sums(subject: Subject) -> str:

@@ -19,8 +19,8 @@ from bench.submission.guards import leave_network, refuse_network
 
 if TYPE_CHECKING:
     from bench.protocol import Defense
+    from bench.records.submissions import Finding
     from bench.submission.attack_probe import AttackSubject
-    from bench.submission.findings import Finding
     from bench.submission.guards import Watch
     from bench.threat import Attack
 
@@ -172,8 +172,8 @@ def examine(job: Job, tell: Tell) -> None:
 
 
 def _of_defense(cls: Any, job: Job, watch: "Watch") -> "Iterator[Finding]":
+    from bench.records.submissions import Finding
     from bench.submission import checks, federated
-    from bench.submission.findings import Finding
     from bench.submission.probe import Subject
 
     wanted = Subject(cls, job["parameters"], job["assumed"], watch)

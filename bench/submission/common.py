@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.submission.findings import Finding
+from bench.records.submissions import Finding
 from bench.submission.guards import Watch
 from bench.submission.problems import BrokenError, Note, StepError
 

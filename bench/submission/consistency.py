@@ -2,15 +2,16 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bench import suite as suites
+from bench.base.arithmetic import PORTABLE
 from bench.base.errors import BadInputError
 from bench.data import load as load_data
 from bench.federation.settings import TUNABLE
-from bench.records import Record, protocol_hash, record_key, setting_hash
-from bench.submission.folder import FILE, Submission
+from bench.records import PUBLIC, Record, protocol_hash, setting_hash
+from bench.records.submissions import FILE, Submission
 from bench.suite import RECOVERED_PSNR, Cell, Suite
 
 DEFENDING, ATTACKING = ("label", "defense"), ("attack", "byzantine", "rho")
@@ -35,9 +36,6 @@ def problems(place: Path, record: Record, suite: Suite | None, data_root: str | 
     if record.protocol != protocol_hash(cell, record.data_digest, recovered_psnr(suite), record.world):
         yield OTHER_PROTOCOL
         return
-    expected = f"{cell.attack_name}/{record_key(cell, record.seed)}.json"
-    if f"{place.absolute().parent.name}/{place.name}" != expected:
-        yield f"by its content it is {expected}: its seed or its name was changed"
     if suite is not None and record.setting != setting_hash(suite, record.data_digest):
         yield f"its setting hash is not that of the suite {suite.name!r}"
     try:
@@ -48,7 +46,7 @@ def problems(place: Path, record: Record, suite: Suite | None, data_root: str | 
         if record.data_digest != digest:
             yield f"its data digest is {record.data_digest}, but {cell.federation.dataset} has {digest}"
     for name in record.files.values():
-        if Path(name).name != name or not (place.parent / name).is_file():
+        if not (place.parent / name).is_file():
             yield f"its file {name} is not there"
     accuracy = record.metrics.get("accuracy")
     if record.curve and accuracy is not None and round(accuracy, 4) != record.curve[-1][1]:
@@ -81,35 +79,55 @@ def foreign(
 
 
 def row_problems(
-    folder: Path,
     records: Mapping[Path, Record],
     suite: Suite,
     submission: Submission | None,
     evaluations: Mapping[Path, Submission | None],
+    whole: bool = True,
 ) -> Iterator[str]:
-    """What a row's records are not together: of the suite's seeds alone and, where submitted, of all of them.
+    """What a row's records are not together: of the suite's seeds alone, all of them, in all cells of the row.
 
-    Others' luck would stand in the row's means. What is missing is asked for where all of the folder's records are
-    looked at. `evaluations` has the submission of each attack's folder, where somebody else ran it.
+    Others' luck would stand in the row's means, and what is not there cannot be its worst case. What is missing is
+    asked for where the `whole` row is looked at. `evaluations` has the submission of each attack's folder, where
+    somebody else ran it.
     """
     seeds: dict[tuple[Path, str], set[int]] = {}
     for place, record in records.items():
         seeds.setdefault((place.parent, record.cell.hash), set()).add(record.seed)
-    whole = {place.absolute() for place in folder.glob("*/*-s*.json")} <= {place.absolute() for place in records}
     for (place, cell), found in sorted(seeds.items()):
         if extra := sorted(found - set(suite.seeds)):
             yield f"{place.name}/{cell}: {_seeds(extra)}, but the suite {suite.name!r} has {_seeds(suite.seeds)} alone"
-        submitted = submission is not None or evaluations.get(place) is not None
-        if whole and submitted and (missing := sorted(set(suite.seeds) - found)):
+        if whole and (missing := sorted(set(suite.seeds) - found)):
             yield f"{place.name}/{cell}: {_seeds(missing)} of the suite {suite.name!r} missing"
-    if submission is not None and whole:
-        yield from _missing_cells(Counter(place.name for place, _ in seeds), suite)
+    if whole and submission is not None:
+        yield from _missing_of_submission(Counter(place.name for place, _ in seeds), suite)
+    elif whole:
+        yield from _missing_of_suite(
+            {record.cell.label for record in records.values()}, {cell for _, cell in seeds}, suite
+        )
     for one in (submission, *evaluations.values()):
         if one is not None and (others := sorted(set(one.federation) - set(TUNABLE))):
             yield f"{FILE} changes {', '.join(others)} of the federation; a row may choose {', '.join(TUNABLE)} alone"
+    for place, record in records.items():
+        there = (submission, evaluations.get(place.parent))
+        if (told := _of_another_world(record, [one for one in there if one is not None])) is not None:
+            yield f"{place.name}: {told}"
+    submitted = [one for place, one in records.items() if (submission or evaluations.get(place.parent)) is not None]
+    if loose := [one for one in submitted if one.environment.arithmetic != PORTABLE]:
+        yield f"{len(loose)} records are not of the portable arithmetic, and hold on no other machine: make them anew"
 
 
-def _missing_cells(found: Counter[str], suite: Suite) -> Iterator[str]:
+def _of_another_world(record: Record, submitted: list[Submission]) -> str | None:
+    """Why a record is not of a run of these files in the world that they name; shipped ones play in the public one."""
+    if not submitted:
+        return None if record.world == PUBLIC else "it names submitted files or a salt, and nothing was submitted here"
+    if not {one.sha256 for one in submitted} <= set(record.sources):
+        return f"it is no record of the files that {FILE} names: submit them anew"
+    salt = submitted[-1].salt  # an attack's, where somebody has run one against the row
+    return None if salt and record.salt == salt else f"its salt is not that of {FILE}"
+
+
+def _missing_of_submission(found: Counter[str], suite: Suite) -> Iterator[str]:
     """The attacks of which a submitted row has fewer cells than the suite's rows; audits are for those that claim."""
     cells = [cell for cell in suite.cells() if cell.kind != "audit"]
     wanted = Counter((cell.label, cell.attack_name) for cell in cells)
@@ -117,6 +135,14 @@ def _missing_cells(found: Counter[str], suite: Suite) -> Iterator[str]:
         most = max(count for (_, name), count in wanted.items() if name == attack)
         if found[attack] < most:
             yield f"{attack}: {found[attack]} of the {most} cells that a row of the suite {suite.name!r} has"
+
+
+def _missing_of_suite(labels: Collection[str], found: Collection[str], suite: Suite) -> Iterator[str]:
+    """The columns of which a row of the suite's own has no record."""
+    for label in sorted(labels):
+        missing = [cell.column for cell in suite.cells() if cell.label == label and cell.hash not in found]
+        if missing:
+            yield f"no records of {', '.join(dict.fromkeys(missing))}, which {label!r} has in the suite {suite.name!r}"
 
 
 def _seeds(some: Iterable[int]) -> str:

@@ -7,9 +7,10 @@ from bench import models
 from bench.base.errors import BadInputError
 from bench.data import load as load_data
 from bench.protocol import Alphabet
+from bench.records.submissions import Examination, Finding
 from bench.submission import sandbox
-from bench.submission.findings import Examination, Finding
 from bench.submission.package import Entry, Source, packaged, standing_in
+from bench.submission.referee import walls
 from bench.submission.sandbox import Bounds, Event, Finished
 from bench.suite import Parameters, Suite
 
@@ -30,7 +31,11 @@ class Terms:
 
 
 def inspected(source: Source, terms: Terms) -> tuple[Finished, Entry]:
-    """What a first process says of the file; `BadInputError` where it cannot be loaded or has not one class."""
+    """What a first process says of the file; `BadInputError` where it cannot be loaded or has not one class.
+
+    Nor is it looked at where nothing holds its code back, and nobody has said that it is trusted.
+    """
+    walls.require()
     with packaged(source) as folder:
         job = {
             "do": "inspect",

@@ -9,9 +9,8 @@ from bench.base.errors import BadInputError
 from bench.base.names import unknown
 from bench.protocol import Alphabet
 from bench.records import Store
+from bench.records.submissions import NAME, Submission
 from bench.submission import folder as folders
-from bench.submission.folder import Submission
-from bench.submission.scaffold import NAME
 from bench.suite import Suite
 
 

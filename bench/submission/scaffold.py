@@ -1,14 +1,13 @@
 """`new-defense` and `new-attack`: one commented file that runs as it is."""
 
 import keyword
-import re
 from pathlib import Path
 
 from bench import registry
 from bench.base.errors import BadInputError
+from bench.records.submissions import NAME
 from bench.registry import Kind
 
-NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 TEMPLATES = Path(__file__).parent / "templates"
 PLACEHOLDERS: dict[Kind, str] = {"defense": "new_rule", "attack": "new_attack"}
 RESERVED = ("clean", "control", "results", "plots")

@@ -17,12 +17,12 @@ from bench.base.names import counted, unknown
 from bench.data import load as load_data
 from bench.federation.settings import TUNABLE
 from bench.records import Store
+from bench.records.submissions import Examination
 from bench.registry import Kind
 from bench.runs import places
 from bench.submission import folder as folders
 from bench.submission import sandbox
 from bench.submission.examination import Tell, Terms, examined, facts_of, inspected, refuse
-from bench.submission.findings import Examination
 from bench.submission.folder import Submission
 from bench.submission.package import Entry, Source, read_source, registered_kind, standing_in
 from bench.submission.rows import Row, alphabets, find_rows
@@ -31,8 +31,8 @@ from bench.submission.scaffold import check_name
 from bench.suite import Parameters, Suite
 
 WARNING = (
-    "fedsiege: this runs the code of {path}. Its processes have limits of time and memory and, where the platform "
-    "allows it, no network; they can read and write whatever you can. Read the file first."
+    "fedsiege: this runs the code of {path}, in processes of its own and apart from the engine, without network, data "
+    "or a place to write where bubblewrap is there, with limits of time and memory everywhere. Read the file first."
 )
 
 
@@ -232,7 +232,7 @@ class _Run:
                 assert row.submission is not None
                 theirs = folders.source_of(row.folder, row.submission)
                 seen, _ = inspected(theirs, Terms(self.suite, row.submission.parameters))
-                stands = standing_in(theirs, row.submission.entry, facts_of(seen), request.data_root)
+                stands = standing_in(theirs, folders.entry_of(row.submission), facts_of(seen), request.data_root)
                 packages.append(stack.enter_context(stands))
             text = packages[0] / "suite.toml"
             text.write_text(

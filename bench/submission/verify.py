@@ -1,16 +1,13 @@
 """`verify`: records checked for what they say of themselves, and a random sample of them played anew.
 
 A record that was edited by hand may be consistent with itself; it is not with what its cell gives when it is played.
-Under one arithmetic that is a matter of bits. Where the arithmetic is another one, cells are judged in distribution.
 """
 
-import re
+import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from rich.console import Console
@@ -21,11 +18,11 @@ from bench import suite as suites
 from bench.base import tables
 from bench.base.device import CPU
 from bench.base.errors import BadInputError
-from bench.records import Environment, Record, Store, read, verified
-from bench.records.comparison import differing, numbers, same_bits
-from bench.records.distribution import FALSE_ALARMS, Judgement, judge, within_rounding
+from bench.records import Contents, Environment, Store, contents, read, verified
+from bench.records.distribution import FALSE_ALARMS
+from bench.records.folder import is_of_papers, mixed_devices
+from bench.records.submissions import Submission
 from bench.submission import folder as folders
-from bench.submission import sandbox
 from bench.submission.consistency import (
     OTHER_PROTOCOL,
     foreign,
@@ -34,84 +31,9 @@ from bench.submission.consistency import (
     row_problems,
     suite_of,
 )
-from bench.submission.examination import Tell, Terms, examined, facts_of, inspected
-from bench.submission.folder import Submission
-from bench.submission.package import standing_in
+from bench.submission.examination import Tell, Terms, examined, inspected
+from bench.submission.replay import Alike, Row, replay
 from bench.submission.rows import alphabets, find_rows
-from bench.submission.sandbox import Bounds
-
-KEY = re.compile(r"[0-9a-f]{12}-s-?\d+\.json")
-"""The name of a record's file."""
-
-MOST_SHOWN = 3
-"""Differing fields of a record that are told one by one."""
-
-SECONDS_EACH, MEBIBYTES = 900.0, 6144
-"""What playing one record anew may take."""
-
-
-NEIGHBOURS = (4, 16)
-"""Of a cell in which rounding has grown: how many are played beside each record, first and where that cannot tell."""
-
-
-@dataclass
-class Row:
-    """The records of one folder of a suite, which share their code, and what is wrong with them.
-
-    Of the records that were played anew, `same` are equal bit for bit to theirs, `alike` were verified in distribution,
-    `untold` could not be told, and `refuted` are not what their cell gives. `playable` are all that could be played,
-    and `played` has what came of those that had to be judged in distribution.
-    """
-
-    folder: Path
-    records: dict[Path, Record] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    same: set[Path] = field(default_factory=set)
-    alike: set[Path] = field(default_factory=set)
-    untold: set[Path] = field(default_factory=set)
-    refuted: set[Path] = field(default_factory=set)
-    playable: set[Path] = field(default_factory=set)
-    played: dict[Path, Record] = field(default_factory=dict)
-
-    @property
-    def replayed(self) -> int:
-        return sum(map(len, (self.same, self.alike, self.untold, self.refuted)))
-
-    @property
-    def verdict(self) -> str:
-        if self.refuted:
-            return "REFUTED"
-        if self.problems:
-            return "NOT VERIFIED"
-        if self.untold:
-            return "cannot tell"
-        return "verified" if self.replayed else "consistent"
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Of its records, in the order of the table."""
-        found = {"records": len(self.records), "replayed": self.replayed, "bit_for_bit": len(self.same)}
-        answers = {"in_distribution": self.alike, "cannot_tell": self.untold, "refuted": self.refuted}
-        return found | {name: len(places) for name, places in answers.items()}
-
-    @property
-    def answers(self) -> str:
-        """How many were played anew, and what came of them: `5: 4 bit for bit, 1 cannot tell`."""
-        _, (_, replayed), *found = self.counts.items()
-        told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found if count)
-        return f"{replayed}: {told}" if told else str(replayed)
-
-
-@dataclass(frozen=True)
-class Alike:
-    """What records have in common that one process plays anew.
-
-    code: the folders of what was submitted, none where all is shipped; recovered_psnr: the score of their suite.
-    """
-
-    code: tuple[Path, ...]
-    recovered_psnr: float
 
 
 @dataclass(frozen=True)
@@ -186,83 +108,79 @@ def verify(
     The sample is drawn with `seed`, by default one that nobody knows beforehand. Raises `BadInputError` where there is
     no record.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         raise BadInputError(f"there is no {path} to verify")
-    if path.is_file():
+    if path.is_file() and not path.is_symlink():
         read(path)  # what is no record is told as such, not as a row
-    places = [path] if path.is_file() else sorted(one for one in path.rglob("*.json") if KEY.fullmatch(one.name))
-    if not places:
+    found = contents(path)
+    if not found.records and not found.problems:
         raise BadInputError(f"no records in {path}: a record is a file such as 0123456789ab-s0.json")
     seed = secrets.randbelow(2**32) if seed is None else seed
-    drawn = set(Random(seed).sample(places, min(sample, len(places))))
+    rows = _rows(found)
+    for row in rows:
+        folder = row.folder.absolute()
+        _check(row, path.absolute() in (folder, *folder.parents), data_root, contract, tell)
+    return Verification(rows, seed, replay(rows, sample, seed, data_root, tell))
+
+
+def _rows(found: Contents) -> list[Row]:
+    """The rows that the records are of; what is refused is a problem of the row that it lies in, or of its folder."""
     rows: dict[Path, Row] = {}
-    for place in places:
-        told = place if len(place.parents) > 1 else place.absolute()
-        row = rows.setdefault(_row_folder(place.absolute()), Row(_row_folder(told)))
-        try:
-            row.records[place] = read(place)
-        except BadInputError as error:
-            row.problems.append(str(error))
-    alike: dict[Alike, list[tuple[Row, Path]]] = {}
-    for row in rows.values():
-        for place, key in _verify_row(row, drawn, data_root, contract, tell):
-            alike.setdefault(key, []).append((row, place))
-    elsewhere: dict[Alike, list[tuple[Row, Path]]] = {}
-    here: Environment | None = None
-    for key, chosen in alike.items():
-        for (row, place), new in _replay(key, chosen, data_root, (0,)):
-            here = new[0].environment
-            if _same_bits(row, place, new[0], tell):
-                elsewhere.setdefault(key, []).append((row, place))
-    cells = {key: _by_cell(chosen) for key, chosen in elsewhere.items()}
-    rate = FALSE_ALARMS / max(1, sum(map(len, cells.values())))
-    for key, some in cells.items():
-        for row, places in some:
-            _judge(key, row, places, data_root, rate, tell)
-    return Verification(list(rows.values()), seed, here)
+    for place, record in found.records.items():
+        told = place if len(place.parents) > 2 else place.absolute()  # a row's folder has a name
+        rows.setdefault(place.absolute().parents[1], Row(told.parents[1])).records[place] = record
+    for problem in found.problems:
+        place = problem.path.absolute()
+        around = next((folder for folder in place.parents if folder in rows), place.parent)
+        rows.setdefault(around, Row(problem.path.parent)).problems.append(problem.line)
+    return list(rows.values())
 
 
-def _row_folder(place: Path) -> Path:
-    """The folder of the record's row; that of the record where it lies in no row's."""
-    return place.parents[min(1, len(place.parents) - 1)]
+def _check(row: Row, whole: bool, data_root: str | None, contract: bool, tell: Tell) -> None:
+    """The row's source and those of others' attacks on it, and its records one by one; which could be played anew.
 
-
-def _verify_row(
-    row: Row, drawn: set[Path], data_root: str | None, contract: bool, tell: Tell
-) -> Iterator[tuple[Path, Alike]]:
-    """The row's source and those of others' attacks on it, and its records one by one; those yet to be played anew."""
+    `whole` says that all of the row is looked at, so that what is missing can be asked for.
+    """
     try:
         submission = _submission(row.folder)
         evaluations = {folder: _submission(folder) for folder in {place.parent for place in row.records}}
     except BadInputError as error:
         row.problems.append(str(error))
         return
-    known = {name: suite_of(name) for name in {record.suite for record in row.records.values()}}
-    row.notes += [f"this version has no suite {name!r} to compare with" for name, suite in known.items() if not suite]
-    for shipped in filter(None, known.values()):
-        row.problems += row_problems(row.folder, row.records, shipped, submission, evaluations)
+    known = {name: suite_of(name) for name in dict.fromkeys(record.suite for record in row.records.values())}
+    for name, suite in known.items():
+        if suite is None:
+            row.notes.append(f"this version has no suite {name!r} to compare with")
+            continue
+        mine = {place: record for place, record in row.records.items() if record.suite == name}
+        row.problems += row_problems(mine, suite, submission, evaluations, whole and not is_of_papers(name))
     for place, record in row.records.items():
         suite = known[record.suite]
         found = list(problems(place, record, suite, data_root))
-        if found == [OTHER_PROTOCOL]:
-            drawn = drawn - {place}  # what it was then cannot be played now
-        else:
-            row.playable.add(place)
+        if found != [OTHER_PROTOCOL]:  # what was played under that cannot be played now
             found += [] if suite is None else foreign(record, suite, submission, evaluations[place.parent])
+            given = ((row.folder, submission), (place.parent, evaluations[place.parent]))
+            code = tuple(folder for folder, submitted in given if submitted is not None)
+            row.playable[place] = Alike(code, recovered_psnr(suite))
         row.problems += [f"{place.name}: {problem}" for problem in found]
+    _set_devices_aside(row)
     for folder, submitted in sorted({row.folder: submission, **evaluations}.items()):
         if submitted is not None and contract:
             _check_contract(row, folder, submitted, data_root, tell)
-    on_gpu = {place for place, record in row.records.items() if record.environment.device != CPU}
-    row.playable -= on_gpu
-    for place in sorted(place for place in row.records if place in drawn):
-        if place in on_gpu:
-            made_on = row.records[place].environment.device
-            row.notes.append(f"{place.name}: made on {made_on}, whose noise a CPU does not draw; not played anew")
-            continue
-        given = ((row.folder, submission), (place.parent, evaluations[place.parent]))
-        code = tuple(folder for folder, submitted in given if submitted is not None)
-        yield place, Alike(code, recovered_psnr(known[row.records[place].suite]))
+
+
+def _set_devices_aside(row: Row) -> None:
+    """What was made on a GPU is not played anew, and nobody can tell whether it is what its cell gives."""
+    elsewhere: dict[str, list[str]] = {}
+    for place, record in row.records.items():
+        if (device := record.environment.device) != CPU:
+            row.playable.pop(place, None)
+            row.unplayable.add(place)
+            elsewhere.setdefault(device, []).append(place.name)
+    for device, names in elsewhere.items():
+        row.notes.append(f"{', '.join(names)}: made on {device}, whose noise a CPU does not draw; not played anew")
+    if told := mixed_devices(row.records.values()):
+        row.notes.append(told)
 
 
 def _submission(folder: Path) -> Submission | None:
@@ -281,8 +199,8 @@ def _check_contract(row: Row, folder: Path, submission: Submission, data_root: s
         against = alphabets(find_rows(submission.against, suite, store))
         terms = Terms(suite, submission.parameters, submission.federation, against)
         seen, entry = inspected(source, terms)
-        if entry != submission.entry:
-            raise BadInputError(f"{source.path} registers {entry}, not {submission.entry}")
+        if entry != folders.entry_of(submission):
+            raise BadInputError(f"{source.path} registers {entry}, not {folders.entry_of(submission)}")
         found = examined(source, entry, seen, terms, data_root, tell)
         published = folders.examination(folder)
     except BadInputError as error:
@@ -293,135 +211,3 @@ def _check_contract(row: Row, folder: Path, submission: Submission, data_root: s
     for finding in found.broken:
         line = f"{who}breaks the contract ({finding.rule}): {finding.sentence}"
         (row.notes if finding.rule in told else row.problems).append(line)
-
-
-def _replay(
-    alike: Alike, places: list[tuple[Row, Path]], data_root: str | None, neighbours: Sequence[int]
-) -> Iterator[tuple[tuple[Row, Path], list[Record]]]:
-    """Play these records anew, in a process of their own: each cell's own record, or those of its neighbours.
-
-    What ends a process is not the others' fault; what could not be played is the row's problem.
-    """
-    while places:
-        job = {
-            "do": "replay",
-            "records": [str(place.resolve()) for _, place in places],
-            "neighbours": list(neighbours),
-            "data_root": data_root,
-            "recovered_psnr": alike.recovered_psnr,
-        }
-        done = _call(job, Bounds(SECONDS_EACH, MEBIBYTES), alike.code)
-        sentences = {event.get("place"): event["sentence"] for event in done.all("refused")}
-        played: dict[str, list[Record]] = {}
-        for event in done.all("record"):
-            played.setdefault(event["place"], []).append(Record.model_validate(event["record"]))
-        silent = []
-        for row, place in places:
-            if len(new := played.get(str(place.resolve()), [])) == len(neighbours):
-                yield (row, place), new
-            elif (sentence := sentences.get(str(place.resolve()))) is not None:
-                row.problems.append(_not_played(place, sentence))
-            else:
-                silent.append((row, place))
-        ended_at = 1 if done.broken else len(silent)
-        why = done.broken or sentences.get(None, "nothing came of it")
-        for row, place in silent[:ended_at]:
-            row.problems.append(_not_played(place, why))
-        places = silent[ended_at:]
-
-
-def _not_played(place: Path, why: str) -> str:
-    return f"{place.name}: it could not be played anew: {why}"
-
-
-def _same_bits(row: Row, place: Path, new: Record, tell: Tell) -> bool:
-    """Compare the record with what playing its cell anew gave; whether it is yet to be judged in distribution.
-
-    Equal bits verify it under any arithmetic; others refute it only where the two have the same one.
-    """
-    old = row.records[place]
-    found = list(differing(numbers(old), numbers(new), exact=True))
-    if found and not same_bits(old.environment, new.environment):
-        row.played[place] = new
-        return True
-    if found:
-        row.problems.append(f"{place.name}: {_in_short(found)} (under the same arithmetic)")
-    (row.refuted if found else row.same).add(place)
-    tell(f"{place}: {'differs' if found else 'the same'}")
-    return False
-
-
-def _by_cell(chosen: Iterable[tuple[Row, Path]]) -> list[tuple[Row, list[Path]]]:
-    """The places of each row's cells."""
-    found: dict[tuple[Path, str], tuple[Row, list[Path]]] = {}
-    for row, place in chosen:
-        found.setdefault((place.parent, row.records[place].cell.hash), (row, []))[1].append(place)
-    return list(found.values())
-
-
-def _judge(alike: Alike, row: Row, drawn: list[Path], data_root: str | None, rate: float, tell: Tell) -> None:
-    """One cell in distribution, at this error rate: the drawn records alone where rounding has not grown in them.
-
-    Where it has, all seeds that are at hand are played anew with neighbours, and with more where few cannot tell.
-    """
-    one = row.records[drawn[0]]
-    if all(within_rounding(numbers(row.records[place]), numbers(row.played[place])) for place in drawn):
-        row.alike |= set(drawn)
-        tell(f"{one.cell.label} x {one.cell.column}: the same but for rounding")
-        return
-    here = row.played[drawn[0]].environment
-    seeds = sorted(
-        place
-        for place in row.playable
-        if place.parent == drawn[0].parent
-        and row.records[place].cell.hash == one.cell.hash
-        and not same_bits(row.records[place].environment, here)
-    )
-    plays: dict[Path, list[Record]] = {}
-    found, done = Judgement("cannot tell", ("it was not played anew",)), 0
-    for count in NEIGHBOURS:
-        for (_, place), new in _replay(alike, [(row, place) for place in seeds], data_root, range(done, count + 1)):
-            plays.setdefault(place, []).extend(new)
-        seeds, done = [place for place in seeds if len(plays.get(place, ())) == count + 1], count + 1
-        if not seeds:
-            break
-        published = [numbers(row.records[place]) for place in seeds]
-        played = [[numbers(new) for new in plays[place]] for place in seeds]
-        found = judge(published, played, rate)
-        if found.answer == "verified":  # to refute takes all neighbours, and one look
-            break
-    row.played |= {place: plays[place][0] for place in seeds}
-    {"verified": row.alike, "refuted": row.refuted, "cannot tell": row.untold}[found.answer].update(seeds or drawn)
-    _explain(row, found, seeds or drawn)
-    tell(f"{one.cell.label} x {one.cell.column}: {found.answer}, in distribution, {done} plays a seed")
-
-
-def _explain(row: Row, found: Judgement, places: Sequence[Path]) -> None:
-    """Why a cell is not verified."""
-    if found.answer != "verified":
-        cell, names = row.records[places[0]].cell, ", ".join(place.name for place in places)
-        told = "; ".join(found.reasons[:MOST_SHOWN])
-        more = f"; and {len(found.reasons) - MOST_SHOWN} more" if len(found.reasons) > MOST_SHOWN else ""
-        (row.problems if found.answer == "refuted" else row.notes).append(
-            f"{cell.column} ({names}): {found.answer} in distribution: {told}{more}"
-        )
-
-
-def _in_short(found: list[tuple[str, Any, Any]]) -> str:
-    """The differences that matter most, and how many there are besides."""
-    first = sorted(found, key=lambda one: not one[0].startswith(("status", "error", "metrics.")))[:MOST_SHOWN]
-    told = [f"{name} is {before!r}, but playing it anew gives {after!r}" for name, before, after in first]
-    more = len(found) - len(first)
-    return "; ".join(told) + (f"; and {more} more fields differ" if more else "")
-
-
-def _call(job: dict[str, Any], bounds: Bounds, folders_of_code: Iterable[Path]) -> sandbox.Finished:
-    """With the submitted defense and the submitted attack on the path, where the records have such."""
-    with ExitStack() as stack:
-        packages = []
-        for folder in folders_of_code:
-            if (submission := folders.load(folder)) is not None:
-                source = folders.source_of(folder, submission)
-                seen, entry = inspected(source, Terms(suites.load(submission.suite), submission.parameters))
-                packages.append(stack.enter_context(standing_in(source, entry, facts_of(seen))))
-        return sandbox.call(job, packages, bounds)

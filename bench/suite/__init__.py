@@ -3,7 +3,7 @@
 from bench.suite.cell import RECOVERED_PSNR, Cell, Parameters, Part
 from bench.suite.entries import DefenseEntry
 from bench.suite.expansion import make_part
-from bench.suite.loading import load, shipped
+from bench.suite.loading import load, load_family, shipped
 from bench.suite.schema import Suite
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Part",
     "Suite",
     "load",
+    "load_family",
     "make_part",
     "shipped",
 ]

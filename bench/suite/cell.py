@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from bench import registry
-from bench.base.numbers import STRICT, Numbers, added
+from bench.base.numbers import MOST, STRICT, Numbers, added
 from bench.federation.settings import FederationSettings
 
 Parameters = dict[str, Any]
@@ -35,7 +35,7 @@ class Part(BaseModel):
 class Cell(Numbers):
     """One meeting: a defense and an attack in a federation. `byzantine` and `rho` are fractions of the clients.
 
-    `sources` are digests of the files of somebody's own that bring what it names, such as {"defense mine": "0123..."}:
+    `loaded` are digests of the files of somebody's own that bring what it names, such as {"defense mine": "0123..."}:
     two files that bring the same name never share a record.
     """
 
@@ -50,8 +50,10 @@ class Cell(Numbers):
     kind: KindName = "training"
     targets: int = Field(default=0, ge=0)  # clients that an inversion is after
     trained: int = Field(default=0, ge=0)  # rounds of training before the ones that it watches
-    sources: dict[str, str] = added({})
+    loaded: dict[str, str] = added({})
     sweep: str = ""  # what tells the attack from the suite's others of its name, such as "s=2"; a label, not content
+    start: int | None = added(None, ge=1, le=MOST)  # the first round, counted from 1, in which the attack forges
+    stop: int | None = added(None, ge=1, le=MOST)  # and the last one
 
     @property
     def is_privacy(self) -> bool:
@@ -63,14 +65,25 @@ class Cell(Numbers):
         return round(self.byzantine * self.federation.clients)
 
     @property
+    def attacked_rounds(self) -> range:
+        """The rounds, counted from 0, in which Byzantine clients send what the attack makes; all by default."""
+        return range((self.start or 1) - 1, self.federation.rounds if self.stop is None else self.stop)
+
+    @property
     def attack_name(self) -> str:
         return CLEAN if self.attack is None else self.attack.name
 
     @property
     def column(self) -> str:
-        """The board's column: the attack, its strength and what else tells it from the suite's others."""
+        """The board's column: the attack, its strength, its rounds and what else tells it from the suite's others."""
         strength = f" b={self.byzantine:g}" if self.byzantine else f" rho={self.rho:g}" if self.rho else ""
-        return f"{self.attack_name}{' ' * bool(self.sweep)}{self.sweep}{strength}"
+        return f"{self.attack_name}{' ' * bool(self.sweep)}{self.sweep}{strength}{self._schedule}"
+
+    @property
+    def _schedule(self) -> str:
+        if self.stop is not None:
+            return f" rounds {self.start or 1}-{self.stop}"
+        return "" if self.start is None else f" from round {self.start}"
 
     @property
     def hash(self) -> str:
@@ -93,7 +106,7 @@ def sourced(cell: Cell) -> Cell:
     if cell.attack is not None:
         named += [("attack", cell.attack.name), *(("defense", text) for text in _texts(cell.attack.parameters))]
     found = {f"{kind} {name}": digest for kind, name in named if (digest := registry.source_of(kind, name))}
-    return cell.model_copy(update={"sources": found}) if found else cell
+    return cell.model_copy(update={"loaded": found}) if found else cell
 
 
 def _texts(value: Any) -> Iterator[str]:

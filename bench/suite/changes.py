@@ -7,7 +7,7 @@ from typing import Any
 from bench.base.errors import BadInputError
 from bench.base.names import unknown
 from bench.federation.settings import FederationSettings
-from bench.suite.meeting import LENGTHS
+from bench.suite.meeting import EITHER
 
 TABLES = ("federation", "privacy", "ranking", "resources")
 """The tables of a suite that `--set` reaches as `TABLE.KEY`."""
@@ -24,10 +24,10 @@ def apply(content: dict[str, Any], change: str) -> None:
     table, dot, name = key.strip().rpartition(".")
     if not dot and name in FederationSettings.model_fields:
         federation = content["federation"]
-        if name in LENGTHS:
-            federation.pop(LENGTHS[name], None)
+        if name in EITHER:
+            federation.pop(EITHER[name], None)
         federation[name] = value
-        for entry, overruled in itertools.product(content["defense"], (name, LENGTHS.get(name, name))):
+        for entry, overruled in itertools.product(content["defense"], (name, EITHER.get(name, name))):
             entry.get("federation", {}).pop(overruled, None)
     elif table in TABLES:
         content.setdefault(table, {})[name] = value

@@ -2,9 +2,9 @@
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bench.base.numbers import MOST, STRICT, Numbers
+from bench.base.numbers import MOST, STRICT, Numbers, added
 from bench.suite.cell import RECOVERED_PSNR, Parameters
 
 
@@ -25,13 +25,16 @@ class DefenseEntry(BaseModel):
 class AttackEntry(Numbers):
     """An `[[attack]]` table: `name`, `byzantine` for Byzantine clients, every other key a parameter.
 
-    `[attack.privacy]` changes the suite's `[privacy]` for this attack; a list in it is a sweep.
+    `start` and `stop` are the first and the last round, counted from 1, in which Byzantine clients attack; in all
+    others they are honest. `[attack.privacy]` changes the suite's `[privacy]` for this attack; a list in it is a sweep.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: str
     byzantine: tuple[float, ...] = ()
+    start: int | None = added(None, ge=1, le=MOST)
+    stop: int | None = added(None, ge=1, le=MOST)
     privacy: Parameters = Field(default_factory=dict)
 
     @field_validator("byzantine", mode="before")
@@ -46,6 +49,12 @@ class AttackEntry(Numbers):
             if not 0 <= fraction <= 1 or math.copysign(1, fraction) < 0:  # -0.0 drops the attack as 0 does
                 raise ValueError(f"byzantine fraction {fraction:g} is not between 0 and 1")
         return value
+
+    @model_validator(mode="after")
+    def _starts_before_it_stops(self) -> "AttackEntry":
+        if self.start is not None and self.stop is not None and self.start > self.stop:
+            raise ValueError(f"start is {self.start}, but must be at most {self.stop}, the round of stop")
+        return self
 
     @property
     def parameters(self) -> Parameters:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pydantic import ValidationError
 
 from bench import registry
-from bench.base.errors import BadInputError, require_somebody
+from bench.base.errors import BadInputError, require, require_somebody
 from bench.base.explain import explain
 from bench.base.files import digest
 from bench.federation.settings import FederationSettings
@@ -51,6 +51,8 @@ class Kind(ABC):
             raise ValueError("needs byzantine, the fractions of clients")
         if not self.forges and entry.byzantine:
             raise ValueError("forges nothing and takes no byzantine")
+        if not self.forges and (entry.start, entry.stop) != (None, None):
+            raise ValueError("forges nothing and takes no start or stop")
         if entry.privacy and not self.watches:
             raise ValueError("inverts nothing and takes no privacy table")
 
@@ -76,9 +78,11 @@ class Training(Kind):
         for b in entry.byzantine:
             if b > 0:  # at b = 0 every such attack is the clean run
                 settings = met.federation()
-                cell = met.cell(self.name, settings, byzantine=b)
+                cell = met.cell(self.name, settings, byzantine=b, start=entry.start, stop=entry.stop)
                 try:
                     require_somebody("byzantine", b, settings.clients, "clients")
+                    first, rounds = entry.start or 1, settings.rounds
+                    require(first <= rounds, "start", first, f"at most {rounds}, the rounds of the training")
                 except ValueError as error:
                     raise BadInputError(
                         f"suite {met.suite.name!r}, row {met.label!r}, {cell.column}: {error}"

@@ -1,5 +1,11 @@
-"""Suites by name or from a TOML file, with changes made."""
+"""Suites by name or from a TOML file, with changes made; a list in `[federation]` makes a family of them.
 
+All rows and columns of a board share one federation. So each value of such a list is a suite of its own, with its own
+folder and boards: `mine` with `alpha = [0.1, 1]` is the family of `mine@alpha=0.1` and `mine@alpha=1`.
+"""
+
+import itertools
+import re
 import tomllib
 from collections.abc import Iterable
 from importlib import resources
@@ -28,13 +34,51 @@ def titles() -> dict[str, str]:
     return {name: tomllib.loads(head)["title"] for name, head in heads.items()}
 
 
+SWEPT = ("alpha", "similarity", "participation", "local_steps", "local_epochs")
+"""Settings that may be lists: how alike the clients' data is, how many take part, and how long they train."""
+
+
 def load(name_or_path: str, changes: Iterable[str] = ()) -> Suite:
     """The suite of that name or in that TOML file, with `changes` (`key=value`) made.
 
-    Raises `BadInputError`, in one line, for whatever is wrong with it.
+    Raises `BadInputError`, in one line, for whatever is wrong with it, and for a family: `mine.toml@alpha=0.1` names
+    one of its suites.
 
     A key is one of the federation's (`rounds=5`), `privacy.KEY`, or `NAME.KEY` for a defense's or attack's parameter.
     """
+    found = load_family(name_or_path, changes)
+    if len(found) > 1:
+        raise BadInputError(f"suite {name_or_path} is a family of {len(found)}: name one of {', '.join(found)}")
+    return next(iter(found.values()))
+
+
+def load_family(name_or_path: str, changes: Iterable[str] = ()) -> dict[str, Suite]:
+    """The suites that a name or file stands for, each by a name that `load` takes: one, unless settings are swept.
+
+    Raises `BadInputError` as `load` does.
+    """
+    base, _, member = name_or_path.rpartition("@")
+    if not base or Path(name_or_path).suffix == ".toml" or not (Path(base).suffix == ".toml" or base in shipped()):
+        base, member = name_or_path, ""
+    path, content = _read(base)
+    suites = _family(content, path)
+    for change in changes:
+        apply(content, change)
+        suites = _family(content, path)
+    if not member:
+        return {name_or_path if len(suites) == 1 else _member(base, suite): suite for suite in suites}
+    members = {suite.name.partition("@")[2]: suite for suite in suites}
+    if member not in members:
+        raise BadInputError(unknown(f"setting of suite {base}", member, [name for name in members if name]))
+    return {name_or_path: members[member]}
+
+
+def _member(base: str, suite: Suite) -> str:
+    return f"{base}@{suite.name.partition('@')[2]}"
+
+
+def _read(name_or_path: str) -> tuple[Path, dict[str, Any]]:
+    """Where the suite's file lies, and what it holds."""
     path = Path(name_or_path)
     if path.suffix != ".toml":
         if name_or_path not in shipped():
@@ -53,11 +97,36 @@ def load(name_or_path: str, changes: Iterable[str] = ()) -> Suite:
             f"suite {path}: extends: a suite takes nothing from another one: copy the file, such as "
             f"{shipped()['digits']}, or change single values of it with --set KEY=VALUE"
         )
-    suite = _validated(content, path)
-    for change in changes:
-        apply(content, change)
-        suite = _validated(content, path)
-    return suite
+    return path, content
+
+
+def _family(content: dict[str, Any], path: Path) -> list[Suite]:
+    """One suite for every combination of the lists in `[federation]`; the suite itself where there is none."""
+    federation = content.get("federation")
+    given = federation if isinstance(federation, dict) else {}
+    lists = {key: given[key] for key in SWEPT if isinstance(given.get(key), list)}
+    if not lists:
+        return [_validated(content, path)]
+    for key, values in lists.items():
+        if not values or len({_slug(value) for value in values}) < len(values):
+            raise BadInputError(f"suite {path}: federation.{key} is {values}, but must be values, each once")
+    return [
+        _validated(_at(content, dict(zip(lists, point, strict=True))), path)
+        for point in itertools.product(*lists.values())
+    ]
+
+
+def _at(content: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
+    """The suite at one point of its sweep, which its name and title say."""
+    name = "@" + ",".join(f"{key}={_slug(value)}" for key, value in point.items())
+    title = f" ({', '.join(f'{key} = {value}' for key, value in point.items())})"
+    said = {key: f"{content[key]}{more}" for key, more in (("name", name), ("title", title)) if key in content}
+    return {**content, **said, "federation": {**content["federation"], **point}}
+
+
+def _slug(value: Any) -> str:
+    """A value as a part of a name: 0.1, or 1 of 1.0."""
+    return f"{value:g}" if isinstance(value, int | float) else re.sub(r"[^a-z0-9.]", "_", str(value).lower())
 
 
 def _no_suite(name: str) -> str:

@@ -15,8 +15,13 @@ from bench.suite.cell import Cell, KindName, Parameters, Part
 if TYPE_CHECKING:
     from bench.suite.schema import Suite
 
-LENGTHS = {"local_epochs": "local_steps", "local_steps": "local_epochs"}
-"""How long a client trains in a round: each of the two takes the place of the other."""
+EITHER = {
+    "local_epochs": "local_steps",
+    "local_steps": "local_epochs",
+    "lr_decay": "lr_milestones",
+    "lr_milestones": "lr_decay",
+}
+"""Settings of which there is one at most: how long a client trains, and how its learning rate falls."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def federation_of(suite: "Suite", where: str, *layers: Parameters) -> Federation
     """The suite's federation with what each layer says, the later over the earlier."""
     settings = suite.federation.model_dump()
     for layer in layers:
-        settings |= {other: None for one, other in LENGTHS.items() if layer.get(one) is not None}
+        settings |= {other: None for one, other in EITHER.items() if layer.get(one) is not None}
         settings |= layer
     try:
         return FederationSettings(**settings)

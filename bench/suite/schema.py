@@ -19,7 +19,7 @@ class Suite(Numbers):
 
     model_config = STRICT
 
-    name: str = Field(pattern=r"^([a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(pattern=r"^([a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*(@[a-z0-9.,_=+-]+)?$")  # @: a family's
     title: str
     seeds: tuple[int, ...] = Field(min_length=1)
     threads: int = Field(default=1, ge=1, le=1024)  # of torch in a cell: numbers do not depend on the workers

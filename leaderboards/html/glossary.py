@@ -68,6 +68,16 @@ FLAGS = (
         "mean over seeds to within its interval, and no single seed.",
     ),
     (
+        r"made under another arithmetic",
+        "another arithmetic",
+        "Its records do not hold bit for bit on another processor: playing them anew tells less than of other rows.",
+    ),
+    (
+        r"made on (several devices|another device)",
+        "device",
+        "A GPU draws other noise than a CPU, so that nobody without one can play these records anew.",
+    ),
+    (
         r"was given the true number",
         "oracle",
         "The defense was told the true number of Byzantine clients, which no server knows; others get the share that "

@@ -74,7 +74,11 @@ def shared(records: Iterable[Record]) -> dict[str, str]:
 
 
 def _partition(settings: FederationSettings) -> str:
-    more = {"dirichlet": f" (alpha {settings.alpha:g})", "sorted": f" ({settings.shards_per_client} shards a client)"}
+    more = {
+        "dirichlet": f" (alpha {settings.alpha:g})",
+        "sorted": f" ({settings.shards_per_client} shards a client)",
+        "similarity": f" ({settings.similarity:.0%} alike)",
+    }
     return settings.partition + more.get(settings.partition, "")
 
 

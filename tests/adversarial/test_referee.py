@@ -182,6 +182,12 @@ def test_harm_ends_in_one_sentence_of_its_own_row(what: str, tmp_path: Path, mon
     assert torch.equal(model_of(server(tmp_path, "pass")), model_of(Mean))  # the next one plays as ever
 
 
+def test_a_server_trains_on_few_images_of_its_own(tmp_path: Path) -> None:
+    text = HEAD + "        return mean\n    def num_root_samples(self):\n        return 300\n"
+    with pytest.raises(ValueError, match="num_root_samples is 300, but must be at most 100"):
+        model_of(row(tmp_path, text, "num_root_samples"))
+
+
 @walled
 def test_behind_the_walls_there_is_no_network_no_data_and_nothing_to_write_to(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:

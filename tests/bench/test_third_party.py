@@ -152,7 +152,7 @@ def test_a_package_s_data_and_model_are_played_in_worker_processes(
     assert len(first) == 2
     for record in first.values():
         assert (record.status, record.cell.federation.dataset) == ("ok", "clouds")
-        assert list(record.cell.sources) == ["model tiny_net"]  # it has no version that would tell a changed one
+        assert list(record.cell.loaded) == ["model tiny_net"]  # it has no version that would tell a changed one
 
     parts = installed / "outside_rules" / "parts.py"
     parts.write_text(parts.read_text().replace("One layer.", "A single layer."))

@@ -115,6 +115,7 @@ SHAPES: dict[str, Shape] = {
     "bench.plays.metrics.matched": like("images"),
     "bench.plays.metrics.ssim": rows_of("images"),
     "bench.data.partitions.class_counts": lambda call: (len(call["indices"]), call["num_classes"]),
+    "bench.data.partitions.client_sizes": lambda call: (call["num_clients"],),
     "bench.privacy.papers.drawn_noise.niss_drawn_noise": lambda call: (call["dim"],),
     "bench.protocol.defense.clip": like("updates"),
     "bench.rules.gram.checked_gram": lambda call: (len(call["messages"]) + call.get("origin", False),) * 2,

@@ -38,6 +38,7 @@ REFUSALS = (
     "1 validation error for PrivacyClaim",
     "2 validation errors for PrivacyClaim",
     "no partition scheme named",
+    "no law of sizes named",
 )
 """Sentences that rightly name no argument."""
 

@@ -23,6 +23,7 @@ MACHINE = Environment(
     device="cpu",
     threads=1,
     commit=None,
+    arithmetic="portable",
 )
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MINUTES = itertools.count()

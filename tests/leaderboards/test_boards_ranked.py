@@ -42,12 +42,12 @@ def test_worst_case_and_ranks(make, make_boards, table):
     assert list(board.board.text.columns) == ["rank", "defense", "worst case", "clean", MILD, HARD]
 
 
-def test_a_missing_column_is_no_better_and_ranks_last(make, make_boards, table):
+def test_a_missing_column_is_no_better_and_has_no_rank(make, make_boards, table):
     records = attacked(make, "whole", 0.3, 0.2) + attacked(make, "holed", 0.9, 0.9)[:2]
     board = table(make_boards(records), "robustness")
     assert board.cell("holed", HARD) == "–"
     assert board.cell("holed", "worst case") == "–"
-    assert (board.cell("whole", "rank"), board.cell("holed", "rank")) == ("1", "2")
+    assert (board.cell("whole", "rank"), board.cell("holed", "rank")) == ("1", "–")
     assert math.isnan(board.number("holed", "worst_accuracy"))
 
 

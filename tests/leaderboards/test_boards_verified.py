@@ -10,7 +10,6 @@ from bench.records import Record, Store, verified
 from bench.records.verified import Found, Sensitive
 from leaderboards.formats import FORMATS
 from leaderboards.html import glossary
-from leaderboards.verified import add_verifications
 
 FOUND = Found(records=2, replayed=2, bit_for_bit=1, in_distribution=1, cannot_tell=0, refuted=0, answer="verified")
 
@@ -30,8 +29,7 @@ def test_sensitive_cells_have_a_sign_a_legend_and_a_flag(
     _, attacked, clean, _ = records
     gone = sensitive(attacked).model_copy(update={"cell": "0" * 12, "row": "b"})
     verified.add(tmp_path, attacked.environment, {}, [sensitive(attacked), sensitive(clean), gone])
-    board = make_boards(records)
-    add_verifications(board, tmp_path)
+    board = make_boards(records, verifications=[verified.state(tmp_path)])
     tables = {one.name: one for one in board.boards}
     robust = tables["robustness"].text.set_index("defense")["sign_flip b=0.2"]
     assert (robust["a"], robust["b"]) == ("50.0 ≈", "50.0")
@@ -51,11 +49,10 @@ def test_every_format_says_where_rows_were_verified(records: list[Record], make_
     for record in records:
         store.write(record)
     folder = verified.add(store.folder, made, {"a": FOUND, "b": FOUND}, []).parent
-    board = make_boards(records)
-    add_verifications(board, folder)
+    board = make_boards(records, verifications=[verified.state(folder)])
     (line,) = board.verified
     assert line.startswith("4 record(s) played anew ")
-    assert line.endswith("on a CPU, native arithmetic, torch 2.4.0: 2 bit for bit, 2 in distribution")
+    assert line.endswith("on a CPU, portable arithmetic, torch 2.4.0: 2 bit for bit, 2 in distribution")
     for kind in ("md", "html"):
         assert line in FORMATS[kind](board)
     assert json.loads(FORMATS["json"](board))["verified"] == [line]
@@ -67,8 +64,7 @@ def test_a_row_that_has_changed_since_counts_no_longer(records: list[Record], ma
         store.write(record)
     verified.add(store.folder, records[0].environment, {"a": FOUND, "b": FOUND}, [])
     store.write(records[0].model_copy(update={"metrics": {"accuracy": 0.9}}))
-    board = make_boards(records)
-    add_verifications(board, store.folder)
+    board = make_boards(records, verifications=[verified.state(store.folder)])
     assert board.verified[0].startswith("2 record(s) played anew ")
     assert board.verified[0].endswith("1 bit for bit, 1 in distribution; changed since then: a")
 
@@ -77,7 +73,7 @@ def test_of_one_place_the_newest_word_on_a_row_stays_and_other_places_stand_besi
     records: list[Record], tmp_path: Path
 ) -> None:
     here = records[0].environment
-    elsewhere = here.model_copy(update={"arithmetic": "portable"})
+    elsewhere = here.model_copy(update={"arithmetic": "native"})
     refuted = FOUND.model_copy(update={"answer": "REFUTED"})
     for made, rows in ((here, {"a": FOUND, "b": FOUND}), (elsewhere, {"a": FOUND}), (here, {"a": refuted})):
         verified.add(tmp_path, made, rows, [])
@@ -87,7 +83,6 @@ def test_of_one_place_the_newest_word_on_a_row_stays_and_other_places_stand_besi
 
 def test_a_damaged_file_is_told_and_left_out(records: list[Record], make_boards: Any, tmp_path: Path) -> None:
     (tmp_path / verified.FILE).write_text('{"places": 1}')
-    board = make_boards(records)
-    add_verifications(board, tmp_path)
-    assert board.verified == []
+    board = make_boards(records, verifications=[verified.state(tmp_path)])
+    assert list(board.verified) == []
     assert "verified.json is not what `verify --write` writes: places: " in board.left_out[-1]

@@ -83,7 +83,7 @@ def test_backdoors_show_success_beside_accuracy_and_the_lowest_leads(make):
     ]
     frame = to_frame(records)
     (board,) = backdoor_boards(
-        ["fedavg", "krum"], columns(frame), estimates(frame, "backdoor_success"), estimates(frame, "accuracy")
+        ["fedavg", "krum"], columns(frame), estimates(frame, "backdoor_success"), estimates(frame, "accuracy"), {}
     )
     assert board.text.to_dict("records") == [
         {"defense": "krum", "backdoor b=0.2": "12.0 (accuracy 80.0)"},
@@ -103,7 +103,7 @@ def test_a_backdoor_that_failed_is_told_and_leads_nowhere(make):
     ]
     frame = to_frame(records)
     (board,) = backdoor_boards(
-        ["rfa", "krum"], columns(frame), estimates(frame, "backdoor_success"), estimates(frame, "accuracy")
+        ["rfa", "krum"], columns(frame), estimates(frame, "backdoor_success"), estimates(frame, "accuracy"), {}
     )
     assert board.text["defense"].tolist() == ["krum", "rfa"]
     assert board.text["backdoor b=0.4"].tolist() == ["30.0 (accuracy 90.0)", "failed (accuracy failed)"]
@@ -112,7 +112,9 @@ def test_a_backdoor_that_failed_is_told_and_leads_nowhere(make):
 def test_without_backdoors_there_is_no_such_table(make):
     frame = to_frame([make("krum", "ipm", accuracy=0.7)])
     assert (
-        backdoor_boards(["krum"], columns(frame), estimates(frame, "backdoor_success"), estimates(frame, "accuracy"))
+        backdoor_boards(
+            ["krum"], columns(frame), estimates(frame, "backdoor_success"), estimates(frame, "accuracy"), {}
+        )
         == []
     )
 

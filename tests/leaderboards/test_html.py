@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shlex
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -174,10 +175,13 @@ def nasty(make, make_leak, make_boards):
     failed = {"accuracy": None, "status": "failed", "error": NASTY}
     records = [make(NASTY, privacy=void, curve=[(1, 0.5)]), make(NASTY, "sign_flip", **failed), make_leak(NASTY)]
     found = make_boards(records, seeds=2)
-    found.title = found.suite = found.asked_for = NASTY
-    found.left_out = found.environments = [NASTY]
-    found.pictures = [Picture(NASTY, NASTY, NASTY, lambda: b"png")]
-    return found
+    told = {
+        "title": NASTY,
+        "suite": NASTY,
+        "asked_for": NASTY,
+        "pictures": [Picture(NASTY, NASTY, NASTY, lambda: b"png")],
+    }
+    return replace(found, **told, left_out=[NASTY], environments=[NASTY], caveats=[NASTY])
 
 
 def test_nothing_in_a_record_becomes_markup(nasty, page):
@@ -273,9 +277,8 @@ def test_a_large_board_is_below_five_megabytes(make, make_leak, make_boards):
     for row in rows:
         records += [make(row, f"attack_{index}", b / 5, 0.5, curve=curve) for index in range(4) for b in (1, 2, 3, 4)]
         records += [make_leak(row, "collusion", rho / 8) for rho in range(1, 9)]
-    board = make_boards(records)
-    board.pictures = [Picture(f"p{index}", "large", "", lambda: bytes(150_000)) for index in range(40)]
-    text = html(board)
+    pictures = [Picture(f"p{index}", "large", "", lambda: bytes(150_000)) for index in range(40)]
+    text = html(make_boards(records, pictures=pictures))
     assert len(text) < 5_000_000
     assert len(text) > 4_500_000
     assert 10 < text.count("data:image/png") == 40 - text.count("Left out, so that the page stays small")
@@ -370,6 +373,10 @@ def test_every_flag_is_explained(make, make_leak, make_audit, make_claim, make_b
     records += [make_audit("a", 30.0, claimed=claimed), make_audit("a", 40.0, 1.0, claimed=claimed)]
     none = {"clients": 2, "most": 0, "beyond_f": 0, "absent": 5}
     records.append(make("b", "ipm", byzantine=none, federation={"oracle_f": True}))
+    here = records[0].environment
+    for seed, device, arithmetic in ((1, "cpu", "native"), (2, "cuda: H200", "portable")):
+        made = here.model_copy(update={"device": device, "arithmetic": arithmetic})
+        records.append(make("b", seed=seed, environment=made, federation={"oracle_f": True}))
     board = make_boards(records, seeds=3, federation=records[0].cell.federation)
     found = [glossary.explained(note) for notes in board.flags.values() for note in notes]
     elsewhere = {"breaks the contract", "contract not examined", "source changed"}  # of files of somebody else's
@@ -444,6 +451,11 @@ def test_the_head_says_what_all_rows_share(make, make_leak, make_boards):
         "Byzantine share that defenses assume": "0.4",
     }
     assert "partition: dirichlet (alpha 0.5)" in "".join(Page(html(make_boards(records))).text)
+
+
+def test_the_head_says_how_alike_the_clients_data_is(make):
+    records = [make("krum", federation={"partition": "similarity", "similarity": 0.25})]
+    assert shared(records)["partition"] == "similarity (25% alike)"
 
 
 def test_what_differs_between_rows_is_not_said(make):

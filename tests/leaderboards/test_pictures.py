@@ -138,7 +138,7 @@ def test_a_name_is_a_file_s(make_leak, store):
 def test_the_page_links_them(records, pictures):
     leaderboard = build("tiny", "three defenses", 1, select(records), rows=ROWS)
     assert "## Pictures" not in FORMATS["md"](leaderboard)
-    leaderboard.pictures = list(pictures.values())
+    leaderboard = build("tiny", "three defenses", 1, select(records), rows=ROWS, pictures=list(pictures.values()))
     section = FORMATS["md"](leaderboard).split("## Pictures\n\n")[1].split("\n\n")[0].splitlines()
     assert len(section) == len(pictures)
     assert section[0].startswith("- [Leakage against rho](<plots/leakage.png>): Colluders help against dpbfl")

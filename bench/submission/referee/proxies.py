@@ -35,6 +35,9 @@ from bench.threat import (
     View,
 )
 
+MOST_ROOT_IMAGES = 100
+"""Images of its own that a server may train on: as many as FLTrust's authors take (Cao et al. 2021)."""
+
 LONGEST_TRACE = 10_000
 """Entries of a loss trace."""
 
@@ -206,9 +209,12 @@ class RemoteDefense(Defense, _Elsewhere):
         return {plain(str(name), 40): _number(value, "derived") for name, value in answer.items()}
 
     def num_root_samples(self) -> int:
-        return (
-            int(_number(self._ask("num_root_samples"), "num_root_samples")) if self._is_own("num_root_samples") else 0
-        )
+        if not self._is_own("num_root_samples"):
+            return 0
+        count = int(_number(self._ask("num_root_samples"), "num_root_samples"))
+        if not 0 <= count <= MOST_ROOT_IMAGES:
+            raise ValueError(f"num_root_samples is {count}, but must be at most {MOST_ROOT_IMAGES}")
+        return count
 
     def noise_variance(self, setting: Setting) -> float | None:
         answer = self._ask("noise_variance", setting) if self._is_own("noise_variance") else None

@@ -5,6 +5,7 @@ system without bubblewrap, or where it may make no namespaces, gives none of tha
 user says that they trust it.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from bench.base.errors import BadInputError
 
 ROOT = Path(__file__).parents[3]
 CODE = ("bench", "attacks", "defenses", "leaderboards")
@@ -24,10 +27,8 @@ HIDDEN = ("/home", "/root", "/tmp", "/run", "/var", "/srv", "/mnt", "/media")
 EMBEDDED_DATA = ("digits.csv.gz",)
 """Data sets among the installed packages."""
 
-TRUST = (
-    "this system has no bubblewrap that may make namespaces, so that nothing holds submitted code back: install "
-    "bubblewrap, or add --trust once you have read the file"
-)
+TRUST = "FEDSIEGE_TRUST"
+"""Set to 1, it says that the user has read the files and trusts them."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ class Walls:
 
     prefix: tuple[str, ...]
     guarantee: str
+
+
+def require(trusted: bool = False) -> None:
+    """Raise `BadInputError` where there are no walls, and nobody has said that the files are trusted."""
+    if not (available() or trusted or os.environ.get(TRUST) == "1"):
+        raise BadInputError(
+            "nothing holds submitted code back here, as there is no bubblewrap that may make namespaces: install it "
+            f"(apt install bubblewrap), or read the file and set {TRUST}=1"
+        )
 
 
 def built(readable: Sequence[Path] = (), hidden: Sequence[Path] = ()) -> Walls:

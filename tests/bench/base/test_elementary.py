@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench import data, registry
+from bench import registry
 from bench.base.elementary import distances, log10, raised, sqrt
+from bench.data import datasets as data
 from bench.data import load
 from bench.plays.cell import run_cell
 from bench.records import Record

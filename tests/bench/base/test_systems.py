@@ -19,10 +19,10 @@ from bench.base import memory, systems
 from bench.base.errors import BadInputError
 from bench.perf.peak import peak_bytes
 from bench.records import provenance as records
+from bench.records.submissions import Examination
 from bench.runs import runner
 from bench.runs.workers import Limits
 from bench.submission import guards, sandbox, submit
-from bench.submission.findings import Examination
 from bench.submission.package import Entry
 from bench.submission.sandbox import Finished
 
@@ -116,8 +116,8 @@ def test_a_submission_runs_without_the_limit_and_says_so(
         jobs.append(job)
         return Finished([{"event": "ran", "ran": 0, "unfinished": []}, {"event": "end"}], None)
 
-    seen = {"event": "entry", "parameters": [], "forges": False}
-    monkeypatch.setattr(submit, "inspected", lambda *_: (Finished([seen], None), Entry("defense", "phocas", "Phocas")))
+    seen = [{"event": "entry", "parameters": [], "forges": False}, {"event": "facts", "value": {}}]
+    monkeypatch.setattr(submit, "inspected", lambda *_: (Finished(seen, None), Entry("defense", "phocas", "Phocas")))
     monkeypatch.setattr(submit, "examined", lambda *_: Examination(sha256="0" * 64, network="none", findings=[]))
     monkeypatch.setattr(sandbox, "call", call)
     (tmp_path / "tiny.toml").write_text(suite_text)

@@ -91,8 +91,8 @@ def test_what_a_cell_names_is_what_it_tells_the_file_of(bench: Command, folder: 
     for record in records(folder).values():
         own = {"defense my_rule"} if record.cell.label != "median" else set()
         own |= {"attack my_attack"} if record.cell.attack_name == "my_attack" else set()
-        assert record.cell.sources == dict.fromkeys(own, digest)
-        assert ("sources" in record.cell.content) == bool(own)
+        assert record.cell.loaded == dict.fromkeys(own, digest)
+        assert ("loaded" in record.cell.content) == bool(own)
 
 
 def test_a_notebook_loads_it_and_takes_it_anew_when_it_has_changed(

@@ -10,7 +10,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from bench.base.rng import generator
-from bench.data import SCHEMES, Deal, class_counts, load, partition
+from bench.data import LAWS, SCHEMES, Deal, class_counts, client_sizes, load, partition
 from bench.data.partitions import _counts_without_replacement
 
 schemes = st.sampled_from(sorted(SCHEMES))
@@ -42,6 +42,70 @@ def test_every_partition(scheme, labels, num_clients, size, seed, shards, alpha)
     assert torch.equal(counts, torch.stack([labels[row].bincount(minlength=7) for row in indices]))
     if scheme == "sorted":  # each shard is a run of the sorted labels, and a boundary between labels cuts one at most
         assert (counts > 0).sum() <= num_clients * shards + labels.unique().numel() - 1
+    if scheme == "similarity":  # all but half of a client's samples are one such run
+        crossing = labels.unique().numel() - 1
+        assert (counts > 0).sum() <= num_clients * (1 + round(0.5 * expected)) + crossing
+
+
+@given(schemes, labellings, st.integers(1, 20), st.sampled_from(sorted(LAWS)), seeds, st.integers(1, 7), alphas)
+def test_every_partition_of_different_sizes(scheme, labels, num_clients, law, seed, shards, alpha):
+    sizes = client_sizes(law, num_clients, 5, generator(seed))
+    given = {"shards_per_client": shards, "alpha": alpha, "sizes": sizes}
+    indices = partition(scheme, labels, num_clients, 5, generator(seed), **given)
+    assert indices.shape == (num_clients, int(sizes.max()))
+    assert torch.equal(indices, partition(scheme, labels, num_clients, 5, generator(seed), **given))
+    held = [row[:size] for row, size in zip(indices, sizes.tolist(), strict=True)]
+    for row, own in zip(indices, held, strict=True):
+        assert torch.equal(row, own.repeat(-(-len(row) // len(own)))[: len(row)])
+    if 5 * num_clients <= len(labels):
+        assert torch.cat(held).unique().numel() == 5 * num_clients
+    counts = torch.stack([labels[row].bincount(minlength=7) for row in held])
+    if scheme == "sorted":
+        assert (counts > 0).sum() <= num_clients * shards + labels.unique().numel() - 1
+
+
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+def test_the_size_of_a_client_says_nothing_of_its_classes(scheme):
+    """Clients drawn last take what is left; large and small ones must not differ in that: 6 sigma."""
+    labels = balanced(20_000)
+    sizes = torch.tensor([10, 30]).repeat(500)
+    indices = partition(scheme, labels, 1_000, 20, generator(4), alpha=10.0, similarity=1.0, sizes=sizes)
+    first = labels[indices[:, 0]]
+    shares = torch.stack([first[group::2].bincount(minlength=10) for group in (0, 1)]) / 500
+    assert float((shares[0] - shares[1]).abs().max()) <= 6 * math.sqrt(2 * 0.1 * 0.9 / 500)
+
+
+@given(st.sampled_from(sorted(LAWS)), st.integers(1, 60), st.integers(1, 40), seeds)
+def test_sizes_have_their_mean_and_leave_nobody_without(law, num_clients, mean, seed):
+    sizes = client_sizes(law, num_clients, mean, generator(seed))
+    assert sizes.shape == (num_clients,)
+    assert int(sizes.sum()) == num_clients * mean
+    assert int(sizes.min()) >= 1
+    assert torch.equal(sizes, client_sizes(law, num_clients, mean, generator(seed)))
+
+
+def test_lognormal_sizes_spread_as_asked_for():
+    """The logarithms' deviation, 6 sigma of its estimate; and a Dirichlet's variance of a share."""
+    sizes = client_sizes("lognormal", 4_000, 10_000, generator(0), spread=0.5).double()
+    assert float(sizes.log().std()) == pytest.approx(0.5, abs=6 * 0.5 / math.sqrt(2 * 4_000))
+    shares = client_sizes("dirichlet", 4_000, 10_000, generator(0), alpha=2.0).double() / 10_000
+    squares = (shares - 1).square()  # n times a share has variance (n - 1) / (n alpha + 1), about 1 / alpha
+    assert abs(float(squares.mean()) - 0.5) <= 6 * float(squares.std()) / math.sqrt(4_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"law": "power"}, "no law of sizes named 'power'"),
+        ({"num_clients": 0}, "num_clients is 0"),
+        ({"mean": 0}, "mean is 0"),
+        ({"spread": 0.0}, "spread is 0.0"),
+        ({"alpha": math.inf}, "alpha is inf"),
+    ],
+)
+def test_sizes_out_of_range(change, message):
+    with pytest.raises(ValueError, match=message):
+        client_sizes(**{"law": "lognormal", "num_clients": 3, "mean": 4, **change}, generator=generator(0))
 
 
 @pytest.mark.parametrize("scheme", sorted(SCHEMES))
@@ -107,6 +171,30 @@ def test_sorted_shards_differ_by_one_sample_where_the_size_does_not_divide():
     for row in partition("sorted", labels, 7, None, generator(0), shards_per_client=2):
         runs = row.sort().values.diff().gt(1).sum() + 1
         assert runs <= 2  # 3 + 2 neighbours of the sorted order
+
+
+@pytest.mark.parametrize("similarity", [0.0, 0.3, 0.8])
+def test_similarity_is_a_share_of_alike_data_and_one_run_of_the_rest(similarity):
+    """Samples numbered by their place in the sorted order: a client's run is what lies close together."""
+    clients, size = 50, 100
+    labels = torch.arange(clients * size)  # every sample a label of its own, so that a run shows
+    rows = partition("similarity", labels, clients, size, generator(0), similarity=similarity)
+    in_a_run = size - round(similarity * size)
+    for row in rows.sort(dim=1).values:
+        spans = row[in_a_run - 1 :] - row[: size - in_a_run + 1]
+        # A run of the rest has so many neighbours in the sorted order, between which the alike samples are gone.
+        assert int(spans.min()) <= 1.5 * in_a_run / (1 - similarity)
+    counts = class_counts(labels // 500, rows, 10).double() / size  # ten classes
+    assert float(counts.max(dim=1).values.mean()) == pytest.approx(1 - similarity + 0.1 * similarity, abs=0.05)
+
+
+def test_similarity_of_1_is_iid_and_of_0_is_sorted_into_one_run():
+    labels = balanced(1_000)
+    iid, alike = (partition(scheme, labels, 10, None, generator(0), similarity=1.0) for scheme in ("iid", "similarity"))
+    assert torch.equal(iid.sort(dim=1).values, alike.sort(dim=1).values)
+    counts = class_counts(labels, partition("similarity", labels, 10, None, generator(0), similarity=0.0), 10)
+    assert (counts.max(dim=1).values == 100).all()
+    assert counts.argmax(dim=1).tolist() != list(range(10))  # the runs are dealt at random
 
 
 def test_dirichlet_of_small_alpha_is_mostly_one_class():
@@ -185,6 +273,11 @@ def test_a_hundred_thousand_clients_take_seconds():
         ({"alpha": -1.0}, "alpha is -1.0"),
         ({"alpha": math.nan}, "alpha is nan"),
         ({"alpha": math.inf}, "alpha is inf"),
+        ({"similarity": -0.1}, "similarity is -0.1, but must be between 0 and 1"),
+        ({"similarity": math.nan}, "similarity is nan"),
+        ({"sizes": torch.tensor([1, 2, 3])}, r"sizes is \[1, 2, 3\], but must be 2 integers >= 1, one a client"),
+        ({"sizes": torch.tensor([1, 0])}, r"sizes is \[1, 0\]"),
+        ({"sizes": torch.tensor([1.0, 2.0])}, r"sizes is \[1.0, 2.0\]"),
         ({"labels": torch.empty(0, dtype=torch.int64)}, "labels is .*shape"),
         ({"labels": torch.zeros(3, 3, dtype=torch.int64)}, "labels is .*shape"),
         ({"labels": torch.tensor([0.0, math.nan])}, "labels is .*float32"),

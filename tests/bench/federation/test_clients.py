@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from bench import models
 from bench.base.rng import generator
 from bench.federation import clients
-from bench.federation.clients import Plan, Shards, blocks_of, rsa_blocks, sgd_blocks
+from bench.federation.clients import PLAIN, Plan, Shards, Step, blocks_of, rsa_blocks, sgd_blocks
 from bench.models.base import Model, one_hot
 
 SHAPE, CLASSES = (1, 6, 8), 4
@@ -46,12 +46,18 @@ def start_model(name: str, dtype: torch.dtype = torch.float64) -> tuple[Model, T
 
 
 def local_sgd(
-    model: Model, w: Tensor, shards: Shards, group: Tensor, windows: list[tuple[int, int]], lr: float
+    model: Model,
+    w: Tensor,
+    shards: Shards,
+    group: Tensor,
+    windows: list[tuple[int, int]],
+    lr: float,
+    step: Step = PLAIN,
 ) -> Tensor:
     """The group's models after training: the updates of all blocks, on the model that they start from."""
-    updates = [block.clone() for _, block in sgd_blocks(model, w, shards, group, windows, lr)]
+    updates = [block.clone() for _, block in sgd_blocks(model, w, shards, group, windows, lr, step=step)]
     into = torch.empty(len(group), model.dim, dtype=w.dtype)
-    for rows, block in sgd_blocks(model, w, shards, group, windows, lr, out=into):
+    for rows, block in sgd_blocks(model, w, shards, group, windows, lr, out=into, step=step):
         assert block.data_ptr() == into[rows].data_ptr()
     assert torch.equal(torch.cat(updates), into)
     return w + into
@@ -66,10 +72,11 @@ def rsa_step_(
     windows: list[tuple[int, int]],
     lr: float,
     penalty: float,
+    step: Step = PLAIN,
 ) -> None:
     """One round of RSA, in place; every block must tell where its models stood before."""
     before = personal[group] - w_0
-    for rows, away in rsa_blocks(model, personal, w_0, shards, group, windows, lr, penalty):
+    for rows, away in rsa_blocks(model, personal, w_0, shards, group, windows, lr, penalty, step=step):
         assert torch.equal(away, before[rows])
 
 
@@ -93,21 +100,27 @@ def loaded(name: str, params: Tensor) -> nn.Module:
     return module
 
 
-def plain_sgd(name: str, params: Tensor, client: int, windows: list[tuple[int, int]], lr: float) -> Tensor:
+def plain_sgd(
+    name: str, params: Tensor, client: int, windows: list[tuple[int, int]], lr: float, step: Step = PLAIN
+) -> Tensor:
     """One client's local training: torch.nn, torch.optim.SGD, one batch after the other."""
     x, y, indices = draw(params.dtype)
     module = loaded(name, params)
-    optimizer = torch.optim.SGD(module.parameters(), lr=lr)
+    optimizer = torch.optim.SGD(module.parameters(), lr=lr, weight_decay=step.weight_decay)
     for start, size in windows:
         rows = indices[client][positions(start, size, SHARD)]
         optimizer.zero_grad()
         cross_entropy(module(x[rows]), y[rows]).backward()
+        if step.max_norm is not None:
+            nn.utils.clip_grad_norm_(module.parameters(), step.max_norm)
         optimizer.step()
     return nn.utils.parameters_to_vector(module.parameters()).detach()
 
 
-def plain_rsa(name: str, own: Tensor, w_0: Tensor, client: int, lr: float, penalty: float) -> Tensor:
-    """Eq. 3 as it is printed, one batch after the other."""
+def plain_rsa(
+    name: str, own: Tensor, w_0: Tensor, client: int, lr: float, penalty: float, step: Step = PLAIN
+) -> Tensor:
+    """Eq. 3 as it is printed, one batch after the other; the loss may have an L2 norm beside it."""
     x, y, indices = draw(own.dtype)
     w_i = own.clone()
     for start, size in WINDOWS:
@@ -115,6 +128,9 @@ def plain_rsa(name: str, own: Tensor, w_0: Tensor, client: int, lr: float, penal
         module = loaded(name, w_i)
         parts = torch.autograd.grad(cross_entropy(module(x[rows]), y[rows]), list(module.parameters()))
         gradient = torch.cat([part.flatten() for part in parts])
+        if step.max_norm is not None and gradient.norm() > step.max_norm:
+            gradient = gradient * step.max_norm / (gradient.norm() + 1e-6)
+        gradient = gradient + step.weight_decay * w_i
         w_i = w_i - lr * (gradient + penalty * torch.sign(w_i - w_0))
     return w_i
 
@@ -189,6 +205,49 @@ def test_steps_go_round_the_circle(shard: int, batch: int, steps: int, seed: int
 def test_every_sample_is_somebodys_first() -> None:
     starts = {Plan(2, steps=1).windows(5, generator(seed))[0][0] for seed in range(100)}
     assert starts == {0, 1, 2, 3, 4}
+
+
+SIZES = torch.tensor([7, 1, 3, 5, 2])
+
+
+@pytest.mark.parametrize("order", [None, torch.tensor([4, 2, 0, 3, 1])], ids=["by name", "placed"])
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 20])
+def test_clients_of_different_sizes_go_round_their_own_samples(batch_size: int, order: Tensor | None) -> None:
+    x, y, indices = draw()
+    shards = Shards(x, y, indices, CLASSES, batch_size, order, SIZES)
+    windows = Plan(batch_size, steps=9).windows(shards.circle, generator(1))
+    assert {size for _, size in windows} == {batch_size}
+    visited: dict[int, list[int]] = {client: [] for client in range(NUM_CLIENTS)}
+    for start, size in windows:
+        for group in (EVERYONE, SUBSET):
+            found_x, found_y = shards.window(shards.place[group], start, size)
+            for row, client in enumerate(group.tolist()):
+                places = positions(start, size, int(SIZES[client]))
+                rows = indices[client][places]
+                assert torch.equal(found_x[row], x[rows])
+                assert torch.equal(found_y[row], one_hot(y[rows], CLASSES, x.dtype))
+                visited[client] += places if group is EVERYONE else []
+    for client, places in visited.items():  # every sample of its own equally often, give or take one
+        counts = torch.tensor(places).bincount(minlength=int(SIZES[client]))
+        assert len(counts) == SIZES[client]
+        assert int(counts.max() - counts.min()) <= 1
+
+
+def test_local_sgd_on_different_sizes_is_the_plain_loop() -> None:
+    (x, y, indices), (model, w) = draw(), start_model("mlp")
+    shards = Shards(x, y, indices, CLASSES, 4, sizes=SIZES)
+    windows = Plan(4, steps=5).windows(shards.circle, generator(2))
+    found = local_sgd(model, w, shards, EVERYONE, windows, lr=0.1)
+    for client in range(NUM_CLIENTS):
+        module = loaded("mlp", w)
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        for start, size in windows:
+            rows = indices[client][positions(start, size, int(SIZES[client]))]
+            optimizer.zero_grad()
+            cross_entropy(module(x[rows]), y[rows]).backward()
+            optimizer.step()
+        expected = nn.utils.parameters_to_vector(module.parameters()).detach()
+        torch.testing.assert_close(found[client], expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 6, 7, 8, 100])
@@ -277,6 +336,43 @@ def test_rsa_step_is_equation_3(name: str, group: Tensor) -> None:
         else:
             assert torch.equal(personal[client], before[client])
     assert torch.equal(w_0, broadcast)
+
+
+STEPS = (Step(weight_decay=0.3), Step(max_norm=0.5), Step(0.3, 0.5))
+every_step = pytest.mark.parametrize("step", STEPS, ids=["decay", "clip", "both"])
+
+
+@every_step
+@both_groups
+def test_decay_and_clipping_are_torchs(group: Tensor, step: Step) -> None:
+    model, w = start_model("mlp")
+    found = local_sgd(model, w, shards_of(*draw()), group, WINDOWS, 0.1, step)
+    expected = torch.stack([plain_sgd("mlp", w, client, WINDOWS, 0.1, step) for client in group.tolist()])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    assert not torch.allclose(found, local_sgd(model, w, shards_of(*draw()), group, WINDOWS, 0.1), atol=1e-3)
+
+
+def test_some_gradients_are_clipped_and_some_are_not() -> None:
+    """At a norm between the clients' own, so that each client is clipped by itself."""
+    (x, y, indices), (model, w) = draw(), start_model("mlp")
+    gradients = model.gradients(w, x[indices], one_hot(y[indices], CLASSES, x.dtype))
+    norms = gradients.norm(dim=1)
+    limit = float(norms.median())
+    found = Step(max_norm=limit).direction(model, w, x[indices], one_hot(y[indices], CLASSES, x.dtype))
+    torch.testing.assert_close(found.norm(dim=1), norms.clamp(max=limit), rtol=1e-5, atol=0)
+    kept = norms < limit
+    assert 0 < int(kept.sum()) < NUM_CLIENTS
+    assert torch.equal(found[kept], gradients[kept])
+
+
+@every_step
+def test_decay_and_clipping_in_rsas_step_are_the_losss(step: Step) -> None:
+    model, w_0 = start_model("softmax")
+    personal, before = kept_models(w_0), kept_models(w_0)
+    rsa_step_(model, personal, w_0, shards_of(*draw()), EVERYONE, WINDOWS, lr=0.1, penalty=0.05, step=step)
+    for client in range(NUM_CLIENTS):
+        expected = plain_rsa("softmax", before[client], w_0, client, lr=0.1, penalty=0.05, step=step)
+        torch.testing.assert_close(personal[client], expected, rtol=0, atol=1e-12)
 
 
 def test_rsa_step_without_a_gradient_pulls_towards_the_global_model() -> None:

@@ -452,6 +452,64 @@ def test_the_learning_rate_decays_with_the_root_of_the_round(decay: float | None
     assert setting(lr_decay=decay).learning_rate(index) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("milestones", [(), (1,), (2, 3), (1, 4, 5)])
+def test_milestones_are_those_of_torch(milestones: tuple[int, ...]) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.6)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=list(milestones), gamma=0.3)
+    own = setting(lr_milestones=milestones, lr_milestone_factor=0.3)
+    for index in range(8):
+        assert own.learning_rate(index) == pytest.approx(schedule.get_last_lr()[0], rel=1e-12)
+        optimizer.step()
+        schedule.step()
+
+
+@pytest.mark.parametrize("name", ["fedavg", "rsa"])
+def test_the_engine_takes_smaller_steps_from_a_milestone_on(name: str) -> None:
+    given: dict[str, Any] = {"rounds": 3, "lr": 0.2, "dtype": "float64"}
+    found = federation(name, lr_milestones=(2,), lr_milestone_factor=0.5, **given)
+    large, small = federation(name, **given), federation(name, **{**given, "lr": 0.1})
+    for index in range(3):
+        for other in (large, small):
+            other.global_model = found.global_model
+            if found._placed is not None:
+                other._placed = found._placed.clone()
+        for one in (found, large, small):
+            one.play()
+        same = small if index == 2 else large
+        other = large if index == 2 else small
+        torch.testing.assert_close(found.global_model, same.global_model, rtol=0, atol=1e-12)
+        if name == "fedavg":
+            assert not torch.allclose(found.global_model, other.global_model, atol=1e-6)
+        else:
+            assert found._placed is not None
+            assert other._placed is not None
+            assert not torch.allclose(found._placed, other._placed, atol=1e-6)
+
+
+def test_the_engine_decays_and_clips_as_its_settings_say() -> None:
+    """Of one step on whole shards: the mean of clipped gradients, and the model itself, are taken off."""
+    given = {**WHOLE_SHARD, "local_steps": 1, "lr_decay": None}
+    found = federation(weight_decay=0.5, clip_gradients=0.7, **given)
+    found.global_model = 0.1 * torch.ones_like(found.global_model)
+    before = found.global_model.clone()
+    transcript = found.play()
+    gradients = torch.stack([full_batch_gradient(found, client, before) for client in range(10)])
+    norms = gradients.norm(dim=1, keepdim=True)
+    clipped = gradients * (0.7 / (norms + 1e-6)).clamp(max=1)
+    assert float(norms.max()) > 0.7
+    torch.testing.assert_close(transcript.updates, -0.1 * (clipped + 0.5 * before), rtol=0, atol=1e-12)
+
+
+def test_the_server_trains_on_its_images_as_the_clients_do() -> None:
+    """FLTrust's own update is cut to the norm that a client's step cannot exceed."""
+    found, plain = (federation("fltrust", clip_gradients=clip, local_steps=1) for clip in (1e-3, 0.0))
+    assert found._root is not None
+    assert plain._root is not None
+    short, long = (one._root.update(0, one.global_model, 0.1).norm() for one in (found, plain) if one._root)
+    assert float(short) == pytest.approx(1e-4, rel=1e-3)
+    assert float(long) > 1e-2
+
+
 def test_what_a_setting_says_of_a_round() -> None:
     assert setting().num_byzantine == 2  # 2.5, half to even
     assert setting(assumed_byzantine=0.4).num_byzantine == 4

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from bench import models, registry
 from bench.base.errors import BadInputError
 from bench.base.rng import generator
+from bench.federation.clients import Step
 from bench.models.base import Model, Shape
 from bench.models.module import ModuleModel
 
@@ -334,14 +335,117 @@ def test_a_module_with_group_norm_trains() -> None:
         torch.testing.assert_close(found[row], torch.cat([part.flatten() for part in parts]), rtol=1e-8, atol=1e-12)
 
 
+def normalised() -> ModuleModel:
+    """A model with BatchNorm of both kinds, at different momenta, behind a convolution."""
+    layers = (lambda: nn.BatchNorm2d(6), nn.Flatten, lambda: nn.BatchNorm1d(6 * 8 * 12, momentum=0.3))
+    return own_model(*layers)(SHAPE, CLASSES)
+
+
+def with_statistics(model: ModuleModel, params: Tensor) -> nn.Module:
+    """The module with these parameters and running statistics."""
+    module = model.build(SHAPE, CLASSES).to(params.dtype)
+    trained, statistics = params.tensor_split([model.num_trained])
+    nn.utils.vector_to_parameters(trained.clone(), module.parameters())
+    kept = [tensor for name, tensor in module.named_buffers() if "num_batches" not in name]
+    for own, value in zip(kept, statistics.split([len(tensor) for tensor in kept]), strict=True):
+        own.copy_(value)
+    return module
+
+
+def flat(module: nn.Module) -> Tensor:
+    kept = [tensor for name, tensor in module.named_buffers() if "num_batches" not in name]
+    return torch.cat([tensor.detach().flatten() for tensor in (*module.parameters(), *kept)])
+
+
+def test_running_statistics_stand_behind_the_parameters() -> None:
+    model = normalised()
+    assert model.num_statistics == 2 * (6 + 6 * 8 * 12)
+    assert model.dim == model.num_trained + model.num_statistics
+    params = model.initial(generator(3), torch.float64)
+    assert params[model.num_trained :].unique().tolist() == [0.0, 1.0]  # means and variances that have seen nothing
+    assert torch.equal(params, model.initial(generator(3), torch.float64))
+    assert torch.equal(flat(with_statistics(model, params)), params)
+
+
+def test_local_training_with_batch_norm_is_the_plain_loop() -> None:
+    """Three clients, some steps from a shared model: parameters by torch.optim.SGD, statistics by the layers."""
+    model = normalised()
+    params = model.initial(generator(0), torch.float64)
+    x = torch.randn(4, 3, 5, *SHAPE, generator=generator(1), dtype=torch.float64)
+    labels = torch.randint(CLASSES, (4, 3, 5), generator=generator(2))
+    updates = torch.empty(3, model.dim, dtype=torch.float64)
+    model.update(params, x[0], hard(labels[0]), 0.1, out=updates)
+    found = params + updates
+    for batch, answers in zip(x[1:], labels[1:], strict=True):
+        model.descend_(found, batch, hard(answers), 0.1)
+    for client in range(3):
+        module = with_statistics(model, params).train()
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        for batch, answers in zip(x[:, client], labels[:, client], strict=True):
+            optimizer.zero_grad()
+            cross_entropy(module(batch), answers).backward()
+            optimizer.step()
+        torch.testing.assert_close(found[client], flat(module), rtol=1e-9, atol=1e-11)
+        tested = with_statistics(model, found[client]).eval()
+        torch.testing.assert_close(model.logits(found[client], x[0, 0]), tested(x[0, 0]), rtol=1e-9, atol=1e-11)
+    moved = (found - params)[:, model.num_trained :]
+    assert float(moved.abs().min()) > 0
+
+
+def test_decay_and_clipping_leave_running_statistics_alone() -> None:
+    model = normalised()
+    params = model.initial(generator(0), torch.float64)
+    x = torch.randn(2, 5, *SHAPE, generator=generator(1), dtype=torch.float64)
+    targets = hard(torch.randint(CLASSES, (2, 5), generator=generator(2)))
+    plain, both = (torch.empty(2, model.dim, dtype=torch.float64) for _ in range(2))
+    model.update(params, x, targets, 0.1, out=plain)
+    step = Step(weight_decay=0.5, max_norm=1e-3)
+    step.update(model, params, x, targets, 0.1, out=both)
+    trained = model.num_trained
+    assert torch.equal(both[:, trained:], plain[:, trained:])
+    decayed = -0.1 * 0.5 * params[:trained]
+    torch.testing.assert_close(
+        (both[:, :trained] - decayed).norm(dim=1), torch.full((2,), 1e-4).double(), rtol=1e-2, atol=0
+    )
+    stepped = params.expand(2, -1).clone()
+    step.descend_(model, stepped, x, targets, 0.1)
+    torch.testing.assert_close(stepped, params + both, rtol=0, atol=1e-12)
+
+
+def test_a_variance_below_zero_counts_as_zero_in_a_test() -> None:
+    model = normalised()
+    params = model.initial(generator(0))
+    variances = slice(model.num_trained + 6, model.num_trained + 12)
+    zero, below = params.clone(), params.clone()
+    zero[variances], below[variances] = 0.0, -3.0
+    x = torch.randn(2, *SHAPE, generator=generator(1))
+    assert torch.equal(model.logits(zero, x), model.logits(below, x))
+    assert bool(model.logits(below, x).isfinite().all())
+
+
+def test_dropout_beside_batch_norm_is_refused_too() -> None:
+    class Own(ModuleModel):
+        name = "own"
+
+        def build(self, input_shape: Shape, num_classes: int) -> nn.Module:
+            return nn.Sequential(nn.BatchNorm2d(2), Functional(0.5))
+
+    with pytest.raises(BadInputError, match="model 'own' cannot be played: it answers otherwise in training"):
+        Own(SHAPE, CLASSES).initial(generator(0))
+
+
 @pytest.mark.parametrize(
     ("layer", "reason"),
     [
-        (lambda: nn.BatchNorm2d(6), "its BatchNorm2d '1' keeps running_mean, running_var, num_batches_tracked beside"),
+        (lambda: nn.BatchNorm2d(6, momentum=None), "its BatchNorm2d '1' averages over all batches that it has seen"),
+        (
+            lambda: nn.InstanceNorm2d(6, track_running_stats=True),
+            "its InstanceNorm2d '1' keeps running_mean, running_var, num_batches_tracked beside",
+        ),
         (lambda: nn.Dropout(0.3), "its Dropout '1' draws at random (set the rate of its dropout to 0)"),
         (lambda: nn.Dropout2d(), "its Dropout2d '1' draws at random"),
     ],
-    ids=["BatchNorm2d", "Dropout", "Dropout2d"],
+    ids=["BatchNorm2d", "InstanceNorm2d", "Dropout", "Dropout2d"],
 )
 def test_what_cannot_be_played_is_refused_in_one_line(layer: Callable[[], nn.Module], reason: str) -> None:
     with pytest.raises(BadInputError) as caught:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from attacks.backdoor import Backdoor
+from attacks.dlg import DLG
 from attacks.sign_flip import SignFlip
 from bench.base.errors import BadInputError, require_somebody
 from bench.data import load
@@ -13,6 +14,7 @@ from bench.federation.engine import Federation
 from bench.federation.roles import byzantine_by_round, participants_of
 from bench.federation.settings import FederationSettings
 from bench.plays.cell import run_cell
+from bench.plays.inversion import watch
 from bench.records import ByzantineCount, Record
 from bench.runs.preflight import check_settings
 from bench.suite import Cell, Suite
@@ -83,6 +85,28 @@ def test_other_shares_of_nobody_are_refused_before_anything_runs(
         check_settings("small", found, None)
     (name,) = {"rho", "share"} & set(attack)
     check_settings("small", cells({**attack, name: 0.6}, **changes), None)
+
+
+@pytest.mark.parametrize("name", ["weight_decay", "clip_gradients"])
+def test_inversions_of_other_steps_are_refused_before_anything_runs(name: str) -> None:
+    found = cells({"name": "dlg"}, **{name: 0.1})
+    with pytest.raises(BadInputError, match=rf"suite 'small', row 'dp_fedavg', dlg: {name} is 0\.1, but must be 0 in"):
+        check_settings("small", found, None)
+    check_settings("small", [cell for cell in found if not cell.is_privacy], None)
+    with pytest.raises(ValueError, match=rf"{name} is 0\.1, but must be 0"):
+        watch(Federation(settings(**{name: 0.1}), FedAvg(), load("digits"), 0), load("digits"), DLG(), 2)
+
+
+def test_a_claim_that_unequal_weights_would_void_is_refused_in_training_and_audit(
+    make_cell: Make, make_task: Make
+) -> None:
+    with pytest.raises(BadInputError, match=r"row 'dp_fedavg', clean: sizes is 'lognormal', but must be 'equal' under"):
+        check_settings("small", cells({"name": "audit"}, sizes="lognormal"), None)
+    for attack in (None, {"name": "audit"}):
+        record = run_cell(make_task(make_cell({"name": "dp_fedavg"}, attack, sizes="lognormal"))).record
+        assert record.status == "failed"
+        assert record.error is not None
+        assert "sizes is 'lognormal', but must be 'equal' under dp_fedavg" in record.error
 
 
 def test_the_engine_refuses_them_as_well(make_cell: Make, make_task: Make) -> None:

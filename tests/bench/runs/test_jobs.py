@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -273,8 +274,8 @@ def test_progress_goes_to_the_error_stream_unless_quiet(
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_boards_are_made_again_from_the_records(finished: jobs.Report, tiny: str, output_format: str) -> None:
     text = jobs.leaderboard_text(tiny, finished.folder.parent, output_format)
-    finished.leaderboard.asked_for = tiny  # the page names what a command must: here a file
-    assert text == FORMATS[output_format](finished.leaderboard)
+    board = replace(finished.leaderboard, asked_for=tiny)  # the page names what a command must: here a file
+    assert text == FORMATS[output_format](board)
     assert text.endswith("\n")
 
 

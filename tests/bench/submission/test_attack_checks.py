@@ -10,10 +10,10 @@ import pytest
 from bench import registry, suite
 from bench.base.errors import BadInputError
 from bench.protocol import Alphabet
+from bench.records.submissions import Finding
 from bench.submission import attack_checks, federated, guards
 from bench.submission.attack_probe import AttackSubject
 from bench.submission.examination import Terms, examined, inspected
-from bench.submission.findings import Finding
 from bench.submission.package import read_source
 
 FILE = Path(__file__).with_name("broken_attacks.py")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench import registry
+from bench.records.submissions import Finding
 from bench.submission import checks, federated, guards
-from bench.submission.findings import Finding
 from bench.submission.probe import Subject
 
 BROKEN = Path(__file__).parent / "broken"
@@ -49,6 +49,7 @@ def _few_objects() -> Iterator[None]:
         ("not_finite", "finite output", "not finite where all messages are 0"),
         ("order_dependent", "permutation of clients", "depends on the order"),
         ("wrong_sums", "sums", "distributed otherwise"),
+        ("brings_its_own", "use of the messages", "whatever the clients send"),
         ("finds_the_mask", "nothing but the messages", "where other clients are Byzantine"),
         ("finds_the_labels", "nothing but the messages", "labels are others"),
         ("loads_test_data", "looking around", "it loads the data set 'digits'"),

@@ -42,19 +42,19 @@ def stored(folder: Path, template: Record, cells: Iterable[Cell], seeds: Iterabl
     for cell in cells:
         for seed in seeds:
             path = folder / cell.attack_name / f"{record_key(cell, seed)}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
             found[path] = template.model_copy(update={"cell": cell, "seed": seed})
     return found
 
 
-def found(folder: Path, records: dict[Path, Record], *seeds: int, submission: Submission | None = None) -> list[str]:
-    return list(row_problems(folder, records, suite(*seeds), submission, {}))
+def found(
+    records: dict[Path, Record], *seeds: int, submission: Submission | None = None, whole: bool = True
+) -> list[str]:
+    return list(row_problems(records, suite(*seeds), submission, {}, whole))
 
 
 def test_a_row_of_the_suites_seeds_is_as_it_should_be(tmp_path: Path, template: Record) -> None:
     records = stored(tmp_path, template, cells(), (0, 1))
-    assert found(tmp_path, records, 0, 1) == found(tmp_path, records, 0, 1, submission=SUBMITTED) == []
+    assert found(records, 0, 1) == found(records, 0, 1, submission=SUBMITTED) == []
 
 
 @pytest.mark.parametrize("submission", [None, SUBMITTED])
@@ -63,35 +63,42 @@ def test_extra_seeds_are_a_problem_of_every_row(
 ) -> None:
     records = stored(tmp_path, template, cells(), (0, 1)) | stored(tmp_path, template, cells()[:1], (4, 12))
     key = cells()[0].hash
-    assert found(tmp_path, records, 0, 1, submission=submission) == [
+    assert found(records, 0, 1, submission=submission) == [
         f"clean/{key}: seeds 4, 12, but the suite 'smoke' has seeds 0, 1 alone"
     ]
 
 
-def test_missing_seeds_are_a_problem_of_a_submission(tmp_path: Path, template: Record) -> None:
+@pytest.mark.parametrize("submission", [None, SUBMITTED])
+def test_missing_seeds_are_a_problem_of_every_row(
+    tmp_path: Path, template: Record, submission: Submission | None
+) -> None:
     records = stored(tmp_path, template, cells()[1:], (0, 1)) | stored(tmp_path, template, cells()[:1], (1,))
-    assert found(tmp_path, records, 0, 1) == []  # a run of shipped rows that is not whole is no fraud
-    key = cells()[0].hash
-    told = [f"clean/{key}: seed 0 of the suite 'smoke' missing"]
-    assert found(tmp_path, records, 0, 1, submission=SUBMITTED) == told
+    told = [f"clean/{cells()[0].hash}: seed 0 of the suite 'smoke' missing"]
+    assert found(records, 0, 1, submission=submission) == told
+
+
+def test_a_shipped_row_without_the_attack_that_breaks_it_is_told(tmp_path: Path, template: Record) -> None:
+    records = stored(tmp_path, template, [cell for cell in cells() if cell.attack_name != "sign_flip"], (0,))
+    told = ["no records of sign_flip b=0.4, which 'fedavg' has in the suite 'smoke'"]
+    assert found(records, 0) == told
 
 
 def test_a_submission_without_the_attack_that_breaks_it_is_told(tmp_path: Path, template: Record) -> None:
     records = stored(tmp_path, template, [cell for cell in cells() if cell.attack_name != "sign_flip"], (0,))
     told = ["sign_flip: 0 of the 1 cells that a row of the suite 'smoke' has"]
-    assert found(tmp_path, records, 0, submission=SUBMITTED) == told
+    assert found(records, 0, submission=SUBMITTED) == told
 
 
 def test_one_record_alone_is_not_asked_for_the_others(tmp_path: Path, template: Record) -> None:
     records = stored(tmp_path, template, cells(), (0, 1))
     (first, record), *_ = records.items()
-    assert found(tmp_path, {first: record}, 0, 1, 2, submission=SUBMITTED) == []
+    assert found({first: record}, 0, 1, 2, submission=SUBMITTED, whole=False) == []
 
 
 def test_an_attack_of_somebody_elses_has_all_seeds_as_well(tmp_path: Path, template: Record) -> None:
-    records = stored(tmp_path, template, cells()[:2], (0, 1)) | stored(tmp_path, template, cells()[2:3], (0,))
-    evaluation = {tmp_path / cells()[2].attack_name: SUBMITTED}
-    (problem,) = row_problems(tmp_path, records, suite(0, 1), None, evaluation)
+    records = stored(tmp_path, template, cells()[:-1], (0, 1)) | stored(tmp_path, template, cells()[-1:], (0,))
+    evaluation = {tmp_path / cells()[-1].attack_name: SUBMITTED}
+    (problem,) = row_problems(records, suite(0, 1), None, evaluation)
     assert problem.endswith("seed 1 of the suite 'smoke' missing")
 
 
@@ -108,7 +115,7 @@ def test_a_submission_chooses_no_more_of_the_federation_than_a_row_may(
         f"submission.toml changes {names} of the federation; a row may choose lr, lr_decay, momentum alone"
         for names in told
     ]
-    assert found(tmp_path, records, 0, submission=mine) == expected
+    assert found(records, 0, submission=mine) == expected
 
 
 def test_verify_refuses_a_row_with_a_seed_that_the_suite_does_not_name(tmp_path: Path) -> None:

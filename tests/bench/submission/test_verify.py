@@ -3,18 +3,24 @@
 import json
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bench.base.errors import BadInputError
 from bench.records import protocol_hash, read, verified
+from bench.records.submissions import Examination, Finding
 from bench.submission import folder as folders
 from bench.submission import sandbox
+from bench.submission.replay import Row
 from bench.submission.submit import Request, submit
-from bench.submission.verify import Row, verify
+from bench.submission.verify import verify
 
+PUBLISHED = Path(__file__).parents[3] / "results" / "smoke" / "fedavg"
 PHOCAS = Path(__file__).parents[3] / "docs" / "examples" / "phocas.py"
 
 Bench = Callable[..., Any]
@@ -33,6 +39,12 @@ def _submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def row(_submitted: Path, tmp_path: Path) -> Path:
     """The folder of phocas in a copy of it."""
     return Path(shutil.copytree(_submitted, tmp_path / "results")) / "smoke" / "phocas"
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> Path:
+    """The folder of a row that the suite smoke ships, in a copy of what is published."""
+    return Path(shutil.copytree(PUBLISHED, tmp_path / "results" / "smoke" / "fedavg"))
 
 
 def record_of(row: Path, attack: str) -> Path:
@@ -78,8 +90,21 @@ def test_a_record_of_a_gpu_is_not_played_anew_and_so_not_verified(row: Path) -> 
     path = record_of(row, "sign_flip")
     edit(path, environment={**read(path).environment.model_dump(), "device": "cuda: NVIDIA H200"})
     found = only(path)
-    assert (found.problems, found.replayed, found.verdict) == ([], 0, "consistent")
+    assert (found.problems, found.replayed, found.verdict) == ([], 0, "cannot tell")
     assert found.notes == [f"{path.name}: made on cuda: NVIDIA H200, whose noise a CPU does not draw; not played anew"]
+
+
+def test_one_record_of_a_gpu_keeps_its_whole_row_from_verified(
+    row: Path, played: Callable[..., list[list[int]]]
+) -> None:
+    """Whatever the others are: nobody has looked at its numbers."""
+    played(lambda published, steps: published, as_published=True)
+    path = record_of(row, "sign_flip")
+    edit(path, environment={**read(path).environment.model_dump(), "device": "cuda: NVIDIA H200"})
+    found = only(row, sample=9)
+    assert (found.problems, found.replayed, len(found.same), found.verdict) == ([], 3, 3, "cannot tell")
+    assert found.notes[0].startswith(f"{path.name}: made on cuda: NVIDIA H200")
+    assert found.notes[1] == "made on several devices: 3 on cpu, 1 on cuda: NVIDIA H200"
 
 
 def of_another_processor(path: Path, **metrics: float) -> None:
@@ -91,16 +116,18 @@ def of_another_processor(path: Path, **metrics: float) -> None:
     edit(path, environment=there, metrics=found, curve=curve)
 
 
-def test_a_record_of_another_processor_is_verified_in_distribution_and_a_forged_one_refuted(
-    bench: Bench, row: Path
+def test_a_record_of_another_processor_holds_in_distribution_and_a_forged_one_is_refuted(
+    bench: Bench, shipped: Path
 ) -> None:
     """Really played: two points more, where rounding changes nothing, are refuted; the last digits are not."""
-    path = record_of(row, "clean")
+    path = record_of(shipped, "clean")
     accuracy = read(path).metrics["accuracy"]
     of_another_processor(path)
     found = only(path)
-    assert (found.problems, found.verdict, found.counts["in_distribution"]) == ([], "verified", 1)
+    assert (found.problems, found.verdict, found.counts["in_distribution"]) == ([], "in distribution", 1)
     assert found.same == set()
+    (note,) = found.notes
+    assert note.startswith("1 of its 1 records are of another arithmetic, processor or version than this one (native)")
     of_another_processor(path, accuracy=accuracy + 0.02)
     done = bench("verify", str(path))
     assert done.code == 1
@@ -109,11 +136,40 @@ def test_a_record_of_another_processor_is_verified_in_distribution_and_a_forged_
     assert "metrics.accuracy is 0." in told  # itself, or how far it is above what was played
 
 
+@pytest.mark.parametrize("claim", [{"arithmetic": "native", "cpu": "another"}, {"arithmetic": ""}, {"torch": "9.9"}])
+def test_a_row_with_one_record_that_nobody_holds_to_its_bits_is_not_verified(
+    shipped: Path, played: Callable[..., list[list[int]]], claim: dict[str, str]
+) -> None:
+    """Who may say of a record that it is another machine's chooses the weaker test for it."""
+    played(lambda published, steps: published, as_published=True)
+    path = record_of(shipped, "clean")
+    whole = only(shipped, sample=9)
+    assert (whole.problems, whole.verdict, len(whole.same)) == ([], "verified", len(whole.records))
+    edit(path, environment={**read(path).environment.model_dump(), **claim})
+    found = only(shipped, sample=1, seed=seed_that_leaves_out(path, whole))
+    assert (found.problems, found.replayed, found.verdict) == ([], 1, "in distribution")
+    assert f"1 of its {len(whole.records)} records are of another arithmetic, processor or version" in found.notes[0]
+
+
+def seed_that_leaves_out(path: Path, row: Row) -> int:
+    places = [(row, place) for place in sorted(row.records)]
+    return next(seed for seed in range(99) if Random(seed).sample(places, 1)[0][1] != path)
+
+
+def test_a_submission_has_records_of_the_portable_arithmetic(row: Path) -> None:
+    of_another_processor(record_of(row, "clean"))
+    found = only(row, sample=0)
+    assert found.problems == [
+        "1 records are not of the portable arithmetic, and hold on no other machine: make them anew"
+    ]
+    assert found.verdict == "NOT VERIFIED"
+
+
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
     """Play records anew by a rule, `accuracy(published, neighbour)`, instead of really; which neighbours were asked."""
 
-    def by(accuracy: Callable[[float, int], float]) -> list[list[int]]:
+    def by(accuracy: Callable[[float, int], float], as_published: bool = False, loss: float = 1.0) -> list[list[int]]:
         asked: list[list[int]] = []
 
         real = sandbox.call
@@ -125,8 +181,15 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
             told = []
             for place in job["records"]:
                 content = json.loads(Path(place).read_text())
-                metrics, published = content["metrics"], content["metrics"]["accuracy"]
+                metrics, published = content["metrics"], content["metrics"].get("accuracy", 0.0)
                 for steps in job["neighbours"]:
+                    if as_published:
+                        here = {**content["environment"], "arithmetic": "portable", "torch": version("torch")}
+                        record = {**content, "environment": {**here, "cpu": "this one"}}
+                        if "loss" in metrics:
+                            record["metrics"] = {**metrics, "loss": metrics["loss"] * loss}
+                        told.append({"event": "record", "place": place, "record": record})
+                        continue
                     value = accuracy(published, steps)
                     new = {**metrics, "accuracy": value, "loss": metrics["loss"] * (1 + steps / 100)}
                     here = {**content["environment"], "cpu": "this one", "arithmetic": "native"}
@@ -197,7 +260,7 @@ def test_what_was_found_is_kept_for_the_boards(bench: Bench, row: Path, played: 
     [
         ({"protocol": "0" * 16}, "its protocol hash is not that of its content"),
         ({"setting": "0" * 16}, "its setting hash is not that of the suite 'smoke'"),
-        ({"seed": 1}, "by its content it is clean/"),
+        ({"seed": 1}, "by its content it is smoke/phocas/clean/"),
         ({"data_digest": "0" * 16}, "its protocol hash is not that of its content"),
         ({"metrics": {"accuracy": 0.99, "loss": 0.1}}, "its accuracy is 0.9900, but its curve ends at"),
         ({"files": {"png": "absent.png"}}, "its file absent.png is not there"),
@@ -308,3 +371,89 @@ def test_what_cannot_be_verified_is_bad_input(tmp_path: Path) -> None:
         verify(tmp_path / "empty")
     with pytest.raises(BadInputError, match="there is no"):
         verify(tmp_path / "absent")
+
+
+# ------------------------------------------------------------------------------------ what is drawn, without playing it
+
+
+def names(found: Row) -> set[str]:
+    return {place.name for place in found.same}
+
+
+def test_the_sample_is_drawn_with_its_seed_and_from_all_records(
+    shipped: Path, played: Callable[..., list[list[int]]]
+) -> None:
+    """A front that is always drawn is a front that a forger leaves honest."""
+    played(lambda published, steps: published, as_published=True)
+    drawn = {seed: frozenset(names(only(shipped, sample=1, seed=seed))) for seed in range(12)}
+    assert drawn == {seed: frozenset(names(only(shipped, sample=1, seed=seed))) for seed in range(12)}
+    assert frozenset().union(*drawn.values()) == {place.name for place in shipped.glob("*/*.json")}
+
+
+def test_a_record_of_another_protocol_is_a_problem_and_not_drawn(
+    shipped: Path, played: Callable[..., list[list[int]]]
+) -> None:
+    played(lambda published, steps: published, as_published=True)
+    path = record_of(shipped, "clean")
+    edit(path, protocol="0" * 16)
+    found = only(shipped, sample=99)
+    assert [path.name in problem for problem in found.problems] == [True]
+    assert names(found) == {place.name for place in shipped.glob("*/*.json")} - {path.name}
+
+
+def test_under_one_arithmetic_the_last_bit_refutes(shipped: Path, played: Callable[..., list[list[int]]]) -> None:
+    """What tolerances of another machine would let through."""
+    played(lambda published, steps: published, as_published=True, loss=1 + 1e-12)
+    found = only(record_of(shipped, "clean"))
+    assert (found.verdict, len(found.refuted)) == ("REFUTED", 1)
+    assert "(under the same arithmetic)" in found.problems[0]
+
+
+def test_what_a_whole_row_lacks_is_asked_of_the_row_and_of_all_above_it_alone(shipped: Path) -> None:
+    shutil.rmtree(shipped / "sign_flip")
+    told = "no records of sign_flip b=0.4, which 'fedavg' has in the suite 'smoke'"
+    for path in (shipped, shipped.parent, shipped.parents[1]):
+        assert only(path, sample=0).problems == [told]
+    for path in (shipped / "clean", record_of(shipped, "clean")):
+        assert only(path, sample=0).problems == []
+
+
+def test_a_problem_alone_fails_the_call(bench: Bench, shipped: Path) -> None:
+    edit(record_of(shipped, "clean"), setting="0" * 16)
+    done = bench("verify", str(shipped), "--sample", "0")
+    assert (done.code, "NOT VERIFIED" in done.out) == (1, True)
+
+
+def test_the_papers_records_are_no_rows_that_could_lack_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their suites share cells, and are played as far as the report says."""
+    published = PUBLISHED.parents[1] / "papers" / "records" / "rsa" / "gaussian"
+    path = tmp_path / "results" / "papers" / "records" / "rsa" / "gaussian" / next(published.glob("*.json")).name
+    path.parent.mkdir(parents=True)
+    shutil.copy(published / path.name, path)
+    digest = read(path).data_digest
+    monkeypatch.setattr("bench.submission.consistency.load_data", lambda *given: SimpleNamespace(digest=digest))
+    told = only(tmp_path / "results", sample=0).problems
+    assert [line for line in told if "missing" in line or "no records of" in line] == []
+
+
+def test_a_contract_that_is_broken_and_not_published_so_is_a_problem_where_it_is_asked_for(
+    row: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an examination finds is tested with the contract; here, that it is looked at."""
+    submission = folders.load(row)
+    assert submission is not None
+    broken = Examination(
+        sha256=submission.sha256,
+        network="none",
+        findings=[Finding(rule="determinism", verdict="failed", sentence="other bits")],
+    )
+    module = "bench.submission.verify"
+    monkeypatch.setattr(f"{module}.inspected", lambda *given: (None, folders.entry_of(submission)))
+    monkeypatch.setattr(f"{module}.examined", lambda *given: broken)
+    assert only(row, sample=0).problems == []
+    assert only(row, sample=0, contract=True).problems == ["breaks the contract (determinism): other bits"]
+    (row / folders.EXAMINATION).write_text(broken.model_dump_json())
+    found = only(row, sample=0, contract=True)
+    assert (found.problems, found.notes) == ([], ["breaks the contract (determinism): other bits"])

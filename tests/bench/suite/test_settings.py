@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bench.federation.settings import FederationSettings
+from bench.federation.settings import FederationSettings, check_inverted
 
 GIVEN: dict[str, Any] = {"dataset": "digits", "clients": 10, "rounds": 3, "local_steps": 1, "lr": 0.1}
 
@@ -45,6 +45,29 @@ def test_participants_are_between_one_and_all(clients: int, participation: float
 def test_either_epochs_or_steps(epochs: int | None, steps: int | None) -> None:
     with pytest.raises(ValidationError, match="give either local_epochs or local_steps"):
         settings(local_epochs=epochs, local_steps=steps)
+
+
+def test_one_schedule_of_the_learning_rate() -> None:
+    with pytest.raises(ValidationError, match="give either lr_decay or lr_milestones"):
+        settings(lr_decay=20.0, lr_milestones=[1])
+    assert settings(lr_milestones=[]).model_dump() == settings().model_dump()
+    for milestones in ([0, 3], [3, 2], [2, 2], [-1]):
+        with pytest.raises(ValidationError, match="must be rounds from 1 on, each later than the last"):
+            settings(lr_milestones=milestones)
+
+
+@pytest.mark.parametrize("name", ["weight_decay", "clip_gradients"])
+def test_inversions_read_plain_gradients(name: str) -> None:
+    check_inverted(settings())
+    with pytest.raises(ValueError, match=rf"^{name} is 0\.1, but must be 0 in \[privacy\]"):
+        check_inverted(settings(**{name: 0.1}))
+
+
+def test_clients_of_different_sizes_take_as_many_steps() -> None:
+    with pytest.raises(ValidationError, match="sizes is 'lognormal', but must be 'equal' with local_epochs"):
+        settings(sizes="lognormal", local_steps=None, local_epochs=1)
+    with pytest.raises(ValueError, match=r"^sizes is 'dirichlet', but must be 'equal' in \[privacy\]"):
+        check_inverted(settings(sizes="dirichlet"))
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(2, None), (None, 5)])

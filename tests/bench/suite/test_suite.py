@@ -9,7 +9,7 @@ import pytest
 
 from bench import registry
 from bench.base.errors import BadInputError
-from bench.federation.settings import FederationSettings
+from bench.federation.settings import FederationSettings, own_settings
 from bench.protocol import Setting
 from bench.suite import Cell, Part, Suite
 from bench.suite import loading as suite
@@ -42,6 +42,16 @@ def found(cells: list[Cell], label: str, column: str) -> Cell:
     """The one cell of a row and column."""
     (cell,) = [cell for cell in cells if (cell.label, cell.column) == (label, column)]
     return cell
+
+
+def test_a_rows_schedule_takes_the_place_of_the_suites() -> None:
+    own = {"name": "median", "federation": {"lr_decay": 4.0}}
+    federation = {**content()["federation"], "lr_milestones": [2], "lr_milestone_factor": 0.5}
+    loaded = Suite(**content(federation=federation, defense=[{"name": "fedavg"}, own]))
+    suites, rows = (found(loaded.cells(), row, "clean").federation for row in ("fedavg", "median"))
+    assert (suites.lr_milestones, suites.lr_decay) == ((2,), None)
+    assert (rows.lr_milestones, rows.lr_decay) == (None, 4.0)
+    assert own_settings(rows, loaded.federation) == {}  # a row's schedule is its own to choose
 
 
 # ------------------------------------------------------------------------------------------------------------ shipped
@@ -313,9 +323,13 @@ OTHER_SETTINGS: dict[str, Any] = {
     "partition": "sorted",
     "shards_per_client": 3,
     "alpha": 0.5,
+    "similarity": 0.1,
     "model": "mlp",
     "clients": 11,
     "samples_per_client": 5,
+    "sizes": "lognormal",
+    "size_spread": 0.3,
+    "size_alpha": 0.3,
     "participation": 0.5,
     "rounds": 4,
     "local_epochs": 1,
@@ -323,7 +337,16 @@ OTHER_SETTINGS: dict[str, Any] = {
     "batch_size": 7,
     "lr": 0.2,
     "lr_decay": 9.0,
+    "lr_milestones": [2],
+    "lr_milestone_factor": 0.5,
     "momentum": 0.5,
+    "weight_decay": 0.1,
+    "clip_gradients": 2.0,
+    "server_optimizer": "adam",
+    "server_lr": 0.5,
+    "server_momentum": 0.5,
+    "server_beta2": 0.5,
+    "server_tau": 0.5,
     "messages": "always",
     "assumed_byzantine": 0.1,
     "oracle_f": True,

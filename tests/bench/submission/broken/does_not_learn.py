@@ -1,4 +1,4 @@
-"""Ignores all messages."""
+"""Goes against the messages, and so learns nothing."""
 
 from torch import Tensor
 
@@ -9,4 +9,4 @@ from bench.registry import register
 @register("defense", "does_not_learn")
 class DoesNotLearn(Defense):
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
-        return server.global_model.clone()
+        return server.global_model - delivered.messages.mean(dim=0)

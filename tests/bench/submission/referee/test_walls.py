@@ -1,0 +1,48 @@
+"""Where there are no walls, submitted code is looked at only once somebody has said that it is trusted."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.base.errors import BadInputError
+from bench.submission.examination import Terms, inspected
+from bench.submission.package import read_source
+from bench.submission.referee import walls
+from bench.suite import load
+
+PHOCAS = Path(__file__).parents[4] / "docs" / "examples" / "phocas.py"
+
+
+@pytest.fixture
+def _no_walls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walls, "available", lambda: False)
+    monkeypatch.delenv(walls.TRUST, raising=False)
+
+
+@pytest.mark.usefixtures("_no_walls")
+def test_without_walls_a_file_is_refused_before_it_runs(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    file = tmp_path / "rule.py"
+    file.write_text(f"open({str(mark)!r}, 'w')\n")
+    with pytest.raises(BadInputError, match="nothing holds submitted code back here"):
+        inspected(read_source(str(file)), Terms(load("smoke"), {}))
+    assert not mark.exists()
+
+
+@pytest.mark.usefixtures("_no_walls")
+def test_a_trusted_file_runs_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(walls.TRUST, "1")
+    _, entry = inspected(read_source(str(PHOCAS)), Terms(load("smoke"), {}))
+    assert entry.name == "phocas"
+    assert walls.built().prefix == ()
+
+
+def test_the_code_is_seen_and_what_lies_beside_it_is_not() -> None:
+    words = walls._bubblewrap([PHOCAS], [Path("/usr")])
+    bound = [words[place + 1] for place, word in enumerate(words) if word == "--ro-bind"]
+    emptied = [words[place + 1] for place, word in enumerate(words) if word == "--tmpfs"]
+    assert str(walls.ROOT / "bench") in bound
+    assert str(PHOCAS) in bound
+    assert {str(walls.ROOT), "/usr"} <= set(emptied)
+    assert not any(str(walls.ROOT / name) in bound for name in ("results", "tests", ".git"))
+    assert "--unshare-all" in words
