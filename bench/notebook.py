@@ -27,13 +27,16 @@ def run(
     seeds: Iterable[int] | int | None = None,
     workers: int = 1,
     results: str | Path | None = None,
+    load: Iterable[str | Path] | str | Path = (),
 ) -> pd.DataFrame:
     """Run what is missing of a suite; one row a record of the cells asked for, as `load` gives them.
 
     Records go to `results`, by default to `runs`, as on the command line; those of a family of suites, whose federation
     has a list, come one suite after another, told apart by `suite`. One defense, attack or seed may stand for a
-    list of one.
+    list of one. Files in `load` register defenses, attacks, data sets and models of one's own, as `--load` does; one
+    that has changed since is taken anew.
     """
+    registry.load_files([load] if isinstance(load, str | Path) else load)
     reports = [
         run_suite(
             one,
@@ -75,7 +78,7 @@ def evaluate(
         store = Store(Path(folder), shipped.name)
         tasks = runner.plan(own, own.cells(attacks=attacks or ()), store, None).tasks
         records = list(runner.run(tasks, store, workers=1))
-    kept = Store(Path(results or places.of_suite(shipped.name)), shipped.name)
+    kept = Store(places.to_read(Path(results)) if results else places.of_suite(shipped.name), shipped.name)
     return to_frame([*records, *runner.plan(shipped, shipped.cells(attacks=attacks or ()), kept, None).present])
 
 
@@ -87,7 +90,7 @@ def load(results: str | Path | None = None) -> pd.DataFrame:
     """
     import warnings
 
-    folder = Path(results or places.of_all())
+    folder = places.to_read(Path(results)) if results else places.of_all()
     if not folder.is_dir():
         raise BadInputError(f"there is no folder {folder}: give the one that runs write to, such as runs")
     found = contents(folder)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bench.base.names import counted
 from bench.records import Record
 from bench.suite import Cell
 
@@ -177,14 +178,16 @@ def select(
     chosen = setting or everything[-1].setting
     others = Counter(record.setting for record in everything if record.setting != chosen)
     candidates = [record for record in everything if record.setting == chosen]
-    left_out = [f"{count} records of another setting ({name})" for name, count in others.items()]
+    left_out = [f"{counted(count, 'record')} of another setting ({name})" for name, count in others.items()]
     strange = [record for record in candidates if seeds is not None and record.seed not in seeds]
     candidates = [record for record in candidates if seeds is None or record.seed in seeds]
     if strange:
-        left_out.append(f"{len(strange)} records of other seeds ({listed({record.seed for record in strange})})")
+        left_out.append(
+            f"{counted(len(strange), 'record')} of other seeds ({listed({record.seed for record in strange})})"
+        )
     kept = _alike(candidates, cells)
     if unlike := len(candidates) - len(kept):
-        left_out.append(f"{unlike} records whose cell was run again or with other parameters")
+        left_out.append(f"{counted(unlike, 'record')} whose cell was run again or with other parameters")
     wanted = frozenset((cell.label, cell.column) for cell in cells)
     frame = to_frame(kept)
     left_out += _never_played({row for row, _ in wanted} - set(frame["defense"]), "rows")
@@ -194,6 +197,7 @@ def select(
 
 def _never_played(names: set[str], what: str) -> list[str]:
     """One line about what the suite has and no record is of: a worst case is of the other columns alone."""
+    what = what.removesuffix("s") if len(names) == 1 else what
     if not names:
         return []
     return [f"{len(names)} {what} of the suite without a record: {listed(names)}"]
@@ -224,4 +228,5 @@ def _parameters(cell: Cell) -> dict[Place, object]:
             cell.trained,
         ),
         ("attack", cell.column): cell.attack,
+        ("loaded", cell.label, cell.column): cell.loaded,
     }

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import bench
-from bench import registry
+from bench import models, registry
 from bench.data import load
 from bench.federation.engine import Federation
 from bench.federation.settings import FederationSettings
@@ -50,6 +50,21 @@ def test_every_mark_and_number_can_be_filled_in(page: Path) -> None:
     assert found.problems == []
     assert "{{ " not in found.text
     assert "<!--" not in found.text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_lists_that_a_page_shows_in_the_repository_are_those_of_the_code(page: Path) -> None:
+    """Where this fails: python docs/mkdocs/pages.py."""
+    written = page.read_text()
+    assert pages.with_lists(written) == written
+    assert written.count("<!-- list ") == written.count("<!-- end -->") == len(pages.KEPT.findall(written))
+
+
+def test_a_list_of_an_older_day_is_filled_in_anew() -> None:
+    old = "# A\n\n<!-- list models -->\n\n| `old` |\n\n<!-- end -->\n\n## B\n\n<!-- list datasets -->\n<!-- end -->\n"
+    for page in (pages.fill(old, RESULTS).text, pages.with_lists(old)):
+        assert "`old`" not in page
+        assert page.index("| `softmax` |") < page.index("\n\n## B\n") < page.index("| `mnist` |")
 
 
 @pytest.mark.parametrize("kind", ["defense", "attack"])
@@ -249,6 +264,19 @@ def test_the_examples_of_the_first_page_run() -> None:
     assert {"half_step (share=0.25)", "half_step (share=0.5)"} < set(space["frame"]["defense"])
     exec(krum.replace("krum(messages", "found = krum(messages"), space)
     assert space["found"].tolist() == [1.0]
+
+
+def test_the_data_set_and_the_model_of_the_page_on_extending_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {kind: dict(registry._registered[kind]) for kind in registry.KINDS})
+    examples = re.findall(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), re.DOTALL)
+    (example,) = [one for one in examples if '@register("dataset"' in one]
+    (tmp_path / "mine.py").write_text(example)
+    registry.load_files([tmp_path / "mine.py"])
+    clouds = load("clouds")
+    assert (len(clouds.train), len(clouds.validation), len(clouds.test)) == (270, 30, 100)
+    assert models.build("my_net", clouds.shape, clouds.num_classes).dim == 5 * 8 + 8 + 8 * 2 + 2
 
 
 def test_the_command_lines_of_the_pages_are_known() -> None:

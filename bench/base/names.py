@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*( [A-Za-z0-9_.+-]+)*")
+MOST_TOLD = 24
+"""Names that one line holds."""
+
 LONGEST = 60
 """Characters of a name, which becomes a row or the beginning of a column of every board, and a folder."""
 
@@ -19,11 +22,17 @@ def refusal(kind: str, name: str) -> str | None:
     return f"{kind} name {name!r} will not do: take {wanted}"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 record`, `2 records`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """One line: no such `kind`, the nearest names, or all of them where none is near."""
+    """One line: no such `kind`, the nearest names, or all of them where none is near and they are not too many."""
     names = sorted(known)
     if not names:
         return f"no {kind} named {name!r}: there is none at all"
-    near = get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
+    near = get_close_matches(name, names, n=3)
+    more = f" and {len(names) - MOST_TOLD} more" if len(names) > MOST_TOLD else ""
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names[:MOST_TOLD])}{more}"
     return f"no {kind} named {name!r}: {hint}"

@@ -1,5 +1,7 @@
 """Tables on the terminal, however narrow it is."""
 
+import os
+
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -13,9 +15,15 @@ LONGEST_WORD = 20
 
 
 def console() -> Console:
-    """The terminal, or what stands in its place, at a width that holds a board."""
+    """The terminal, or what stands in its place, at a width that holds a board, or at that of COLUMNS."""
     found = Console()
-    return found if found.is_terminal else Console(width=WIDTH)
+    return found if found.is_terminal or _asked_for_columns() else Console(width=WIDTH)
+
+
+def _asked_for_columns() -> bool:
+    """Whether the environment says how wide output is to be, which rich follows."""
+    columns = os.environ.get("COLUMNS", "")
+    return columns.isdecimal() and int(columns) > 0
 
 
 def show(console: Console, table: Table) -> None:

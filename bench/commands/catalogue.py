@@ -5,7 +5,8 @@ from bench.base.errors import BadInputError
 from bench.base.names import unknown
 from bench.suite import loading as suite
 
-KINDS = ("defenses", "attacks", "datasets", "models", "suites")
+OF_WHICH: dict[str, registry.Kind] = {f"{kind}s": kind for kind in registry.KINDS}
+KINDS = (*OF_WHICH, "suites")
 
 
 def listing(kind: str | None = None) -> dict[str, dict[str, str]]:
@@ -16,8 +17,4 @@ def listing(kind: str | None = None) -> dict[str, dict[str, str]]:
 
 
 def _entries(kind: str) -> dict[str, str]:
-    if kind == "defenses":
-        return registry.summaries("defense")
-    if kind == "attacks":
-        return registry.summaries("attack")
-    return {"datasets": registry.DATASETS, "models": registry.MODELS}.get(kind) or suite.titles()
+    return suite.titles() if kind == "suites" else registry.summaries(OF_WHICH[kind])

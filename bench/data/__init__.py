@@ -1,12 +1,22 @@
 """Data sets with fixed splits, and partitions of them among clients."""
 
-from bench.data.datasets import SPECS, Dataset, DatasetSpec, Source, Split, adopt, available, load
+from bench.data.arrays import from_arrays, from_torch
+from bench.data.datasets import (
+    Dataset,
+    DatasetSpec,
+    Source,
+    Split,
+    adopt,
+    available,
+    embedded,
+    in_a_root,
+    load,
+)
 from bench.data.partitions import LAWS, SCHEMES, Deal, class_counts, client_sizes, partition, shard_size
 
 __all__ = [
     "LAWS",
     "SCHEMES",
-    "SPECS",
     "Dataset",
     "DatasetSpec",
     "Deal",
@@ -16,6 +26,10 @@ __all__ = [
     "available",
     "class_counts",
     "client_sizes",
+    "embedded",
+    "from_arrays",
+    "from_torch",
+    "in_a_root",
     "load",
     "partition",
     "shard_size",

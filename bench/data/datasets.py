@@ -9,7 +9,7 @@ import functools
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench import registry
 from bench.base.elementary import sqrt
 from bench.base.errors import BadInputError
-from bench.base.names import unknown
 from bench.base.rng import generator, salted, shuffled
-from bench.registry import DATASETS
 
 NUM_VALIDATION = 5_000  # of the training images of MNIST, Fashion-MNIST and CIFAR-10
 SPLIT_SEED = 0  # a constant of the benchmark: all seeds of a cell see the same splits
@@ -63,7 +62,7 @@ PUBLISHED = {
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images `x` (N, C, H, W), float32, contiguous and normalised, and their labels `y` (N,), int64."""
+    """Samples `x` (N, ...), of images (N, C, H, W), float32, contiguous and normalised; labels `y` (N,), int64."""
 
     x: Tensor
     y: Tensor
@@ -79,8 +78,9 @@ class Split:
 class Dataset:
     """Three splits in one scale; shared by all that load it in a process, so never write into its tensors.
 
-    `mean` and `std` (C,) are those of the training pixels in [0, 1]. `digest` is the start of a sha256 over the raw
-    pixels, the labels and the split.
+    `mean` and `std` (C,), of the first axis of a sample, are those of the training samples, pixels in [0, 1]. `digest`
+    is the start of a sha256 over the raw samples, the labels and the split. `images` says whether samples are images
+    with pixels in [0, 1], which gradient inversion is measured in.
     """
 
     name: str
@@ -91,6 +91,7 @@ class Dataset:
     std: Tensor
     digest: str
     class_names: tuple[str, ...]
+    images: bool = True
 
     def to(self, device: torch.device) -> "Dataset":
         """The same on a device; kept there as long as this one lives in the process."""
@@ -101,18 +102,20 @@ class Dataset:
         return len(self.class_names)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
-        channels, height, width = self.train.x.shape[1:]
-        return channels, height, width
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample; (C, H, W) of an image."""
+        return tuple(self.train.x.shape[1:])
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Pixels in [0, 1] (..., C, H, W) in the scale of the splits."""
-        return (pixels - _per_channel(self.mean, pixels)) / _per_channel(self.std, pixels)
+        """Raw samples (..., *shape), pixels in [0, 1], in the scale of the splits."""
+        return (pixels - self._broadcast(self.mean, pixels)) / self._broadcast(self.std, pixels)
 
     def denormalise(self, x: Tensor) -> Tensor:
-        """The inverse of `normalise`: (..., C, H, W) with the data set's own images in [0, 1]; clamps nothing."""
-        return x * _per_channel(self.std, x) + _per_channel(self.mean, x)
+        """The inverse of `normalise`: (..., *shape) with the data set's own images in [0, 1]; clamps nothing."""
+        return x * self._broadcast(self.std, x) + self._broadcast(self.mean, x)
+
+    def _broadcast(self, values: Tensor, like: Tensor) -> Tensor:
+        return per_channel(values, like, len(self.shape))
 
 
 def _changed(root: Path, file: str) -> bool:
@@ -160,7 +163,7 @@ class DatasetSpec:
 
 def available() -> dict[str, str]:
     """Name and one line of every data set that `load` knows."""
-    return dict(DATASETS)
+    return registry.summaries("dataset")
 
 
 _adopted: dict[str, Dataset] = {}
@@ -175,24 +178,55 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
     """The data set `name`, memoised: from a torchvision root (`root`, else FEDSIEGE_DATA), adopted, or a download.
 
     A given root is only read; the download goes to the user's cache (XDG_CACHE_HOME or ~/.cache). Embedded data sets
-    need no root and look at none. Raises `BadInputError` if the name is unknown, or the data missing or damaged.
+    and those of somebody's own need no root and look at none. Raises `BadInputError` if the name is unknown, or the
+    data missing or damaged.
     """
-    if name not in SPECS:
-        raise BadInputError(unknown("data set", name, SPECS))
+    known = registry.get("dataset", name)
     given = root or os.environ.get("FEDSIEGE_DATA")
-    if not given and name in _adopted:
+    if name in _adopted and not (given and isinstance(known, DatasetSpec)):
         return _adopted[name]
-    return _load(name, Path(given).expanduser().resolve() if given and SPECS[name].folder else None)
+    if not isinstance(known, DatasetSpec):
+        return _own(name, known)
+    return _load(known, Path(given).expanduser().resolve() if given and known.folder else None)
+
+
+def in_a_root(name: str) -> bool:
+    """Whether a data set is read from a data root; others are embedded, or somebody's own."""
+    known = registry.get("dataset", name)
+    return isinstance(known, DatasetSpec) and bool(known.folder)
+
+
+def embedded(name: str) -> bool:
+    """Whether every installation has the data set."""
+    known = registry.get("dataset", name)
+    return isinstance(known, DatasetSpec) and not known.folder
 
 
 @functools.cache
-def _load(name: str, root: Path | None) -> Dataset:
+def _own(name: str, made: Dataset | Callable[[], Dataset]) -> Dataset:
+    """What somebody registered: a data set, or the function that makes it; every fault of theirs is one line."""
+    try:
+        with torch.device("cpu"):
+            found = made if isinstance(made, Dataset) else made()
+    except BadInputError:
+        raise
+    except Exception as error:
+        told = " ".join(str(error).split())
+        raise BadInputError(f"data set {name!r} cannot be made: {type(error).__name__}: {told}") from error
+    if not isinstance(found, Dataset):
+        wanted = "a bench.data.Dataset, such as bench.data.from_arrays makes"
+        raise BadInputError(f"data set {name!r} is {type(found).__name__}, but its function must return {wanted}")
+    return replace(found, name=name)
+
+
+@functools.cache
+def _load(spec: DatasetSpec, root: Path | None) -> Dataset:
     with torch.device("cpu"):  # wherever the caller's tensors are made
-        return _made(name, root)
+        return _made(spec, root)
 
 
-def _made(name: str, root: Path | None) -> Dataset:
-    spec = SPECS[name]
+def _made(spec: DatasetSpec, root: Path | None) -> Dataset:
+    name = spec.name
     source = _read(spec, root) if spec.folder else spec.read(Path(), False)
     digest = _digest(source)
     if digest != CANONICAL.get(name, digest):
@@ -274,22 +308,30 @@ def _moments(source: Source) -> tuple[Tensor, Tensor]:
 
 def _split(source: Source, rows: Tensor, mean: Tensor, std: Tensor) -> Split:
     x = source.pixels[rows].float().div_(source.white)  # in place: CIFAR-10 is 0.6 GB as float32
-    return Split(x.sub_(_per_channel(mean, x)).div_(_per_channel(std, x)), source.labels[rows])
+    return Split(x.sub_(per_channel(mean, x)).div_(per_channel(std, x)), source.labels[rows])
 
 
-def _per_channel(values: Tensor, like: Tensor) -> Tensor:
-    return values.to(like)[:, None, None]
+def per_channel(values: Tensor, like: Tensor, axes: int = 3) -> Tensor:
+    """`(C, 1, ...)`, a value for each entry of a sample's first axis, in the type and on the device of `like`."""
+    return values.to(like).view(-1, *[1] * (axes - 1))
 
 
-def _digest(source: Source) -> str:
+def digest_of(parts: Iterable[Tensor]) -> str:
+    """The start of a sha256 over the shapes and bytes of tensors, and the types of those that are no whole numbers."""
     digest = hashlib.sha256()
-    for part in (source.pixels, source.labels, *source.splits):
-        digest.update(str(tuple(part.shape)).encode())
-        digest.update(part.numpy().data)
+    for part in parts:
+        kind = str(part.dtype) if part.is_floating_point() else ""
+        digest.update(f"{kind}{tuple(part.shape)}".encode())
+        digest.update(part.contiguous().numpy().data)
     return digest.hexdigest()[:16]
 
 
-def _permutation(name: str, size: int) -> Tensor:
+def _digest(source: Source) -> str:
+    return digest_of((source.pixels, source.labels, *source.splits))
+
+
+def permutation(name: str, size: int) -> Tensor:
+    """The order of a data set's training samples, the last of which are for validation; no seed changes it."""
     with salted(""):  # the splits are the benchmark's, whatever is drawn on them
         return shuffled(size, generator(SPLIT_SEED, "split", name))
 
@@ -299,7 +341,7 @@ def _read_digits(root: Path, download: bool) -> Source:
 
     digits = load_digits()
     pixels = torch.from_numpy(digits.images).to(torch.uint8).unsqueeze(1)
-    train, validation, test = torch.split(_permutation("digits", len(pixels)), [1_197, 300, 300])
+    train, validation, test = torch.split(permutation("digits", len(pixels)), [1_197, 300, 300])
     names = tuple(str(name) for name in digits.target_names)
     return Source(pixels, torch.from_numpy(digits.target).long(), (train, validation, test), names, white=16)
 
@@ -313,7 +355,7 @@ def _read_torchvision(root: Path, download: bool, *, name: str, kind: str, num_t
     sizes = (len(official.data), len(official.targets), len(test.data), len(test.targets))
     if sizes != (num_train, num_train, 10_000, 10_000) or not 0 <= labels.min() <= labels.max() < len(test.classes):
         raise ValueError(f"not {num_train} training and 10000 test images with a label each")  # MNIST has no checksums
-    order = _permutation(name, num_train)
+    order = permutation(name, num_train)
     splits = (order[:-NUM_VALIDATION], order[-NUM_VALIDATION:], torch.arange(num_train, len(labels)))
     return Source(pixels, labels, splits, tuple(test.classes))
 
@@ -337,32 +379,29 @@ IDX_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind 
 CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
 CIFAR100_SAMPLE, CIFAR100_SAMPLE_FILE = "cifar-100-sample", "cifar100_test_100.npz"
 
-_SPECS = (
-    DatasetSpec("digits", _read_digits),
-    DatasetSpec(
-        "mnist",
-        functools.partial(_read_torchvision, name="mnist", kind="MNIST", num_train=60_000),
-        "MNIST/raw",
-        IDX_FILES,
-    ),
-    DatasetSpec(
-        "fashion-mnist",
-        functools.partial(_read_torchvision, name="fashion-mnist", kind="FashionMNIST", num_train=60_000),
-        "FashionMNIST/raw",
-        IDX_FILES,
-    ),
-    DatasetSpec(
-        "cifar10",
-        functools.partial(_read_torchvision, name="cifar10", kind="CIFAR10", num_train=50_000),
-        "cifar-10-batches-py",
-        CIFAR10_FILES,
-    ),
-    DatasetSpec(
-        "cifar100-sample",
-        _read_cifar100_sample,
-        CIFAR100_SAMPLE,
-        (CIFAR100_SAMPLE_FILE,),
-        downloadable=False,
-    ),
+DIGITS = DatasetSpec("digits", _read_digits)
+MNIST = DatasetSpec(
+    "mnist",
+    functools.partial(_read_torchvision, name="mnist", kind="MNIST", num_train=60_000),
+    "MNIST/raw",
+    IDX_FILES,
 )
-SPECS: dict[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
+FASHION_MNIST = DatasetSpec(
+    "fashion-mnist",
+    functools.partial(_read_torchvision, name="fashion-mnist", kind="FashionMNIST", num_train=60_000),
+    "FashionMNIST/raw",
+    IDX_FILES,
+)
+CIFAR10 = DatasetSpec(
+    "cifar10",
+    functools.partial(_read_torchvision, name="cifar10", kind="CIFAR10", num_train=50_000),
+    "cifar-10-batches-py",
+    CIFAR10_FILES,
+)
+CIFAR100 = DatasetSpec(
+    "cifar100-sample",
+    _read_cifar100_sample,
+    CIFAR100_SAMPLE,
+    (CIFAR100_SAMPLE_FILE,),
+    downloadable=False,
+)

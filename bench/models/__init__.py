@@ -6,10 +6,15 @@ written out by hand (several times faster than `vmap(grad)`, and differentiable 
 needs); every other model is a `torch.nn.Module` under `torch.func`.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
+import torch
+from torch import nn
+
+from bench import registry
 from bench.base.errors import BadInputError
-from bench.base.names import unknown
 from bench.models.base import Model, Shape, one_hot
 from bench.models.convolutional import CNN, ConvolutionalModel, SmallCNN
 from bench.models.dense import MLP, DenseModel, Softmax
@@ -19,7 +24,6 @@ from bench.models.module import AlexNet, ModuleModel
 __all__ = [
     "CNN",
     "MLP",
-    "MODELS",
     "AlexNet",
     "ConvolutionalModel",
     "DenseModel",
@@ -33,13 +37,49 @@ __all__ = [
     "one_hot",
 ]
 
-MODELS: dict[str, Callable[[Shape, int], Model]] = {
-    model.name: model for model in (Softmax, MLP, CNN, SmallCNN, LeNet, AlexNet)
-}
-
 
 def build(name: str, input_shape: Shape, num_classes: int) -> Model:
-    """The model `name` for images `(C, H, W)`; `BadInputError` names the nearest where there is none."""
-    if name not in MODELS:
-        raise BadInputError(unknown("model", name, MODELS))
-    return MODELS[name](input_shape, num_classes)
+    """The model `name` for samples of a shape, (C, H, W) of images; `BadInputError` names the nearest where none is.
+
+    One of somebody's own may be a function of shape and classes that returns a `torch.nn.Module`; `BadInputError` tells
+    what it raises, and an answer that is not one number a class.
+    """
+    known = registry.get("model", name)
+    if isinstance(known, type) and issubclass(known, Model):
+        return known(input_shape, num_classes)
+    where = f"model {name!r}, for samples of shape {tuple(input_shape)} and {num_classes} classes,"
+    try:
+        model = _of_module(name, known)(input_shape, num_classes)
+        answered = _shape_of_two(model)
+    except BadInputError:
+        raise
+    except Exception as error:
+        told = " ".join(str(error).split())
+        raise BadInputError(f"{where} cannot be built: {type(error).__name__}: {told}") from error
+    if answered not in (None, (2, num_classes)):
+        raise BadInputError(f"{where} answers two of them in shape {answered}, not (2, {num_classes})")
+    return model
+
+
+def _shape_of_two(model: ModuleModel) -> tuple[int, ...] | None:
+    """The shape of its answer to two samples; None where that takes numbers, which there are none of yet."""
+    try:
+        with torch.device("meta"):
+            return tuple(model.module(torch.empty((2, *model.input_shape))).shape)
+    except NotImplementedError:
+        return None
+
+
+@functools.cache
+def _of_module(name: str, make: Callable[[Shape, int], nn.Module]) -> type[ModuleModel]:
+    """The class of a model that is a module which `make` returns."""
+
+    class OwnModel(ModuleModel):
+        def build(self, input_shape: Shape, num_classes: int) -> nn.Module:
+            made: Any = make(input_shape, num_classes)
+            if not isinstance(made, nn.Module):
+                raise BadInputError(f"model {name!r} is {type(made).__name__}, but must be a torch.nn.Module")
+            return made
+
+    OwnModel.name = name
+    return OwnModel

@@ -36,7 +36,7 @@ class Agreement:
         of = f"{self.compared}" if self.compared == own else f"{self.compared} (of {own})"
         rows = f" ({', '.join(self.rows)})" if self.rows else ""
         counts = f"{self.bits} agree bit for bit, {self.close} {CLOSE}, {self.apart} do not{rows}"
-        return f"{of} records against {where}: {counts}"
+        return f"{of} {'record' if of == '1' else 'records'} against {where}: {counts}"
 
 
 def agreement(published: Iterable[Record], own: Iterable[Record]) -> Agreement:

@@ -1,8 +1,9 @@
 """What the command line and a notebook share: run a suite with progress, make its boards, write them."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,12 @@ from rich.progress import (
 from rich.table import Table
 
 from bench import suite as suites
+from bench.base import arithmetic, tables
 from bench.base import device as devices
-from bench.base import tables
 from bench.base.errors import BadInputError
 from bench.base.files import write_whole
-from bench.base.names import unknown
+from bench.base.names import counted, unknown
+from bench.base.numbers import MOST
 from bench.plays.findings import Task
 from bench.records import PUBLIC, Record, Store, World, setting_hash, verified
 from bench.records.submissions import submitted
@@ -74,6 +76,15 @@ class Report:
         """Failed or diverged, in this run or an earlier one."""
         return [record for record in self.records if record.status != "ok"]
 
+    def of_another_arithmetic(self) -> str | None:
+        """One line about the records that were there and were computed otherwise than this run; None without any."""
+        here = arithmetic.current()
+        others = Counter(one.environment.arithmetic for one in self.records[: self.present])
+        told = [f"{count} in {name} arithmetic" for name, count in others.items() if name not in ("", here)]
+        if not told:
+            return None
+        return f"of the records that were there {' and '.join(told)}, and this run is {here}: --fresh plays them anew"
+
     def summary(self) -> dict[str, Any]:
         """The report for programs."""
         held = self.held()
@@ -105,12 +116,14 @@ class Report:
             console.print(f"[yellow]{record.status}[/] {escape(where)}: {escape(record.error or '')}")
         if not everything and (more := self._more()):
             console.print(f"{more}: --all, or {self.written[0]}", soft_wrap=True)
-        done = f"{self.ran} cells run, {self.present} were there"
+        done = f"{counted(self.ran, 'cell')} run, {self.present} {'was' if self.present == 1 else 'were'} there"
         if not self.ran:
             done = f"nothing is left to run: {self.present} of {self.present} records were there"
         plots = f", pictures in {self.pictures[0].parent}" if self.pictures else ""
         boards = f"boards in {' and '.join(map(str, self.written))}{plots}"
         console.print(f"{done}; {boards}", soft_wrap=True)
+        if (others := self.of_another_arithmetic()) is not None:
+            console.print(others, soft_wrap=True, markup=False)
         if (held := self.held()) is not None:
             console.print(held[1].line(len(self.records), str(held[0])), soft_wrap=True, markup=False)
         elif self.suite.name in suites.shipped() and places.published(self.suite.name) is None:
@@ -120,8 +133,7 @@ class Report:
         """What the short form leaves out, in words."""
         boards = sum(len(board.text) > 0 for board in self.leaderboard.boards) - 1
         flags = sum(map(len, self.leaderboard.flags.values()))
-        counts = ((boards, "more board"), (flags, "flag"))
-        return " and ".join(f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts if count)
+        return " and ".join(counted(count, what) for count, what in ((boards, "more board"), (flags, "flag")) if count)
 
 
 def print_boards(leaderboard: Leaderboard, everything: bool = True) -> Console:
@@ -134,6 +146,21 @@ def print_boards(leaderboard: Leaderboard, everything: bool = True) -> Console:
             tables.show(console, _rich(board))
     for row, notes in leaderboard.flags.items() if everything else ():
         for note in notes:
+            console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")
+    for line in leaderboard.left_out:
+        console.print(f"left out: {escape(line)}")
+    return console
+
+
+def print_rows(leaderboard: Leaderboard, rows: Collection[str]) -> Console:
+    """The overall board, and the lines and flags of some rows on the others, without what the marks mean."""
+    console = tables.console()
+    for number, board in enumerate(board for board in leaderboard.boards if len(board.text)):
+        text = board.text if number == 0 else board.text[board.text["defense"].isin(rows)]
+        if len(text):
+            tables.show(console, _rich(replace(board, text=text, caption="")))
+    for row in rows:
+        for note in leaderboard.flags.get(row, ()):
             console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")
     for line in leaderboard.left_out:
         console.print(f"left out: {escape(line)}")
@@ -172,7 +199,8 @@ def run_suite(
     place = _cluster(ray, loaded, limits, workers) if ray is not None and plan.tasks else None
     running = partial(runner.run, workers=workers or runner.default_workers(), limits=limits, fresh=fresh, place=place)
     records, ran = run_with_progress(plan, store, running, quiet)
-    leaderboard = make_leaderboard(loaded, store, notice=_notice(own, loaded, changes))
+    notice = " ".join(filter(None, [_namesake(suite, loaded), _notice(own, loaded, changes)]))
+    leaderboard = make_leaderboard(loaded, store, notice=notice)
     written, pictures = write_boards(leaderboard, store) if boards else ([], [])
     return Report(loaded, store.folder, [*plan.present, *records], ran, leaderboard, written, pictures)
 
@@ -217,7 +245,7 @@ def run_with_progress(
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...] | None:
-    """`0,1,2` as numbers; `BadInputError` for what is none, or there twice."""
+    """`0,1,2` as numbers; `BadInputError` for what is none, out of range, or there twice."""
     if text is None:
         return None
     try:
@@ -226,6 +254,8 @@ def parse_seeds(text: str | None) -> tuple[int, ...] | None:
         raise BadInputError(f"--seeds {text!r} is not a list of whole numbers such as 0,1,2") from None
     if len(set(seeds)) < len(seeds):
         raise BadInputError(f"--seeds {text!r} names a seed twice")
+    if not all(0 <= seed <= MOST for seed in seeds):
+        raise BadInputError(f"--seeds {text!r} has a seed that is not between 0 and {MOST}")
     return seeds
 
 
@@ -243,6 +273,17 @@ def _notice(own: Suite, played: Suite, changes: list[str]) -> str:
         mine, theirs = (", ".join(map(str, seeds)) for seeds in (played.seeds, own.seeds))
         asked.append(f"seeds {mine}, where the suite has {theirs}")
     return f"Not the suite as it stands, but as asked for: {'; '.join(asked)}." if asked else ""
+
+
+def _namesake(asked: str, suite: Suite) -> str:
+    """That a file is not the shipped suite whose name it has; "" where it is, or has a name of its own."""
+    theirs = suites.shipped().get(suite.name)
+    if theirs is None or asked == suite.name or theirs.read_bytes() == Path(asked).read_bytes():
+        return ""
+    return (
+        f"{asked} is not the shipped suite {suite.name!r} whose name it has, and the records of both lie in one "
+        "folder: give it another name."
+    )
 
 
 def make_leaderboard(
@@ -307,10 +348,19 @@ def leaderboard_text(
     """
     if output_format not in FORMATS:
         raise BadInputError(unknown("format", output_format, FORMATS))
+    try:
+        family = load_family(suite) if output_format in TEXTS else {suite: load_suite(suite)}
+    except BadInputError:
+        if Path(suite).suffix == ".toml" or not places.has_records(results or places.OWN, suite):
+            raise
+        lie = f"records of a suite {suite!r} lie in {(results or places.OWN) / suite}"
+        cure = "give the file that was run, --suite FILE.toml"
+        raise BadInputError(f"no suite named {suite!r} is shipped; {lie}: {cure}") from None
     texts = []
-    for name, loaded in (load_family(suite) if output_format in TEXTS else {suite: load_suite(suite)}).items():
-        folder = places.of_suite(loaded.name, tell) if results is None else results
-        texts.append(FORMATS[output_format](make_leaderboard(loaded, Store(folder, loaded.name), name)))
+    for name, loaded in family.items():
+        folder = places.of_suite(loaded.name, tell) if results is None else places.to_read(results)
+        store = Store(folder, loaded.name)
+        texts.append(FORMATS[output_format](make_leaderboard(loaded, store, name, _namesake(name, loaded))))
     return "\n".join(texts)
 
 

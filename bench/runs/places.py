@@ -48,6 +48,14 @@ def of_all() -> Path:
     return _from_here(BESIDE_THE_CODE)
 
 
+def to_read(results: Path) -> Path:
+    """The folder that a reader was told; `results` is that of the checkout where none of that name is here."""
+    if results.is_absolute() or results.exists() or results.parts[:1] != PUBLISHED.parts:
+        return results
+    beside = BESIDE_THE_CODE / results.relative_to(PUBLISHED)
+    return _from_here(beside) if beside.exists() else results
+
+
 def _holds_records(folder: Path) -> bool:
     from bench.records.folder import files  # it loads numpy, which listing commands need not
 
@@ -56,6 +64,7 @@ def _holds_records(folder: Path) -> bool:
 
 def find(path: Path, tell: Tell = _silent) -> Path:
     """The path where something lies there; else below the user's own runs, else below what is published."""
+    path = to_read(path)
     if path.exists() or path.is_absolute():
         return path
     for folder, whose in ((OWN, "of your own run"), (BESIDE_THE_CODE, "published"), (PUBLISHED, "published")):

@@ -57,6 +57,9 @@ def _check_attack(cell: Cell, data_root: str | None) -> None:
     if cell.attack is None:
         return
     attack, settings = build_attack(cell.attack), cell.federation
+    if cell.kind == "inversion" and not (dataset := load(settings.dataset, data_root)).images:
+        others = f"data set {settings.dataset!r} has others, samples of shape {dataset.shape}"
+        raise ValueError(f"an inversion takes images (C, H, W) with pixels in [0, 1], and {others}")
     if isinstance(attack, DataPoisoning):
         images = len(load(settings.dataset, data_root).train)
         attack.check_shard(shard_size(images, settings.clients, settings.samples_per_client))

@@ -10,11 +10,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
+from bench import registry
 from bench.base import locks
 from bench.base.errors import BadInputError
-from bench.base.names import unknown
 from bench.data import load
-from bench.models import MODELS
 from bench.plays.cell import Outcome, lost_outcome
 from bench.plays.findings import Task
 from bench.records import PUBLIC, Record, Store, World, protocol_hash, record_key, setting_hash
@@ -54,8 +53,8 @@ def plan(
     A failed or diverged record counts as present: only `fresh` runs it again. Raises `BadInputError` for a setting that
     a defense cannot work in, and for a record from a newer schema where one of these would be written.
     """
-    for model in {cell.federation.model for cell in cells} - set(MODELS):
-        raise BadInputError(unknown("model", model, MODELS))
+    for model in {cell.federation.model for cell in cells}:
+        registry.get("model", model)
     digests = {name: load(name, data_root).digest for name in {cell.federation.dataset for cell in cells}}
     check_settings(suite.name, cells, data_root)
     setting = setting_hash(suite, load(suite.federation.dataset, data_root).digest)
@@ -134,6 +133,7 @@ def run(
                 if outcome is None:
                     running[place.submit(task)] = task
                     continue
+                _check_data(outcome.record, task)
                 with writing(store):
                     outcome.write(store.path(task.cell, task.seed).parent)
                     store.write(outcome.record)
@@ -161,6 +161,14 @@ def _outcome(future: Future[Outcome], task: Task, lost: dict[str, list[str]]) ->
             return None
         same = len(reasons) == 2 and reasons[0] == reasons[1]
         return lost_outcome(task, f"{reasons[0]}, twice" if same else "; then ".join(reasons))
+
+
+def _check_data(record: Record, task: Task) -> None:
+    """Raise `BadInputError` where a worker made other data than this process of a data set of somebody's own."""
+    name = task.cell.federation.dataset
+    if (ours := load(name, task.data_root).digest) != record.data_digest:
+        told = f"{record.data_digest} in a worker, {ours} here: give its random draws a fixed seed"
+        raise BadInputError(f"data set {name!r} is another one in each process (digest {told})")
 
 
 @contextmanager

@@ -20,8 +20,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
+from bench import registry
 from bench.base import systems
 from bench.base.errors import BadInputError
+from bench.base.ownfile import OwnFile
 from bench.plays.cell import Outcome, run_cell
 from bench.plays.findings import Task
 from bench.suite import kinds
@@ -211,15 +213,17 @@ class Worker:
 
     def __init__(self, context: ForkServerContext, play: Play) -> None:
         self._pipe, there = context.Pipe()
-        self._process: BaseProcess = context.Process(target=_serve, args=(there, play))
+        self._process: BaseProcess = context.Process(target=_serve, args=(there, play, registry.loaded_files()))
         self._process.start()
         self.group = ""  # of the task that it played last
         there.close()
 
     def is_ready(self) -> bool:
-        """Whether it has come up; False where it died on the way."""
+        """Whether it has come up; False where it died on the way. `BadInputError` where it cannot load what we have."""
         with contextlib.suppress(EOFError, OSError):
-            return bool(self._pipe.recv())
+            if isinstance(answer := self._pipe.recv(), BadInputError):
+                raise answer
+            return bool(answer)
         return False
 
     def is_idle(self) -> bool:
@@ -281,11 +285,17 @@ def _deaf() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-def _serve(pipe: Connection, play: Play) -> None:
-    """A worker's life: one task after the other, until the driver hangs up."""
+def _serve(pipe: Connection, play: Play, files: Iterable[OwnFile]) -> None:
+    """A worker's life: the driver's own files, then one task after the other, until the driver hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a fork server that others have started is not deaf
     _end_with_the_driver()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # reset: what was sent was never read
+        try:
+            for file in files:
+                registry.take(file)
+        except BadInputError as error:
+            pipe.send(error)
+            return
         pipe.send(True)
         while True:
             task = pipe.recv()

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import registry
 from bench.base.errors import BadInputError
+from bench.base.ownfile import OwnFile
 from bench.submission.guards import leave_network, refuse_network
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ def main() -> None:
     tell("network", guarantee=leave_network())
     refuse_network()
     try:
+        for path, content in job["loaded"]:
+            registry.take(OwnFile(path, bytes.fromhex(content)))
         {"inspect": look, "examine": examine, "run": run, "replay": replay}[job["do"]](job, tell)
     except BadInputError as error:
         tell("refused", sentence=str(error))
@@ -157,7 +161,6 @@ def examine(job: Job, tell: Tell) -> None:
     """The contract of a defense or an attack, rule by rule; the class is a stand-in, and its code plays elsewhere."""
     import torch
 
-    from bench import registry
     from bench.submission import guards
 
     torch.set_num_threads(1)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import registry
 from bench.base import arithmetic
 from bench.submission.referee import walls
 
@@ -69,13 +70,15 @@ def call(
 ) -> Finished:
     """Run the job with the packages' folders on its path; `heard` is told each line as it comes.
 
-    Where it is `walled`, it runs behind the walls of this system: what runs the file's code in its own process.
+    It knows the names that files of one's own (`--load`) have brought here. Where it is `walled`, it runs behind the
+    walls of this system: what runs the file's code in its own process.
 
     What the process prints is dropped where it is `quiet`, and goes to standard error otherwise.
     """
     reader, writer = os.pipe()
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-        json.dump({**job, "mebibytes": bounds.mebibytes}, file)
+        loaded = [(one.path, one.content.hex()) for one in registry.loaded_files()]
+        json.dump({**job, "mebibytes": bounds.mebibytes, "loaded": loaded}, file)
         file.flush()
         prefix = walls.built([Path(file.name), *packages]).prefix if walled else ()
         process = subprocess.Popen(

@@ -13,7 +13,7 @@ from bench import registry
 from bench import suite as suites
 from bench.base import systems
 from bench.base.errors import BadInputError
-from bench.base.names import unknown
+from bench.base.names import counted, unknown
 from bench.data import load as load_data
 from bench.federation.settings import TUNABLE
 from bench.records import Store
@@ -52,6 +52,7 @@ class Request:
     anyway: bool = False
     cell_timeout: float = 600.0
     cell_memory: int = 4096
+    all_boards: bool = False
     quiet: bool = False
 
 
@@ -202,21 +203,24 @@ class _Run:
         ran = self._ran(report.entry, rows)
         report.ran, report.unfinished = ran["ran"], len(ran["unfinished"])
         if not self.request.quiet:
-            self._show(ran)
+            self._show(ran, rows)
         for place in report.folders:
             tell(f"submission in {place}: fill in {place / folders.FILE}, then open a pull request with this folder")
         return report
 
-    def _show(self, ran: sandbox.Event) -> None:
-        """The boards, of what lies beside the row, of the published records and of the user's own runs."""
-        from bench.runs.jobs import make_leaderboard, print_boards
+    def _show(self, ran: sandbox.Event, rows: list[str]) -> None:
+        """The row among what lies beside it, the published records and the user's own runs; or all boards whole."""
+        from bench.runs.jobs import make_leaderboard, print_boards, print_rows
 
         there = filter(None, (places.published(self.suite.name), places.OWN))
         beside = [Store(folder, self.suite.name) for folder in there]
         others = [one for one in beside if one.folder.resolve() != self.store.folder.resolve()]
-        console = print_boards(make_leaderboard(self.suite, self.store, beside=others))
+        leaderboard = make_leaderboard(self.suite, self.store, beside=others)
+        whole = self.request.all_boards
+        console = print_boards(leaderboard) if whole else print_rows(leaderboard, rows)
         sources = [str(one.folder) for one in (self.store, *others) if any(one.folder.glob("*/*/*.json"))]
-        console.print(f"{ran['ran']} cells run, {ran['present']} were there; rows from {' and '.join(sources)}")
+        told = f"{counted(ran['ran'], 'cell')} run, {ran['present']} were there; rows from {' and '.join(sources)}"
+        console.print(told if whole else f"{told}; all boards: --all", soft_wrap=True, markup=False)
 
     def _ran(self, entry: Entry, rows: list[str]) -> sandbox.Event:
         """What a process of its own says of the run; submitted rows that an attack is run against go along."""

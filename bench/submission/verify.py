@@ -67,7 +67,8 @@ class Verification:
         if any(row.played for row in self.rows):
             told = f"under another arithmetic cells are judged in distribution, with {FALSE_ALARMS:g} as the chance"
             console.print(f"{told} that an honest one of all these is refuted", highlight=False)
-        console.print(f"the sample was drawn with --seed {self.seed}", highlight=False)
+        if any(row.replayed for row in self.rows):
+            console.print(f"the sample was drawn with --seed {self.seed}", highlight=False)
 
     def write(self) -> list[Path]:
         """Write what was found beside the records of each suite, for its boards; the files' places.

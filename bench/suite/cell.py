@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from bench import registry
 from bench.base.numbers import MOST, STRICT, Numbers, added
 from bench.federation.settings import FederationSettings
 
@@ -31,7 +33,11 @@ class Part(BaseModel):
 
 
 class Cell(Numbers):
-    """One meeting: a defense and an attack in a federation. `byzantine` and `rho` are fractions of the clients."""
+    """One meeting: a defense and an attack in a federation. `byzantine` and `rho` are fractions of the clients.
+
+    `loaded` are digests of the files of somebody's own that bring what it names, such as {"defense mine": "0123..."}:
+    two files that bring the same name never share a record.
+    """
 
     model_config = STRICT
 
@@ -44,6 +50,7 @@ class Cell(Numbers):
     kind: KindName = "training"
     targets: int = Field(default=0, ge=0)  # clients that an inversion is after
     trained: int = Field(default=0, ge=0)  # rounds of training before the ones that it watches
+    loaded: dict[str, str] = added({})
     sweep: str = ""  # what tells the attack from the suite's others of its name, such as "s=2"; a label, not content
     start: int | None = added(None, ge=1, le=MOST)  # the first round, counted from 1, in which the attack forges
     stop: int | None = added(None, ge=1, le=MOST)  # and the last one
@@ -87,3 +94,25 @@ class Cell(Numbers):
     def content(self) -> Parameters:
         """All that can change the cell's numbers."""
         return self.model_dump(mode="json", exclude={"sweep"})
+
+
+def sourced(cell: Cell) -> Cell:
+    """The cell with the digest of each file that brings its defense, a rule in that one's parameters, attack or model.
+
+    What a data set is made of has a digest of its own in every record.
+    """
+    named: list[tuple[registry.Kind, str]] = [("defense", cell.defense.name), ("model", cell.federation.model)]
+    named += [("defense", text) for text in _texts(cell.defense.parameters)]
+    if cell.attack is not None:
+        named += [("attack", cell.attack.name), *(("defense", text) for text in _texts(cell.attack.parameters))]
+    found = {f"{kind} {name}": digest for kind, name in named if (digest := registry.source_of(kind, name))}
+    return cell.model_copy(update={"loaded": found}) if found else cell
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in parameters, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)

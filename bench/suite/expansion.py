@@ -11,7 +11,7 @@ from bench.base.errors import BadInputError
 from bench.base.explain import explain
 from bench.base.names import unknown
 from bench.suite import kinds
-from bench.suite.cell import CLEAN, Cell, Parameters, Part
+from bench.suite.cell import CLEAN, Cell, Parameters, Part, sourced
 from bench.suite.entries import AttackEntry, DefenseEntry
 from bench.suite.meeting import Meeting, federation_of, sweep
 
@@ -32,7 +32,7 @@ def expand(suite: "Suite", defenses: Iterable[str], attacks: Iterable[str]) -> l
         raise BadInputError(unknown(f"defense in suite {suite.name!r}", name, [row[0] for row in rows]))
     for name in wanted_attacks - known_attacks:
         raise BadInputError(unknown(f"attack in suite {suite.name!r}", name, known_attacks))
-    cells: dict[str, Cell] = {}
+    cells: list[Cell] = []
     for row in rows:
         if wanted_rows and not wanted_rows & {row[0], row[1].name}:
             continue
@@ -40,19 +40,18 @@ def expand(suite: "Suite", defenses: Iterable[str], attacks: Iterable[str]) -> l
         for entry in suite.attack:
             if not wanted_attacks or entry.name in wanted_attacks:
                 found += _meetings(suite, row, entry)
-        for cell in found:
-            cells.setdefault(cell.hash, cell)
-    _check_places(suite, cells.values())
-    return list(cells.values())
+        cells += map(sourced, found)
+    _check_places(suite, cells)
+    return cells
 
 
 def _check_places(suite: "Suite", cells: Iterable[Cell]) -> None:
-    """Refuse two different cells in one place of a board."""
+    """Refuse two cells in one place of a board, be they the same."""
     for (row, column), count in Counter((cell.label, cell.column) for cell in cells).items():
         if count > 1:
             raise BadInputError(
-                f"suite {suite.name!r}: row {row!r} x {column!r} stands there twice: give a defense another label, "
-                "or make an attack's parameter a list"
+                f"suite {suite.name!r}: row {row!r} x {column!r} stands there twice: take one out, "
+                "give a defense another label, or make an attack's parameter a list"
             )
 
 

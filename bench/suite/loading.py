@@ -29,8 +29,9 @@ def shipped() -> dict[str, Path]:
 
 
 def titles() -> dict[str, str]:
-    """One line for each shipped suite."""
-    return {name: tomllib.loads(path.read_text(encoding="utf-8"))["title"] for name, path in shipped().items()}
+    """One line for each shipped suite; what stands above its first table is all that is read."""
+    heads = {name: path.read_text(encoding="utf-8").partition("\n[")[0] for name, path in shipped().items()}
+    return {name: tomllib.loads(head)["title"] for name, head in heads.items()}
 
 
 SWEPT = ("alpha", "similarity", "participation", "local_steps", "local_epochs")
@@ -81,7 +82,7 @@ def _read(name_or_path: str) -> tuple[Path, dict[str, Any]]:
     path = Path(name_or_path)
     if path.suffix != ".toml":
         if name_or_path not in shipped():
-            raise BadInputError(unknown("suite", name_or_path, shipped()) + "; or give the path of a .toml file")
+            raise BadInputError(_no_suite(name_or_path))
         path = shipped()[name_or_path]
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a byte order mark first
@@ -126,6 +127,17 @@ def _at(content: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
 def _slug(value: Any) -> str:
     """A value as a part of a name: 0.1, or 1 of 1.0."""
     return f"{value:g}" if isinstance(value, int | float) else re.sub(r"[^a-z0-9.]", "_", str(value).lower())
+
+
+def _no_suite(name: str) -> str:
+    """One line about a name that is none: the file of that name, the nearest suites, or those that are no papers'."""
+    if Path(f"{name}.toml").is_file():
+        return f"no suite named {name!r} is shipped: give the file, --suite {name}.toml"
+    told = unknown("suite", name, shipped())
+    if not told.endswith("?"):
+        known = [suite for suite in shipped() if "/" not in suite]
+        told = f"{unknown('suite', name, known)}, and the papers' (`python -m bench list suites`)"
+    return f"{told}; or give the path of a .toml file"
 
 
 def _validated(content: dict[str, Any], path: Path) -> Suite:

@@ -6,7 +6,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from bench.base.errors import BadInputError
 from bench.base.explain import explain
-from bench.base.numbers import STRICT, Numbers
+from bench.base.numbers import MOST, STRICT, Numbers
 from bench.federation.settings import FederationSettings
 from bench.suite.cell import Cell, Parameters
 from bench.suite.entries import AttackEntry, DefenseEntry, PrivacySettings, Ranking
@@ -38,6 +38,8 @@ class Suite(Numbers):
         twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
         if twice:
             raise ValueError(f"seed {twice[0]} stands there twice")
+        if strange := [seed for seed in seeds if not 0 <= seed <= MOST]:
+            raise ValueError(f"seed {strange[0]} is not between 0 and {MOST}")
         return seeds
 
     def with_seeds(self, seeds: Iterable[int]) -> "Suite":

@@ -20,6 +20,9 @@ from leaderboards.html import glossary
 
 ROOT = Path(__file__).parents[2]
 MARK = re.compile(r"<!-- ([a-z-]+)(?: ([a-z0-9_]+))?(?: ([a-z0-9_]+))? -->")
+KEPT = re.compile(r"<!-- list ([a-z]+) -->\n(?:(?!<!-- ).)*<!-- end -->", re.DOTALL)
+"""A list that the page in the repository shows too: whoever reads it there sees no marks."""
+
 CAPTIONS = {
     "overall": overall.CAPTION,
     "robustness": robustness.CAPTION,
@@ -45,6 +48,7 @@ class Filled:
 def fill(markdown: str, results: Path) -> Filled:
     """The page with all its marks and citations replaced."""
     problems: list[str] = []
+    markdown = KEPT.sub(r"<!-- list \1 -->", markdown)
     own = {kind: set(re.findall(rf"<!-- part {kind} (\w+) -->", markdown)) for kind in PACKAGES}
 
     def replacement(found: re.Match[str]) -> str:
@@ -60,6 +64,11 @@ def fill(markdown: str, results: Path) -> Filled:
         return MARKS[what](one or "")
 
     return Filled(cite(MARK.sub(replacement, markdown), results, problems), problems)
+
+
+def with_lists(markdown: str) -> str:
+    """The page with its kept lists as the code has them now."""
+    return KEPT.sub(lambda found: f"<!-- list {found[1]} -->\n\n{_listing(found[1])}\n\n<!-- end -->", markdown)
 
 
 def _table(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:
@@ -109,3 +118,7 @@ MARKS: dict[str, Callable[[str], str]] = {
     "audit-limits": _audit_limits,
 }
 """What stands in a page for each mark, of its argument."""
+
+if __name__ == "__main__":
+    for page in sorted(Path(__file__).parents[1].glob("*.md")):
+        page.write_text(with_lists(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -97,7 +97,8 @@ def test_listing_imports_neither_torch_nor_any_defense() -> None:
         "import sys",
         "from bench.registry import summaries",
         "assert len(summaries('defense')) >= 8 and len(summaries('attack')) >= 4",
-        "print(sorted({'torch', 'defenses.krum', 'attacks.dlg'} & set(sys.modules)))",
+        "assert len(summaries('dataset')) >= 5 and len(summaries('model')) >= 6",
+        "print(sorted({'torch', 'bench.data', 'bench.models', 'defenses.krum', 'attacks.dlg'} & set(sys.modules)))",
     )
     assert done.stdout.strip() == "[]", done.stderr
 
@@ -178,6 +179,39 @@ def test_a_built_in_name_is_taken_before_it_is_imported() -> None:
     assert "'krum' is taken" in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize("kind", ["dataset", "model"])
+def test_what_ships_of_data_and_models_stands_where_its_placeholder_says(kind: Kind) -> None:
+    for name, placeholder in registry.SHIPPED[kind].items():
+        module, _, place = placeholder.target.partition(":")
+        assert get(kind, name) is getattr(import_module(module), place)
+        assert get(kind, name).name == name
+
+
+@pytest.mark.parametrize(("kind", "name", "word"), [("dataset", "mnist", "data set"), ("model", "cnn", "model")])
+def test_a_shipped_data_set_or_model_is_not_replaced(kind: Kind, name: str, word: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{word} name '{name}' is taken by .*: give mine another$"):
+
+        @register(kind, name)
+        def mine() -> None:
+            pass
+
+
+def test_a_model_and_a_data_set_may_be_functions_and_are_found_by_name() -> None:
+    @register("model", "brand_new")
+    def model(shape: tuple[int, ...], classes: int) -> None:
+        """Its line."""
+
+    @register("dataset", "brand_new")
+    def data() -> None:
+        pass
+
+    assert get("model", "brand_new") is model
+    assert get("dataset", "brand_new") is data
+    assert summaries("model")["brand_new"] == "Its line."
+    assert summaries("dataset")["brand_new"].startswith("The registry: ")  # the first line of this module
+    assert names("model")[-1] == "brand_new"
+
+
 # ----------------------------------------------------------------------------------------------------- unknown names
 
 
@@ -191,10 +225,13 @@ def test_an_unknown_name_gets_the_nearest_ones(kind: Kind, name: str, near: str)
 
 
 @kinds
-def test_a_name_like_none_gets_all_of_them_in_one_line(kind: Kind) -> None:
+def test_a_name_like_none_gets_the_first_of_them_in_one_line_and_where_all_are(kind: Kind) -> None:
     with pytest.raises(BadInputError) as told:
         get(kind, "zzzzzzzz")
-    assert all(name in str(told.value) for name in names(kind))
+    known = names(kind)
+    assert all(name in str(told.value) for name in known[:24])
+    assert (f" and {len(known) - 24} more;" in str(told.value)) == (len(known) > 24)
+    assert f"`python -m bench list {kind}s` has all, and --load FILE.py brings one of your own" in str(told.value)
     assert "\n" not in str(told.value)
 
 
@@ -292,8 +329,9 @@ def test_a_file_of_one_s_own_under_defenses_is_listed_whatever_it_holds(
 ) -> None:
     path = tmp_path / "mine.py"
     path.write_text(source, encoding="utf-8")
-    known = registry._built_in("defense")
-    monkeypatch.setattr(registry, "_built_in", lambda kind: {**known, "mine": path})
+    known = registry._shipped("defense")
+    placeholder = registry.Placeholder("defenses.mine", path)
+    monkeypatch.setattr(registry, "_shipped", lambda kind: {**known, "mine": placeholder})
     assert summaries("defense")["mine"] == line.format(path=path)
     assert summaries("defense")["krum"].startswith("Krum")
 
@@ -302,6 +340,7 @@ def test_a_file_under_defenses_that_is_no_python_is_one_line(monkeypatch: pytest
     (tmp_path / "broken_rule.py").write_text("def f(:\n")
     package = import_module("defenses")
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    monkeypatch.setattr(registry, "_built_in", lambda kind: {"broken_rule": tmp_path / "broken_rule.py"})
+    placeholder = registry.Placeholder("defenses.broken_rule", tmp_path / "broken_rule.py")
+    monkeypatch.setattr(registry, "_shipped", lambda kind: {"broken_rule": placeholder})
     with pytest.raises(BadInputError, match=r"^defense 'broken_rule' cannot be loaded: invalid syntax in .*, line 1$"):
         get("defense", "broken_rule")

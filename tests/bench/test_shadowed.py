@@ -59,6 +59,7 @@ def test_a_submission_s_processes_play_what_it_ships(
     Path("tiny.toml").write_text(suite_text)
     job = {"do": "run", "suite": "tiny.toml", "results": "out", "workers": 2, "quiet": True, "data_root": None}
     job |= {"defenses": ["median"], "attacks": ["sign_flip"], "cell_timeout": 100.0, "cell_memory": 4096}
+    job |= {"salt": "", "sources": []}
     done = sandbox.call(job, [], Bounds(200.0, 16384))
     assert done.broken is None
     ran = done.last("ran")

@@ -48,7 +48,34 @@ halfway = outside_rules.defense:Halfway
 
 [fedsiege.attacks]
 shout = outside_rules.attack:Shout
+
+[fedsiege.datasets]
+clouds = outside_rules.parts:clouds
+
+[fedsiege.models]
+tiny_net = outside_rules.parts:TinyNet
 """
+PARTS = '''"""A package's data and model."""
+
+import torch
+from torch import nn
+
+from bench.data import Dataset, from_arrays
+
+
+def clouds() -> Dataset:
+    """Three clouds in the plane."""
+    y = torch.arange(300) % 3
+    x = torch.stack([y.double().sin(), y.double().cos()], dim=1) + torch.linspace(0, 0.1, 300)[:, None]
+    return from_arrays("clouds", (x[:200], y[:200]), (x[200:], y[200:]))
+
+
+class TinyNet(nn.Linear):
+    """One layer."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape[0], classes)
+'''
 ROWS = """
 [[defense]]
 name = "halfway"
@@ -74,6 +101,7 @@ def installed(tmp_path: Path) -> Path:
     (package / "__init__.py").touch()
     (package / "defense.py").write_text(DEFENSE)
     (package / "attack.py").write_text(ATTACK)
+    (package / "parts.py").write_text(PARTS)
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-rules\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text(ENTRIES)
     return site
@@ -112,11 +140,33 @@ def test_a_package_s_row_and_column_run_through_the_command_line(
     assert "| halfway" in board
 
 
+def test_a_package_s_data_and_model_are_played_in_worker_processes(
+    installed: Path, tmp_path: Path, shell: Callable[..., Any]
+) -> None:
+    path = os.pathsep.join([str(installed), str(ROOT)])
+    asked = ("--set", "dataset=clouds", "--set", "model=tiny_net", "--attack", "shout", "--defense", "median")
+    run = ("run", "--suite", "tiny.toml", "--workers", "2", "--results", "results", *asked)
+    done = shell(*run, PYTHONPATH=path)
+    assert (done.code, "Traceback" in done.err) == (0, False), done.err
+    first = {path.stem: read(path) for path in (tmp_path / "results" / "tiny").glob("*/*/*.json")}
+    assert len(first) == 2
+    for record in first.values():
+        assert (record.status, record.cell.federation.dataset) == ("ok", "clouds")
+        assert list(record.cell.loaded) == ["model tiny_net"]  # it has no version that would tell a changed one
+
+    parts = installed / "outside_rules" / "parts.py"
+    parts.write_text(parts.read_text().replace("One layer.", "A single layer."))
+    assert shell(*run, PYTHONPATH=path).code == 0
+    assert len(list((tmp_path / "results" / "tiny").glob("*/*/*.json"))) == 4
+
+
 @pytest.mark.usefixtures("_here")
 def test_a_package_s_classes_are_listed(bench: Callable[..., Any]) -> None:
     listed = json.loads(bench("list", "--json").out)
     assert listed["defenses"]["halfway"] == "Half of the mean: what an outside package brings."
     assert listed["attacks"]["shout"] == "The honest update, against itself and many times."
+    assert listed["datasets"]["clouds"] == "Three clouds in the plane."
+    assert listed["models"]["tiny_net"] == "One layer."
 
 
 @pytest.mark.usefixtures("_here")
@@ -129,7 +179,7 @@ def test_a_class_without_a_docstring_has_the_line_of_its_module_or_its_place(
 ) -> None:
     bare = DEFENSE.replace('    """Half of the mean: what an outside package brings."""\n', "").split("\n", 1)[1]
     (installed / "outside_rules" / "defense.py").write_text(module + bare)
-    assert f"  halfway          {line}\n" in bench("list", "defenses").out
+    assert f"  halfway             {line}\n" in bench("list", "defenses").out
 
 
 @pytest.mark.usefixtures("_here")

@@ -10,9 +10,9 @@ from fuzz_trees import TEXTS, Tree, damages, mutations, toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench import registry
 from bench.base.errors import BadInputError
 from bench.federation.settings import FederationSettings
-from bench.models import MODELS
 from bench.runs.preflight import check_settings
 from bench.suite import Suite, load, shipped
 
@@ -96,5 +96,5 @@ def hold(suite: Suite) -> None:
     assert len({cell.hash for cell in cells}) == len(cells)
     assert all(0 <= cell.byzantine <= 1 for cell in cells)
     assert len(set(suite.seeds)) == len(suite.seeds)
-    if all(cell.federation.dataset == "digits" and cell.federation.model in MODELS for cell in cells):
+    if all(cell.federation.dataset == "digits" and cell.federation.model in registry.names("model") for cell in cells):
         check_settings(suite.name, cells, None)

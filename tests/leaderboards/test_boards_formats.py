@@ -98,7 +98,7 @@ def test_json_has_every_number(leaderboard):
     read = json.loads(FORMATS["json"](leaderboard), parse_constant=pytest.fail)
     assert (read["suite"], read["seeds"], read["records"]) == ("tiny", 3, 27)
     assert read["flags"] == leaderboard.flags
-    assert read["left_out"] == ["1 records of another setting (old)"]
+    assert read["left_out"] == ["1 record of another setting (old)"]
     assert list(read["boards"]) == [board.name for board in leaderboard.boards]
     for board in leaderboard.boards:
         means = [number["mean"] for number in read["boards"][board.name]]

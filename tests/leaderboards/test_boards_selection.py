@@ -52,7 +52,7 @@ def test_only_the_newest_setting(make):
 def test_a_record_that_was_run_again_is_replaced(make):
     selection = select([make("a", accuracy=0.1), make("a", accuracy=0.2, seed=1), make("a", accuracy=0.9)])
     assert accuracies(selection) == [0.2, 0.9]
-    assert selection.left_out == ["1 records whose cell was run again or with other parameters"]
+    assert selection.left_out == ["1 record whose cell was run again or with other parameters"]
 
 
 def test_a_defense_with_other_parameters_replaces_the_whole_row(make, make_leak):
@@ -133,8 +133,8 @@ def test_rows_and_columns_that_nobody_played_are_named(make):
     played = [record for record in suites if record.cell.label == "a" and record.cell.attack_name != "ipm"]
     selection = select(played, cells=[record.cell for record in suites])
     assert selection.left_out == [
-        "1 rows of the suite without a record: b",
-        "1 columns of the suite without a record: ipm b=0.2",
+        "1 row of the suite without a record: b",
+        "1 column of the suite without a record: ipm b=0.2",
     ]
     many = [make("a"), *(make("a", f"attack{index}") for index in range(7))]
     (line,) = select(many[:1], cells=[record.cell for record in many]).left_out

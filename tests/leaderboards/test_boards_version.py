@@ -44,7 +44,7 @@ def test_a_change_of_the_protocol_begins_a_new_board(boards):
     board = boards(now - 1, now)
     assert accuracies(board) == [0.75]
     left_out, *_ = board.left_out
-    assert left_out.startswith("1 records of another setting (")
+    assert left_out.startswith("1 record of another setting (")
     assert version(board)["newest record"] == "2026-02-02 00:00 UTC"
     assert dated(board).startswith(f"board of 2026-02-02, protocol version {now}, setting ")
 

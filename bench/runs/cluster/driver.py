@@ -9,9 +9,10 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from bench import registry
 from bench.base import arithmetic
 from bench.base.errors import BadInputError
-from bench.data import SPECS, Dataset, load
+from bench.data import Dataset, in_a_root, load
 from bench.plays.cell import Outcome
 from bench.plays.findings import Task
 from bench.runs.cluster.node import Player, code_version, pack
@@ -198,7 +199,7 @@ class Cluster:
         if theirs is None:
             theirs = worker.ask("adopt", self._send(dataset), patience=None)
         if theirs != dataset.digest:
-            where = f"{worker.node}: its FEDSIEGE_DATA" if SPECS[dataset.name].folder else worker.node
+            where = f"{worker.node}: its FEDSIEGE_DATA" if in_a_root(dataset.name) else worker.node
             raise BadInputError(
                 f"node {where} has another {dataset.name} ({theirs}) than this machine ({dataset.digest})"
             )
@@ -230,6 +231,7 @@ class Worker:
         if (theirs := self.ask("version")) != self._version:
             ours = f"this machine ({self._version}); install the same on all"
             raise BadInputError(f"node {self.node} runs another fedsiege ({theirs}) than {ours}")
+        self.ask("take", registry.loaded_files())
         return True
 
     def ask(self, question: str, *arguments: Any, patience: float | None = ANSWER_SECONDS) -> Any:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import cache
@@ -13,18 +14,20 @@ from typing import Any
 
 import torch
 
+from bench import registry
 from bench.base.errors import BadInputError
-from bench.data import SPECS, Dataset, Split, adopt, load
+from bench.base.ownfile import OwnFile
+from bench.data import Dataset, Split, adopt, embedded, in_a_root, load
 from bench.plays.cell import Outcome, run_cell
 from bench.plays.findings import Task
-from bench.registry import PACKAGES
+from bench.registry import GROUPS
 from bench.runs.workers import LOOK_SECONDS, Limits, WorkerLostError
 
 CODE = ("bench", "attacks", "defenses")
 """The packages whose code plays a cell."""
 
 Packed = dict[str, Any]
-FACTS, SCALE, SPLITS = ("name", "digest", "class_names"), ("mean", "std"), ("train", "validation", "test")
+FACTS, SCALE, SPLITS = ("name", "digest", "class_names", "images"), ("mean", "std"), ("train", "validation", "test")
 """The fields of a data set: plain ones, tensors, pairs of tensors."""
 
 
@@ -38,7 +41,7 @@ def code_version() -> str:
     for path in sorted(path for name in CODE for path in (root / name).rglob("*.py")):
         digest.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size} ".encode())
         digest.update(path.read_bytes())
-    entries = [entry for name in PACKAGES.values() for entry in entry_points(group=f"fedsiege.{name}")]
+    entries = [entry for group in GROUPS.values() for entry in entry_points(group=group)]
     more = sorted((one.group, one.name, one.value, one.dist.version if one.dist else "") for one in entries)
     digest.update(str(more).encode())
     return f"{version('fedsiege')}, code {digest.hexdigest()[:12]}"
@@ -73,9 +76,18 @@ class Player:
         """The node that this is."""
         return platform.node()
 
+    def take(self, files: Sequence[OwnFile]) -> BadInputError | None:
+        """Load the driver's own files; what is wrong with one of them here."""
+        try:
+            for file in files:
+                registry.take(file)
+        except BadInputError as error:
+            return error
+        return None
+
     def digest(self, name: str) -> str | BadInputError | None:
         """Of the data set that cells find here: the node's own (FEDSIEGE_DATA); None where the driver is to send it."""
-        if SPECS[name].folder and not os.environ.get("FEDSIEGE_DATA"):
+        if not embedded(name) and not (in_a_root(name) and os.environ.get("FEDSIEGE_DATA")):
             return None
         try:
             return load(name).digest

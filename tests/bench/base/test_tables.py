@@ -63,3 +63,12 @@ def test_a_long_word_such_as_a_path_does_not_undo_a_table() -> None:
     lines = printed(table, 50)
     assert any(("verdict" in line and "│" in line) or "┃" in line for line in lines)
     assert max(map(len, lines)) <= 50
+
+
+@pytest.mark.parametrize(("columns", "width"), [("70", 70), ("0", 150), ("wide", 150), (None, 150)])
+def test_a_pipe_is_as_wide_as_columns_says(monkeypatch: pytest.MonkeyPatch, columns: str | None, width: int) -> None:
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert tables.console().width == width

@@ -67,7 +67,18 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "a record that is none": (("show", "tiny.toml"), r"tiny\.toml is not a record: invalid JSON in line"),
     "a record with something else": (("show", "other.json"), r"other\.json is not a record: .*Field required"),
     "a newer record": (("show", "newer.json"), r"newer\.json has schema version 99.*reads up to 1: upgrade"),
-    "a folder as a record": (("show", "folder.toml"), r"cannot read record folder\.toml: not a regular file"),
+    "a folder as a record": (("show", "folder.toml"), r"folder\.toml is a folder: there is no record in it"),
+    "a model that is like none": (
+        (*RUN, "--set", "model=lstm"),
+        r"no model named 'lstm': known are alexnet, .*softmax; `python -m bench list models` has all",
+    ),
+    "a suite that is a file's": (("run", "--suite", "tiny"), r"'tiny' is shipped: give the file, --suite tiny\.toml$"),
+    "a suite like none": (
+        ("run", "--suite", "qqq"),
+        r"no suite named 'qqq': known are (?!.*papers/).*smoke, and the papers' \(`.*list suites`\); or give the path",
+    ),
+    "a seed below zero": ((*RUN, "--seeds", "-1"), r"--seeds '-1' has a seed that is not between 0 and 1000000000$"),
+    "a seed out of range": ((*RUN, "--seeds", "0,1000000001"), r"has a seed that is not between 0 and 1000000000$"),
     "no record": (("show",), r"Missing argument"),
     "a search for nothing": (("tune",), r"Missing option '--defense'"),
     "a suite without searches": (
@@ -161,6 +172,22 @@ EDITS: dict[str, tuple[str, str, str]] = {  # what of the suite's text, all of i
     "no name": ('name = "tiny"', "", r"edited\.toml: name: Field required"),
     "a name that leaves the folder": ('"tiny"', '"../tiny"', r"name: .*should match pattern.* \(given '\.\./tiny'\)"),
     "a seed twice": ("seeds = [0]", "seeds = [3, 3]", r"seeds: seed 3 stands there twice"),
+    "a seed below zero": ("seeds = [0]", "seeds = [-3]", r"seeds: seed -3 is not between 0 and 1000000000$"),
+    "a fraction out of range": (
+        "byzantine = [0.0, 0.16]",
+        "byzantine = [1.2]",
+        r"edited\.toml: attack\.0\.byzantine: byzantine fraction 1\.2 is not between 0 and 1$",
+    ),
+    "a defense twice": (
+        '[[defense]]\nname = "median"',
+        '[[defense]]\nname = "median"\n\n[[defense]]\nname = "median"',
+        r"suite 'tiny': row 'median' x 'clean' stands there twice: take one out, give a defense another label",
+    ),
+    "an attack twice": (
+        '[[attack]]\nname = "sign_flip"\nbyzantine = [0.0, 0.16]',
+        '[[attack]]\nname = "sign_flip"\nbyzantine = [0.16]\n\n[[attack]]\nname = "sign_flip"\nbyzantine = [0.0, 0.16]',
+        r"suite 'tiny': row '\w+' x 'sign_flip b=0\.16' stands there twice: take one out",
+    ),
     "no seeds": ("seeds = [0]", "seeds = []", r"seeds: .*at least 1 item.* \(given \[\]\)"),
     "no attacks": (
         ROWS[ROWS.index("[[attack]]") : ROWS.index("[tune")],
@@ -361,7 +388,7 @@ def test_a_file_that_is_no_record_is_kept_and_told(bench: Callable[..., Any], fo
     path.write_bytes(half)
     path.with_name("foreign.json").write_bytes(gzip.compress(b"not ours"))
     done = bench(*corner)
-    assert (done.code, "1 cells run" in done.out) == (0, True)
+    assert (done.code, "1 cell run, 1 was there" in done.out) == (0, True)
     told = done.out.replace("\n", "")
     assert "foreign.json" in told
     assert f"{path.name}.damaged-1 is not a record" in told

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import data, models, registry, suite
+from bench import registry, suite
 from bench.base.errors import BadInputError
 from bench.commands import catalogue
 
@@ -18,8 +18,8 @@ def test_everything_is_listed_by_kind() -> None:
     assert tuple(found) == ("defenses", "attacks", "datasets", "models", "suites")
     assert set(found["defenses"]) == set(registry.names("defense"))
     assert set(found["attacks"]) == set(registry.names("attack"))
-    assert set(found["datasets"]) == set(data.SPECS)
-    assert set(found["models"]) == set(models.MODELS)
+    assert set(found["datasets"]) == set(registry.names("dataset"))
+    assert set(found["models"]) == set(registry.names("model"))
     assert set(found["suites"]) == set(suite.shipped())
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from bench import cli
+from bench.commands.list_ import aligned
 from bench.records import read
 from bench.runs import jobs, tune
 from bench.runs.tune import Trial
@@ -85,6 +86,38 @@ def test_list_for_programs(bench: Command, kind: str | None) -> None:
     assert "krum" in found.get("defenses", {"krum": ""})
 
 
+def test_names_stand_in_a_column_of_their_own_and_lines_are_wrapped_to_the_terminal(
+    bench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = bench("list").out.splitlines()
+    monkeypatch.setenv("COLUMNS", "80")
+    wrapped = bench("list").out.splitlines()
+    assert max(map(len, whole)) > 100
+    assert max(map(len, wrapped)) <= 80
+    assert " ".join(" ".join(wrapped).split()) == " ".join(" ".join(whole).split())
+    for lines in (whole, wrapped):
+        starts: dict[str, set[int]] = {}
+        for line in lines:
+            if not line.startswith(" "):
+                kind = line
+            elif line.startswith("    "):
+                starts[kind].add(len(line) - len(line.lstrip()))
+            else:
+                name = line.split("  ")[1]
+                starts.setdefault(kind, set()).add(len(line) - len(line[2 + len(name) :].lstrip()))
+        assert {kind: len(columns) for kind, columns in starts.items()} == dict.fromkeys(starts, 1)
+        assert len(starts) == 5
+
+
+@pytest.mark.parametrize("width", [1, 30])
+def test_a_terminal_too_narrow_for_a_list_loses_no_word(width: int) -> None:
+    entries = {"a-name-of-some-length": "some words, and averyverylongword of what it is", "b": ""}
+    lines = aligned(entries, width)
+    assert (
+        " ".join(" ".join(lines).split()) == "a-name-of-some-length some words, and averyverylongword of what it is b"
+    )
+
+
 def test_list_does_not_import_torch() -> None:
     code = (
         "import sys; sys.argv = ['fedsiege', 'list']\n"
@@ -135,6 +168,12 @@ def test_help_names_the_commands(bench: Command) -> None:
     done = bench("--help")
     assert done.code == 0
     assert all(command in done.out for command in ("run", "list", "leaderboard", "show", "tune"))
+
+
+def test_every_command_is_a_function_of_a_file_of_its_own_and_the_program_has_none() -> None:
+    files = {info.callback.__module__ for info in cli.app.registered_commands if info.callback is not None}
+    assert {file.rpartition(".")[0] for file in files} == {"bench.commands"}
+    assert len(files) == len(cli.app.registered_commands) - 1  # new-defense and new-attack are one
 
 
 # ------------------------------------------------------------------------------------------------------------------ run
@@ -389,6 +428,13 @@ def test_the_boards_go_into_a_file(bench: Command, finished: Path, tmp_path: Pat
     assert (tmp_path / "deep" / "board.txt").read_text() == printed
 
 
+def test_boards_of_a_suite_of_one_s_own_need_its_file_and_say_so(bench: Command, finished: Path) -> None:
+    done = bench("leaderboard", "--suite", "tiny", "--results", str(finished))
+    assert (done.code, done.out) == (2, "")
+    told = f"records of a suite 'tiny' lie in {finished / 'tiny'}: give the file that was run, --suite FILE.toml"
+    assert done.err == f"fedsiege: no suite named 'tiny' is shipped; {told}\n"
+
+
 # ----------------------------------------------------------------------------------------------------------------- show
 
 
@@ -400,6 +446,15 @@ def test_a_record_is_shown_to_a_person_and_to_a_program(bench: Command, finished
         assert done.out.startswith(f"{record.cell.label} x {record.cell.column}, seed 0: ok\n")
         dumped = bench("show", str(path), "--json")
         assert json.loads(dumped.out) == json.loads(path.read_text())
+
+
+def test_a_folder_of_records_is_told_with_an_example(bench: Command, finished: Path) -> None:
+    done = bench("show", str(finished / "tiny"))
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    told, _, example = line.partition(": give a record's file, such as ")
+    assert told == f"fedsiege: {finished / 'tiny'} is a folder"
+    assert bench("show", example).code == 0
 
 
 # ----------------------------------------------------------------------------------------------------------------- tune

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.commands.show import BARS, _settings, print_record, sparkline
+from bench.commands.one_record import BARS, _settings, print_record, sparkline
 from bench.federation.settings import FederationSettings
 from bench.plays.cell import run_cell
 from bench.privacy.claims import PrivacyClaim

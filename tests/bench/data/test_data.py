@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench import registry
 from bench.base.errors import BadInputError
 from bench.data import Dataset, available, load
 from bench.data import datasets as data
@@ -44,6 +45,12 @@ def _no_root_and_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", offline)
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", offline)
+
+
+def spec_of(name: str) -> data.DatasetSpec:
+    found = registry.get("dataset", name)
+    assert isinstance(found, data.DatasetSpec)
+    return found
 
 
 def fault(name: str, root: Path | None = None) -> str:
@@ -104,10 +111,10 @@ def test_the_splits_are_those_of_torchvision(data_root: Path) -> None:
 
 @pytest.mark.parametrize(("name", "num_train"), [("digits", 1_797), ("mnist", 60_000)])
 def test_the_split_is_a_fixed_permutation(name: str, num_train: int) -> None:
-    order = data._permutation(name, num_train)
+    order = data.permutation(name, num_train)
     torch.manual_seed(1)
     torch.rand(3)
-    assert torch.equal(order, data._permutation(name, num_train))
+    assert torch.equal(order, data.permutation(name, num_train))
     assert torch.equal(order.sort().values, torch.arange(num_train))
 
 
@@ -162,7 +169,7 @@ def test_a_root_must_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in GOLDEN if name != "digits"])
 def test_a_root_without_the_data_set(name: str, tmp_path: Path) -> None:
     message = fault(name, tmp_path)
-    assert message.startswith(f"{name} not found under {tmp_path}: expected {tmp_path / data.SPECS[name].folder}")
+    assert message.startswith(f"{name} not found under {tmp_path}: expected {tmp_path / spec_of(name).folder}")
     assert "FEDSIEGE_DATA" in message
 
 
@@ -175,7 +182,7 @@ def test_the_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def fill(root: Path, name: str, content: bytes) -> None:
-    spec = data.SPECS[name]
+    spec = spec_of(name)
     (root / spec.folder).mkdir(parents=True)
     for file in spec.files:
         (root / spec.folder / file).write_bytes(content)
@@ -189,12 +196,12 @@ def fill(root: Path, name: str, content: bytes) -> None:
 )
 def test_damaged_files(name: str, content: bytes, tmp_path: Path) -> None:
     fill(tmp_path, name, content)
-    assert fault(name, tmp_path).startswith(f"{name} under {tmp_path / data.SPECS[name].folder} is damaged")
+    assert fault(name, tmp_path).startswith(f"{name} under {tmp_path / spec_of(name).folder} is damaged")
 
 
 @rooted
 def test_a_truncated_file(name: str, data_root: Path, tmp_path: Path) -> None:
-    spec = data.SPECS[name]
+    spec = spec_of(name)
     folder = tmp_path / spec.folder
     folder.mkdir(parents=True)
     for file in spec.files:
@@ -211,10 +218,10 @@ def copied(data_root: Path, tmp_path: Path) -> Callable[[str, str], Path]:
     """A root with links to a data set's files, but for one, which is a copy: its path."""
 
     def copy(name: str, file: str) -> Path:
-        folder = tmp_path / data.SPECS[name].folder
+        folder = tmp_path / spec_of(name).folder
         folder.mkdir(parents=True)
-        for one in data.SPECS[name].files:
-            (folder / one).symlink_to((data_root / data.SPECS[name].folder / one).resolve())
+        for one in spec_of(name).files:
+            (folder / one).symlink_to((data_root / spec_of(name).folder / one).resolve())
         content = (folder / file).read_bytes()
         (folder / file).unlink()
         (folder / file).write_bytes(content)
@@ -256,9 +263,8 @@ def test_other_digits_of_scikit_learn_are_refused(monkeypatch: pytest.MonkeyPatc
     source = data._read_digits(Path(), False)
     source.pixels[5, 0, 3, 3] ^= 1
     other = data.DatasetSpec("digits", lambda root, download: source)
-    monkeypatch.setitem(data.SPECS, "digits", other)
     with pytest.raises(BadInputError, match="digits is not as published: install scikit-learn anew"):
-        data._made("digits", None)
+        data._made(other, None)
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("x\ny"), AttributeError("x"), AssertionError(), UnicodeError("x")])
@@ -268,7 +274,8 @@ def test_whatever_a_reader_raises_is_one_line(
     def read(root: Path, download: bool) -> data.Source:
         raise error
 
-    monkeypatch.setitem(data.SPECS, "mnist", replace(data.SPECS["mnist"], read=read))
+    broken = registry.Entry(replace(spec_of("mnist"), read=read))
+    monkeypatch.setitem(registry._registered["dataset"], "mnist", broken)
     fill(tmp_path, "mnist", b"any")
     message = fault("mnist", tmp_path)
     assert message.startswith(f"mnist under {tmp_path / 'MNIST/raw'} is damaged or unreadable: fetch train-images")
@@ -277,13 +284,13 @@ def test_whatever_a_reader_raises_is_one_line(
 
 def test_the_published_digests_are_those_of_every_known_data_set() -> None:
     assert {name: golden[-1] for name, golden in GOLDEN.items()} == data.CANONICAL
-    files = [f"{spec.folder}/{file}" for spec in data.SPECS.values() for file in spec.files]
+    files = [f"{spec.folder}/{file}" for spec in map(spec_of, registry.SHIPPED["dataset"]) for file in spec.files]
     assert list(data.PUBLISHED) == files
 
 
 @rooted
 def test_no_published_file_is_refused(name: str, data_root: Path) -> None:
-    assert data.SPECS[name].changed(data_root) == []
+    assert spec_of(name).changed(data_root) == []
 
 
 def test_fewer_images_than_the_official_ones_are_damage(tmp_path: Path) -> None:
@@ -348,6 +355,6 @@ def test_what_a_download_prints_is_no_output_of_a_command(tmp_path: Path, capsys
         print("Downloading http://example.org")
         asked.append((root, download))
 
-    data._download(dataclasses.replace(data.SPECS["mnist"], read=read), tmp_path)
+    data._download(dataclasses.replace(spec_of("mnist"), read=read), tmp_path)
     assert asked == [(tmp_path, True)]
     assert capsys.readouterr().out == ""

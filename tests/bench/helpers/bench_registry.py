@@ -7,7 +7,7 @@ from bench import registry
 
 def copied() -> dict[Any, Any]:
     """What is registered, kind by kind; every shipped class is, since its module registers once, and not in a copy."""
-    for kind in ("defense", "attack"):
+    for kind in registry.KINDS:
         for name in registry.names(kind):
             registry.get(kind, name)
     return {kind: dict(classes) for kind, classes in registry._registered.items()}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bench import models
+from bench import models, registry
 from bench.base.errors import BadInputError
 from bench.base.rng import generator
 from bench.federation.clients import Step
@@ -480,11 +480,11 @@ def test_an_unknown_model_names_the_nearest(typed: str, meant: str | None) -> No
     with pytest.raises(BadInputError) as caught:
         models.build(typed, SHAPE, CLASSES)
     assert repr(typed) in str(caught.value)
-    for name in [meant] if meant else models.MODELS:
+    for name in [meant] if meant else registry.names("model"):
         assert name in str(caught.value)
 
 
 def test_every_model_is_known_by_its_own_name() -> None:
-    for name in models.MODELS:
+    for name in registry.names("model"):
         model = models.build(name, (1, 28, 28), 10)
         assert (model.name, model.input_shape, model.num_classes) == (name, (1, 28, 28), 10)

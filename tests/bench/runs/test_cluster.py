@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from bench_nodes import SIGN_FLIP, Nodes, far, here, images, plan, suite, two_nodes
+from bench_own import OWN
+from bench_own import SUITE as OWN_SUITE
 from bench_processes import STOPPED, comes_true, group, start_bench
 from bench_stored import contents
 from bench_suites import FIVE_ROUNDS
@@ -107,6 +109,20 @@ def test_the_command_makes_the_records_of_a_run_here_and_nothing_else_is_said(
     assert len([name for name in found if name.endswith(".png")]) == 2
     again = bench("run", "--suite", "tiny.toml", "--ray", nodes.address, "--json")
     assert (again.code, again.err, json.loads(again.out)["ran"]) == (0, "", 0)
+
+
+def test_files_of_one_s_own_are_known_on_the_nodes(nodes: Nodes, tmp_path: Path) -> None:
+    """A rule, an attack, data and a model: nothing of them lies on a node, and one has a data root of its own."""
+    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "own.toml").write_text(OWN_SUITE)
+    asked = ("run", "--suite", "own.toml", "--load", "mine.py", "--quiet")
+    for more in (("--ray", nodes.address), ("--workers", "1", "--results", "here")):
+        running = start_bench(tmp_path, *asked, *more)
+        out, err = running.communicate(timeout=300)
+        assert (running.returncode, out, err) == (0, "", "")
+    found = contents(Store(tmp_path / "runs", "own"))
+    assert len(found) == 12
+    assert found == contents(Store(tmp_path / "here", "own"))
 
 
 # --------------------------------------------------------------------------------------------------------- real kills

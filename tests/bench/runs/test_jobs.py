@@ -16,6 +16,7 @@ from bench.base.errors import BadInputError
 from bench.records import Store, read
 from bench.runs import jobs
 from bench.suite import load as load_suite
+from bench.suite import shipped
 from leaderboards.formats import FORMATS
 
 ROWS = """
@@ -359,3 +360,44 @@ def test_records_are_loaded_as_a_row_each_and_damaged_ones_with_a_warning(
     with pytest.warns(UserWarning, match=rf"{path.name} is not a record"):
         frame = bench.load(tmp_path)
     assert set(frame["key"]) == keys(finished) - {expected}
+
+
+def test_records_of_another_arithmetic_are_told_in_one_line(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corner: dict[str, Any] = {"defenses": ["median"], "attacks": ["clean"]}
+    first = run(tiny, tmp_path, **corner)
+    assert first.of_another_arithmetic() is None
+    store = Store(tmp_path, "tiny")
+    for record, made in zip(first.records, ("native", ""), strict=True):
+        environment = record.environment.model_copy(update={"arithmetic": made})
+        store.write(record.model_copy(update={"environment": environment}))
+    run(tiny, tmp_path, **corner).print()
+    here = first.records[0].environment.arithmetic
+    told = f"of the records that were there 1 in native arithmetic, and this run is {here}: --fresh plays them anew"
+    assert capsys.readouterr().out.count(told) == (here != "native")
+    assert run(tiny, tmp_path, **corner, fresh=True).of_another_arithmetic() is None
+
+
+def test_a_file_with_the_name_of_a_shipped_suite_says_so_above_its_boards(suite_text: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text(suite_text.replace('name = "tiny"', 'name = "smoke"'))
+    report = run(str(mine), tmp_path, defenses=["median"], attacks=["clean"])
+    told = f"{mine} is not the shipped suite 'smoke' whose name it has, and the records of both lie in one folder"
+    assert report.leaderboard.notice.startswith(told)
+    assert told in jobs.leaderboard_text(str(mine), tmp_path, "md")
+    (tmp_path / "copy.toml").write_bytes(shipped()["smoke"].read_bytes())
+    assert jobs._namesake(str(tmp_path / "copy.toml"), load_suite("smoke")) == ""
+    assert jobs._namesake("smoke", load_suite("smoke")) == ""
+
+
+def test_one_row_is_printed_with_the_overall_board_and_its_own_lines_alone(
+    finished: jobs.Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs.print_rows(finished.leaderboard, ["krum"])
+    overall, _, others = capsys.readouterr().out.partition("Robustness: ")
+    assert overall.count("median") == 1
+    assert "krum" in overall
+    assert "median" not in others
+    assert others.count("│ krum ") == sum("krum" in board.text.to_string() for board in finished.leaderboard.boards) - 1
+    assert "95 % t interval" not in others

@@ -118,4 +118,4 @@ def test_a_worker_whose_driver_died_ends_without_a_word(monkeypatch: pytest.Monk
     monkeypatch.setattr(workers, "_end_with_the_driver", lambda: here.send("never read") or there.close())
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(here, "send", lambda message: None, raising=False)
-    workers._serve(here, lambda task: pytest.fail("there was no task"))
+    workers._serve(here, lambda task: pytest.fail("there was no task"), ())

@@ -173,5 +173,24 @@ def test_agreement_counts_bits_what_is_close_and_what_is_not(made: list[Record])
     assert agreement(seeds, moved) == Agreement(bits=0, close=3, apart=0)  # by less than the seeds' spread
     forged = [changed(record, accuracy=record.metrics["accuracy"] + 0.3) for record in seeds]
     assert agreement(seeds, forged).apart == 3
+    assert agreement(made[:1], made[:1]).line(1, "there").startswith("1 record against there: 1 agree bit for bit")
     line = agreement(made, [near, far, other]).line(3, "there")
     assert line == ("2 (of 3) records against there: 0 agree bit for bit, 1 in distribution, 1 do not (median)")
+
+
+def test_the_published_folder_is_found_by_its_name_from_anywhere(
+    bench: Bench, clone: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = bench("leaderboard", "--suite", "tiny.toml", "--results", "results").out
+    keys = set(the_bench.load("results")["key"])
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "tiny.toml").write_text((clone / "tiny.toml").read_text())
+    monkeypatch.chdir(elsewhere)
+    assert places.to_read(Path("results/tiny")) == clone / "results" / "tiny"
+    assert places.to_read(Path("others")) == Path("others")
+    record = next((clone / "results").rglob("*-s0.json"))
+    assert bench("show", str(record.relative_to(clone))).code == 0
+    assert set(the_bench.load("results")["key"]) == keys
+    assert jobs.leaderboard_text("tiny.toml", Path("results"), "md") == board
+    (elsewhere / "results").mkdir()
+    assert places.to_read(Path("results")) == Path("results")

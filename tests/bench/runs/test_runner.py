@@ -16,10 +16,10 @@ from bench_processes import children, comes_true, is_running
 from bench_stored import contents
 from bench_suites import TINY
 
-from bench import data
+from bench import registry
 from bench.base import locks
 from bench.base.errors import BadInputError
-from bench.data import DatasetSpec, Source
+from bench.data import DatasetSpec, Source, load
 from bench.plays.cell import Outcome, lost_outcome
 from bench.plays.findings import Task
 from bench.records import Record, Store
@@ -87,7 +87,7 @@ def test_a_task_carries_what_its_record_needs(store: Store) -> None:
     given: dict[str, Any] = {"ranking": {"recovered_psnr": 15.0}, "threads": 2, "seeds": [9]}
     (task, *_) = plan(store, **given).tasks
     assert (task.suite, task.seed, task.threads, task.recovered_psnr) == ("tiny", 9, 2, 15.0)
-    assert task.setting == records.setting_hash(suite(**given), data.load("digits").digest)
+    assert task.setting == records.setting_hash(suite(**given), load("digits").digest)
 
 
 def test_cells_that_share_a_control_stand_side_by_side_long_kinds_first(store: Store) -> None:
@@ -245,7 +245,8 @@ def test_privacy_cells_on_a_data_set_of_their_own_are_found_again(
         rows = torch.arange(30)
         return Source(pixels, rows % 3, (rows[:20], rows[20:25], rows[25:]), ("a", "b", "c"), white=16)
 
-    monkeypatch.setitem(data.SPECS, "stripes", DatasetSpec("stripes", fewer))
+    stripes = registry.Entry(DatasetSpec("stripes", fewer))
+    monkeypatch.setitem(registry._registered["dataset"], "stripes", stripes)
     asked: dict[str, Any] = {"seeds": [0], "privacy": {**suite().privacy.model_dump(), "dataset": "stripes"}}
     assert {record.status for record in run(plan(store, **asked).tasks, store)} == {"ok"}
     assert plan(store, **asked).tasks == []

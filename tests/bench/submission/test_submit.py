@@ -80,6 +80,10 @@ def test_from_file_to_row_and_again(bench: Bench, folder: Path) -> None:
     changed = bench(*SUBMIT)
     assert "files of an earlier source or other parameters removed" in changed.out
     assert "2 cells run, 0 were there" in changed.out
+    assert changed.out.count("Submissions: ") == 1
+    assert "A row that breaks a rule of the" not in changed.out  # what the boards' marks mean is for --all
+    whole = bench(*SUBMIT, "--all")
+    assert "A row that breaks a rule of the" in " ".join(whole.out.split())
     assert 'title = "Phocas"' in (row / folders.FILE).read_text()
 
 

@@ -263,7 +263,7 @@ def test_an_unknown_data_set_or_model_is_refused_before_anything_runs(
 
 
 def test_an_unknown_suite_gets_the_nearest_and_a_hint_at_files() -> None:
-    with pytest.raises(BadInputError, match=r"^no suite named 'digit': did you mean digits .*\?; or .*\.toml file$"):
+    with pytest.raises(BadInputError, match=r"^no suite named 'digit': did you mean digits\?; or .*\.toml file$"):
         suite.load("digit")
 
 

@@ -101,7 +101,7 @@ def test_an_attack_that_forges_does_the_same_harm(attack: str, defense: str, mon
     cell = Cell(label="row", defense=rule, attack=part, federation=SETTINGS, byzantine=0.25)
     records = [run_cell(Task("s", "s", cell, 2, 1, None, 20.0)).record]
     for kind, name, given in (("attack", attack, FORGERS[attack]), ("defense", defense, {})):
-        monkeypatch.setitem(registry._registered[kind], name, standing_in(kind, name, given))  # type: ignore[index]
+        monkeypatch.setitem(registry._registered[kind], name, registry.Entry(standing_in(kind, name, given)))  # type: ignore[index]
     records.append(run_cell(Task("s", "s", cell, 2, 1, None, 20.0)).record)
     assert [record.status for record in records] == ["ok", "ok"], records[1].error
     assert records[0].metrics == records[1].metrics
@@ -130,8 +130,8 @@ def test_an_attack_on_privacy_finds_the_same(
         label="row", defense=rule, attack=part, federation=settings, kind=kind, targets=2 * (kind == "inversion")
     )
     records = [run_cell(Task("s", "s", cell, 2, 1, None, 20.0)).record]
-    monkeypatch.setitem(registry._registered["attack"], attack, standing_in("attack", attack, given))
-    monkeypatch.setitem(registry._registered["defense"], defense, standing_in("defense", defense, {}))
+    monkeypatch.setitem(registry._registered["attack"], attack, registry.Entry(standing_in("attack", attack, given)))
+    monkeypatch.setitem(registry._registered["defense"], defense, registry.Entry(standing_in("defense", defense, {})))
     records.append(run_cell(Task("s", "s", cell, 2, 1, None, 20.0)).record)
     assert [record.status for record in records] == ["ok", "ok"], records[1].error
     for name, value in records[0].metrics.items():

@@ -1,0 +1,27 @@
+"""`tune`: the search grid of a suite for one defense."""
+
+from typing import Annotated
+
+import typer
+
+from bench.commands.options import ArithmeticOption, DataOption, JsonOption, LoadOption, SetOption, SuiteOption
+from bench.commands.output import echo_json
+
+
+def tune(
+    defense: Annotated[str, typer.Option("--defense", help="The row to tune.")],
+    suite: SuiteOption = "digits",
+    changes: SetOption = None,
+    data: DataOption = None,
+    load: LoadOption = None,
+    arithmetic: ArithmeticOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try the suite's search grid for a defense on the validation split of its clean run."""
+    from bench.runs import tune
+
+    found = tune.search(suite, defense, data, changes or ())
+    if as_json:
+        echo_json([trial.as_dict() for trial in found])
+    else:
+        tune.print_trials(found)
