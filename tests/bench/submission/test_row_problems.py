@@ -18,7 +18,14 @@ from bench.suite import Cell, Suite, load
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "smoke" / "fedavg"
 SUBMITTED = Submission(
-    schema_version=1, kind="defense", name="fedavg", class_name="F", source="f.py", sha256="0" * 64, suite="smoke"
+    schema_version=1,
+    kind="defense",
+    name="fedavg",
+    class_name="F",
+    source="f.py",
+    sha256="0" * 64,
+    suite="smoke",
+    salt="ab" * 16,
 )
 
 
@@ -49,7 +56,40 @@ def stored(folder: Path, template: Record, cells: Iterable[Cell], seeds: Iterabl
 def found(
     records: dict[Path, Record], *seeds: int, submission: Submission | None = None, whole: bool = True
 ) -> list[str]:
+    if submission is not None:
+        records = {path: played(record, submission) for path, record in records.items()}
     return list(row_problems(records, suite(*seeds), submission, {}, whole))
+
+
+def played(record: Record, *submissions: Submission) -> Record:
+    """The record as a run of these submissions makes it."""
+    sources = tuple(sorted(one.sha256 for one in submissions))
+    return record.model_copy(update={"salt": submissions[-1].salt, "sources": sources})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sources": ()}, "it is no record of the files that submission.toml names"),
+        ({"sources": ("1" * 64,)}, "it is no record of the files that submission.toml names"),
+        ({"salt": ""}, "its salt is not that of submission.toml"),
+        ({"salt": "cd" * 16}, "its salt is not that of submission.toml"),
+    ],
+)
+def test_a_record_of_another_source_or_world_is_a_problem(
+    tmp_path: Path, template: Record, changes: dict[str, object], words: str
+) -> None:
+    records = stored(tmp_path, template, cells()[:1], (0,))
+    other = {path: played(record, SUBMITTED).model_copy(update=changes) for path, record in records.items()}
+    (problem,) = row_problems(other, suite(0), SUBMITTED, {}, False)
+    assert words in problem
+
+
+def test_a_shipped_rows_records_are_of_the_public_world(tmp_path: Path, template: Record) -> None:
+    records = stored(tmp_path, template, cells()[:1], (0,))
+    salted = {path: record.model_copy(update={"salt": "ab"}) for path, record in records.items()}
+    (problem,) = row_problems(salted, suite(0), None, {}, False)
+    assert "nothing was submitted here" in problem
 
 
 def test_a_row_of_the_suites_seeds_is_as_it_should_be(tmp_path: Path, template: Record) -> None:
@@ -96,7 +136,9 @@ def test_one_record_alone_is_not_asked_for_the_others(tmp_path: Path, template: 
 
 
 def test_an_attack_of_somebody_elses_has_all_seeds_as_well(tmp_path: Path, template: Record) -> None:
-    records = stored(tmp_path, template, cells()[:-1], (0, 1)) | stored(tmp_path, template, cells()[-1:], (0,))
+    records = stored(tmp_path, template, cells()[:-1], (0, 1)) | {
+        path: played(record, SUBMITTED) for path, record in stored(tmp_path, template, cells()[-1:], (0,)).items()
+    }
     evaluation = {tmp_path / cells()[-1].attack_name: SUBMITTED}
     (problem,) = row_problems(records, suite(0, 1), None, evaluation)
     assert problem.endswith("seed 1 of the suite 'smoke' missing")
