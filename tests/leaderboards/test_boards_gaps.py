@@ -74,7 +74,7 @@ def test_what_no_row_has_is_no_gap(records: list[Record], table: Any) -> None:
     board = board_of(records, gone)
     robust = table(board, "robustness")
     assert (robust.cell("best", "rank"), robust.cell("worst", "rank")) == ("1", "2")
-    assert board.left_out == [f"1 columns of the suite without a record: {MILD}"]
+    assert board.left_out == [f"1 column of the suite without a record: {MILD}"]
 
 
 def test_rows_of_different_runs_do_not_compare(records: list[Record], table: Any) -> None:
