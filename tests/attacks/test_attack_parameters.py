@@ -391,8 +391,8 @@ def test_signed_adam_gets_its_steps_rate_momentum_and_prior(view: View, monkeypa
     made: list[Any] = []
 
     class Adam(torch.optim.Adam):
-        def __init__(self, images: list[Tensor], lr: float, betas: tuple[float, float]) -> None:
-            super().__init__(images, lr=lr, betas=betas)
+        def __init__(self, images: list[Tensor], lr: float, betas: tuple[float, float], fused: bool) -> None:
+            super().__init__(images, lr=lr, betas=betas, fused=fused)
             self.told, self.slopes, self.first = (lr, betas), list[Tensor](), images[0].clone()
             made.append(self)
 

@@ -42,6 +42,7 @@ LEFT_OUT = {
         for name in ("alike", "copies", "decided", "first_lowest", "lowest", "lowest_rows", "pairs_of", "rounding")
     },
     "defenses.krum.score_error": "a step of a choice; the rules that choose by it are tried",
+    "bench.base.rng.salted": "gives a context; the worlds of submissions are tried in tests/adversarial",
     "bench.rules.base.names_of": "takes the server's side of a round; the rules that remember clients are tried",
     "bench.rules.preaggregation.require_rule": "takes a class; every registered one is tried in tests/defenses",
 }

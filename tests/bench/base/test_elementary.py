@@ -195,7 +195,7 @@ def test_a_variant_computes_alike(name: str, variant: dict[str, str], alone: Cal
 
 def test_a_data_set_is_normalised_alike() -> None:
     with Portable():
-        made = data._made("digits", None)
+        made = data._made(data.DIGITS, None)
     assert torch.equal(made.std, load("digits").std)
 
 

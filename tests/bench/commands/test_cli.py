@@ -89,6 +89,7 @@ def test_list_for_programs(bench: Command, kind: str | None) -> None:
 def test_names_stand_in_a_column_of_their_own_and_lines_are_wrapped_to_the_terminal(
     bench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     whole = bench("list").out.splitlines()
     monkeypatch.setenv("COLUMNS", "80")
     wrapped = bench("list").out.splitlines()

@@ -1,5 +1,6 @@
 """Models with running statistics: they are sent and aggregated as parameters are."""
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from attacks.dlg import DLG
-from bench import models, registry
+from bench import registry
 from bench.data import load
 from bench.federation.engine import Federation
 from bench.federation.server_optimizers import ServerOptimizer
@@ -28,8 +29,9 @@ class Normalised(ModuleModel):
 
 
 @pytest.fixture(autouse=True)
-def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(models.MODELS, "normalised", Normalised)
+def _known() -> Iterator[None]:
+    with registry.known("model", "normalised", Normalised):
+        yield
 
 
 def federation(defense: str, **given: Any) -> Federation:
