@@ -95,14 +95,14 @@ def look(job: Job, tell: Tell) -> None:
     tell("begin", what="a first round")
     print_of = _print_of_defense if issubclass(cls, Defense) else _print_of_attack
     tell("fingerprint", value=print_of(cls, job, guards.Watch(job["file"])))
-    tell("facts", value=_facts(built))
+    tell("facts", value=facts_about(built))
 
 
-def _facts(built: Any) -> dict[str, Any]:
+def facts_about(built: Any) -> dict[str, Any]:
     """What the engine must know of the class before a round: data, which the stand-in checks."""
     from bench.attacking.poisoning import DataPoisoning
     from bench.protocol import Defense
-    from bench.submission.referee.proxies import SHOWN
+    from bench.submission.referee.remote import SHOWN
     from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
 
     bases: dict[str, type] = {

@@ -80,7 +80,7 @@ def call(
         loaded = [(one.path, one.content.hex()) for one in registry.loaded_files()]
         json.dump({**job, "mebibytes": bounds.mebibytes, "loaded": loaded}, file)
         file.flush()
-        prefix = walls.built([Path(file.name), *packages]).prefix if walled else ()
+        prefix = walls.prefix([Path(file.name), *packages]) if walled else ()
         process = subprocess.Popen(
             [*prefix, sys.executable, "-P", "-m", "bench.submission.child", file.name, str(writer)],
             env=_environment(packages, hash_seed),

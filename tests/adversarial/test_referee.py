@@ -173,7 +173,7 @@ def test_harm_ends_in_one_sentence_of_its_own_row(what: str, tmp_path: Path, mon
     body, words = HARM[what]
     federation = Federation(SETTINGS, server(tmp_path, body)(), load("digits"), seed=3)
     played: Any = federation._sides.server
-    played._ask("num_root_samples")  # its process is there
+    played._call("ask", method="num_root_samples", arguments=[])  # its process is there
     if what == "never comes back":
         monkeypatch.setattr(party, "SECONDS", 3.0)
     played._party._end.settimeout(party.SECONDS)

@@ -25,9 +25,9 @@ import bench.rules  # noqa: F401
 from bench.attacking.poisoning import DataFacts
 from bench.base.threads import blas_threads
 from bench.data import Split
-from bench.protocol import Delivered, LocalRound, ServerRound, Setting
+from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting
 from bench.submission.referee.views import unpack
-from bench.submission.referee.wire import Arena, Header, Tensors, receive, send
+from bench.submission.referee.wire import MEMORY, WALLED, Arena, Header, Tensors, named, prefixed, receive, send
 from bench.threat import ByzantineView, Game, RoundView, View
 
 NOT_DUMPABLE = 4, 0  # prctl.h: PR_SET_DUMPABLE, so that what it forks cannot look into it
@@ -71,7 +71,7 @@ def _descriptors(control: socket.socket) -> tuple[bytes, list[int]]:
 
 def _kill_all_others() -> None:
     """End whatever an earlier party has left behind; behind walls that is every process there is but the first."""
-    if os.environ.get("FEDSIEGE_WALLS") == "1":
+    if WALLED in os.environ:
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
@@ -84,7 +84,7 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEBIBYTES * 2**20,) * 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if os.environ.get("FEDSIEGE_WALLS") == "1":  # elsewhere the user's other processes count as well
+    if WALLED in os.environ:  # elsewhere the user's other processes count as well
         resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES,) * 2)
 
 
@@ -143,7 +143,7 @@ class Party:
         return {}
 
     def do_load(self, call: Header, given: Tensors) -> Header:
-        """Import the file and build its class; what the engine must know of it."""
+        """Import the file and build its class."""
         torch.set_num_threads(call["threads"])
         blas_threads(call["threads"]).__enter__()  # for good
         spec = importlib.util.spec_from_file_location(call["module"], call["file"])
@@ -169,7 +169,7 @@ class Party:
         return self._reply({"messages": self._object.message(given["updates"], given["weights"])})
 
     def do_upload(self, call: Header, given: Tensors) -> Header:
-        memory = _named(given, "memory.")
+        memory = named(given, MEMORY)
         local = LocalRound(
             index=call["index"],
             clients=given["clients"],
@@ -187,7 +187,7 @@ class Party:
             for number, (messages, receivers) in enumerate(upload.peers.legs()):
                 peers |= {f"peer.{number}.messages": messages, f"peer.{number}.receivers": receivers}
         drawn = {"generator": local.generator.get_state()}
-        return self._reply({"messages": upload.messages, **drawn, **peers, **_prefixed(memory, "memory.")})
+        return self._reply({"messages": upload.messages, **drawn, **peers, **prefixed(memory, MEMORY)})
 
     def do_deliver(self, call: Header, given: Tensors) -> Header:
         generator = _generator(given["generator"])
@@ -197,7 +197,7 @@ class Party:
         return self._reply({"rows": messages, "generator": generator.get_state(), **senders})
 
     def do_aggregate(self, call: Header, given: Tensors) -> Header:
-        memory = _named(given, "memory.")
+        memory = named(given, MEMORY)
         server = ServerRound(
             index=call["index"],
             setting=Setting(**call["setting"]),
@@ -209,14 +209,12 @@ class Party:
             memory=memory,
         )
         model = self._object.aggregate(Delivered(given["rows"], given.get("senders")), server)
-        return self._reply({"model": model, "generator": server.generator.get_state(), **_prefixed(memory, "memory.")})
+        return self._reply({"model": model, "generator": server.generator.get_state(), **prefixed(memory, MEMORY)})
 
     # -------------------------------------------------------------------------------------------------- an attack
 
     def do_forge(self, call: Header, given: Tensors) -> Header:
-        from bench.protocol import Alphabet
-
-        memory = _named(given, "memory.")
+        memory = named(given, MEMORY)
         view = ByzantineView(
             own=given["own"],
             honest=given.get("honest"),
@@ -231,7 +229,7 @@ class Party:
         )
         forged = self._object.forge(view)
         drawn = {"generator": view.generator.get_state()}
-        return self._reply({"forged": forged, **drawn, **_prefixed(memory, "memory.")})
+        return self._reply({"forged": forged, **drawn, **prefixed(memory, MEMORY)})
 
     def do_poison(self, call: Header, given: Tensors) -> Header:
         generator = _generator(given["generator"])
@@ -277,14 +275,6 @@ def _generator(state: Tensor) -> torch.Generator:
     source = torch.Generator()
     source.set_state(state)
     return source
-
-
-def _named(given: Tensors, prefix: str) -> Tensors:
-    return {name.removeprefix(prefix): tensor for name, tensor in given.items() if name.startswith(prefix)}
-
-
-def _prefixed(tensors: Tensors, prefix: str) -> Tensors:
-    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
 if __name__ == "__main__":

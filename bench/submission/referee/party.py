@@ -6,7 +6,6 @@ roles never share one, so that no file, signal or memory passes between the side
 
 import atexit
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from bench.base import arithmetic
 from bench.submission.referee import walls
-from bench.submission.referee.wire import Arena, Header, Tensors, WireError, receive, room_for, send
+from bench.submission.referee.wire import WALLED, Arena, Header, Tensors, WireError, receive, room_for, send
 
 Role = Literal[
     "public", "clients", "channel", "server", "attack", "imagined clients", "imagined channel", "imagined server"
@@ -60,8 +59,8 @@ class _Process:
     def __init__(self, code: Code) -> None:
         self._living: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        behind = walls.built(code.readable, code.hidden)
-        command = [*behind.prefix, sys.executable, "-P", "-m", "bench.submission.referee.host", str(theirs.fileno())]
+        prefix = walls.prefix(code.readable, code.hidden)
+        command = [*prefix, sys.executable, "-P", "-m", "bench.submission.referee.host", str(theirs.fileno())]
         variables = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "LANG": "C.UTF-8",
@@ -69,7 +68,7 @@ class _Process:
             "PYTHONPATH": str(walls.ROOT),
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "FEDSIEGE_WALLS": str(int(bool(behind.prefix))),
+            **({WALLED: "1"} if prefix else {}),
             **arithmetic.variables(),
             **{name: os.environ[name] for name in os.environ if name.endswith("_NUM_THREADS")},
         }
@@ -144,7 +143,7 @@ class Party:
         self._end = _fork(role, code)
         self._end.settimeout(SECONDS)
         self._arenas: tuple[Arena, Arena] | None = None
-        self._finalizer = weakref.finalize(self, self._end.close)
+        weakref.finalize(self, self._end.close)
         self.call(
             "load",
             file=str(code.file),
@@ -222,4 +221,4 @@ class Party:
 
 def plain(text: str, longest: int = 300) -> str:
     """Somebody else's text in one line of signs that can be printed."""
-    return re.sub(r"\s+", " ", "".join(sign if sign.isprintable() else " " for sign in text)).strip()[:longest]
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:longest]

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -31,28 +30,13 @@ TRUST = "FEDSIEGE_TRUST"
 """Set to 1, it says that the user has read the files and trusts them."""
 
 
-@dataclass(frozen=True)
-class Walls:
-    """How a process is started: the words before its command, and what that guarantees, in words."""
-
-    prefix: tuple[str, ...]
-    guarantee: str
-
-
-def require(trusted: bool = False) -> None:
+def require() -> None:
     """Raise `BadInputError` where there are no walls, and nobody has said that the files are trusted."""
-    if not (available() or trusted or os.environ.get(TRUST) == "1"):
+    if not (available() or os.environ.get(TRUST) == "1"):
         raise BadInputError(
             "nothing holds submitted code back here, as there is no bubblewrap that may make namespaces: install it "
             f"(apt install bubblewrap), or read the file and set {TRUST}=1"
         )
-
-
-def built(readable: Sequence[Path] = (), hidden: Sequence[Path] = ()) -> Walls:
-    """The walls of this system, with files that the code inside may read, and folders of data that it may not see."""
-    if not available():
-        return Walls((), "none: the code was trusted")
-    return Walls(tuple(_bubblewrap(readable, hidden)), "bubblewrap: no network, no other process, nothing to write to")
 
 
 @cache
@@ -65,8 +49,14 @@ def available() -> bool:
     return subprocess.run(tried, capture_output=True, check=False, timeout=30).returncode == 0
 
 
-def _bubblewrap(readable: Sequence[Path], hidden: Sequence[Path]) -> list[str]:
-    """Its words; no session of its own, by which `sandbox` tells what memory is held behind the walls."""
+def prefix(readable: Sequence[Path] = (), hidden: Sequence[Path] = ()) -> list[str]:
+    """The words before a command that starts it behind walls; none where this system has no walls.
+
+    `readable` are files that the code inside may read, `hidden` folders of data that it may not see. It gets no session
+    of its own, by which `sandbox` tells what memory is held behind the walls.
+    """
+    if not available():
+        return []
     words = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"]
     words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     emptied = [folder for folder in (*HIDDEN, str(ROOT), *map(str, hidden)) if Path(folder).is_dir()]

@@ -24,18 +24,14 @@ ALIGNED = 64
 """Bytes at which tensors begin, as torch's own do."""
 
 DTYPES: dict[str, torch.dtype] = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        torch.float32,
-        torch.float64,
-        torch.int8,
-        torch.int16,
-        torch.int32,
-        torch.int64,
-        torch.uint8,
-        torch.bool,
-    )
+    name: getattr(torch, name) for name in ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 }
+
+MEMORY = "memory."
+"""Before the names of what a party remembers."""
+
+WALLED = "FEDSIEGE_WALLS"
+"""Tells a process behind walls that it is there."""
 
 MOST_TENSORS = 512
 """In one message."""
@@ -108,6 +104,16 @@ class Arena:
 def room_for(tensors: Mapping[str, Tensor]) -> int:
     """Bytes of an arena that holds these tensors."""
     return sum(_aligned(tensor.numel() * tensor.element_size()) for tensor in tensors.values())
+
+
+def prefixed(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
+    """The tensors under longer names."""
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def named(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
+    """Those with longer names, as they were called before."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def send(end: socket.socket, header: Header) -> None:

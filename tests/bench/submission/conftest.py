@@ -46,7 +46,7 @@ def _forked() -> Iterator[None]:
     """Processes in which submitted code runs are forked from one that has imported torch and the bench."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sandbox, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": Forked}))
-        patch.setattr(sandbox, "walls", SimpleNamespace(built=lambda *given: walls.Walls((), "none")))
+        patch.setattr(sandbox, "walls", SimpleNamespace(prefix=lambda *given: ()))
         yield
 
 

@@ -16,7 +16,7 @@ from bench.federation.settings import FederationSettings
 from bench.plays.cell import run_cell
 from bench.plays.findings import Task
 from bench.protocol import Defense
-from bench.submission.child import _facts
+from bench.submission.child import facts_about
 from bench.submission.referee.party import Code, end_all
 from bench.submission.referee.proxies import stand_in
 from bench.suite import Cell, make_part
@@ -59,7 +59,7 @@ def standing_in(kind: Any, name: str, parameters: dict[str, Any]) -> type[Any]:
     """The stand-in for a shipped class, as if somebody had submitted its file."""
     cls = registry.get(kind, name)
     file = Path(sys.modules[cls.__module__].__file__ or "").resolve()
-    found = stand_in(Code(file, cls.__module__, cls.__name__, name), _facts(cls(**parameters)))
+    found = stand_in(Code(file, cls.__module__, cls.__name__, name), facts_about(cls(**parameters)))
     found.name = name
     return found
 

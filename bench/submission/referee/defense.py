@@ -1,0 +1,200 @@
+"""The stand-in of a submitted defense: each side of it is played by a party of its own.
+
+It never plays in sums: every message is sent, so that what is measured of messages is measured of those that made the
+accuracy.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, Self
+
+import torch
+from pydantic import PrivateAttr
+from torch import Tensor
+
+from bench.privacy.claims import PrivacyClaim
+from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Setting, Upload
+from bench.protocol.defense import Party as Side
+from bench.submission.referee.party import LARGEST_MEMORY, Role, plain
+from bench.submission.referee.remote import OPEN, Remote, drawn, keep, only
+from bench.submission.referee.wire import MEMORY, prefixed
+
+MOST_ROOT_IMAGES = 100
+"""Images of its own that a server may train on: as many as FLTrust's authors take (Cao et al. 2021)."""
+
+IMAGINED: dict[Role, Role] = {
+    "clients": "imagined clients",
+    "channel": "imagined channel",
+    "server": "imagined server",
+}
+
+
+class RemoteDefense(Remote, Defense):
+    """A submitted defense. Each side of it is a copy, and each copy talks to a process of its own."""
+
+    model_config = OPEN
+
+    _role: Role = PrivateAttr(default="public")
+    _imagining: Self | None = PrivateAttr(default=None)
+
+    def side(self, party: Side) -> Self:
+        copied = type(self)(**self._parameters())
+        copied._role = party
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """The copy in which rounds are imagined, one for each side; what it keeps between them is the engine's."""
+        if self._imagining is None:
+            self._imagining = type(self)(**self._parameters())
+            self._imagining._role = IMAGINED[self._role]
+        return self._imagining
+
+    # ----------------------------------------------------------------------------------------------- the steps
+
+    def message(self, updates: Tensor, weights: Tensor) -> Tensor:
+        if not self._is_own("message"):
+            return updates
+        given = {"updates": updates, "weights": weights}
+        _, made = self._call("message", given, updates.numel() * 8)
+        return only(made, "messages", "message", updates.shape)
+
+    def upload(self, local: LocalRound) -> Upload:
+        if not self._is_own("upload"):
+            return Upload(self.message(local.updates, local.weights))
+        given = {
+            "clients": local.clients,
+            "global_model": local.global_model,
+            "updates": local.updates,
+            "weights": local.weights,
+            "generator": local.generator.get_state(),
+            **({} if local.mute is None else {"mute": local.mute}),
+            **prefixed(local.memory, MEMORY),
+        }
+        room = local.updates.numel() * 8 * (1 + LARGEST_MEMORY)
+        _, made = self._call("upload", given, room, index=local.index, setting=vars(local.setting))
+        drawn(made, local.generator)
+        keep(made, local.memory)
+        legs = sum(name.endswith(".receivers") for name in made)
+        peers = _Peers([(made[f"peer.{k}.messages"], made[f"peer.{k}.receivers"]) for k in range(legs)], local)
+        return Upload(only(made, "messages", "upload", local.updates.shape), peers if legs else None)
+
+    def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
+        if not self._is_own("deliver"):
+            return super().deliver(messages, generator)
+        given = {"messages": messages, "generator": generator.get_state()}
+        _, made = self._call("deliver", given, messages.numel() * 8 + len(messages) * 8)
+        drawn(made, generator)
+        if "rows" not in made or made["rows"].dim() != 2 or len(made["rows"]) > len(messages):
+            raise ValueError(f"{self.name}.deliver gave no rows, or more than were sent")
+        return Delivered(made["rows"], made.get("senders"))
+
+    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        given = {
+            "rows": delivered.messages,
+            **({} if delivered.senders is None else {"senders": delivered.senders}),
+            "global_model": server.global_model,
+            "weights": server.weights,
+            "generator": server.generator.get_state(),
+            **({} if server.root_update is None else {"root_update": server.root_update}),
+            **({} if server.clients is None else {"clients": server.clients}),
+            **prefixed(server.memory, MEMORY),
+        }
+        room = delivered.messages.numel() * 8 * (1 + LARGEST_MEMORY)
+        _, made = self._call("aggregate", given, room, index=server.index, setting=vars(server.setting))
+        drawn(made, server.generator)
+        keep(made, server.memory)
+        return only(made, "model", "aggregate", server.global_model.shape)
+
+    # ----------------------------------------------------------------------------------------------- its facts
+
+    def _ask(self, method: str, *arguments: object) -> Any:
+        """What a method of the file gives in plain data; the base class's answer where the file has none of its own."""
+        if not self._is_own(method):
+            return getattr(Defense, method)(self, *arguments)
+        told = [vars(one) if isinstance(one, Setting) else one for one in arguments]
+        header, _ = self._call("ask", method=method, arguments=told)
+        return header.get("answer")
+
+    def start(self, setting: Setting) -> None:
+        self._ask("start", setting)
+
+    def claim(self, setting: Setting) -> PrivacyClaim | None:
+        return _claim(self._ask("claim", setting))
+
+    @classmethod
+    def claims_privacy(cls) -> bool:
+        return "claim" in cls.facts.own
+
+    def composed(self, setting: Setting) -> PrivacyClaim | None:
+        return _claim(self._ask("composed", setting))
+
+    def derived(self, setting: Setting) -> dict[str, float]:
+        answer = self._ask("derived", setting)
+        if not isinstance(answer, dict) or len(answer) > 32:
+            raise ValueError(f"{self.name}.derived gave no small dictionary of numbers")
+        return {plain(str(name), 40): _number(value, "derived") for name, value in answer.items()}
+
+    def num_root_samples(self) -> int:
+        count = int(_number(self._ask("num_root_samples"), "num_root_samples"))
+        if not 0 <= count <= MOST_ROOT_IMAGES:
+            raise ValueError(f"num_root_samples is {count}, but must be at most {MOST_ROOT_IMAGES}")
+        return count
+
+    def noise_variance(self, setting: Setting) -> float | None:
+        return _number_or_none(self._ask("noise_variance", setting), "noise_variance")
+
+    def local_penalty(self) -> float:
+        return _number(self._ask("local_penalty"), "local_penalty")
+
+    def random_share(self) -> float:
+        return _number(self._ask("random_share"), "random_share")
+
+    def remembers_clients(self) -> bool:
+        return self._ask("remembers_clients") is True
+
+    def clip_norm(self) -> float | None:
+        return _number_or_none(self._ask("clip_norm"), "clip_norm")
+
+    def tolerates(self, fraction: float, setting: Setting) -> bool:
+        return self._ask("tolerates", fraction, setting) is True
+
+    def upload_bytes(self, setting: Setting) -> int:
+        return int(_number(self._ask("upload_bytes", setting), "upload_bytes"))
+
+    def peer_bytes(self, setting: Setting) -> int:
+        return int(_number(self._ask("peer_bytes", setting), "peer_bytes"))
+
+
+class _Peers:
+    """What clients told each other, leg by leg."""
+
+    def __init__(self, legs: list[tuple[Tensor, Tensor]], local: LocalRound) -> None:
+        for messages, receivers in legs:
+            if messages.shape != local.updates.shape or receivers.shape != local.clients.shape:
+                raise ValueError("a peer message has not the shape of an update, or no receiver for each client")
+            if not torch.equal(receivers.sort().values, torch.arange(len(receivers))):
+                raise ValueError("the receivers of peer messages are not each client once")
+        self._legs = legs
+
+    def legs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from self._legs
+
+
+def _claim(answer: object) -> PrivacyClaim | None:
+    if answer is None:
+        return None
+    claim = PrivacyClaim.model_validate(answer)
+    texts = {
+        name: plain(text) for name in ("unit", "source", "reason") if isinstance(text := getattr(claim, name), str)
+    }
+    return claim.model_copy(update=texts)
+
+
+def _number(answer: object, method: str) -> float:
+    if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
+        raise ValueError(f"{method} gave {plain(repr(answer), 60)}, not a number")
+    return answer
+
+
+def _number_or_none(answer: object, method: str) -> float | None:
+    return None if answer is None else _number(answer, method)
