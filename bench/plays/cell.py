@@ -1,6 +1,6 @@
 """One cell played out: `run_cell(cell, seed) -> Record`. The only place that holds both the attacks and the truth."""
 
-import importlib
+import pkgutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,8 +115,7 @@ def device_of(task: Task) -> str:
 
 def player_of(cell: Cell) -> Play:
     """What plays cells of this kind."""
-    module, _, function = kinds.of(cell).play.partition(":")
-    play: Play = getattr(importlib.import_module(module), function)
+    play: Play = pkgutil.resolve_name(kinds.of(cell).play)
     return play
 
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from bench import suite as suites
@@ -13,6 +14,7 @@ from bench.federation.settings import TUNABLE
 from bench.records import PUBLIC, Record, protocol_hash, setting_hash
 from bench.records.submissions import FILE, Submission
 from bench.suite import RECOVERED_PSNR, Cell, Suite
+from bench.suite.cell import KindName
 
 DEFENDING, ATTACKING = ("label", "defense"), ("attack", "byzantine", "rho")
 """What of a cell is a submitted defense's own, and what a submitted attack's."""
@@ -61,7 +63,7 @@ def foreign(
     if evaluation is not None:
         yield from _of_another_attack(cell, evaluation)
     if submission is None:
-        if evaluation is None and cell.hash not in {one.hash for one in suite.cells()}:
+        if evaluation is None and _without(cell, ()) not in _seats(suite.model_dump_json(), cell.kind, ()):
             yield f"its cell is none of the suite {suite.name!r} of this version"
         if evaluation is not None and not _has_seat(cell, suite, ATTACKING):
             yield f"its defense or its federation is none of the suite {suite.name!r} of this version"
@@ -166,8 +168,14 @@ def _of_another_attack(cell: Cell, evaluation: Submission) -> Iterator[str]:
 
 def _has_seat(cell: Cell, suite: Suite, free: tuple[str, ...]) -> bool:
     """Whether the suite has this cell but for what is `free`; nothing is asked where it has none of the kind."""
-    alike = [one for one in suite.cells() if one.kind == cell.kind]
-    return not alike or _without(cell, free) in {_without(one, free) for one in alike}
+    seats = _seats(suite.model_dump_json(), cell.kind, free)
+    return not seats or _without(cell, free) in seats
+
+
+@lru_cache(maxsize=64)
+def _seats(suite: str, kind: KindName, free: tuple[str, ...]) -> frozenset[str]:
+    """The cells of a kind, but for what is `free`, that a suite has, given as JSON: many records ask for the same."""
+    return frozenset(_without(one, free) for one in Suite.model_validate_json(suite).cells() if one.kind == kind)
 
 
 def _without(cell: Cell, free: tuple[str, ...]) -> str:

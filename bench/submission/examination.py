@@ -1,13 +1,19 @@
 """The two processes that look at a submission before anything is run: what it registers, then the contract."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 
 from bench import models
+from bench import suite as suites
 from bench.base.errors import BadInputError
 from bench.data import load as load_data
 from bench.protocol import Alphabet
-from bench.records.submissions import Examination, Finding
+from bench.records.submissions import Examination, Finding, Submission
+from bench.submission import folder as folders
 from bench.submission import sandbox
 from bench.submission.package import Entry, Source, packaged, standing_in
 from bench.submission.referee import walls
@@ -59,6 +65,25 @@ def facts_of(seen: Finished) -> dict[str, object]:
         raise BadInputError(f"the file said nothing of its class: {seen.broken or 'it ended too early'}")
     value: dict[str, object] = said["value"]
     return value
+
+
+@contextmanager
+def published_stand_in(folder: Path, submission: Submission, data_root: str | None = None) -> Iterator[Path]:
+    """A package on the path that stands in for what was submitted in a folder.
+
+    Raises `BadInputError` where the source is not the one that was submitted, or cannot be loaded.
+    """
+    source = folders.source_of(folder, submission)
+    suite = submission.suite if submission.suite in suites.shipped() else "smoke"  # facts are the same in every suite
+    facts = json.loads(_facts(source, suite, json.dumps(submission.parameters)))
+    with standing_in(source, folders.entry_of(submission), facts, data_root) as package:
+        yield package
+
+
+@lru_cache(maxsize=16)
+def _facts(source: Source, suite: str, parameters: str) -> str:
+    """The facts of a source as JSON: a folder's records are replayed in several calls, and its file does not change."""
+    return json.dumps(facts_of(inspected(source, Terms(suites.load(suite), json.loads(parameters)))[0]))
 
 
 def examined(

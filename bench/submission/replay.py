@@ -10,15 +10,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from bench import suite as suites
 from bench.records import Environment, Record
 from bench.records.agreement import CLOSE
 from bench.records.comparison import differing, numbers, same_bits
 from bench.records.distribution import FALSE_ALARMS, Judgement, judge, within_rounding
 from bench.submission import folder as folders
 from bench.submission import sandbox
-from bench.submission.examination import Tell, Terms, facts_of, inspected
-from bench.submission.package import standing_in
+from bench.submission.examination import Tell, published_stand_in
 from bench.submission.sandbox import Bounds
 
 MOST_SHOWN = 3
@@ -262,9 +260,5 @@ def _call(job: dict[str, Any], bounds: Bounds, folders_of_code: Iterable[Path]) 
         packages = []
         for folder in folders_of_code:
             if (submission := folders.load(folder)) is not None:
-                source = folders.source_of(folder, submission)
-                known = submission.suite in suites.shipped()
-                suite = suites.load(submission.suite if known else "smoke")  # of a suite of one's own any other will do
-                seen, entry = inspected(source, Terms(suite, submission.parameters))
-                packages.append(stack.enter_context(standing_in(source, entry, facts_of(seen))))
+                packages.append(stack.enter_context(published_stand_in(folder, submission)))
         return sandbox.call(job, packages, bounds)

@@ -22,7 +22,7 @@ from bench.registry import Kind
 from bench.runs import places
 from bench.submission import folder as folders
 from bench.submission import sandbox
-from bench.submission.examination import Tell, Terms, examined, facts_of, inspected, refuse
+from bench.submission.examination import Tell, Terms, examined, facts_of, inspected, published_stand_in, refuse
 from bench.submission.folder import Submission
 from bench.submission.package import Entry, Source, read_source, registered_kind, standing_in
 from bench.submission.rows import Row, alphabets, find_rows
@@ -230,10 +230,8 @@ class _Run:
             packages = [stack.enter_context(standing_in(self.source, entry, self.facts, request.data_root))]
             for row in others:
                 assert row.submission is not None
-                theirs = folders.source_of(row.folder, row.submission)
-                seen, _ = inspected(theirs, Terms(self.suite, row.submission.parameters))
-                stands = standing_in(theirs, folders.entry_of(row.submission), facts_of(seen), request.data_root)
-                packages.append(stack.enter_context(stands))
+                theirs = published_stand_in(row.folder, row.submission, request.data_root)
+                packages.append(stack.enter_context(theirs))
             text = packages[0] / "suite.toml"
             text.write_text(
                 suite_text(request.suite, [*(row.submission for row in others if row.submission), self.submission]),
