@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attacks.sign_flip import sign_flip
-from bench.attacking.forging import Rule, check_honest, copies, deployed, moments
+from bench.attacking.forging import Rule, check_honest, copies, deployed, length_of, moments
 from bench.base.errors import require
 from bench.protocol import Alphabet
 from bench.registry import register
@@ -75,7 +75,7 @@ class Search:
     def __init__(self, honest: Tensor, num_byzantine: int, aggregate: Rule, objective: Objective) -> None:
         self.honest, self.num_byzantine, self.aggregate, self.objective = honest, num_byzantine, aggregate, objective
         self.mean, std = moments(honest)
-        self.radius = float(torch.linalg.vector_norm(std))
+        self.radius = float(length_of(std))
         sign = torch.sign(self.mean)
         self.axes = torch.stack([unit(axis) for axis in (-self.mean, -sign, std, -sign * std)])
         self.spent, self.harm = 0, -math.inf
@@ -102,13 +102,13 @@ class Search:
     def _harm(self, change: Tensor) -> float:
         """How far the rule's output lies from the mean, in any direction, or against the mean's own."""
         away = self.mean - change
-        harm = torch.linalg.vector_norm(away) if self.objective == "deviation" else away @ unit(self.mean)
+        harm = length_of(away) if self.objective == "deviation" else away @ unit(self.mean)
         return float(harm) if math.isfinite(float(harm)) else math.inf
 
 
 def unit(vector: Tensor) -> Tensor:
     """The vector at length 1; zeros stay."""
-    length = torch.linalg.vector_norm(vector)
+    length = length_of(vector)
     return vector / length if float(length) > 0 else vector
 
 

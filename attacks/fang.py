@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.attacking.forging import check_honest, copies, deployed, fit
+from bench.attacking.forging import check_honest, copies, deployed, fit, mean_row, unit_of
 from bench.base.elementary import sqrt
 from bench.base.errors import require
 from bench.protocol import Alphabet
@@ -42,7 +42,7 @@ def fang(
     require(against in ("krum", "trimmed_mean"), "against", against, "krum or trimmed_mean")
     fits = direction is None or direction.shape == honest.shape[1:]
     require(fits, "direction", None if direction is None else tuple(direction.shape), f"of {honest.shape[1]} entries")
-    s = torch.sign(honest.mean(dim=0) if direction is None else direction)
+    s = torch.sign(mean_row(honest) if direction is None else direction)
     require(s.dtype == honest.dtype, "direction", s.dtype, f"{honest.dtype}, as honest is")
     if against == "krum":
         return copies(s * -krum_lambda(honest, num_byzantine, s, threshold), num_byzantine)
@@ -63,6 +63,8 @@ def krum_lambda(honest: Tensor, num_byzantine: int, s: Tensor, threshold: float 
     size = h + f
     neighbours = size - f - 2
     require(neighbours >= 1, "honest", h, "at least 3 rows, for Krum's n - f - 2 neighbours")
+    unit = unit_of(honest)  # squares of float32 overflow long before those of the rules do
+    honest, threshold = honest / unit if unit != 1 else honest, threshold / unit
     apart = squared_distances(gram_matrix(honest), diagonal=math.inf)
     along, lengths = (honest @ s).double(), honest.square().sum(dim=1, dtype=torch.float64)
     weight = float(s.square().sum())
@@ -79,7 +81,7 @@ def krum_lambda(honest: Tensor, num_byzantine: int, s: Tensor, threshold: float 
         if int(sum_of_smallest(everyone, neighbours).argmin()) >= h:
             break
         factor /= 2
-    return factor
+    return factor * unit
 
 
 def beyond_extremes(honest: Tensor, num_byzantine: int, s: Tensor, b: float, generator: torch.Generator) -> Tensor:

@@ -65,7 +65,7 @@ def matched(images: Tensor, truth: Tensor, dataset: Dataset) -> Tensor:
 
     guess = dataset.denormalise(images).clamp(0, 1).flatten(2).double()
     pixels = dataset.denormalise(truth).flatten(2).double()
-    squares = distances(pixels, guess).square().nan_to_num()  # of images that are no numbers any order will do
+    squares = distances(pixels, guess).square().nan_to_num().detach()  # of images that are no numbers any order will do
     assigned = [torch.from_numpy(linear_sum_assignment(matrix.numpy())[1]) for matrix in squares.cpu()]
     order = torch.stack(assigned).to(images.device)
     return images[torch.arange(len(images)).unsqueeze(1), order]

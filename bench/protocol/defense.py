@@ -275,7 +275,11 @@ class Defense(Numbers, ABC):
 
 
 def clip(updates: Tensor, norm: float | None) -> Tensor:
-    """Each row of `(m, d)` scaled down to L2 norm `norm` where it is longer; as they are where `norm` is None."""
+    """Each row of `(m, d)` scaled down to L2 norm `norm` where it is longer; as they are where `norm` is None.
+
+    Raises `ValueError` unless the updates are a matrix.
+    """
+    require(updates.dim() == 2, "updates", tuple(updates.shape), "an (m, d) tensor")
     if norm is None:
         return updates
     lengths: Tensor = torch.linalg.vector_norm(updates, dim=1, keepdim=True)
@@ -291,13 +295,19 @@ def check_messages(messages: Tensor, argument: str = "messages", *, signs: bool 
 
 
 def check_matrix(messages: Tensor, argument: str = "messages", *, signs: bool = False) -> None:
-    """Raise `ValueError` unless `messages` is a non-empty matrix `(n, d)` of float32 or float64.
+    """Raise `ValueError` unless `messages` is a non-empty, detached matrix `(n, d)` of float32 or float64.
 
     Where they may be `signs`, whole numbers will do as well.
     """
     require(messages.dim() == 2 and messages.numel() > 0, argument, tuple(messages.shape), "a non-empty (n, d) tensor")
     wanted = "float32 or float64, or whole numbers" if signs else "float32 or float64"
     require(messages.dtype in REALS or (signs and messages.dtype in WHOLE), argument, messages.dtype, wanted)
+    check_detached(messages, argument)
+
+
+def check_detached(tensor: Tensor, argument: str) -> None:
+    """Raise `ValueError` where the tensor requires a gradient: choices have none, so no rule and no attack gives one."""
+    require(not tensor.requires_grad, argument, "a tensor that requires grad", f"detached: {argument}.detach()")
 
 
 def check_finite(messages: Tensor, argument: str = "messages") -> None:

@@ -139,7 +139,7 @@ def adaptive_seam(name: str, value: Any) -> Seam:
     return Seam(value, lambda see, value: adaptive(see.honest, F, see.rule, see.draws, **{name: value}, own=see.own))
 
 
-def searched(attack: Callable[..., Tensor], name: str, value: float) -> Seam:
+def searched(attack: Callable[..., Tensor], name: str, value: Any) -> Seam:
     return Seam(value, lambda see, value: attack(see.honest, F, see.rule, **{name: value}))
 
 
@@ -190,12 +190,14 @@ SEAMS: dict[str, dict[str, Seam]] = {
     "alie": {
         "z": Seam(0.4, lambda see, z: alie(see.honest, F, z)),
         "ddof": Seam(1, lambda see, ddof: alie(see.honest, F, None, ddof)),
+        "sign": Seam("minus", lambda see, sign: alie(see.honest, F, sign=sign)),
     },
     "alie_optimal": {
         "low": searched(alie_optimal, "low", 1.3),
         "high": searched(alie_optimal, "high", 0.7),
         "points": searched(alie_optimal, "points", 3),
         "ddof": searched(alie_optimal, "ddof", 1),
+        "sign": searched(alie_optimal, "sign", "plus"),
     },
     "backdoor": {
         "target": poisoned("target", 4),
@@ -219,8 +221,14 @@ SEAMS: dict[str, dict[str, Seam]] = {
         "points": searched(ipm_optimal, "points", 3),
     },
     "mimic": {"warmup": Seam(1, mimicked, play=forge_later)},
-    "min_max": {"perturbation": Seam("sign", lambda see, name: min_max(see.honest, F, name))},
-    "min_sum": {"perturbation": Seam("unit", lambda see, name: min_sum(see.honest, F, name))},
+    "min_max": {
+        "perturbation": Seam("sign", lambda see, name: min_max(see.honest, F, name)),
+        "sign": Seam("minus", lambda see, sign: min_max(see.honest, F, sign=sign)),
+    },
+    "min_sum": {
+        "perturbation": Seam("unit", lambda see, name: min_sum(see.honest, F, name)),
+        "sign": Seam("minus", lambda see, sign: min_sum(see.honest, F, sign=sign)),
+    },
     "same_value": {"value": Seam(-3.0, lambda see, value: same_value(see.own, F, value))},
     "sign_flip": {"c": Seam(0.3, lambda see, c: sign_flip(see.own, c)), "on": Seam("model", flipped)},
 }

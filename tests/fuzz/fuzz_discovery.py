@@ -70,3 +70,7 @@ def public_functions() -> dict[str, Callable[..., Any]]:
 
 def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     return list(inspect.signature(function).parameters.values())
+
+
+def argument_names(function: Callable[..., Any]) -> list[str]:
+    return [parameter.name for parameter in parameters(function)]
