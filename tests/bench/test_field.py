@@ -8,9 +8,6 @@ from bench.protocol import Setting
 from bench.suite import Suite, load
 from bench.threat import ByzantineAttack
 
-AWAITED = {"fldetector"}
-"""Rules that are played there when the board is made again."""
-
 
 @pytest.fixture(scope="module", params=["field", "field-mnist"])
 def suite(request: pytest.FixtureRequest) -> Suite:
@@ -20,7 +17,7 @@ def suite(request: pytest.FixtureRequest) -> Suite:
 def test_every_defense_and_every_byzantine_attack_meet_in_field() -> None:
     suite = load("field")
     attacks = {name for name in registry.names("attack") if issubclass(registry.get("attack", name), ByzantineAttack)}
-    assert {entry.name for entry in suite.defense} == set(registry.names("defense")) - AWAITED
+    assert {entry.name for entry in suite.defense} == set(registry.names("defense"))
     assert {entry.name for entry in suite.attack} == attacks
     rows, columns = ({getattr(cell, part) for cell in suite.cells()} for part in ("label", "column"))
     assert len(suite.cells()) == len(rows) * len(columns)
@@ -34,6 +31,25 @@ def test_every_row_had_as_many_trials(suite: Suite) -> None:
         ((key, grid),) = suite.tune[cell.label].items()
         chosen = cell.federation.lr if key == "lr" else cell.defense.parameters[key]
         assert chosen in grid
+
+
+def test_both_signs_of_the_deviation_are_columns(suite: Suite) -> None:
+    """So that a row's worst is over both; a column that says no sign has that of the authors' code."""
+    along = {entry.name for entry in suite.attack} & {"alie", "alie_optimal", "min_max", "min_sum"}
+    for name in along:
+        cells = [cell for cell in suite.cells(["krum"], [name]) if cell.attack is not None]
+        authors = "minus" if name == "alie_optimal" else "plus"
+        signs = {cell.column: cell.attack.parameters.get("sign", "plus") for cell in cells if cell.attack}
+        other = {"plus": "minus", "minus": "plus"}[authors]
+        assert signs == {f"{name} b=0.2": authors, f"{name} sign={other} b=0.2": other}
+
+
+def test_rules_that_remember_do_so_as_their_authors_have_them(suite: Suite) -> None:
+    clean = {cell.label: cell for cell in suite.cells() if cell.attack is None}
+    for row in {"centered_clipping", "foolsgold"} & set(clean):
+        assert clean[row].defense.parameters["memory"] is True
+    row = clean["centered_clipping"].federation
+    assert (row.momentum, row.lr) == (0.9, clean["fedavg"].federation.lr)
 
 
 def test_every_rule_takes_the_federation(suite: Suite) -> None:
