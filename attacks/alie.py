@@ -31,9 +31,7 @@ def alie_z(num_clients: int, num_byzantine: int) -> float:
     return float(ndtri((n - f - supporters) / (n - f)))
 
 
-def alie(
-    honest: Tensor, num_byzantine: int, z: float | None = None, ddof: int = 0, *, sign: Sign = "plus"
-) -> Tensor:
+def alie(honest: Tensor, num_byzantine: int, z: float | None = None, ddof: int = 0, *, sign: Sign = "plus") -> Tensor:
     """`num_byzantine` rows `(f, d)`, all mean + z sigma of `honest (h, d)`; z by the paper's formula where None.
 
     `sign` is that of sigma, plus as the authors'; so is `ddof` 0.

@@ -29,7 +29,6 @@ from bench.attacking.forging import (
 )
 from bench.registry import register
 
-
 Side = Literal["minus", "plus", "both"]
 """Which of the two lines from the honest mean is searched."""
 

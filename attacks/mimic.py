@@ -52,7 +52,7 @@ def oja(honest: Tensor, mean: Tensor, direction: Tensor, rounds: int) -> tuple[T
 
 
 def _drift(centred: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """sum (x - mean) <x - mean, z> `(d,)`, and its length."""
+    """Sum (x - mean) <x - mean, z> `(d,)`, and its length."""
     step = (centred @ direction) @ centred
     return step, torch.linalg.vector_norm(step)
 

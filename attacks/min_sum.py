@@ -15,9 +15,7 @@ from bench.attacking.forging import AgnosticAttack, Perturbation, Sign, perturbe
 from bench.registry import register
 
 
-def min_sum(
-    honest: Tensor, num_byzantine: int, perturbation: Perturbation = "std", *, sign: Sign = "plus"
-) -> Tensor:
+def min_sum(honest: Tensor, num_byzantine: int, perturbation: Perturbation = "std", *, sign: Sign = "plus") -> Tensor:
     """`num_byzantine` rows `(f, d)`, all mean + gamma * perturbation of `honest (h, d)`, with the largest gamma."""
     return perturbed(min_sum_gamma, honest, num_byzantine, perturbation, sign)
 

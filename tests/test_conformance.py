@@ -288,9 +288,7 @@ def test_ipm() -> None:
         (coordinate_median, 2.48, 2.37, 2.39),
     ],
 )
-def test_optimal_factors(
-    rule: Callable[[Tensor], Tensor], by_alie: float, by_ipm: float, by_default: float
-) -> None:
+def test_optimal_factors(rule: Callable[[Tensor], Tensor], by_alie: float, by_ipm: float, by_default: float) -> None:
     honest = 0.3 + torch.randn(12, 30, generator=seeded())
     plus = partial(alie_optimal, sign="plus")
     for attack, moved in ((plus, by_alie), (ipm_optimal, by_ipm), (alie_optimal, by_default)):

@@ -102,7 +102,8 @@ def length_of(vector: Tensor) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(vector)
     if is_clear(length.square()) or (unit := unit_of(vector)) == 1:
         return length
-    return torch.linalg.vector_norm(vector / unit) * unit
+    scaled: Tensor = torch.linalg.vector_norm(vector / unit)
+    return scaled * unit
 
 
 def is_clear(square: Tensor) -> bool:

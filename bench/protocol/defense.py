@@ -306,8 +306,9 @@ def check_matrix(messages: Tensor, argument: str = "messages", *, signs: bool = 
 
 
 def check_detached(tensor: Tensor, argument: str) -> None:
-    """Raise `ValueError` where the tensor requires a gradient: choices have none, so no rule and no attack gives one."""
-    require(not tensor.requires_grad, argument, "a tensor that requires grad", f"detached: {argument}.detach()")
+    """Raise `ValueError` where the tensor requires grad: choices have no gradient, so that no rule gives one."""
+    expected = f"detached: {argument}.detach()"
+    require(not tensor.requires_grad, argument, "a tensor that requires grad", expected)
 
 
 def check_finite(messages: Tensor, argument: str = "messages") -> None:

@@ -26,13 +26,22 @@ AWAITED = {
 }
 """Suites whose published records and boards are of an earlier protocol, until they are made anew."""
 
-every_current_suite = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=AWAITED[name])) if name in AWAITED else name
-        for name in PUBLISHED
-    ],
+INCOMPLETE = dict.fromkeys(
+    ("field", "field-mnist"),
+    "columns along the deviation have both signs, centered clipping and FoolsGold remember, FLDetector is new",
 )
+"""Suites that have cells without a record, and records of cells that are no more theirs, until they are made."""
+
+
+def but(awaited: dict[str, str]) -> pytest.MarkDecorator:
+    """Every published suite, of which these fail."""
+    failing = {name: pytest.mark.xfail(strict=True, reason=reason) for name, reason in awaited.items()}
+    found = [pytest.param(name, marks=failing[name]) if name in failing else name for name in PUBLISHED]
+    return pytest.mark.parametrize("name", found)
+
+
+every_current_suite = but(AWAITED)
+every_complete_suite = but(AWAITED | INCOMPLETE)
 
 
 def folder(name: str) -> Path:
@@ -72,7 +81,7 @@ def values(name: str, metric: str, column: str, row: str | None = None) -> list[
 # -------------------------------------------------------------------------------------------------------- the records
 
 
-@every_current_suite
+@every_complete_suite
 def test_every_cell_and_seed_has_exactly_one_record(name: str) -> None:
     loaded = suite.load(name)
     wanted = {record_key(cell, seed) for cell in loaded.cells() for seed in loaded.seeds}
@@ -115,7 +124,7 @@ def test_mnist_is_the_mnist_at_hand(name: str, data_root: Path) -> None:
     assert {record.data_digest for record in published(name)} == {data.load("mnist", data_root).digest}
 
 
-@every_current_suite
+@every_complete_suite
 @pytest.mark.parametrize("output_format", FILES)
 def test_the_published_boards_are_made_of_the_published_records(name: str, output_format: str) -> None:
     board = folder(name) / FILES[output_format]
