@@ -12,7 +12,7 @@ from pydantic import Field
 from scipy.special import ndtri
 from torch import Tensor
 
-from bench.attacking.forging import SIGNS, Sign, check_honest, check_number, check_sign, copies, fit, moments
+from bench.attacking.forging import SIGNS, Sign, check_honest, check_number, check_sign, copies, fit, in_range, moments
 from bench.base.errors import require
 from bench.base.numbers import added
 from bench.registry import register
@@ -41,7 +41,7 @@ def alie(honest: Tensor, num_byzantine: int, z: float | None = None, ddof: int =
     mean, std = moments(honest, ddof)
     z = alie_z(len(honest) + num_byzantine, num_byzantine) if z is None else z
     check_number("z", z, honest.dtype)
-    return copies(torch.add(mean, std, alpha=z * SIGNS[sign]), num_byzantine)
+    return copies(in_range(torch.add(mean, std, alpha=z * SIGNS[sign])), num_byzantine)
 
 
 @register("attack", "alie")

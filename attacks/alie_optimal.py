@@ -24,6 +24,7 @@ from bench.attacking.forging import (
     check_sign,
     copies,
     deviation,
+    in_range,
     moments,
     most_harmful,
 )
@@ -55,7 +56,7 @@ def alie_optimal(
 
     def along(side: Sign) -> Tensor:
         def forged(z: float) -> Tensor:
-            return copies(torch.add(mean, std, alpha=z * SIGNS[side]), num_byzantine)
+            return copies(in_range(torch.add(mean, std, alpha=z * SIGNS[side])), num_byzantine)
 
         return most_harmful(forged, honest, aggregate, low, high, points)
 

@@ -97,13 +97,20 @@ def mean_row(honest: Tensor) -> Tensor:
     return (honest / unit).mean(dim=0) * unit
 
 
-def length_of(vector: Tensor) -> Tensor:
-    """|v|, `()`, also where the squares overflow or vanish."""
+def length_of(vector: Tensor) -> float:
+    """|v|, also where the squares overflow or vanish."""
     length: Tensor = torch.linalg.vector_norm(vector)
     if is_clear(length.square()) or (unit := unit_of(vector)) == 1:
-        return length
-    scaled: Tensor = torch.linalg.vector_norm(vector / unit)
-    return scaled * unit
+        return float(length)
+    return float(torch.linalg.vector_norm(vector / unit)) * unit
+
+
+def in_range(forged: Tensor) -> Tensor:
+    """What is beyond the number type becomes its largest number: an infinite message would be rejected."""
+    if not forged.is_floating_point():
+        return forged
+    largest = torch.finfo(forged.dtype).max
+    return forged.clamp(-largest, largest)
 
 
 def is_clear(square: Tensor) -> bool:
@@ -161,7 +168,7 @@ def perturbed(
     p = {"unit": -mean / length_of(mean), "std": std * SIGNS[sign], "sign": -torch.sign(mean)}[perturbation]
     if not float(squared_length(p)) > 0:
         return copies(mean * unit, num_byzantine)
-    return copies((mean + largest(honest, mean, p) * p) * unit, num_byzantine)
+    return copies(in_range((mean + largest(honest, mean, p) * p) * unit), num_byzantine)
 
 
 def check_perturbation(perturbation: str, sign: str) -> None:
@@ -194,7 +201,7 @@ def deviation(aggregate: Rule, honest: Tensor) -> Callable[[Tensor], float]:
     mean = mean_row(honest)
 
     def measure(forged: Tensor) -> float:
-        moved = float(length_of(aggregate(torch.cat([honest, forged])) - mean))
+        moved = length_of(aggregate(torch.cat([honest, forged])) - mean)
         return moved if math.isfinite(moved) else math.inf
 
     return measure

@@ -101,6 +101,16 @@ def test_forged_messages_of_any_size_are_those_of_float64(
             torch.testing.assert_close(single, exact, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "parameters"), VARIANTS)
+def test_what_would_be_beyond_float32_is_its_largest_number(
+    name: str, parameters: dict[str, Any], omniscient_view: Callable[..., ByzantineView]
+) -> None:
+    """The engine rejects what is infinite, and the rules take what is not: near 3e38 an attack must not vanish."""
+    forged = 2.0**125 * forged_at(2.0**125, name, parameters, omniscient_view, torch.float32)
+    assert bool(torch.isfinite(forged.float()).all())
+    assert float(forged.abs().max()) > 2.0**120
+
+
 @pytest.mark.parametrize("name", [name for name, cls in ATTACKS.items() if cls.omniscient])
 def test_the_order_of_the_honest_does_not_matter(name: str, omniscient_view: Callable[..., ByzantineView]) -> None:
     view, other = (views(Alphabet.REAL, omniscient_view) for _ in range(2))

@@ -97,7 +97,7 @@ SHAPES: dict[str, Shape] = {
     "attacks.same_value.same_value": forged(),
     "attacks.sign_flip.sign_flip": like("own"),
     "attacks.subspace.project_out": like("estimate"),
-    "bench.attacking.forging.length_of": lambda call: (),
+    "bench.attacking.forging.in_range": like("forged"),
     "bench.attacking.forging.mean_row": per_coordinate("honest"),
     "bench.attacking.forging.most_harmful": lambda call: (2, call["honest"].shape[1]),
     "bench.attacking.forging.perturbed": forged(),
