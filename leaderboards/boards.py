@@ -7,16 +7,17 @@ from bench.records import Record
 from bench.records.folder import slug
 from bench.records.submissions import Submitted
 from bench.records.verified import State
+from leaderboards import gaps as lacking
 from leaderboards import verified
 from leaderboards.audits import audits_board, find_audits
 from leaderboards.backdoor import backdoor_boards
 from leaderboards.board import Board, Leaderboard, Picture
-from leaderboards.chance import floors
+from leaderboards.chance import floors, grain
 from leaderboards.claims import claims_board
 from leaderboards.estimates import estimates, shares
 from leaderboards.flags import find_flags
 from leaderboards.frame import CLEAN, Selection, columns
-from leaderboards.gaps import find_gaps, told
+from leaderboards.gaps import find_gaps
 from leaderboards.noise import noise_board
 from leaderboards.origin import unnamed
 from leaderboards.overall import Measured, overall_board
@@ -63,11 +64,12 @@ def build(
     attacked, clean = training[training["column"] != CLEAN], training[training["column"] == CLEAN]
     parts = {"robustness": attacked, "privacy": private, "utility": clean}
     gaps = {name: find_gaps(rows, part, selection) for name, part in parts.items()}
+    told, step = counts(cells), grain(selection.records)
     robustness = robustness_boards(
-        rows, columns(training), accuracy, selection.evaluations, chance, counts(cells), gaps["robustness"]
+        rows, columns(training), accuracy, selection.evaluations, chance, told, training, gaps["robustness"], step
     )
     privacy = privacy_boards(rows, columns(private), private, recovered_psnr, selection.evaluations, gaps["privacy"])
-    utility = utility_board(rows, accuracy, training, chance, gaps["utility"])
+    utility = utility_board(rows, accuracy, training, chance, gaps["utility"], step)
     backdoors = estimates(training, "backdoor_success")
     measured = Measured(accuracy, backdoors, recovered, audits, chance)
     ranked = (robustness[0], privacy[0], utility)
@@ -98,7 +100,7 @@ def build(
         notice=notice,
         boards=tuple(verified.marked(board, sensitive) for board in boards),
         flags=flags,
-        left_out=[*selection.left_out, *told(gaps), *damaged, *filter(None, unread)],
+        left_out=[*selection.left_out, *lacking.told(gaps), *damaged, *filter(None, unread)],
         records=len(frame),
         environments=sorted({_environment(record) for record in selection.records}),
         caveats=unnamed(selection.records),

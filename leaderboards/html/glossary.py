@@ -94,7 +94,10 @@ MARKS = {
     "–": "not measured, or not claimed",
     "≈": "sensitive to rounding: one seed under two arithmetics is more than a point of accuracy apart",
     "±": "half the width of the 95 % t interval over the seeds",
-    "[a, b]": "the 95 % interval in %: Wilson's of a share of images, or a t interval over the seeds cut at 0 and 100",
+    "[a, b]": "the 95 % interval in %: of a share of images Wilson's at their effective number, or a t interval over "
+    "the seeds cut at 0 and 100",
+    "rank": "rows that the seeds do not tell apart share one",
+    "rank interval": "the ranks that a row may have, all at once with 95 %",
     "b": "the share of the clients that are Byzantine",
     "rho": "the share of the other clients that collude with the server",
 }
