@@ -167,6 +167,7 @@ class Leaderboard:
     title: str
     seeds: int
     boards: Sequence[Board]
+    seeds_of: Mapping[str, int] = field(default_factory=dict)  # by kind of cells that has another number
     notice: str = ""  # what tells this board from that of the suite as it stands
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     left_out: Sequence[str] = ()
@@ -180,6 +181,12 @@ class Leaderboard:
     results: str = "results"  # the folder that the suite's is in
     asked_for: str = ""  # what `--suite` was: a shipped suite's name or a file
     runnable: frozenset[str] = frozenset()  # hashes of the cells that a run of that suite would play again as they are
+
+
+def asked_for(leaderboard: Leaderboard) -> str:
+    """`10 seed(s) a cell asked for, 3 of an inversion`."""
+    others = "".join(f", {count} of each {kind}" for kind, count in leaderboard.seeds_of.items())
+    return f"{leaderboard.seeds} seed(s) a cell asked for{others}"
 
 
 LONG_FORMAT = ("board", *(part.name for part in fields(Number)))

@@ -1,6 +1,7 @@
 """All boards of a selection of records."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from bench.federation.settings import FederationSettings
 from bench.records import Record
@@ -8,6 +9,7 @@ from bench.records.folder import slug
 from bench.records.submissions import Submitted
 from bench.records.verified import State
 from leaderboards import gaps as lacking
+from bench.suite.kinds import KINDS
 from leaderboards import verified
 from leaderboards.audits import audits_board, find_audits
 from leaderboards.backdoor import backdoor_boards
@@ -35,6 +37,7 @@ def build(
     seeds: int,
     selection: Selection,
     *,
+    seeds_of: Mapping[str, int] = MappingProxyType({}),
     recovered_psnr: float = 20.0,
     rows: Iterable[str] = (),
     federation: FederationSettings | None = None,
@@ -49,7 +52,7 @@ def build(
 ) -> Leaderboard:
     """All boards from one setting's records.
 
-    `seeds` is what the suite asks for, `recovered_psnr` the dB from which its records count an image as recovered, and
+    `seeds` is how many the suite asks for, `seeds_of` of which kinds of cells it asks for others, `recovered_psnr` the dB from which its records count an image as recovered, and
     `rows` the order of its defenses; those that it does not name come last, by the age of their records. `federation`
     is the suite's, against which rows with one of their own are marked; `notice` is what stands above the boards.
     `submissions` and `verifications` are what lies beside the records, `damaged` the lines about files that were
@@ -86,7 +89,7 @@ def build(
     submitted = of_rows(submissions, {slug(row): row for row in rows})
     boards += submission_boards(submitted, boards)
     sensitive = verified.sensitive(verifications, {cell.hash for cell in cells})
-    flags = find_flags(rows, selection, accuracy, audits, seeds, federation)
+    flags = find_flags(rows, selection, accuracy, audits, {**dict.fromkeys(KINDS, seeds), **seeds_of}, federation)
     for row, note in [
         *((row, note) for row, one in submitted for note in one.notes),
         *((one.row, verified.note(one)) for one in sensitive),
@@ -97,6 +100,7 @@ def build(
         suite=suite,
         title=title,
         seeds=seeds,
+        seeds_of=seeds_of,
         notice=notice,
         boards=tuple(verified.marked(board, sensitive) for board in boards),
         flags=flags,

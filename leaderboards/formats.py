@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from leaderboards.board import LONG_FORMAT, Board, Leaderboard
+from leaderboards.board import LONG_FORMAT, Board, Leaderboard, asked_for
 from leaderboards.html import html
 from leaderboards.version import dated, version
 
@@ -30,7 +30,7 @@ def markdown(leaderboard: Leaderboard) -> str:
         parts += ["## Pictures", _bullets(links)]
     flags = [f"**{markdown_text(row)}**: {markdown_text(note)}" for row, note in _flags(leaderboard)]
     parts += ["## Flags", _bullets(flags) if flags else "None."]
-    origin = [dated(leaderboard), f"{leaderboard.records} records, {leaderboard.seeds} seed(s) a cell asked for"]
+    origin = [dated(leaderboard), f"{leaderboard.records} records, {asked_for(leaderboard)}"]
     origin += [f"left out: {line}" for line in leaderboard.left_out]
     origin += [*leaderboard.environments, *leaderboard.caveats, *leaderboard.verified]
     parts += ["## Where the numbers come from", _bullets(map(markdown_text, origin))]
@@ -62,6 +62,7 @@ def as_json(leaderboard: Leaderboard) -> str:
         "title": leaderboard.title,
         "notice": leaderboard.notice,
         "seeds": leaderboard.seeds,
+        "seeds_of": leaderboard.seeds_of,
         "version": version(leaderboard),
         "records": leaderboard.records,
         "environments": leaderboard.environments,

@@ -269,7 +269,7 @@ def parse_limits(seconds: float | None, mebibytes: int | None) -> Limits:
 def _notice(own: Suite, played: Suite, changes: list[str]) -> str:
     """What a run was asked to have otherwise than its suite; "" where it is the suite itself."""
     asked = [f"--set {change}" for change in changes]
-    if set(played.seeds) != set(own.seeds):
+    if set(played.seeds) != set(own.seeds) or played.seeds_of != own.seeds_of:
         mine, theirs = (", ".join(map(str, seeds)) for seeds in (played.seeds, own.seeds))
         asked.append(f"seeds {mine}, where the suite has {theirs}")
     return f"Not the suite as it stands, but as asked for: {'; '.join(asked)}." if asked else ""
@@ -307,12 +307,13 @@ def make_leaderboard(
     settings = {setting_hash(suite, digest) for digest in {record.data_digest for record in records}} & present
     cells = suite.cells()
     rows = dict.fromkeys(cell.label for cell in cells)
-    selection = select(records, min(settings, default=None), cells, suite.seeds)
+    selection = select(records, min(settings, default=None), cells, suite.seeds_by_kind)
     return build(
         suite.name,
         suite.title,
         len(suite.seeds),
         selection,
+        seeds_of={kind: len(seeds) for kind, seeds in suite.seeds_of.items()},
         recovered_psnr=suite.ranking.recovered_psnr,
         rows=rows,
         federation=suite.federation,
