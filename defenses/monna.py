@@ -19,7 +19,6 @@ from bench.registry import register
 from bench.rules import RowRule, apply_weights, mean_of
 from bench.rules.gram import DOUBLE_ERROR, distances_to, first_lowest, lowest_rows, squared_distances_from
 
-
 ORDER, PIVOT = "order", "pivot"
 """What the server keeps: all clients in the order in which they stand in as the pivot, and who did so last."""
 
@@ -78,7 +77,9 @@ class MoNNA(RowRule):
         if ORDER not in server.memory:
             server.memory[ORDER] = shuffled(max(server.setting.num_clients, n), fork(server.generator, PIVOT))
         place = server.memory[ORDER].argsort()
-        names = torch.arange(n, device=place.device) if mixed or server.clients is None else server.clients.to(place.device)
+        names = (
+            torch.arange(n, device=place.device) if mixed or server.clients is None else server.clients.to(place.device)
+        )
         row = int(place[names].argmin())
         server.memory[PIVOT] = names[row].clone()
         return row

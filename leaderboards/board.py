@@ -170,6 +170,7 @@ class Leaderboard:
     seeds_of: Mapping[str, int] = field(default_factory=dict)  # by kind of cells that has another number
     notice: str = ""  # what tells this board from that of the suite as it stands
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    column_flags: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by column
     left_out: Sequence[str] = ()
     records: int = 0
     environments: Sequence[str] = ()

@@ -38,7 +38,9 @@ def find_flags(
     return {row: notes for row, notes in found.items() if notes}
 
 
-def _notes(row: str, selection: Selection, accuracy: Estimates, audits: Audits, seeds: Mapping[str, int]) -> Iterator[str]:
+def _notes(
+    row: str, selection: Selection, accuracy: Estimates, audits: Audits, seeds: Mapping[str, int]
+) -> Iterator[str]:
     frame = selection.frame
     records, places = frame[frame["defense"] == row], columns(frame)
     for column in places:

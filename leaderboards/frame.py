@@ -168,9 +168,9 @@ def select(
 ) -> Selection:
     """The records of `setting`, by default that of the newest record; the others are counted, not mixed in.
 
-    Of `seeds` by kind of cell, where they are given, only those count: a row with others would be a mean over other luck. A row is one
-    defense and a column one attack, each with one choice of parameters: that of the suite's `cells`, or the newest
-    where they do not name it. Records with other parameters are counted and left out, not mixed in.
+    Of `seeds` by kind of cell, where they are given, only those count: a row with others would be a mean over other
+    luck. A row is one defense and a column one attack, each with one choice of parameters: that of the suite's `cells`,
+    or the newest where they do not name it. Records with other parameters are counted and left out, not mixed in.
     """
     cells = list(cells)
     everything = sorted(records, key=lambda record: (record.finished_at, record.key))

@@ -49,7 +49,9 @@ def play(task: Task, dataset: Dataset) -> Findings:
     if isinstance(attack, DataPoisoning) and (goal := attack.goal(dataset.test, DataFacts.of(dataset))) is not None:
         metrics["backdoor_success"] = accuracy_and_loss(federation.model, federation.global_model, goal)[0]
     claims = stated(federation.defense, federation.setting)
-    return Findings(metrics=metrics, curve=curve, cost=cost_of(federation, seconds), singled_out=_told(roles, federation), **claims)
+    return Findings(
+        metrics=metrics, curve=curve, cost=cost_of(federation, seconds), singled_out=_told(roles, federation), **claims
+    )
 
 
 def _fairness(federation: Federation, dataset: Dataset) -> dict[str, float]:

@@ -49,8 +49,8 @@ def agreement(published: Iterable[Record], own: Iterable[Record]) -> Agreement:
     pairs = [(theirs[key], record) for record in own if (key := (record.key, record.protocol)) in theirs]
     bits, close, cells, grown = 0, 0, defaultdict[str, list[Pair]](list), defaultdict[str, int](int)
     for old, new in pairs:
-        before, after, cell = numbers(old), numbers(new), new.cell.hash
-        before, after = shared(before, after), shared(after, before)
+        given, cell = (numbers(old), numbers(new)), new.cell.hash
+        before, after = shared(*given), shared(*reversed(given))
         cells[cell].append((old, new))
         if before == after:
             bits += 1

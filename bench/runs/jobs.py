@@ -132,7 +132,8 @@ class Report:
     def _more(self) -> str:
         """What the short form leaves out, in words."""
         boards = sum(len(board.text) > 0 for board in self.leaderboard.boards) - 1
-        flags = sum(map(len, self.leaderboard.flags.values()))
+        found = (self.leaderboard.column_flags, self.leaderboard.flags)
+        flags = sum(len(notes) for some in found for notes in some.values())
         return " and ".join(counted(count, what) for count, what in ((boards, "more board"), (flags, "flag")) if count)
 
 
@@ -144,9 +145,9 @@ def print_boards(leaderboard: Leaderboard, everything: bool = True) -> Console:
     for board in leaderboard.boards if everything else leaderboard.boards[:1]:
         if len(board.text):
             tables.show(console, _rich(board))
-    for row, notes in leaderboard.flags.items() if everything else ():
+    for what, notes in [*leaderboard.column_flags.items(), *leaderboard.flags.items()] if everything else ():
         for note in notes:
-            console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")
+            console.print(f"[yellow]flag[/] {escape(what)}: {escape(note)}")
     for line in leaderboard.left_out:
         console.print(f"left out: {escape(line)}")
     return console
