@@ -106,7 +106,7 @@ def build(
         suite=suite,
         title=title,
         seeds=seeds,
-        seeds_of=seeds_of,
+        seeds_of=dict(seeds_of),
         notice=notice,
         boards=tuple(verified.marked(board, sensitive) for board in boards),
         flags={row: flags[row] for row in rows if row in flags},
