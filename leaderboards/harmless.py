@@ -1,14 +1,14 @@
-"""Columns that tell nothing of a rule: attacks that hurt nobody, or not even the mean without any defense.
+"""Columns in which to stand is no merit: attacks that hurt nobody, or not even the mean without any defense.
 
 Khan et al. 2025 call data on which an undefended mean stands an attack intrinsically robust: whoever stands it there
-has shown nothing. The control is FedAvg, as the inversions' control is an upload without any defense.
+has shown no more than no defense does. The control is FedAvg, as the inversions' control is an upload without any defense.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 
 from bench.records import Record
 from leaderboards.estimates import MISSING, Estimate, Estimates
-from leaderboards.frame import CLEAN, Selection
+from leaderboards.frame import CLEAN, Selection, listed
 from leaderboards.overall import BACKDOOR_SHARE
 
 CONTROL = "fedavg"
@@ -19,7 +19,7 @@ UNHURT = 0.95
 """The share that every row, the control too, keeps under an attack that hurts nobody."""
 SIGN = "○"
 """Behind the name of such a column."""
-MEANING = f"the control, fedavg, keeps {KEPT:.0%} of its clean accuracy: that a rule stands it says nothing of the rule"
+MEANING = f"the control, fedavg, keeps {KEPT:.0%} of its clean accuracy: a rule that does shows no more than no defense"
 NO_CONTROL = (
     "no undefended control: FedAvg is not in this suite, so that nothing says which attacks the task itself stands"
 )
@@ -28,7 +28,7 @@ NO_CONTROL = (
 def notes_on_columns(
     rows: Sequence[str], columns: Sequence[str], accuracy: Estimates, backdoors: Estimates, records: Sequence[Record]
 ) -> dict[str, list[str]]:
-    """By attacked column of trainings, what a reader must know of it; columns that tell rules apart are not there.
+    """By attacked column of trainings, that the control stands it, and who does not; other columns are not there.
 
     A backdoor that works on the control is after other things than accuracy, and stands it as little.
     """
@@ -42,9 +42,9 @@ def notes_on_columns(
         if min(mine.values()) >= UNHURT:
             told = f"harmless: every row keeps {UNHURT:.0%} or more of its clean accuracy, fedavg too"
         else:
-            told = (
-                f"the task stands it: the undefended control, fedavg, keeps {mine[control]:.0%} of its clean accuracy"
-            )
+            fallen = [row for row, share in mine.items() if share < KEPT]
+            others = f"; these rows keep less than {KEPT:.0%}: {listed(fallen)}" if fallen else ""
+            told = f"the undefended control, fedavg, keeps {mine[control]:.0%} of its clean accuracy{others}"
         found[column] = [told]
     return found
 

@@ -101,7 +101,7 @@ MARKS = {
     "+": "the most that so many games can prove: every one was told right",
     "–": "not measured, or not claimed",
     "≈": "sensitive to rounding: one seed under two arithmetics is more than a point of accuracy apart",
-    SIGN: f"an attack that tells nothing of a rule: {MEANING}",
+    SIGN: f"an attack that takes no defense: {MEANING}",
     "±": "half the width of the 95 % t interval over the seeds",
     "[a, b]": "the 95 % interval in %: of a share of images Wilson's at their effective number, or a t interval over "
     "the seeds cut at 0 and 100",

@@ -21,8 +21,12 @@ def board_of(make, control, other, hard=(0.1, 0.7)):
     ("control", "other", "told"),
     [
         (0.89, 0.88, "harmless"),
-        (0.82, 0.40, "the task stands it: the undefended control, fedavg, keeps 91% of its clean accuracy"),
-        (0.82, 0.82, "the task stands it"),
+        (
+            0.82,
+            0.40,
+            "the undefended control, fedavg, keeps 91% of its clean accuracy; these rows keep less than 90%: krum",
+        ),
+        (0.82, 0.82, "the undefended control, fedavg, keeps 91% of its clean accuracy"),
         (0.80, 0.90, None),
     ],
 )
