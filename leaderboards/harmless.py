@@ -1,7 +1,7 @@
 """Columns in which to stand is no merit: attacks that hurt nobody, or not even the mean without any defense.
 
 Khan et al. 2025 call data on which an undefended mean stands an attack intrinsically robust: whoever stands it there
-has shown no more than no defense does. The control is FedAvg, as the inversions' control is an upload without any defense.
+has shown no more than no defense does. The control is FedAvg, as the inversions' control is an upload without one.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -117,7 +117,7 @@ def _table(family: list[Board], leads: Leads) -> Table:
             entries.append(replace(entry, place=leads.at(label, column)))
         rows.append(Row(label, entries, control=bool(main.standing.ranks) and label not in main.standing.ranks))
     heads = [*map(Head, before), *(Head(column, column) for column in columns)]
-    caption = main.caption.removesuffix(SUMMARY).strip()  # the page has all columns in one table
+    caption = main.caption.replace(f" {SUMMARY}", "")  # the page has all columns in one table
     return Table(main.name, main.title, caption, *_sortable(heads, rows), SHADED.get(main.name, ""))
 
 
