@@ -48,7 +48,7 @@ class MoNNA(RowRule):
     pivot is the first of them whose message it has: one client throughout where all take part in every round.
     """
 
-    version: ClassVar[int] = 3  # 2: of rows that tie the first count; 3: the pivot is drawn
+    version: ClassVar[int] = 2  # of rows that tie the first count
 
     pivot: int | None = Field(default=None, ge=0)
 

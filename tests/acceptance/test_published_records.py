@@ -27,7 +27,7 @@ AWAITED = {
 """Suites whose published records and boards are of an earlier protocol, until they are made anew."""
 
 OF_ANOTHER_RULE = {
-    "field": "monna's pivot is drawn for each seed now: its records are of version 2, with a pivot of fixed place",
+    "field": "monna's pivot is drawn for each seed now: its records are of a pivot of fixed place",
 }
 """Suites with rows whose records are of an earlier version of their rule, which the boards leave out and count."""
 
