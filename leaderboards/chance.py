@@ -36,6 +36,12 @@ def floor(dataset: str) -> float:
     return p + Z * math.sqrt(p * (1 - p) / n)
 
 
+def grain(records: Iterable[Record]) -> float:
+    """The step in which accuracies are counted, one image of the smallest test split; 0 where none is known."""
+    known = [CONSTANT[name][1] for record in records if (name := record.cell.federation.dataset) in CONSTANT]
+    return 1 / min(known) if known else 0.0
+
+
 def is_worthless(value: Estimate, floor: float) -> bool:
     """Whether the model failed, or knows nothing of its images; False where nothing was measured."""
     return bool(value.failed) or value.score <= floor

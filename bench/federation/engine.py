@@ -56,6 +56,7 @@ class Federation:
         self.dtype = getattr(torch, settings.dtype)
         self.model = models.build(settings.model, dataset.shape, dataset.num_classes)
         indices, self._sizes = holdings(settings, dataset.train.y, seed)
+        self._held, self._classes = (dataset.train.y, indices), dataset.num_classes  # true labels, none poisoned
         self.is_byzantine = byzantine_clients(settings, byzantine, seed)
         num_byzantine = int(self.is_byzantine.sum())
         self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
@@ -98,6 +99,19 @@ class Federation:
     def kept(self) -> Tensor | None:
         """The models `(n, d)` that the clients keep, in the order of their names; None where they keep none."""
         return None if self._placed is None else self._placed[self.shards.place]
+
+    def label_counts(self) -> Tensor:
+        """How many samples of each class each client holds `(n, C)`, by their true labels."""
+        labels, indices = (part.cpu() for part in self._held)
+        places = labels[indices] + self._classes * torch.arange(len(indices)).unsqueeze(1)
+        if self._sizes is not None:
+            places = places[torch.arange(places.shape[1]) < self._sizes.cpu().unsqueeze(1)]
+        counts = places.flatten().bincount(minlength=len(indices) * self._classes)
+        return counts.reshape(len(indices), self._classes)
+
+    def singled_out(self) -> dict[str, int]:
+        """Names by role of the clients that the server's side has singled out so far."""
+        return self._sides.server.singled_out(self._server_memory)
 
     def rounds(self) -> Iterator[RoundTranscript]:
         """Play all rounds, one after the other."""

@@ -9,7 +9,7 @@ so the two say the same, and a forged message weighs the same under every defens
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -254,6 +254,13 @@ class Defense(Numbers, ABC):
     def remembers_clients(self) -> bool:
         """Whether the server keeps something for each client, and so has to know whose message is whose."""
         return False
+
+    def singled_out(self, memory: Mapping[str, Tensor]) -> dict[str, int]:
+        """Clients with a role of their own, names by role, of what the server keeps in `memory`: a record tells them.
+
+        A rule draws them with the server's generator, anew for each seed; it is never told who is Byzantine.
+        """
+        return {}
 
     def clip_norm(self) -> float | None:
         """The L2 norm to which clients clip their updates."""

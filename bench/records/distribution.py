@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import fmean, variance
 from typing import Any, Literal
 
-from bench.records.comparison import TOLERANCES, Tolerance, portable, tolerance_of
+from bench.records.comparison import TOLERANCES, Tolerance, portable, shared, tolerance_of
 from bench.suite import Cell
 
 Answer = Literal["verified", "refuted", "cannot tell"]
@@ -33,6 +33,8 @@ ROUNDING: dict[str, Tolerance] = {
     "mse": Tolerance(1e-6, 0.3),
     "psnr": Tolerance(0.1, 0.0),
     "ssim": Tolerance(0.005, 0.0),
+    "worst_class_accuracy": Tolerance(0.05, 0.0),  # of the 30 images of a class one
+    "worst_tenth_accuracy": Tolerance(0.015, 0.0),
 }
 """What rounding may change that has not grown: of 300 test images one, of 16 targets in several seeds one.
 
@@ -174,6 +176,7 @@ def margin_of(field: str) -> Tolerance | None:
 
 def _apart(old: Fields, new: Fields, share: float = 1.0) -> Iterator[tuple[str, Any, Any]]:
     """What differs by more than this share of what rounding may change."""
+    old, new = shared(old, new), shared(new, old)
     for field in sorted({*old, *new}):
         before, after = old.get(field), new.get(field)
         if before != after and not _close(field, before, after, share):

@@ -48,6 +48,16 @@ class ByzantineCount(BaseModel):
     absent: int  # rounds that held none
 
 
+class SingledOut(BaseModel):
+    """A client with a role of its own under a rule, such as MoNNA's pivot, at the end of the run."""
+
+    model_config = STRICT
+
+    client: int
+    byzantine: bool
+    byzantine_rounds: int  # rounds in which who had the role was Byzantine
+
+
 class Record(Numbers):
     """One (cell, seed), as the design lays it down."""
 
@@ -75,6 +85,7 @@ class Record(Numbers):
     derived: dict[str, float] = Field(default_factory=dict)  # what the defense worked out: sigma_k, v, ...
     within_claim: bool | None = None  # whether the defense itself claims to stand the Byzantine clients of every round
     byzantine: ByzantineCount | None = None  # None where nobody attacks, and in records from before it was counted
+    singled_out: dict[str, SingledOut] = added({})  # by role, the clients that a rule draws roles of their own for
     cost: Cost = Cost()
     environment: Environment
     files: dict[str, str] = Field(default_factory=dict)  # names of the images and arrays beside the record

@@ -132,7 +132,8 @@ class Report:
     def _more(self) -> str:
         """What the short form leaves out, in words."""
         boards = sum(len(board.text) > 0 for board in self.leaderboard.boards) - 1
-        flags = sum(map(len, self.leaderboard.flags.values()))
+        found = (self.leaderboard.column_flags, self.leaderboard.flags)
+        flags = sum(len(notes) for some in found for notes in some.values())
         return " and ".join(counted(count, what) for count, what in ((boards, "more board"), (flags, "flag")) if count)
 
 
@@ -144,9 +145,9 @@ def print_boards(leaderboard: Leaderboard, everything: bool = True) -> Console:
     for board in leaderboard.boards if everything else leaderboard.boards[:1]:
         if len(board.text):
             tables.show(console, _rich(board))
-    for row, notes in leaderboard.flags.items() if everything else ():
+    for what, notes in [*leaderboard.column_flags.items(), *leaderboard.flags.items()] if everything else ():
         for note in notes:
-            console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")
+            console.print(f"[yellow]flag[/] {escape(what)}: {escape(note)}")
     for line in leaderboard.left_out:
         console.print(f"left out: {escape(line)}")
     return console
@@ -269,7 +270,7 @@ def parse_limits(seconds: float | None, mebibytes: int | None) -> Limits:
 def _notice(own: Suite, played: Suite, changes: list[str]) -> str:
     """What a run was asked to have otherwise than its suite; "" where it is the suite itself."""
     asked = [f"--set {change}" for change in changes]
-    if set(played.seeds) != set(own.seeds):
+    if set(played.seeds) != set(own.seeds) or played.seeds_of != own.seeds_of:
         mine, theirs = (", ".join(map(str, seeds)) for seeds in (played.seeds, own.seeds))
         asked.append(f"seeds {mine}, where the suite has {theirs}")
     return f"Not the suite as it stands, but as asked for: {'; '.join(asked)}." if asked else ""
@@ -307,12 +308,13 @@ def make_leaderboard(
     settings = {setting_hash(suite, digest) for digest in {record.data_digest for record in records}} & present
     cells = suite.cells()
     rows = dict.fromkeys(cell.label for cell in cells)
-    selection = select(records, min(settings, default=None), cells, suite.seeds)
+    selection = select(records, min(settings, default=None), cells, suite.seeds_by_kind)
     return build(
         suite.name,
         suite.title,
         len(suite.seeds),
         selection,
+        seeds_of={kind: len(seeds) for kind, seeds in suite.seeds_of.items()},
         recovered_psnr=suite.ranking.recovered_psnr,
         rows=rows,
         federation=suite.federation,
