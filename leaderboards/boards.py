@@ -7,6 +7,7 @@ from bench.records import Record
 from bench.records.folder import slug
 from bench.records.submissions import Submitted
 from bench.records.verified import State
+from bench.suite.factors import Design
 from leaderboards import verified
 from leaderboards.audits import audits_board, find_audits
 from leaderboards.backdoor import backdoor_boards
@@ -14,6 +15,7 @@ from leaderboards.board import Board, Leaderboard, Picture
 from leaderboards.chance import floors
 from leaderboards.claims import claims_board
 from leaderboards.estimates import estimates, shares
+from leaderboards.factors import effects, factor_boards, split
 from leaderboards.flags import find_flags
 from leaderboards.frame import CLEAN, Selection, columns
 from leaderboards.gaps import find_gaps, told
@@ -45,6 +47,7 @@ def build(
     results: str = "results",
     asked_for: str = "",
     runnable: frozenset[str] = frozenset(),
+    designs: Sequence[Design] = (),
 ) -> Leaderboard:
     """All boards from one setting's records.
 
@@ -52,8 +55,10 @@ def build(
     `rows` the order of its defenses; those that it does not name come last, by the age of their records. `federation`
     is the suite's, against which rows with one of their own are marked; `notice` is what stands above the boards.
     `submissions` and `verifications` are what lies beside the records, `damaged` the lines about files that were
-    refused there; `results`, `asked_for` and `runnable` tell how the records are made again.
+    refused there; `results`, `asked_for` and `runnable` tell how the records are made again. `designs` are the suite's
+    factors: what is played at a level of one stands on a board of its own, and in no other number.
     """
+    everything, (selection, _) = selection, split(selection)
     frame = selection.frame
     training, private, audited = (frame[frame["kind"] == kind] for kind in ("training", "inversion", "audit"))
     rows = selection.rows(rows)
@@ -80,6 +85,7 @@ def build(
         utility,
         claims_board(rows, selection.records, audits),
         audits_board(rows, columns(audited), audits),
+        *factor_boards(rows, effects(rows, designs, everything)),
     ]
     submitted = of_rows(submissions, {slug(row): row for row in rows})
     boards += submission_boards(submitted, boards)
@@ -99,9 +105,9 @@ def build(
         boards=tuple(verified.marked(board, sensitive) for board in boards),
         flags=flags,
         left_out=[*selection.left_out, *told(gaps), *damaged, *filter(None, unread)],
-        records=len(frame),
-        environments=sorted({_environment(record) for record in selection.records}),
-        caveats=unnamed(selection.records),
+        records=len(everything.frame),
+        environments=sorted({_environment(record) for record in everything.records}),
+        caveats=unnamed(everything.records),
         verified=verified.told(verifications),
         pictures=pictures,
         evidence=selection.records,
