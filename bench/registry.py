@@ -94,6 +94,11 @@ SHIPPED: dict[Kind, dict[str, Placeholder]] = {
                 "SmallCNN",
                 "ByzFL's CNN for MNIST: two 5x5 convolutions without padding and 500 dense units",
             ),
+            (
+                "cnn_group_norm",
+                "GroupNormCNN",
+                "three 3x3 convolutions with GroupNorm and 64 dense units, d = 90,058 on CIFAR-10",
+            ),
             ("lenet", "LeNet", "the sigmoid LeNet of DLG (Zhu et al. 2019)"),
             ("alexnet", "AlexNet", "torchvision's AlexNet on images resized to 64 x 64 (DPBFL paper, figure 11)"),
         )

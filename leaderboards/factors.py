@@ -38,7 +38,8 @@ class Worst:
     def text(self) -> str:
         if math.isnan(self.value.score):
             return "–"
-        return f"{self.value.text()} ({self.attack}), clean {self.clean.text()}"
+        attack = self.attack.partition(" b=")[0]
+        return f"{self.value.text()} ({attack}), clean {self.clean.text()}"
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,8 @@ def _fill(x: Tensor, source: Source, order: Tensor, transform: Transform, path: 
     torch.set_num_threads(1)  # a product's bits may depend on how many threads share it
     try:
         with ThreadPoolExecutor(threads) as pool:
-            for done in range(0, count, step := max(1, -(-count // LINES))):
+            step = AT_ONCE * -(-count // (LINES * AT_ONCE))
+            for done in range(0, count, step):
                 list(pool.map(block, range(done, min(done + step, count), AT_ONCE)))
                 _tell(f"features of {min(done + step, count)} of {count} images")
     finally:
