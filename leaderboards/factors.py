@@ -13,16 +13,14 @@ from leaderboards.frame import CLEAN, Selection, columns, to_frame
 from leaderboards.robustness import worst_case
 
 CAPTION = (
-    "Test accuracy in % under the worst of the attacks at each level, that attack and the clean run behind it; mean and "
-    "95 % t interval over the seeds. One thing is changed, all else is the suite's base case, which is the level marked "
-    "so. A level with a failed seed counts as 0; – is a level at which the row has no record of every attack."
+    "Test accuracy in % under the worst attack at each level, and behind it that attack and the clean run; mean "
+    "and 95 % t interval over the seeds. One thing is changed, all else is the suite's base case, the level "
+    "marked so. A level with a failed seed counts as 0; – is a level at which the row lacks an attack."
 )
 NOTATION = (
     "alpha is the concentration of all classes together (Hsu et al. 2019): alpha = 10 over 10 classes is what most "
     "public code calls Dir(1), which draws from Dir(1, ..., 1), and alpha = 1 is its Dir(0.1)."
 )
-
-
 SKEW = {"alpha", "partition", "similarity", "shards_per_client"}
 """Settings of how alike the clients' data is."""
 
@@ -160,5 +158,7 @@ def _notes(effect: Effect) -> list[str]:
         notes.append(f"Not played: {', '.join(effect.without)}, which cannot take part at every level.")
     if any(count for count, _ in effect.majorities.values()):
         told = [f"{count} of {rounds} at {level}" for level, (count, rounds) in effect.majorities.items()]
-        notes.append(f"Rounds whose sample held more Byzantine clients than honest ones, over the seeds: {', '.join(told)}.")
+        notes.append(
+            f"Rounds whose sample held more Byzantine clients than honest ones, over the seeds: {', '.join(told)}."
+        )
     return notes

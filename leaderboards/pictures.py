@@ -77,7 +77,9 @@ def factors(rows: Sequence[str], changed: Sequence[Effect]) -> Picture:
 
         return plots.png(levels.small_multiples(rows, changed))
 
-    falls = sorted(((fall, effect) for effect in changed if (fall := effect.median_range(rows))), key=lambda one: -one[0])
+    falls = sorted(
+        ((fall, effect) for effect in changed if (fall := effect.median_range(rows))), key=lambda one: -one[0]
+    )
     told = [f"{effect.factor} ({fall:.0%})" for fall, effect in falls]
     sentence = (
         f"How far the worst accuracy of the median row moves over a factor's levels: {_list(told)}."

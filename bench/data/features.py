@@ -45,7 +45,7 @@ SCATTERING_VERSION = 1
 
 def scattered(images: Tensor) -> Tensor:
     """The scattering transform of each colour: `(B, 81 C, H / 4, W / 4)`, float64, of images `(B, C, H, W)`."""
-    channels = scattering(images.flatten(0, 1)).unflatten(0, images.shape[:2])  # (B, C, 81, H / 4, W / 4)
+    channels: Tensor = scattering(images.flatten(0, 1)).unflatten(0, images.shape[:2])  # (B, C, 81, H / 4, W / 4)
     return channels.flatten(1, 2)
 
 
@@ -186,7 +186,5 @@ CIFAR10_SCATTERING = replace(
     CIFAR10,
     name="cifar10-scattering",
     source="cifar10",
-    derived=functools.partial(
-        featured, transform=scattered, shape_of=scattered_shape, version=SCATTERING_VERSION
-    ),
+    derived=functools.partial(featured, transform=scattered, shape_of=scattered_shape, version=SCATTERING_VERSION),
 )

@@ -75,7 +75,9 @@ def _bank(side: int, scales: int, angles: int) -> Bank:
     n = side + 2 * pad
     place = np.abs(np.arange(-pad, side + pad))
     spectra = [
-        np.stack([_real_spectrum(morlet(n, j, (angles // 2 - 1 - t) * math.pi / angles, angles)) for t in range(angles)])
+        np.stack(
+            [_real_spectrum(morlet(n, j, (angles // 2 - 1 - t) * math.pi / angles, angles)) for t in range(angles)]
+        )
         for j in range(scales)
     ]
     levels = range(scales)
@@ -98,7 +100,8 @@ def morlet(n: int, scale: int, angle: float, angles: int) -> NDArray[np.complex1
 
 def _periodic(values: Real, n: int) -> Real:
     """Values `(5n, 5n)` added up over all periods, `(n, n)`."""
-    return values.reshape(5, n, 5, n).sum(axis=(0, 2))
+    added: Real = values.reshape(5, n, 5, n).sum(axis=(0, 2))
+    return added
 
 
 def _blur(n: int, level: int, scales: int) -> Tensor:
@@ -106,7 +109,7 @@ def _blur(n: int, level: int, scales: int) -> Tensor:
     x, sigma, m = np.arange(-2 * n, 3 * n), WIDTH * 2 ** (scales - 1), n // 2**level
     gaussian = np.exp(-(x**2) / (2 * sigma**2)).reshape(5, n).sum(axis=0) / (math.sqrt(2 * math.pi) * sigma)
     spectrum = (_waves(n)[0] @ torch.from_numpy(gaussian))[_low(n, m)]
-    phi = _waves(m)[0] @ spectrum / m
+    phi: Tensor = _waves(m)[0] @ spectrum / m
     kept = torch.arange(1, n // 2**scales - 1) * (2**scales // 2**level)
     return phi[(kept[:, None] - torch.arange(m)) % m]
 
@@ -120,7 +123,7 @@ def _real_spectrum(filter_: NDArray[np.complex128]) -> Real:
 
 @functools.cache
 def _waves(n: int) -> tuple[Tensor, Tensor]:
-    """cos and sin of 2 pi k l / n, `(n, n)` each: those of the transform, which is symmetric."""
+    """Cosine and sine of 2 pi k l / n, `(n, n)` each: those of the transform, which is symmetric."""
     turns = (torch.arange(n)[:, None] * torch.arange(n) % n).tolist()
     cosine, sine = ([wave(2 * math.pi * k / n) for k in range(n)] for wave in (math.cos, math.sin))
     both = torch.tensor([[values[k] for k in row] for values in (cosine, sine) for row in turns], dtype=torch.float64)
@@ -151,13 +154,15 @@ def _moduli(spectrum: Tensor, wavelets: Tensor, step: int) -> Tensor:
 def _folded(spectrum: Tensor, step: int) -> Tensor:
     """The spectrum `(..., n, n)` of what is left when of `step` pixels one is kept, times `step`^2."""
     parts = spectrum.unflatten(-1, (step, -1)).unflatten(-3, (step, -1))
-    rows = sum(parts[..., i, :, :, :] for i in range(1, step)) + parts[..., 0, :, :, :]
-    return sum(rows[..., i, :] for i in range(1, step)) + rows[..., 0, :]
+    rows: Tensor = sum(parts[..., i, :, :, :] for i in range(1, step)) + parts[..., 0, :, :, :]
+    folded: Tensor = sum(rows[..., i, :] for i in range(1, step)) + rows[..., 0, :]
+    return folded
 
 
 def _blurred(images: Tensor, blur: Tensor) -> Tensor:
     """Images `(N, C, n, n)` under the low-pass filter, `(N, C, H / 2^J, H / 2^J)`."""
-    return blur @ images @ blur.mT
+    blurred: Tensor = blur @ images @ blur.mT
+    return blurred
 
 
 def _low(n: int, kept: int) -> Tensor:

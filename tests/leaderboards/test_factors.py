@@ -89,7 +89,9 @@ def test_a_row_without_a_level_has_a_dash_and_counts_nowhere(records):
 
 
 def test_a_level_whose_attack_is_missing_has_no_worst(records):
-    fewer = [one for one in records if (one.cell.level, one.cell.attack_name, one.cell.label) != ("E: 5", "ipm", "median")]
+    fewer = [
+        one for one in records if (one.cell.level, one.cell.attack_name, one.cell.label) != ("E: 5", "ipm", "median")
+    ]
     assert len(fewer) < len(records)
     epochs, _ = effects(ROWS, DESIGNS, select(fewer))
     assert epochs.scores("median")[1] == pytest.approx(0.405)  # nobody was played against it at that level

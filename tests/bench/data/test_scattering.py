@@ -90,7 +90,7 @@ def test_an_image_is_the_same_whoever_lies_beside_it(images):
     ("shape", "told"), [((1, 32, 28), "of shape (1, 32, 28)"), ((1, 30, 30), "30 pixels wide"), ((1, 4, 4), "4 pixels")]
 )
 def test_images_that_do_not_fit_are_refused_in_one_line(shape, told):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="images") as caught:
         scattering(torch.zeros(shape))
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -119,7 +119,7 @@ def test_a_row_may_be_left_out_of_a_factor(made):
 
 
 def test_a_length_of_training_takes_the_place_of_the_other(made):
-    (level,) = [cell for cell in made('[[factor]]\nname = "E"\nlocal_epochs = [1, 5]\n').cells(["rsa"], ["clean"])][1:]
+    _, level = made(EPOCHS).cells(["rsa"], ["clean"])
     assert (level.federation.local_epochs, level.federation.local_steps) == (5, None)
 
 
