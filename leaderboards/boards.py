@@ -8,6 +8,7 @@ from bench.records import Record
 from bench.records.folder import slug
 from bench.records.submissions import Submitted
 from bench.records.verified import State
+from bench.suite.factors import Design
 from bench.suite.kinds import KINDS
 from leaderboards import verified
 from leaderboards.audits import audits_board, find_audits
@@ -16,6 +17,7 @@ from leaderboards.board import Board, Leaderboard, Picture
 from leaderboards.chance import floors, grain
 from leaderboards.claims import claims_board
 from leaderboards.estimates import estimates, shares
+from leaderboards.factors import effects, factor_boards, split
 from leaderboards.fairness import fairness_board
 from leaderboards.flags import find_flags
 from leaderboards.frame import CLEAN, Selection, columns
@@ -51,6 +53,7 @@ def build(
     results: str = "results",
     asked_for: str = "",
     runnable: frozenset[str] = frozenset(),
+    designs: Sequence[Design] = (),
 ) -> Leaderboard:
     """All boards from one setting's records.
 
@@ -59,8 +62,10 @@ def build(
     does not name come last, by the age of their records. `federation` is the suite's, against which rows with one of
     their own are marked; `notice` is what stands above the boards. `submissions` and `verifications` are what lies
     beside the records, `damaged` the lines about files that were refused there; `results`, `asked_for` and `runnable`
-    tell how the records are made again.
+    tell how the records are made again. `designs` are the suite's factors: what is played at a level of one stands on a
+    board of its own, and in no other number.
     """
+    everything, (selection, _) = selection, split(selection)
     frame = selection.frame
     training, private, audited = (frame[frame["kind"] == kind] for kind in ("training", "inversion", "audit"))
     rows = selection.rows(rows)
@@ -89,6 +94,7 @@ def build(
         fairness_board(rows, columns(training), training),
         claims_board(rows, selection.records, audits),
         audits_board(rows, columns(audited), audits),
+        *factor_boards(rows, effects(rows, designs, everything)),
     ]
     submitted = of_rows(submissions, {slug(row): row for row in rows})
     boards += submission_boards(submitted, boards)
@@ -112,9 +118,9 @@ def build(
         flags={row: flags[row] for row in rows if row in flags},
         column_flags=on_columns,
         left_out=[*selection.left_out, *told_of_gaps(gaps), *damaged, *filter(None, unread)],
-        records=len(frame),
-        environments=sorted({_environment(record) for record in selection.records}),
-        caveats=[*missing_control(rows, selection), *unnamed(selection.records)],
+        records=len(everything.frame),
+        environments=sorted({_environment(record) for record in everything.records}),
+        caveats=[*missing_control(rows, selection), *unnamed(everything.records)],
         verified=verified.told(verifications),
         pictures=pictures,
         evidence=selection.records,

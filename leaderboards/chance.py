@@ -11,6 +11,7 @@ CONSTANT: Mapping[str, tuple[float, int]] = {
     "mnist": (1135 / 10_000, 10_000),
     "fashion-mnist": (0.1, 10_000),
     "cifar10": (0.1, 10_000),
+    "cifar10-scattering": (0.1, 10_000),
     "cifar100-sample": (0.01, 100),
 }
 """By data set: the share of the most frequent class in the test split, and the split's images."""

@@ -220,10 +220,10 @@ def _alike(records: list[Record], cells: Iterable[Cell]) -> list[Record]:
 
 
 def _parameters(cell: Cell) -> dict[Place, object]:
-    """What all cells of a row, all training cells of a row, all seeds of a cell, and all cells of a column share."""
+    """What all cells of a row, all its trainings at a level, all seeds of a cell, and all cells of a column share."""
     return {
         ("defense", cell.label): cell.defense,
-        ("federation", cell.label, cell.kind == "training" or cell.column): (
+        ("federation", cell.label, cell.level, cell.kind == "training" or cell.column): (
             cell.federation,
             cell.targets,
             cell.trained,

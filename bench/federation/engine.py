@@ -14,7 +14,7 @@ from bench.attacking.poisoning import DataFacts, DataPoisoning, poison_shards
 from bench.base import device, rng
 from bench.base.errors import DivergedError
 from bench.data import Dataset
-from bench.federation.clients import Momentum, Plan, Shards, Step, rsa_blocks, sgd_blocks
+from bench.federation.clients import Momentum, Plan, Shards, Step, as_held, rsa_blocks, sgd_blocks
 from bench.federation.roles import (
     assumed_fraction,
     byzantine_clients,
@@ -61,11 +61,11 @@ class Federation:
         num_byzantine = int(self.is_byzantine.sum())
         self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
         self.step = Step(settings.weight_decay, settings.clip_gradients or None)
-        inputs, labels = dataset.train.x.to(self.dtype), dataset.train.y
+        inputs, labels = as_held(dataset.train.x, self.dtype), dataset.train.y
         honest_first = None if attack is None else self.is_byzantine.long().argsort(stable=True)
 
         def shards(x: Tensor, y: Tensor, held: Tensor) -> Shards:
-            return Shards(x, y, held, dataset.num_classes, settings.batch_size, honest_first, self._sizes)
+            return Shards(x, y, held, dataset.num_classes, settings.batch_size, honest_first, self._sizes, self.dtype)
 
         self._by_phase: dict[bool, Shards] = {}  # by whether a round is attacked, where only some rounds are poisoned
         if isinstance(attack, DataPoisoning) and num_byzantine:

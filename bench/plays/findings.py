@@ -87,6 +87,7 @@ def count_byzantine(cell: Cell, seed: int) -> ByzantineCount | None:
         most=max(counts),
         beyond_f=sum(count > assumed for count in counts),
         absent=counts.count(0),
+        majority=None if settings.participation == 1 else sum(2 * count > settings.participants for count in counts),
     )
 
 

@@ -37,7 +37,7 @@ class Cost(BaseModel):
     total_seconds: float | None = None
 
 
-class ByzantineCount(BaseModel):
+class ByzantineCount(Numbers):
     """How many clients of a cell were Byzantine, and in how many rounds more of them, or none, were in the sample."""
 
     model_config = STRICT
@@ -46,6 +46,7 @@ class ByzantineCount(BaseModel):
     most: int  # in one round
     beyond_f: int  # rounds that held more than f, the number that defenses are told to assume
     absent: int  # rounds that held none
+    majority: int | None = added(None)  # rounds in which they were more than half; counted where not all take part
 
 
 class SingledOut(BaseModel):

@@ -35,6 +35,7 @@ from bench.runs import places, runner
 from bench.runs.workers import NO_LIMITS, Backend, Limits
 from bench.suite import Suite, load_family
 from bench.suite import load as load_suite
+from bench.suite.factors import designs
 from leaderboards.boards import Board, Leaderboard, build
 from leaderboards.formats import FORMATS, printable
 from leaderboards.frame import select
@@ -309,6 +310,7 @@ def make_leaderboard(
     cells = suite.cells()
     rows = dict.fromkeys(cell.label for cell in cells)
     selection = select(records, min(settings, default=None), cells, suite.seeds_by_kind)
+    factors = designs(suite)
     return build(
         suite.name,
         suite.title,
@@ -322,10 +324,11 @@ def make_leaderboard(
         submissions=[one for place in (store, *beside) for one in submitted(place.folder)],
         verifications=[verified.state(place.folder) for place in (store, *beside)],
         damaged=damaged,
-        pictures=find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr),
+        pictures=find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr, factors),
         results=store.folder.parent.name,
         asked_for=asked_for or suite.name,
         runnable=frozenset(cell.hash for cell in cells) if settings else frozenset(),
+        designs=factors,
     )
 
 

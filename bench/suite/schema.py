@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.base.errors import BadInputError
 from bench.base.explain import explain
@@ -11,6 +11,7 @@ from bench.federation.settings import FederationSettings
 from bench.suite.cell import Cell, KindName, Parameters
 from bench.suite.entries import AttackEntry, DefenseEntry, PrivacySettings, Ranking
 from bench.suite.expansion import expand
+from bench.suite.factors import Factor, check
 from bench.suite.kinds import KINDS
 from bench.suite.resources import Resources
 
@@ -29,6 +30,7 @@ class Suite(Numbers):
     privacy: PrivacySettings = PrivacySettings()
     defense: tuple[DefenseEntry, ...] = Field(min_length=1)
     attack: tuple[AttackEntry, ...] = Field(min_length=1)
+    factor: tuple[Factor, ...] = ()
     ranking: Ranking = Ranking()
     resources: Resources = Resources()  # of a cell on a cluster; no part of cells and setting, as it changes no number
     training: bool = True  # whether the clean run is among the cells; a suite of privacy attacks may do without
@@ -59,6 +61,11 @@ class Suite(Numbers):
     def seeds_for(self, cell: Cell) -> tuple[int, ...]:
         """The seeds that a cell is asked to have."""
         return self.seeds_of.get(cell.kind, self.seeds)
+
+    @model_validator(mode="after")
+    def _factors_go_through_the_base(self) -> "Suite":
+        check(self.factor, self.federation, self.defense, self.attack)
+        return self
 
     def with_seeds(self, seeds: Iterable[int]) -> "Suite":
         """The same suite with these seeds in all cells; `BadInputError` where there is none, or one is there twice."""

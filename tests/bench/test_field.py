@@ -3,9 +3,10 @@
 import pytest
 
 from bench import registry
+from bench.federation.roles import check_fits, setting_of
 from bench.plays.findings import build_defense
 from bench.protocol import Setting
-from bench.suite import Suite, load
+from bench.suite import Suite, load, shipped
 from bench.threat import ByzantineAttack
 
 
@@ -63,3 +64,31 @@ def test_every_rule_takes_the_federation(suite: Suite) -> None:
                 )
             )
     assert {cell.byzantine for cell in suite.cells()} == {0.0, shared.assumed_byzantine}
+
+
+NEWER = ("field-fashion", "field-cifar10", "field-cifar10-features")
+KEEP_MODELS = {"rsa", "dpbfl"}
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_clients_of_the_newer_suites_send_momentum_and_train_for_more_than_a_step(name: str) -> None:
+    for cell in load(name).cells():
+        assert cell.federation.momentum == (0.0 if cell.label in KEEP_MODELS else 0.9)
+        assert (cell.federation.local_steps or 0) > 1
+        assert cell.byzantine in (0.0, cell.federation.assumed_byzantine)
+
+
+@pytest.mark.parametrize("name", (*NEWER, "factors"))
+def test_every_rule_of_the_newer_suites_takes_its_federation(name: str) -> None:
+    for cell in load(name).cells():
+        settings, defense = cell.federation, build_defense(cell)
+        check_fits(settings, defense)
+        defense.start(setting_of(settings, 7850, settings.assumed_byzantine))
+
+
+@pytest.mark.parametrize("name", (*NEWER, "factors"))
+def test_the_file_of_a_newer_suite_says_how_long_it_takes(name: str) -> None:
+    suite, words = load(name), shipped()[name].read_text()
+    assert f"{len(suite.cells())} cells a seed" in " ".join(
+        line.removeprefix("#").strip() for line in words.splitlines()
+    )
