@@ -1,6 +1,6 @@
 """One round, and the loop over rounds: broadcast, local training, upload, forging, channel, aggregation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import replace
@@ -89,6 +89,8 @@ class Federation:
         count = defense.num_root_samples()
         self._root = Root(dataset, count, self.model, self.plan, seed, self.dtype, self.step) if count else None
         self.saboteurs: Saboteurs | None = None
+        self.damage: Callable[[Tensor], float] | None = None  # of a model, on images that the attackers hold
+        self.evaluations = 0  # of the deployed rule, by attackers who try what they might send
         self.round = 0
         self._memory: dict[str, Tensor] = {}  # what the Byzantine clients keep from round to round
         self._server_memory: dict[str, Tensor] = {}
@@ -300,13 +302,20 @@ class Federation:
         """What oblivious Byzantine clients know."""
         assert self.attack is not None
         known = (self.global_model, self.defense.alphabet, self._generator("forge"), self.setting, self._memory)
-        return ByzantineView(own, None, *known, updates=updates if self.attack.needs_updates() else None)
+        return ByzantineView(
+            own,
+            None,
+            *known,
+            updates=updates if self.attack.needs_updates() else None,
+            damage=self.damage if self.attack.measures_damage else None,
+        )
 
     def _imagined(self, forging: Tensor, local: LocalRound, messages: Tensor) -> Tensor:
         """The change `(d,)` of the model that the server would make of `messages (m, d)`, those not `forging` first.
 
         Nothing real happens: a copy of the defense, which may keep state, works with randomness of its own.
         """
+        self.evaluations += 1
         ternary, rows = self.defense.alphabet is Alphabet.TERNARY, (~forging).nonzero()[:, 0]
         sendable, _ = sanitize(messages if ternary else messages.to(self.dtype), self.defense.alphabet)
         placed = torch.empty_like(sendable)

@@ -9,7 +9,7 @@ from bench.base.errors import DivergedError as DivergedError
 from bench.federation.engine import Federation
 from bench.federation.roles import assumed_fraction, byzantine_by_round, setting_of
 from bench.protocol import Defense, Setting
-from bench.records import PUBLIC, ByzantineCount, Cost, Privacy, SingledOut, Status, World
+from bench.records import PUBLIC, ByzantineCount, Cost, Privacy, Siege, SingledOut, Status, World
 from bench.suite import Cell, Part, kinds
 from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
 
@@ -50,6 +50,7 @@ class Findings:
     within_claim: bool | None = None
     singled_out: dict[str, SingledOut] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
+    siege: Siege | None = None
     images: dict[str, bytes] = field(default_factory=dict)
 
 

@@ -19,6 +19,7 @@ FLOATS = Tolerance(1e-9, 1e-3)
 
 TOLERANCES: dict[str, Tolerance] = {
     "accuracy": Tolerance(0.01, 0.0),
+    "validation": Tolerance(0.01, 0.0),
     "curve": Tolerance(0.01, 0.0),
     "gradient_match_loss": Tolerance(1e-9, 0.01),
     "trace": Tolerance(1e-9, 0.01),
@@ -64,9 +65,8 @@ def shared(fields: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, 
 def numbers(record: Record) -> dict[str, Any]:
     """Every number of the experiment, flat, by its path in the record: no times, no versions, no file names."""
     fields = {"status", "error", "metrics", "curve", "trace", "privacy", "derived", "within_claim"}
-    content = record.model_dump(
-        mode="json", include={**dict.fromkeys(fields, True), "cost": {"upload_bytes", "peer_bytes"}}
-    )
+    parts = {"cost": {"upload_bytes", "peer_bytes"}, "siege": {"members", "rounds", "evaluations"}}
+    content = record.model_dump(mode="json", include={**dict.fromkeys(fields, True), **parts})
     return dict(_flat(content))
 
 

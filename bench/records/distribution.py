@@ -27,7 +27,7 @@ FALSE_ALARMS = 1e-3
 
 ROUNDING: dict[str, Tolerance] = {
     **TOLERANCES,
-    **dict.fromkeys(("accuracy", "curve", "backdoor_success", "model_accuracy"), Tolerance(0.005, 0.0)),
+    **dict.fromkeys(("accuracy", "curve", "validation", "backdoor_success", "model_accuracy"), Tolerance(0.005, 0.0)),
     **dict.fromkeys(("recovered", "label_recovered"), Tolerance(0.035, 0.0)),
     **dict.fromkeys(("gradient_match_loss", "trace"), Tolerance(1e-6, 0.01)),  # 1 - cosine, in units of 6e-8
     "mse": Tolerance(1e-6, 0.3),
@@ -57,7 +57,7 @@ MARGINS: dict[str, Tolerance] = {
 }
 """What boards rank by: a cell is verified where each of these is shown to be shifted by less than this."""
 
-DRAWN = ("metrics.", "curve.", "trace.", "privacy.audited.epsilon")
+DRAWN = ("metrics.", "curve.", "trace.", "siege.members.", "privacy.audited.epsilon")
 """How the paths of numbers begin that rounding can change; all else follows from the cell alone."""
 
 

@@ -59,6 +59,26 @@ class SingledOut(BaseModel):
     byzantine_rounds: int  # rounds in which who had the role was Byzantine
 
 
+class Rehearsal(BaseModel):
+    """What one member of a siege left: the last model's accuracy on the attackers' images and on the test split."""
+
+    model_config = STRICT
+
+    validation: float
+    accuracy: float
+
+
+class Siege(BaseModel):
+    """What an ensemble of attacks rehearsed, each member a whole run, and which of them it then played."""
+
+    model_config = STRICT
+
+    chosen: str
+    members: dict[str, Rehearsal]
+    rounds: int  # trained, over all members
+    evaluations: int  # of the defense's rule, by members that try what they might send
+
+
 class Record(Numbers):
     """One (cell, seed), as the design lays it down."""
 
@@ -92,6 +112,7 @@ class Record(Numbers):
     files: dict[str, str] = Field(default_factory=dict)  # names of the images and arrays beside the record
     finished_at: datetime
     salt: str = added("")  # of all draws of a judged run; empty where they are public
+    siege: Siege | None = added(None)  # of an ensemble of attacks
     sources: tuple[str, ...] = added(())  # sha256 of the submitted files that played, sorted
 
     @property

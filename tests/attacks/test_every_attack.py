@@ -53,8 +53,8 @@ def test_a_message_a_byzantine_client_in_the_alphabet_and_the_same_again(
 SCALES = [2.0**power for power in (-100, -80, -60, 0, 60, 80, 100)]
 """From 1e-30 to 1e30: squares of float32 are none below 1e-23, and infinite beyond 1e19."""
 
-OWN_UNITS = {"gaussian", "free_rider", "same_value", "crash"}
-"""What they send does not grow with what the honest send."""
+OWN_UNITS = {"gaussian", "free_rider", "same_value", "crash", "poisonedfl", "siege", "oblivious_siege"}
+"""What they send does not grow with what the honest send, but with the model's change or in its own units."""
 
 OTHER_DRAWS = {"fang", "mimic"}
 """They draw numbers of the type of the messages: in float64 others."""

@@ -92,6 +92,7 @@ SHAPES: dict[str, Shape] = {
     "attacks.ipm_optimal.ipm_optimal": forged(),
     "attacks.label_flip.label_flip": like("y"),
     "attacks.mimic.mimic": forged(),
+    "attacks.poisonedfl.poisonedfl": like("change"),
     "attacks.min_max.min_max": forged(),
     "attacks.min_sum.min_sum": forged(),
     "attacks.same_value.same_value": forged(),

@@ -227,6 +227,15 @@ SPECIAL: dict[str, dict[str, Maker]] = {
     },
     "attacks.min_max.min_max_gamma": {"honest": moderate, "p": nonzero},
     "attacks.min_sum.min_sum_gamma": {"honest": moderate, "p": nonzero},
+    "attacks.poisonedfl.is_filtered": {
+        "signs": lambda world: torch.sign(world.tensor(world.d)),
+        "moved": lambda world: world.tensor(world.d),
+    },
+    "attacks.poisonedfl.poisonedfl": {
+        "signs": lambda world: torch.sign(world.tensor(world.d)),
+        "change": lambda world: world.tensor(world.d),
+        "last": lambda world: world.tensor(world.d),
+    },
     "attacks.subspace.project_out": {
         "estimate": lambda world: world.tensor(2, world.d),
         "shares": lambda world: world.tensor(2, world.n, world.d),
