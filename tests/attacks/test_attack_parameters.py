@@ -17,7 +17,7 @@ from attacks import analytic, dlg, inverting_gradients
 from attacks.adaptive import adaptive
 from attacks.alie import alie
 from attacks.alie_optimal import alie_optimal
-from attacks.analytic import Analytic, Layer, ends, repeated_rows
+from attacks.analytic import Analytic, ends
 from attacks.audit import Audit
 from attacks.backdoor import Backdoor, backdoor, stamp
 from attacks.collusion import Collusion
@@ -26,7 +26,7 @@ from attacks.dlg import DLG
 from attacks.fang import fang
 from attacks.free_rider import free_rider
 from attacks.gaussian import gaussian
-from attacks.inverting_gradients import InvertingGradients, direction_matcher, variation_slope
+from attacks.inverting_gradients import InvertingGradients, direction_matcher
 from attacks.ipm import ipm
 from attacks.ipm_optimal import ipm_optimal
 from attacks.mimic import furthest, oja
@@ -35,7 +35,9 @@ from attacks.min_sum import min_sum
 from attacks.same_value import same_value
 from attacks.sign_flip import sign_flip
 from bench import registry
+from bench.attacking.directions import variation_slope
 from bench.attacking.inversion import Observation
+from bench.attacking.linear_layers import Layer, repeated_rows
 from bench.attacking.poisoning import DataFacts
 from bench.base import rng
 from bench.data import Split

@@ -9,7 +9,9 @@ from typing import Any
 
 PACKAGES = ("defenses", "attacks", "bench.privacy")
 MODULES = (
+    "bench.attacking.directions",
     "bench.attacking.forging",
+    "bench.attacking.linear_layers",
     "bench.rules.gram",
     "bench.plays.metrics",
     "bench.data.partitions",

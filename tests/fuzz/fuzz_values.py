@@ -33,10 +33,10 @@ from fuzz_makers import (
 from fuzz_world import EXTREME, MODERATE, REALS, Maker
 from hypothesis import strategies as st
 
-from attacks.analytic import Layer
-from attacks.inverting_gradients import cosine_slope
 from bench import models
+from bench.attacking.directions import cosine_slope
 from bench.attacking.inversion import Observation
+from bench.attacking.linear_layers import Layer
 from bench.attacking.poisoning import DataFacts
 from bench.protocol import Alphabet
 from bench.rules.gram import DOUBLE_ERROR, norms_of, squared_distances
@@ -195,16 +195,16 @@ SPECIAL: dict[str, dict[str, Maker]] = {
     "attacks.alie.alie": {"z": perhaps(real(-5, 5, 1.0))},
     "attacks.alie_optimal.alie_optimal": {"sign": literal("plus", "minus", "both")},
     "attacks.alie.alie_z": {"num_clients": whole(3, 50, -1, 0, 2)},
-    "attacks.analytic.class_means": {
+    "bench.attacking.linear_layers.class_means": {
         "counts": lambda world: torch.ones(2, world.n, dtype=torch.float64).tril(),
         "scale": lambda world: torch.ones(2, 1, dtype=torch.float64),
     },
-    "attacks.analytic.repeated_rows": {
+    "bench.attacking.linear_layers.repeated_rows": {
         "count": lambda world: world.draw(st.integers(1, 3)),
         "lowest": lambda world: torch.full((world.d,), -1.0, dtype=torch.float64),
         "highest": lambda world: torch.full((world.d,), 1.0, dtype=torch.float64),
     },
-    "attacks.analytic.unexplained": {
+    "bench.attacking.linear_layers.unexplained": {
         "inputs": lambda world: world.tensor(2, 3, world.d, dtype=torch.float64),
         "layer": layer_that_learns,
     },
@@ -220,7 +220,7 @@ SPECIAL: dict[str, dict[str, Maker]] = {
         "honest": lambda w: w.tensor(w.n, w.d),
         "direction": lambda w: w.tensor(w.d, kinds=("normal",)),
     },
-    "attacks.inverting_gradients.soft_signs_slope": {
+    "bench.attacking.directions.soft_signs_slope": {
         "distance": lambda world: cosine_slope(world.tensor(world.n, world.d)),
         "lr": lambda world: 0.1,
         "offset": lambda world: world.tensor(world.d),
