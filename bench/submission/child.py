@@ -42,7 +42,7 @@ def main() -> None:
     try:
         for path, content in job["loaded"]:
             registry.take(OwnFile(path, bytes.fromhex(content)))
-        {"inspect": look, "examine": examine, "run": run, "replay": replay}[job["do"]](job, tell)
+        {"inspect": look, "examine": examine, "run": run, "replay": replay, "worlds": worlds}[job["do"]](job, tell)
     except BadInputError as error:
         tell("refused", sentence=str(error))
     tell("end")
@@ -229,6 +229,19 @@ def replay(job: Job, tell: Tell) -> None:
             except BadInputError as error:
                 tell("refused", place=place, sentence=str(error))
                 break
+
+
+def worlds(job: Job, tell: Tell) -> None:
+    """Play recorded cells in worlds of these salts and seeds; of a submitted inversion from zeros too."""
+    from bench.records import read
+    from bench.submission.worlds import play
+
+    for place, salts in job["records"].items():
+        tell("begin", what=place)
+        old = read(Path(place))
+        for salt, seed in salts:
+            found = play(old, salt, seed, job["data_root"], job["recovered_psnr"], job["zeros"])
+            tell("world", place=place, value=found.value, from_zeros=found.from_zeros)
 
 
 def _registered(module: Any, wanted: str | None) -> "Iterable[type[Defense] | type[Attack]]":

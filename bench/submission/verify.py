@@ -32,7 +32,7 @@ from bench.submission.consistency import (
     suite_of,
 )
 from bench.submission.examination import Tell, Terms, examined, inspected
-from bench.submission.replay import Alike, Row, replay
+from bench.submission.replay import Alike, Row, play_worlds, replay
 from bench.submission.rows import alphabets, find_rows
 
 
@@ -49,7 +49,7 @@ class Verification:
         return any(row.problems for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        keys = ("problems", "notes", "verdict")
+        keys = ("problems", "notes", "verdict", "worlds")
         rows = [{"row": str(row.folder), **row.counts, **{key: getattr(row, key) for key in keys}} for row in self.rows]
         return {"seed": self.seed, "false_alarms": FALSE_ALARMS, "rows": rows}
 
@@ -67,6 +67,10 @@ class Verification:
         if any(row.played for row in self.rows):
             told = f"under another arithmetic cells are judged in distribution, with {FALSE_ALARMS:g} as the chance"
             console.print(f"{told} that an honest one of all these is refuted", highlight=False)
+        for row in self.rows:
+            if row.worlds:
+                told = f"{row.folder.name}: its cells were played in {row.worlds} secret worlds"
+                console.print(escape(told), highlight=False)
         if any(row.replayed for row in self.rows):
             console.print(f"the sample was drawn with --seed {self.seed}", highlight=False)
 
@@ -101,9 +105,12 @@ def verify(
     seed: int | None = None,
     data_root: str | None = None,
     contract: bool = False,
+    worlds: int = 0,
     tell: Tell = lambda line: None,
 ) -> Verification:
     """Check all records in or below `path`, play `sample` of them anew; with `contract`, examine submitted sources too.
+
+    Cells of submitted code are also held against so many secret `worlds`.
 
     The sample is drawn with `seed`, by default one that nobody knows beforehand. Raises `BadInputError` where there is
     no record.
@@ -120,7 +127,10 @@ def verify(
     for row in rows:
         folder = row.folder.absolute()
         _check(row, path.absolute() in (folder, *folder.parents), data_root, contract, tell)
-    return Verification(rows, seed, replay(rows, sample, seed, data_root, tell))
+    here = replay(rows, sample, seed, data_root, tell)
+    if worlds:
+        play_worlds(rows, worlds, seed, data_root, tell)
+    return Verification(rows, seed, here)
 
 
 def _rows(found: Contents) -> list[Row]:

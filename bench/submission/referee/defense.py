@@ -6,18 +6,22 @@ accuracy.
 
 import math
 from collections.abc import Iterator
-from typing import Any, Self
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple, Self
 
 import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
+from bench.base import rng
 from bench.privacy.claims import PrivacyClaim
-from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Setting, Upload
+from bench.protocol import Alphabet, Defense, Delivered, LocalRound, ServerRound, Setting, Upload
 from bench.protocol.defense import Party as Side
+from bench.submission.referee.noise import check_honest, check_noise, check_votes, dithered
 from bench.submission.referee.party import LARGEST_MEMORY, Role, plain
 from bench.submission.referee.remote import OPEN, Remote, drawn, keep, only
-from bench.submission.referee.wire import MEMORY, prefixed
+from bench.submission.referee.wire import MEMORY, Tensors, prefixed
 
 MOST_ROOT_IMAGES = 100
 """Images of its own that a server may train on: as many as FLTrust's authors take (Cao et al. 2021)."""
@@ -29,6 +33,26 @@ IMAGINED: dict[Role, Role] = {
 }
 
 
+_dithers: ContextVar[bool] = ContextVar("dithers", default=False)
+
+
+@contextmanager
+def dithering() -> Iterator[None]:
+    """In here messages reach the servers of defenses that claim noise with a little more of it."""
+    before = _dithers.set(True)
+    try:
+        yield
+    finally:
+        _dithers.reset(before)
+
+
+class Noise(NamedTuple):
+    """What a defense claims of its messages' noise: the variance of each entry, or the share of random votes."""
+
+    variance: float = 0.0
+    share: float = 0.0
+
+
 class RemoteDefense(Remote, Defense):
     """A submitted defense. Each side of it is a copy, and each copy talks to a process of its own."""
 
@@ -36,6 +60,8 @@ class RemoteDefense(Remote, Defense):
 
     _role: Role = PrivateAttr(default="public")
     _imagining: Self | None = PrivateAttr(default=None)
+    _others: Self | None = PrivateAttr(default=None)
+    _noise: Noise | None = PrivateAttr(default=None)
 
     def side(self, party: Side) -> Self:
         copied = type(self)(**self._parameters())
@@ -66,17 +92,55 @@ class RemoteDefense(Remote, Defense):
             "global_model": local.global_model,
             "updates": local.updates,
             "weights": local.weights,
-            "generator": local.generator.get_state(),
             **({} if local.mute is None else {"mute": local.mute}),
             **prefixed(local.memory, MEMORY),
         }
-        room = local.updates.numel() * 8 * (1 + LARGEST_MEMORY)
-        _, made = self._call("upload", given, room, index=local.index, setting=vars(local.setting))
+        if local.mute is not None or (noise := self._claimed(local.setting)) == Noise():
+            made = self._sent(local, given, local.generator)
+        else:
+            made = self._measured(local, given, noise)
         drawn(made, local.generator)
         keep(made, local.memory)
         legs = sum(name.endswith(".receivers") for name in made)
         peers = _Peers([(made[f"peer.{k}.messages"], made[f"peer.{k}.receivers"]) for k in range(legs)], local)
         return Upload(only(made, "messages", "upload", local.updates.shape), peers if legs else None)
+
+    def _sent(self, local: LocalRound, given: Tensors, generator: torch.Generator) -> Tensors:
+        """What the clients' party makes of this round under a generator."""
+        room = local.updates.numel() * 8 * (1 + LARGEST_MEMORY)
+        state = {"generator": generator.get_state()}
+        return self._call("upload", given | state, room, index=local.index, setting=vars(local.setting))[1]
+
+    def _measured(self, local: LocalRound, given: Tensors, noise: Noise) -> Tensors:
+        """What is sent, once the noise in it is found to be what is claimed.
+
+        Two parties play every round, and a draw that neither can know says which one is sent: `ValueError` where they
+        differ by less than the noise.
+        """
+        if self._others is None:
+            self._others = type(self)(**self._parameters())
+            self._others._role = "other clients"
+        parties, other = [self, self._others], rng.generator(local.index, "other noise")
+        if rng.derive_seed(local.index, "which is sent") % 2:
+            parties.reverse()
+        made, again = parties[0]._sent(local, given, local.generator), parties[1]._sent(local, given, other)
+        one, two = (only(found, "messages", "upload", local.updates.shape) for found in (made, again))
+        if noise.share:
+            check_votes(one, two, noise.share)
+        else:
+            check_noise(one, two, noise.variance)
+            check_honest(one, parties[1].message(local.updates, local.weights), noise.variance)
+        return made
+
+    def _claimed(self, setting: Setting) -> Noise:
+        """The noise that its claim rests on; none where it claims nothing, or does not say how much there is."""
+        if self._noise is None:
+            claims = self.claim(setting) is not None
+            if self.alphabet is Alphabet.TERNARY:
+                self._noise = Noise(share=self.random_share() if claims else 0.0)
+            else:
+                self._noise = Noise(variance=(self.noise_variance(setting) or 0.0) if claims else 0.0)
+        return self._noise
 
     def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
         if not self._is_own("deliver"):
@@ -89,8 +153,12 @@ class RemoteDefense(Remote, Defense):
         return Delivered(made["rows"], made.get("senders"))
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        rows = delivered.messages
+        if _dithers.get() and (variance := self._claimed(server.setting).variance):
+            extra = rng.generator(server.index, "dither")
+            rows = dithered(rows, variance, extra, cancels=self.peer_bytes(server.setting) > 0)
         given = {
-            "rows": delivered.messages,
+            "rows": rows,
             **({} if delivered.senders is None else {"senders": delivered.senders}),
             "global_model": server.global_model,
             "weights": server.weights,
