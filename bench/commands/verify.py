@@ -24,7 +24,9 @@ def verify(
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option("--sample", min=0, help="Records that are played anew: 5, or all with --changed.", show_default=False),
+        typer.Option(
+            "--sample", min=0, help="Records that are played anew: 5, or all with --changed.", show_default=False
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the draw; by default a new one, told.")] = None,
     contract: Annotated[bool, typer.Option("--contract", help="Examine submitted sources as well.")] = False,

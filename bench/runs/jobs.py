@@ -188,6 +188,8 @@ def run_suite(
 
     With an address in `ray` the cells go to that Ray cluster, and `workers` is the most of them at once.
     """
+    if ray is not None and world != PUBLIC:
+        raise BadInputError("submitted code plays on this machine alone, behind its walls: a Ray cluster has none")
     chosen = devices.choose(device, here=ray is None)
     changes = list(changes)
     own = load_suite(suite, changes)

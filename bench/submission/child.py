@@ -61,6 +61,7 @@ def look(job: Job, tell: Tell) -> None:
     from pydantic import ValidationError
 
     from bench.base.explain import explain
+    from bench.base.portable import NotPortable
     from bench.protocol import Defense
     from bench.submission import federated, guards
     from bench.threat import ByzantineAttack
@@ -94,7 +95,10 @@ def look(job: Job, tell: Tell) -> None:
         return
     tell("begin", what="a first round")
     print_of = _print_of_defense if issubclass(cls, Defense) else _print_of_attack
-    tell("fingerprint", value=print_of(cls, job, guards.Watch(job["file"])))
+    with NotPortable() as watched:
+        value = print_of(cls, job, guards.Watch(job["file"]))
+    tell("fingerprint", value=value)
+    tell("unportable", operations=list(watched.found))
     tell("facts", value=facts_about(built))
 
 

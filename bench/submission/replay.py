@@ -14,7 +14,7 @@ from typing import Any
 from bench.base.errors import BadInputError
 from bench.records import Environment, Record
 from bench.records.agreement import CLOSE
-from bench.records.comparison import differing, numbers, same_bits
+from bench.records.comparison import differing, everything, numbers, same_bits
 from bench.records.distribution import FALSE_ALARMS, Judgement, judge, within_rounding
 from bench.submission import folder as folders
 from bench.submission import sandbox, worlds
@@ -182,7 +182,7 @@ def _same_bits(row: Row, place: Path, new: Record, tell: Tell) -> bool:
     Equal bits verify it under any arithmetic; others refute it only where the two have the same one.
     """
     old = row.records[place]
-    found = list(differing(numbers(old), numbers(new), exact=True))
+    found = list(differing(everything(old), everything(new), exact=True))
     if found and not same_bits(old.environment, new.environment):
         row.played[place] = new
         return True
@@ -284,7 +284,7 @@ def _hold_against_worlds(
         row.problems.append(f"{told}: what it knows of this world does not hold elsewhere")
     if zeros and (share := fmean(one.from_zeros or 0.0 for one in played)) > worlds.FROM_ZEROS:
         row.problems.append(
-            f"{record.cell.column}: it recovers {share:.0%} of the images from messages of zeros: they come from elsewhere"
+            f"{record.cell.column}: it recovers {share:.0%} of the images from messages of zeros, which say nothing"
         )
     row.worlds += len(played)
 

@@ -5,7 +5,7 @@ A record that was edited by hand may be consistent with itself; it is not with w
 
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,6 +173,9 @@ def _check(row: Row, whole: bool, data_root: str | None, contract: bool, tell: T
             code = tuple(folder for folder, submitted in given if submitted is not None)
             row.playable[place] = Alike(code, recovered_psnr(suite))
         row.problems += [f"{place.name}: {problem}" for problem in found]
+    for folder, submitted in evaluations.items():
+        if submitted is not None and submitted.kind == "attack":
+            row.problems += _broken_attack(folder, submitted)
     _set_devices_aside(row)
     for folder, submitted in sorted({row.folder: submission, **evaluations}.items()):
         if submitted is not None and contract:
@@ -201,6 +204,19 @@ def _submission(folder: Path) -> Submission | None:
     return submission
 
 
+def _broken_attack(folder: Path, submission: Submission) -> Iterator[str]:
+    """Why an attack decides nobody's rank, by what was published of its examination."""
+    try:
+        found = folders.examination(folder)
+    except BadInputError as error:
+        yield str(error)
+        return
+    if found is None or found.sha256 != submission.sha256:
+        yield f"attack {submission.name} was not examined: nothing says that it keeps the contract"
+    for finding in found.broken if found is not None else ():
+        yield f"attack {submission.name} breaks the contract ({finding.rule}): it decides nobody's rank"
+
+
 def _check_contract(row: Row, folder: Path, submission: Submission, data_root: str | None, tell: Tell) -> None:
     """Examine a source anew; what it breaks is a problem only where the published findings do not say so."""
     try:
@@ -220,4 +236,4 @@ def _check_contract(row: Row, folder: Path, submission: Submission, data_root: s
     who = "" if folder == row.folder else f"attack {submission.name} "
     for finding in found.broken:
         line = f"{who}breaks the contract ({finding.rule}): {finding.sentence}"
-        (row.notes if finding.rule in told else row.problems).append(line)
+        (row.notes if finding.rule in told and submission.kind == "defense" else row.problems).append(line)

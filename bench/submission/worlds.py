@@ -85,7 +85,7 @@ def excess(published: Sequence[float], played: Sequence[float], wanted: Favour, 
     return abs(difference) if sides * stats.t.sf(abs(difference) / spread, freedom) < rate else None
 
 
-# ------------------------------------------------------------------------------------------------- playing a cell in one
+# ---------------------------------------------------------------------------------------------- playing a cell in one
 
 
 def play(

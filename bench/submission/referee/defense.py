@@ -23,6 +23,9 @@ from bench.submission.referee.party import LARGEST_MEMORY, Role, plain
 from bench.submission.referee.remote import OPEN, Remote, drawn, keep, only
 from bench.submission.referee.wire import MEMORY, Tensors, prefixed
 
+ROOT_IMAGES = "root_samples"
+"""Under which name a record says how many images its server trains on, of `derived`."""
+
 MOST_ROOT_IMAGES = 100
 """Images of its own that a server may train on: as many as FLTrust's authors take (Cao et al. 2021)."""
 
@@ -117,10 +120,9 @@ class RemoteDefense(Remote, Defense):
         Two parties play every round, and a draw that neither can know says which one is sent: `ValueError` where they
         differ by less than the noise.
         """
-        if self._others is None:
-            self._others = type(self)(**self._parameters())
-            self._others._role = "other clients"
-        parties, other = [self, self._others], rng.generator(local.index, "other noise")
+        others = self._others or type(self)(**self._parameters())
+        others._role, self._others = "other clients", others
+        parties, other = [self, others], rng.generator(local.index, "other noise")
         if rng.derive_seed(local.index, "which is sent") % 2:
             parties.reverse()
         made, again = parties[0]._sent(local, given, local.generator), parties[1]._sent(local, given, other)
@@ -200,7 +202,9 @@ class RemoteDefense(Remote, Defense):
         answer = self._ask("derived", setting)
         if not isinstance(answer, dict) or len(answer) > 32:
             raise ValueError(f"{self.name}.derived gave no small dictionary of numbers")
-        return {plain(str(name), 40): _number(value, "derived") for name, value in answer.items()}
+        told = {plain(str(name), 40): _number(value, "derived") for name, value in answer.items()}
+        told.pop(ROOT_IMAGES, None)
+        return told | ({ROOT_IMAGES: float(count)} if (count := self.num_root_samples()) else {})
 
     def num_root_samples(self) -> int:
         count = int(_number(self._ask("num_root_samples"), "num_root_samples"))

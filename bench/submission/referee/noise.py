@@ -73,10 +73,8 @@ def check_honest(sent: Tensor, message: Tensor, variance: float) -> None:
         return
     missed = float(((sent.double() - message.double()) * message.double()).sum()) / length
     if abs(missed) > SIGMAS * math.sqrt(variance):
-        raise ValueError(
-            f"its messages are not what `message` says and noise: they miss it by {abs(missed) / math.sqrt(variance):.0f} "
-            "standard deviations"
-        )
+        off = abs(missed) / math.sqrt(variance)
+        raise ValueError(f"its messages miss what `message` says by {off:.0f} standard deviations of their noise")
 
 
 def dithered(rows: Tensor, variance: float, generator: torch.Generator, cancels: bool) -> Tensor:

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from bench import suite as suites
 from bench.base.errors import BadInputError
+from bench.records import Store
+from bench.runs import jobs
 from bench.submission import changed
 from bench.submission.changed import Changed, verify_changed
 
@@ -132,7 +135,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         "results/smoke/leaderboard.md: not what the records give",
     ),
     "a picture of a board": (
-        lambda at: [(at / "results/smoke/plots").mkdir(), (at / "results/smoke/plots/robustness.png").write_bytes(b"1")],
+        lambda at: [
+            (at / "results/smoke/plots").mkdir(),
+            (at / "results/smoke/plots/robustness.png").write_bytes(b"1"),
+        ],
         "results/smoke/plots/robustness.png: not what the records give",
     ),
     "the papers' tables": (
@@ -230,10 +236,6 @@ def test_what_was_not_committed_is_not_judged(checkout: Path, bench: Bench) -> N
 
 
 def test_a_board_that_the_records_give_is_green(checkout: Path) -> None:
-    from bench.runs import jobs
-    from bench.records import Store
-    from bench import suite as suites
-
     shutil.copytree(PUBLISHED / "dpbfl", checkout / "results" / "smoke" / "dpbfl")
     made = jobs.boards_of(suites.load("smoke"), Store(checkout / "results", "smoke"))
     for name in changed.BOARDS:
