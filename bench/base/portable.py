@@ -29,7 +29,7 @@ class NotPortable(TorchDispatchMode):
     """In here operations are noted whose last bit depends on the maker of the processor."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: dict[str, None] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -120,8 +120,11 @@ class RemoteDefense(Remote, Defense):
         Two parties play every round, and a draw that neither can know says which one is sent: `ValueError` where they
         differ by less than the noise.
         """
-        others = self._others or type(self)(**self._parameters())
-        others._role, self._others = "other clients", others
+        if self._others is None:
+            others = type(self)(**self._parameters())
+            others._role = "other clients"
+            self._others = others
+        others = self._others
         parties, other = [self, others], rng.generator(local.index, "other noise")
         if rng.derive_seed(local.index, "which is sent") % 2:
             parties.reverse()
