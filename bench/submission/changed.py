@@ -28,6 +28,9 @@ BOARDS = ("leaderboard.md", "leaderboard.csv")
 PLOTS = "plots"
 PAPER_RECORDS = ("results", "papers", "records")
 
+UNSURE = ("cannot tell",)
+"""Verdicts that are no failure of a row that somebody looks at, and are one of what comes unseen."""
+
 ALL = 10**9
 """As many records as there are."""
 
@@ -207,6 +210,11 @@ def _judge_row(
         found.problems.append(f"{plain(row)}: {plain(str(error))}")
         return
     found.verifications.append(done)
+    for one in done.rows:
+        if one.verdict in UNSURE:
+            found.problems.append(
+                f"{plain(row)}: nobody can tell whether it is what its cells give: a maintainer has to"
+            )
     found.problems += [f"{one.told}: no file of the row" for one in mine if checkout / one.path not in known]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench import suite as suites
 from bench.base.arithmetic import PORTABLE
+from bench.base.device import CPU
 from bench.base.errors import BadInputError
 from bench.data import load as load_data
 from bench.federation.settings import TUNABLE
@@ -115,6 +116,14 @@ def row_problems(
         there = (submission, evaluations.get(place.parent))
         if (told := _of_another_world(record, [one for one in there if one is not None])) is not None:
             yield f"{place.name}: {told}"
+    judged = [one for place, one in records.items() if (submission or evaluations.get(place.parent)) is not None]
+    if elsewhere := [one for one in judged if one.environment.device != CPU]:
+        yield f"{len(elsewhere)} records were not made on a CPU, so that nobody can play them anew: make them there"
+    if (
+        submission is not None
+        and len({one.privacy.claimed is None for one in records.values() if one.status == "ok"}) > 1
+    ):
+        yield "it claims privacy in some of its cells, and none in others"
     parts: dict[str, set[str]] = {}
     for place, record in records.items():
         if submission is not None:
@@ -122,8 +131,7 @@ def row_problems(
         if record.cell.attack is not None and evaluations.get(place.parent) is not None:
             parts.setdefault(f"the attack {place.parent.name}", set()).add(record.cell.attack.model_dump_json())
     yield from (f"{what} has {len(several)} versions or choices" for what, several in parts.items() if len(several) > 1)
-    submitted = [one for place, one in records.items() if (submission or evaluations.get(place.parent)) is not None]
-    if loose := [one for one in submitted if one.environment.arithmetic != PORTABLE]:
+    if loose := [one for one in judged if one.environment.arithmetic != PORTABLE]:
         yield f"{len(loose)} records are not of the portable arithmetic, and hold on no other machine: make them anew"
 
 

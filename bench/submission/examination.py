@@ -21,7 +21,7 @@ from bench.submission.referee.party import plain
 from bench.submission.sandbox import Bounds, Event, Finished
 from bench.suite import Parameters, Suite
 
-IMPORT_BOUNDS = Bounds(seconds=60, mebibytes=2048)
+IMPORT_BOUNDS = Bounds(seconds=90, mebibytes=2048, whole=True)
 EXAMINATION_BOUNDS = Bounds(seconds=300, mebibytes=4096)
 
 Tell = Callable[[str], None]

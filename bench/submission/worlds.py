@@ -94,6 +94,7 @@ def play(
     """The cell of a record in the world of a salt, under another seed; of an inversion also what it makes of zeros."""
     from bench import data
     from bench.base import rng
+    from bench.federation.engine import encoding
     from bench.plays.cell import run_cell
     from bench.plays.findings import Task
     from bench.records import World
@@ -110,7 +111,7 @@ def play(
         world=World(salt, record.sources),
     )
     everywhere = record.cell.kind == "training" and record.cell.federation.model in WITHOUT_PLACES
-    with data.changed(shuffle(salt, everywhere)), dithering():
+    with data.changed(shuffle(salt, everywhere)), dithering(), encoding():
         value = value_of(run_cell(task).record)
         if not zeros:
             return Outcome(value)

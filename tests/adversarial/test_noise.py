@@ -24,7 +24,7 @@ SETTINGS = FederationSettings(
     dataset="digits",
     clients=8,
     samples_per_client=20,
-    rounds=2,
+    rounds=6,
     local_steps=1,
     batch_size=10,
     lr=0.5,
@@ -109,8 +109,8 @@ MISSING = {
         "carry noise of variance 0, where it claims 900",
     ),
     "a party that thinks itself looked at makes up for the other": (
-        "global calls\ncalls += 1\nlast = calls == local.index + 1\n"
-        "return Upload(clean + (0 if last else self.noise(local)))",
+        "global seen\nagain, seen = seen == local.index, local.index\n"
+        "return Upload(clean + again * 2**0.5 * self.noise(local))",
         "carry noise of variance 0",
     ),
     "more of it in one place than is said": (
@@ -128,7 +128,7 @@ MISSING = {
 def test_noise_that_is_missing_is_told_in_one_sentence(what: str, folder: Path) -> None:
     upload, words = MISSING[what]
     with pytest.raises(ValueError, match=r"carry noise|miss what") as told:
-        trained(row(folder, upload, "\ncalls = 0\n"))
+        trained(row(folder, upload, "\nseen = -1\n"))
     assert words in str(told.value)
 
 
@@ -180,7 +180,7 @@ def test_honest_noise_of_any_kind_is_let_through(kind: str) -> None:
     for _ in range(300):
         one, two = (noise(kind, draws) for _ in range(2))
         check_noise(one, two, 1.0)
-        check_honest(one, torch.zeros_like(one), 1.0)
+        check_honest(one, two, torch.zeros_like(one))
 
 
 def noise(kind: str, draws: torch.Generator) -> Tensor:

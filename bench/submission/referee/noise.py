@@ -20,11 +20,11 @@ FALSE_ALARM = 1e-12
 """The chance, for each row and each coordinate, that normal noise is as small there as what is refused."""
 
 
-def check_noise(first: Tensor, second: Tensor, variance: float) -> None:
+def check_noise(first: Tensor, second: Tensor, variance: float, most: float = MOST) -> None:
     """Raise `ValueError` where two uploads `(m, d)` of the same clients differ by less than noise of this variance.
 
     So over all entries, for each client, and for each coordinate: half of the mean square of the difference is the
-    variance, for independent draws.
+    variance, for independent draws. Over all it is no more than `most` times that either.
     """
     if variance <= 0:
         return
@@ -32,7 +32,7 @@ def check_noise(first: Tensor, second: Tensor, variance: float) -> None:
     found, spread = float(half.mean()), float(half.std()) if half.numel() > 1 else 0.0
     if found + SIGMAS * spread / math.sqrt(half.numel()) < variance:
         raise ValueError(f"its messages carry noise of variance {found:.4g}, where it claims {variance:.4g}")
-    if found - SIGMAS * spread / math.sqrt(half.numel()) > MOST * variance:
+    if found - SIGMAS * spread / math.sqrt(half.numel()) > most * variance:
         raise ValueError(f"its messages carry noise of variance {found:.4g}, where noise_variance says {variance:.4g}")
     for axis, what in ((1, "of a client"), (0, "of a coordinate")):
         count = half.shape[axis]
@@ -63,17 +63,18 @@ def check_votes(first: Tensor, second: Tensor, share: float) -> None:
             )
 
 
-def check_honest(sent: Tensor, message: Tensor, variance: float) -> None:
-    """Raise `ValueError` where uploads `(m, d)` miss the message that they should hold by more than noise does.
+def check_honest(sent: Tensor, again: Tensor, message: Tensor) -> None:
+    """Raise `ValueError` where an upload `(m, d)` misses the message that it should hold by more than its noise does.
 
-    Of the two the parts along the message are compared; noise of this variance moves their difference by its root.
+    What is compared is the part along the message; the noise is that by which another draw, `again`, is apart.
     """
     length = float(torch.linalg.vector_norm(message.double()))
-    if variance <= 0 or length == 0:
+    if length == 0:
         return
     missed = float(((sent.double() - message.double()) * message.double()).sum()) / length
-    if abs(missed) > SIGMAS * math.sqrt(variance):
-        off = abs(missed) / math.sqrt(variance)
+    deviation = math.sqrt(float((sent.double() - again.double()).square().mean()) / 2)
+    if abs(missed) > SIGMAS * deviation:
+        off = abs(missed) / max(deviation, 1e-300)
         raise ValueError(f"its messages miss what `message` says by {off:.0f} standard deviations of their noise")
 
 
