@@ -17,7 +17,7 @@ from bench.records import Store
 from bench.records.submissions import EXAMINATION, FILE
 from bench.submission import folder as folders
 from bench.submission.examination import Tell
-from bench.submission.referee.party import plain
+from bench.submission.referee.party import plain, printable
 from bench.submission.verify import Verification, verify
 
 FILE_MODES = ("100644", "100755")
@@ -46,7 +46,7 @@ class Change:
 
     @property
     def told(self) -> str:
-        return plain(self.path.encode("utf-8", "replace").decode())
+        return printable(self.path)
 
 
 @dataclass
@@ -93,7 +93,7 @@ def verify_changed(
     """
     start = _git(checkout, "merge-base", "--end-of-options", base, "HEAD").strip()
     if loose := _git(checkout, "status", "--porcelain", "-z", "--ignored", "--untracked-files=all", "--", "results"):
-        first = plain(loose.split("\0")[0][3:])
+        first = printable(loose.split("\0")[0][3:])
         raise BadInputError(f"{checkout / 'results'} is not what was committed: {first}: commit it, or take it away")
     found = Changed(start)
     changes = list(changes_since(checkout, start))
@@ -125,9 +125,9 @@ def _git(checkout: Path, *words: str) -> str:
     try:
         done = subprocess.run(["git", "-C", str(checkout), *words], capture_output=True, check=False, timeout=300)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BadInputError(f"git cannot be asked: {plain(str(error))}") from None
+        raise BadInputError(f"git cannot be asked: {printable(str(error))}") from None
     if done.returncode:
-        why = plain(done.stderr.decode(errors="replace")) or f"exit code {done.returncode}"
+        why = printable(done.stderr.decode(errors="replace")) or f"exit code {done.returncode}"
         raise BadInputError(f"git {words[0]} failed in {checkout}: {why}")
     return done.stdout.decode("utf-8", "surrogateescape")
 
@@ -207,13 +207,13 @@ def _judge_row(
         )
         known = {folder / name for name in _files(folder, done)}
     except BadInputError as error:
-        found.problems.append(f"{plain(row)}: {plain(str(error))}")
+        found.problems.append(f"{printable(row)}: {printable(str(error))}")
         return
     found.verifications.append(done)
     for one in done.rows:
         if one.verdict in UNSURE:
             found.problems.append(
-                f"{plain(row)}: nobody can tell whether it is what its cells give: a maintainer has to"
+                f"{printable(row)}: nobody can tell whether it is what its cells give: a maintainer has to"
             )
     found.problems += [f"{one.told}: no file of the row" for one in mine if checkout / one.path not in known]
 
@@ -236,7 +236,7 @@ def _unlike_records(checkout: Path, suite: str, mine: list[Change]) -> Iterator[
     try:
         made = jobs.boards_of(suites.load(suite), Store(checkout / "results", suite))
     except BadInputError as error:
-        yield f"results/{suite}: its boards cannot be made: {plain(str(error))}"
+        yield f"results/{suite}: its boards cannot be made: {printable(str(error))}"
         return
     yield from _differing(checkout, suite, mine, made)
 

@@ -19,6 +19,7 @@ from bench.submission.guards import leave_network, refuse_network
 
 if TYPE_CHECKING:
     from bench.protocol import Defense
+    from bench.records import Record
     from bench.records.submissions import Finding
     from bench.submission.attack_probe import AttackSubject
     from bench.submission.guards import Watch
@@ -229,10 +230,32 @@ def replay(job: Job, tell: Tell) -> None:
             cell = neighbour(old.cell, steps)
             task = Task(old.suite, old.setting, cell, old.seed, threads, job["data_root"], psnr, world=old.world)
             try:
-                tell("record", place=place, record=run_cell(task).record.model_dump(mode="json"))
+                made = run_cell(task)
+                others = _other_pictures(Path(place), old, made.files) if steps == 0 else []
+                tell("record", place=place, record=made.record.model_dump(mode="json"), other_pictures=others)
             except BadInputError as error:
                 tell("refused", place=place, sentence=str(error))
                 break
+
+
+def _other_pictures(place: Path, old: "Record", made: dict[str, bytes]) -> list[str]:
+    """The pictures beside a record whose pixels are not those that its cell gives."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    def pixels(content: bytes) -> object:
+        try:
+            return Image.open(BytesIO(content), formats=["PNG"]).convert("RGBA").tobytes()
+        except Exception:  # a decoder of damaged files may raise anything
+            return None
+
+    found = []
+    for ending, name in old.files.items():
+        there, here = (place.parent / name).read_bytes(), made.get(f".{ending}")
+        if here is None or (there != here and pixels(there) != pixels(here)):
+            found.append(name)
+    return found
 
 
 def worlds(job: Job, tell: Tell) -> None:

@@ -155,11 +155,18 @@ def _replay(
         done = _call(job, Bounds(SECONDS_EACH, MEBIBYTES), alike.code)
         sentences = {event.get("place"): event["sentence"] for event in done.all("refused")}
         played: dict[str, list[Record]] = {}
+        pictures: dict[str, list[str]] = {}
         for event in done.all("record"):
             played.setdefault(event["place"], []).append(Record.model_validate(event["record"]))
+            pictures.setdefault(event["place"], []).extend(event.get("other_pictures", ()))
         silent = []
         for row, place in places:
             if len(new := played.get(str(place.resolve()), [])) == len(neighbours):
+                if same_bits(row.records[place].environment, new[0].environment):
+                    row.problems += [
+                        f"{place.name}: its picture {name} is not what its cell gives"
+                        for name in pictures[str(place.resolve())]
+                    ]
                 yield (row, place), new
             elif (sentence := sentences.get(str(place.resolve()))) is not None:
                 row.problems.append(_not_played(place, sentence))

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from bench.submission.consistency import (
     suite_of,
 )
 from bench.submission.examination import Tell, Terms, examined, inspected
+from bench.submission.referee.party import printable
 from bench.submission.replay import Alike, Row, play_worlds, replay
 from bench.submission.rows import alphabets, find_rows
 
@@ -56,21 +58,21 @@ class Verification:
     def print(self) -> None:
         table = Table(Column("row", overflow="fold"), "records", "played anew", Column("verdict", no_wrap=True))
         for row in self.rows:
-            table.add_row(escape(str(row.folder)), str(len(row.records)), row.answers, row.verdict)
+            table.add_row(escape(printable(str(row.folder))), str(len(row.records)), row.answers, row.verdict)
         console = Console(soft_wrap=True)
         tables.show(console, table)
         for row in self.rows:
             for problem in row.problems:
-                console.print(f"{escape(row.folder.name)}: {escape(problem)}", highlight=False)
+                console.print(printable(f"{row.folder.name}: {problem}"), markup=False, highlight=False)
             for note in row.notes:
-                console.print(f"note on {escape(row.folder.name)}: {escape(note)}", highlight=False)
+                console.print(printable(f"note on {row.folder.name}: {note}"), markup=False, highlight=False)
         if any(row.played for row in self.rows):
             told = f"under another arithmetic cells are judged in distribution, with {FALSE_ALARMS:g} as the chance"
             console.print(f"{told} that an honest one of all these is refuted", highlight=False)
         for row in self.rows:
             if row.worlds:
                 told = f"{row.folder.name}: its cells were played in {row.worlds} secret worlds"
-                console.print(escape(told), highlight=False)
+                console.print(printable(told), markup=False, highlight=False)
         if any(row.replayed for row in self.rows):
             console.print(f"the sample was drawn with --seed {self.seed}", highlight=False)
 
@@ -123,6 +125,7 @@ def verify(
     if not found.records and not found.problems:
         raise BadInputError(f"no records in {path}: a record is a file such as 0123456789ab-s0.json")
     seed = secrets.randbelow(2**32) if seed is None else seed
+    tell = partial(_in_print, tell)
     rows = _rows(found)
     for row in rows:
         folder = row.folder.absolute()
@@ -131,6 +134,10 @@ def verify(
     if worlds:
         play_worlds(rows, worlds, seed, data_root, tell)
     return Verification(rows, seed, here)
+
+
+def _in_print(tell: Tell, line: str) -> None:
+    tell(printable(line))
 
 
 def _rows(found: Contents) -> list[Row]:

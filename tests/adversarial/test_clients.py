@@ -161,6 +161,24 @@ class Marked(Defense):
         return server.global_model + change
 
 
+class SaysWeighted(Defense):
+    """It says that messages carry their weight, which the engine then puts on forged ones; its own carry none."""
+
+    weighted = True
+
+    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        return server.global_model + delivered.messages.mean(dim=0)
+
+
+def test_weights_on_forged_messages_alone_are_of_no_use_in_a_secret_world() -> None:
+    SaysWeighted.name = "weighted"
+    clean, attacked = trained(SaysWeighted), trained(SaysWeighted, Away(), 0.4)
+    with encoding():
+        known = trained(SaysWeighted, Away(), 0.4)
+    assert float((attacked - clean).norm() / clean.norm()) < 1
+    assert float((known - clean).norm() / clean.norm()) > 2
+
+
 def test_a_mark_of_honest_messages_is_of_no_use_in_a_secret_world() -> None:
     """There Byzantine clients know how messages are encoded, as they would."""
     Marked.name = "marked"

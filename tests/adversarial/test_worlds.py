@@ -20,7 +20,7 @@ from bench.federation.settings import FederationSettings
 from bench.plays.cell import run_cell
 from bench.plays.findings import Task
 from bench.plays.inversion import from_zeros, private_images
-from bench.protocol import Defense, Delivered, ServerRound
+from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Upload
 from bench.records import Record, World
 from bench.submission import worlds
 from bench.suite import Cell, make_part
@@ -70,6 +70,16 @@ class TrainsOnTest(Defense):
         return server.global_model - 2 * change + 1e-6 * delivered.messages.mean(dim=0)
 
 
+class ClientsPull(Defense):
+    """Each honest client sends the way to a model in the file, and none looks at what the others train."""
+
+    def upload(self, local: LocalRound) -> Upload:
+        return Upload((stored() - local.global_model).expand_as(local.updates) + 1e-6 * local.updates)
+
+    def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        return server.global_model + delivered.messages.median(dim=0).values
+
+
 class ReadsTheMask(Defense):
     """Who is Byzantine follows from a seed that everybody knows, and is left out."""
 
@@ -80,7 +90,12 @@ class ReadsTheMask(Defense):
 
 TEST = (load("digits").test.x.flatten(1), load("digits").test.y)
 MASK = byzantine_clients(SETTINGS, 0.4, 0)
-CHEATS = {"a stored model": Stored, "test images": TrainsOnTest, "the mask of a public seed": ReadsTheMask}
+CHEATS = {
+    "a stored model": Stored,
+    "a stored model among the clients": ClientsPull,
+    "test images": TrainsOnTest,
+    "the mask of a public seed": ReadsTheMask,
+}
 
 
 @pytest.fixture

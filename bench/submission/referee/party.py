@@ -230,6 +230,11 @@ class Party:
         self._raise(receive(self._end))
 
 
+def printable(text: str) -> str:
+    """A name of somebody else's in a line of signs that can be printed, whatever bytes it is made of."""
+    return plain(text.encode("utf-8", "replace").decode(), 4000)
+
+
 def plain(text: str, longest: int = 300) -> str:
     """Somebody else's text in one line of signs that can be printed."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:longest]

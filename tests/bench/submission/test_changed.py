@@ -90,11 +90,16 @@ def test_all_records_of_a_changed_row_are_played_by_default(checkout: Path, monk
     assert found.problems == ["results/smoke/dpbfl: that is all"]
 
 
-@pytest.mark.parametrize("name", ["my row", "my+row", "größe", "-row", "row;reboot", 'r"ow', "row\nrow"])
-def test_a_row_of_any_name_is_looked_at(name: str, checkout: Path) -> None:
-    """Its folder is none that its label gives, which is a problem of its records."""
+NAMES = ["my row", "my+row", "größe", "-row", "row;reboot", 'r"ow', "row\nrow", "\x1b[2Jverified", "\udcff"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_of_any_name_is_looked_at(name: str, checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its folder is none that its label gives, which is a problem of its records; no sign of it reaches a terminal."""
     shutil.copytree(PUBLISHED / "dpbfl", checkout / "results" / "smoke" / name)
     found = judged(checkout)
+    found.print()
+    assert "\x1b" not in capsys.readouterr().out
     assert found.failed
     told = [*found.problems, *(line for one in found.verifications for row in one.rows for line in row.problems)]
     assert any("is not where it belongs" in line for line in told)

@@ -86,6 +86,17 @@ def test_a_forged_accuracy_is_caught_by_playing_it_anew(bench: Bench, row: Path)
     assert "REFUTED" in done.out
 
 
+def test_a_picture_that_was_painted_is_caught(row: Path) -> None:
+    from PIL import Image
+
+    path = record_of(row, "dlg")
+    (picture,) = path.parent.glob("*.png")
+    Image.new("RGB", (40, 40)).save(picture)
+    found = only(path)
+    assert f"{path.name}: its picture {picture.name} is not what its cell gives" in found.problems
+    assert found.verdict == "NOT VERIFIED"
+
+
 def test_a_record_of_a_gpu_is_not_played_anew_and_so_not_verified(row: Path) -> None:
     path = record_of(row, "sign_flip")
     edit(path, environment={**read(path).environment.model_dump(), "device": "cuda: NVIDIA H200"})
