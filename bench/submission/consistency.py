@@ -9,7 +9,6 @@ from typing import Any
 
 from bench import suite as suites
 from bench.base.arithmetic import PORTABLE
-from bench.base.device import CPU
 from bench.base.errors import BadInputError
 from bench.data import load as load_data
 from bench.federation.settings import TUNABLE
@@ -117,8 +116,6 @@ def row_problems(
         if (told := _of_another_world(record, [one for one in there if one is not None])) is not None:
             yield f"{place.name}: {told}"
     judged = [one for place, one in records.items() if (submission or evaluations.get(place.parent)) is not None]
-    if elsewhere := [one for one in judged if one.environment.device != CPU]:
-        yield f"{len(elsewhere)} records were not made on a CPU, so that nobody can play them anew: make them there"
     if (
         submission is not None
         and len({one.privacy.claimed is None for one in records.values() if one.status == "ok"}) > 1

@@ -246,3 +246,11 @@ def test_a_board_that_the_records_give_is_green(checkout: Path) -> None:
     for name in changed.BOARDS:
         (checkout / "results" / "smoke" / name).write_bytes(made[name])
     assert judged(checkout).problems == []
+
+
+def test_a_row_that_says_it_was_made_on_a_gpu_is_red(checkout: Path) -> None:
+    """Nobody can play its records anew, so that any number could stand in them."""
+    shutil.copytree(PUBLISHED / "dpbfl", checkout / "results" / "smoke" / "dpbfl")
+    loud(record_of(checkout, "dpbfl"), '"device": "cpu"', '"device": "cuda: NVIDIA H200"')
+    told = judged(checkout).problems
+    assert told == ["results/smoke/dpbfl: nobody can tell whether it is what its cells give: a maintainer has to"]
