@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -469,3 +470,55 @@ def test_a_contract_that_is_broken_and_not_published_so_is_a_problem_where_it_is
     (row / folders.EXAMINATION).write_text(broken.model_dump_json())
     found = only(row, sample=0, contract=True)
     assert (found.problems, found.notes) == ([], ["breaks the contract (determinism): other bits"])
+
+
+# ----------------------------------------------------------------------------------------------------- in secret worlds
+
+
+@pytest.fixture
+def in_worlds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Cells are played in secret worlds by a rule, `value(published)`; how many worlds were asked for, cell by cell."""
+
+    def by(value: Callable[[float], float], from_zeros: float | None = None) -> list[int]:
+        asked: list[int] = []
+
+        def call(job: dict[str, Any], packages: list[Path], bounds: sandbox.Bounds, **given: Any) -> sandbox.Finished:
+            assert job["do"] == "worlds"
+            ((place, salts),) = job["records"].items()
+            assert len({salt for salt, _ in salts}) == len(salts)
+            asked.append(len(salts))
+            metrics = read(Path(place)).metrics
+            here = value(metrics.get("accuracy", metrics.get("recovered", 0.0)))
+            told = [{"event": "world", "place": place, "value": here, "from_zeros": from_zeros} for _ in salts]
+            return sandbox.Finished(told, None)
+
+        monkeypatch.setattr(sandbox, "call", call)
+        monkeypatch.setattr("bench.submission.replay.published_stand_in", lambda *given: nullcontext(Path()))
+        return asked
+
+    return by
+
+
+def test_a_row_that_is_as_good_in_secret_worlds_is_let_through(row: Path, in_worlds: Callable[..., list[int]]) -> None:
+    asked = in_worlds(lambda published: published - 0.01)
+    found = only(row, sample=0, worlds=4)
+    assert (found.problems, asked, found.worlds) == ([], [4, 4, 4, 4], 16)
+
+
+def test_a_row_that_is_worse_in_secret_worlds_is_refused_once_many_say_so(
+    row: Path, in_worlds: Callable[..., list[int]]
+) -> None:
+    """Of a defense accuracy counts upwards, and what an inversion recovers downwards."""
+    asked = in_worlds(lambda published: 0.05 if published < 1 else 1.0)
+    found = only(row, sample=0, worlds=4)
+    assert sorted(asked) == [4, 4, 4, 4, 16, 16]
+    words = "in 20 secret worlds: what it knows of this world does not hold elsewhere"
+    assert all(words in problem for problem in found.problems)
+    assert (len(found.problems), found.verdict) == (2, "NOT VERIFIED")
+
+
+@pytest.mark.slow
+def test_an_honest_row_is_let_through_in_real_secret_worlds(row: Path) -> None:
+    found = only(row, sample=0, worlds=4)
+    assert found.problems == []
+    assert found.worlds >= 16
