@@ -29,6 +29,7 @@ from leaderboards.origin import unnamed
 from leaderboards.overall import Measured, overall_board
 from leaderboards.privacy import privacy_boards
 from leaderboards.robustness import counts, robustness_boards
+from leaderboards.siege import siege_board
 from leaderboards.submissions import of_rows, submission_boards
 from leaderboards.utility import utility_board
 
@@ -91,6 +92,7 @@ def build(
         *privacy,
         noise_board(rows, columns(private), private),
         utility,
+        siege_board(rows, accuracy, training, selection.records),
         fairness_board(rows, columns(training), training),
         claims_board(rows, selection.records, audits),
         audits_board(rows, columns(audited), audits),
