@@ -30,6 +30,7 @@ from leaderboards.overall import Measured, overall_board
 from leaderboards.privacy import privacy_boards
 from leaderboards.robustness import counts, robustness_boards
 from leaderboards.root import root_board, root_images
+from leaderboards.siege import siege_board
 from leaderboards.submissions import of_rows, submission_boards
 from leaderboards.utility import utility_board
 
@@ -92,6 +93,7 @@ def build(
         *privacy,
         noise_board(rows, columns(private), private),
         utility,
+        siege_board(rows, accuracy, training, selection.records),
         fairness_board(rows, columns(training), training),
         claims_board(rows, selection.records, audits),
         audits_board(rows, columns(audited), audits),
