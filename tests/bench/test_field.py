@@ -62,7 +62,7 @@ def test_clients_of_the_newer_suites_send_momentum_and_train_for_more_than_a_ste
         assert cell.byzantine in (0.0, cell.federation.assumed_byzantine)
 
 
-@pytest.mark.parametrize("name", (*NEWER, "factors"))
+@pytest.mark.parametrize("name", [*NEWER, "factors"])
 def test_every_rule_of_the_newer_suites_takes_its_federation(name: str) -> None:
     for cell in load(name).cells():
         settings, defense = cell.federation, build_defense(cell)
@@ -70,7 +70,7 @@ def test_every_rule_of_the_newer_suites_takes_its_federation(name: str) -> None:
         defense.start(setting_of(settings, 7850, settings.assumed_byzantine))
 
 
-@pytest.mark.parametrize("name", (*NEWER, "factors"))
+@pytest.mark.parametrize("name", [*NEWER, "factors"])
 def test_the_file_of_a_newer_suite_says_how_long_it_takes(name: str) -> None:
     suite, words = load(name), shipped()[name].read_text()
     assert f"{len(suite.cells())} cells a seed" in " ".join(

@@ -8,7 +8,7 @@ import pytest
 from bench.records import Record, protocol_hash, read
 from bench.records.submissions import Submission
 from bench.submission.consistency import OTHER_PROTOCOL, foreign, problems
-from bench.suite import load
+from bench.suite import Suite, load
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "smoke" / "fedavg"
 ATTACK = Submission(
@@ -97,3 +97,15 @@ def test_a_record_of_another_protocol_is_told_so_and_nothing_else(place: Path, r
     other = record.model_copy(update={"protocol": "0" * 16, "setting": "0" * 16})
     assert list(problems(place, other, load("smoke"), None)) == [OTHER_PROTOCOL]
     assert list(problems(place, record, load("smoke"), None)) == []
+
+
+def test_what_a_level_of_a_factor_changes_no_row_has_chosen(record: Record) -> None:
+    suite = load("smoke")
+    points = {"name": "momentum", "momentum": [suite.federation.momentum, 0.5]}
+    attacks = [entry.model_dump() for entry in suite.attack if entry.name == "sign_flip"]
+    designed = Suite.model_validate({**suite.model_dump(), "attack": attacks, "factor": [points]})
+    level = next(cell for cell in designed.cells(["fedavg"]) if cell.level and cell.byzantine == record.cell.byzantine)
+    at_the_level = record.model_copy(update={"cell": level})
+    assert list(foreign(at_the_level, designed, DEFENSE, None)) == []
+    (line,) = foreign(changed(record, "federation", momentum=0.5), designed, DEFENSE, None)
+    assert line == "its lr, lr_decay, momentum are neither the suite's nor those of submission.toml"
