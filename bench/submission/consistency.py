@@ -16,6 +16,7 @@ from bench.records import PUBLIC, Record, protocol_hash, setting_hash
 from bench.records.submissions import FILE, Submission
 from bench.suite import RECOVERED_PSNR, Cell, Parameters, Suite
 from bench.suite.cell import KindName
+from bench.suite.factors import levels
 
 DEFENDING, ATTACKING = ("label", "defense"), ("attack", "byzantine", "rho")
 """What of a cell is a submitted defense's own, and what a submitted attack's."""
@@ -76,7 +77,8 @@ def foreign(
     if not _has_seat(cell, suite, DEFENDING if evaluation is None else (*DEFENDING, *ATTACKING)):
         what = "its attack or its federation" if evaluation is None else "its federation"
         yield f"{what} is none of the suite {suite.name!r}"
-    own = suite.federation.model_copy(update=submission.federation)
+    level = next((one.federation for one in levels(suite) if one.label == cell.level), {})  # which no row chooses
+    own = suite.federation.model_copy(update={**submission.federation, **level})
     if cell.kind == "training" and any(getattr(cell.federation, key) != getattr(own, key) for key in TUNABLE):
         yield f"its {', '.join(TUNABLE)} are neither the suite's nor those of {FILE}"
 

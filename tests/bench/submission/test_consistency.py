@@ -9,7 +9,7 @@ from bench.privacy.claims import PrivacyClaim
 from bench.records import Record, protocol_hash, read
 from bench.records.submissions import Submission
 from bench.submission.consistency import OTHER_PROTOCOL, foreign, problems, row_problems
-from bench.suite import load
+from bench.suite import Suite, load
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "smoke" / "fedavg"
 ATTACK = Submission(
@@ -136,3 +136,15 @@ def test_a_row_claims_privacy_everywhere_or_nowhere(record: Record) -> None:
     claim = PrivacyClaim(epsilon=1.0, delta=1e-6, unit="per upload", source="its paper")
     claiming = record.model_copy(update={"privacy": record.privacy.model_copy(update={"claimed": claim})})
     assert row_of(record, claiming) == ["it claims privacy in some of its cells, and none in others"]
+
+
+def test_what_a_level_of_a_factor_changes_no_row_has_chosen(record: Record) -> None:
+    suite = load("smoke")
+    points = {"name": "momentum", "momentum": [suite.federation.momentum, 0.5]}
+    attacks = [entry.model_dump() for entry in suite.attack if entry.name == "sign_flip"]
+    designed = Suite.model_validate({**suite.model_dump(), "attack": attacks, "factor": [points]})
+    level = next(cell for cell in designed.cells(["fedavg"]) if cell.level and cell.byzantine == record.cell.byzantine)
+    at_the_level = record.model_copy(update={"cell": level})
+    assert list(foreign(at_the_level, designed, DEFENSE, None)) == []
+    (line,) = foreign(changed(record, "federation", momentum=0.5), designed, DEFENSE, None)
+    assert line == "its lr, lr_decay, momentum are neither the suite's nor those of submission.toml"
