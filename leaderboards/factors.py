@@ -79,6 +79,7 @@ def split(selection: Selection) -> tuple[Selection, dict[str, list[Record]]]:
 def effects(rows: Sequence[str], designs: Iterable[Design], selection: Selection) -> list[Effect]:
     """Of every factor of which a level beside the base has records."""
     base, levels = split(selection)
+    everything = [*base.records, *(record for records in levels.values() for record in records)]
     found = []
     for design in designs:
         played = {level.name: levels.get(level.label, []) for level in design.levels}
@@ -88,7 +89,7 @@ def effects(rows: Sequence[str], designs: Iterable[Design], selection: Selection
         cells = {
             (row, name): worst
             for name, records in played.items()
-            for row, worst in _alone(rows, records, base.records).items()
+            for row, worst in _alone(rows, records, everything).items()
         }
         majorities = {name: told for name, records in played.items() if (told := _majority(records))}
         names, without = tuple(played), design.base.without
@@ -97,17 +98,19 @@ def effects(rows: Sequence[str], designs: Iterable[Design], selection: Selection
     return found
 
 
-def _alone(rows: Sequence[str], records: Sequence[Record], base: Sequence[Record]) -> dict[str, Worst]:
-    """Every row at one level; its clean run is the base's where the level changes nothing of that."""
+def _alone(rows: Sequence[str], records: Sequence[Record], everything: Sequence[Record]) -> dict[str, Worst]:
+    """Every row at one level; its clean run may stand at another one, of the same federation: it is played once."""
     accuracy = estimates(to_frame(records), "accuracy")
     attacked = [column for column in columns(to_frame(records)) if column != CLEAN]
-    clean = estimates(to_frame([one for one in base if one.cell.attack is None]), "accuracy")
     found = {}
     for row in rows:
         _, where = worst_case(row, attacked, accuracy)
-        found[row] = Worst(
-            accuracy.get((row, where), MISSING), where, accuracy.get((row, CLEAN), clean.get((row, CLEAN), MISSING))
+        played = {one.cell.federation.model_dump_json() for one in records if one.cell.label == row}
+        clean = [one for one in everything if one.cell.label == row and one.cell.attack is None]
+        mine = estimates(
+            to_frame([one for one in clean if one.cell.federation.model_dump_json() in played]), "accuracy"
         )
+        found[row] = Worst(accuracy.get((row, where), MISSING), where, mine.get((row, CLEAN), MISSING))
     return found
 
 

@@ -37,7 +37,9 @@ def expand(suite: "Suite", defenses: Iterable[str], attacks: Iterable[str]) -> l
     cells = _crossed(suite, rows, wanted_attacks)
     known = {cell.hash for cell in cells} if suite.factor else set()
     for level in levels(suite):
-        cells += _at(suite, level, rows, wanted_attacks, known)
+        found = _at(suite, level, rows, wanted_attacks, known)
+        known |= {cell.hash for cell in found}  # two levels may share their clean runs
+        cells += found
     _check_places(suite, cells)
     return cells
 

@@ -118,6 +118,14 @@ def test_the_byzantine_share_is_that_of_every_attack_and_what_it_does_not_change
     assert "clean [b: 0.1]" in columns(made(SHARE))  # rules are told another f there
 
 
+def test_levels_of_two_factors_share_their_clean_run(made):
+    assumed = '[[factor]]\nname = "f"\nassumed_byzantine = [0.1, 0.2]\n'
+    assert [column for column in columns(made(SHARE + assumed)) if "[f" in column] == [
+        "sign_flip b=0.2 [f: 0.1]",
+        "ipm b=0.2 [f: 0.1]",
+    ]
+
+
 def test_a_row_may_be_left_out_of_a_factor(made):
     suite = made('[[factor]]\nname = "momentum"\nmomentum = [0, 0.9]\nwithout = ["rsa"]\n')
     assert "clean [momentum: 0.9]" in columns(suite)
@@ -190,5 +198,6 @@ def test_the_shipped_design_is_as_its_file_says():
     cells = suite.cells()
     levels = {cell.level for cell in cells if cell.level}
     assert len(levels) == 11
-    assert len(cells) == 11 * 6 * 12 - 2 * 6  # rsa and dpbfl without momentum
+    # rsa and dpbfl have no level of momentum; clean runs know f alone, of which 0.1 and 0.3 are levels of two factors.
+    assert len(cells) == 11 * 6 * 12 - 2 * 6 - 2 * 11
     assert {cell.num_byzantine for cell in cells} == {0, 5, 10, 20, 30}
