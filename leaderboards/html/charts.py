@@ -10,9 +10,8 @@ from leaderboards.board import Board
 from leaderboards.estimates import MISSING, Estimate
 from leaderboards.html.evidence import by_place, thinned
 from leaderboards.html.leads import MEASURED, Leads, metric_of
+from leaderboards.looks import Look
 
-COLOURS, DASHES = 8, 5
-"""How many of each the style sheet has; 40 rows differ in one of the two."""
 LEFT, TOP, RIGHT, BOTTOM = 34, 8, 8, 22
 """Margins of a panel, in units of its drawing."""
 PANEL = (320, 200)
@@ -29,14 +28,6 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Style:
-    """A row's colour and dashes, the same in all charts."""
-
-    colour: int
-    dash: int
-
-
-@dataclass(frozen=True)
 class Tick:
     """A mark on an axis."""
 
@@ -50,7 +41,7 @@ class Curve:
 
     row: str
     points: str
-    style: Style
+    style: Look
     last: str
 
 
@@ -75,7 +66,7 @@ class Point:
     label_y: float
     anchor: str
     on_front: bool
-    style: Style
+    style: Look
     low_x: float
     high_x: float
     low_y: float
@@ -92,12 +83,7 @@ class Plot:
     ys: list[Tick]
 
 
-def styles(rows: Iterable[str]) -> dict[str, Style]:
-    """Neighbouring rows differ in colour and in dashes."""
-    return {row: Style(index % COLOURS, (index + index // COLOURS) % DASHES) for index, row in enumerate(rows)}
-
-
-def panels(records: Sequence[Record], columns: Sequence[str], look: Mapping[str, Style]) -> list[Panel]:
+def panels(records: Sequence[Record], columns: Sequence[str], look: Mapping[str, Look]) -> list[Panel]:
     """A panel for each column that has curves: the mean over the seeds that finished, round by round."""
     finished = by_place(record for record in records if record.curve and record.status == "ok")
     found = []
@@ -115,7 +101,7 @@ def _mean(records: Sequence[Record]) -> list[tuple[int, float]]:
     return [(at, sum(curve[at] for curve in curves) / len(curves)) for at in rounds]
 
 
-def _panel(column: str, means: Mapping[str, list[tuple[int, float]]], look: Mapping[str, Style]) -> Panel:
+def _panel(column: str, means: Mapping[str, list[tuple[int, float]]], look: Mapping[str, Look]) -> Panel:
     width, height = PANEL[0] - LEFT - RIGHT, PANEL[1] - TOP - BOTTOM
     most = max((at for curve in means.values() for at, _ in curve), default=1)
 
@@ -139,7 +125,7 @@ def _panel(column: str, means: Mapping[str, list[tuple[int, float]]], look: Mapp
     return Panel(column, curves, rounds, [Tick(y(percent / 100), str(percent)) for percent in PERCENTS])
 
 
-def pareto(boards: Mapping[str, Board], leads: Leads, look: Mapping[str, Style]) -> Plot | None:
+def pareto(boards: Mapping[str, Board], leads: Leads, look: Mapping[str, Look]) -> Plot | None:
     """Every row that has a score on both boards; None where there is none."""
     if not {"robustness", "privacy", "overall"} <= boards.keys():
         return None
@@ -159,7 +145,7 @@ def pareto(boards: Mapping[str, Board], leads: Leads, look: Mapping[str, Style])
     def y(share: float) -> float:
         return top + height * (1 - min(max(share, 0.0), 1.0))
 
-    labels = _labels({row: (x(privacy[row]), y(robustness[row])) for row in rows})
+    labels = place_names({row: (x(privacy[row]), y(robustness[row])) for row in rows})
     points = []
     for row in rows:
         value, share = accuracy.get(row, MISSING), recovered.get(row, MISSING)
@@ -191,7 +177,7 @@ def _of_worst(board: Board, leads: Leads) -> dict[str, Estimate]:
     return {row: found[row, column] for row, column in leads.worst[board.name].items()}
 
 
-def _labels(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float, str]]:
+def place_names(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float, str]]:
     """A place for each name: the nearest one beside its point, inwards first, where no name or point is in the way."""
     taken: list[Box] = [(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points.values()]
     found: dict[str, tuple[float, float, str]] = {}

@@ -17,6 +17,7 @@ from leaderboards.html.evidence import AGAIN, by_place, evidence
 from leaderboards.html.leads import find_leads
 from leaderboards.html.tables import SHADES, tables
 from leaderboards.html.threats import choices, shared, threats
+from leaderboards.looks import looks
 from leaderboards.version import version
 
 PAGE_BYTES = 4_800_000
@@ -46,7 +47,7 @@ def html(leaderboard: Leaderboard) -> str:
     found = tables(leaderboard.boards, leads)
     rows = list(dict.fromkeys([row.label for table in found for row in table.ranked]))
     boards = {board.name: board for board in leaderboard.boards}
-    look = charts.styles(_in_order(rows, boards))
+    look = looks(_in_order(rows, boards))
     flags = {row: [glossary.explained(note) for note in notes] for row, notes in leaderboard.flags.items()}
     template = Environment(
         loader=PackageLoader("leaderboards.html", ""),
