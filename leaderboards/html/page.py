@@ -35,8 +35,8 @@ class Drawn:
     content: str
 
 
-def html(leaderboard: Leaderboard) -> str:
-    """The leaderboard as one HTML file that needs no other and asks for none."""
+def html(leaderboard: Leaderboard, home: str = "") -> str:
+    """The leaderboard as one HTML file that needs no other and asks for none; `home` is where a site's index is."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # here, because other formats need none of it
     from markupsafe import Markup
 
@@ -60,6 +60,7 @@ def html(leaderboard: Leaderboard) -> str:
     render = partial(
         template.render,
         board=leaderboard,
+        home=home,
         title=leaderboard.title[:1].upper() + leaderboard.title[1:],
         overall=next((table for table in found if table.name == "overall"), None),
         tables=[table for table in found if table.name != "overall"],
