@@ -6,7 +6,7 @@ apart, so rules of one kind share a colour and differ in shape; a name beside th
 
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#888888")
 """Blue, vermilion, green, purple, orange, sky, black, and grey for their yellow, which is faint on white."""
@@ -35,10 +35,14 @@ TABLE: Mapping[str, tuple[int, int]] = {
 
 @dataclass(frozen=True)
 class Look:
-    """The colour by its number in `COLOURS`, the marker by its number in `MARKERS`, the dashes of a line."""
+    """The colour by its number in `COLOURS`, the marker by its number in `MARKERS`, the dashes of a line.
+
+    `tint` tells variants of one rule apart: from -1, half way to black, to 1, half way to white.
+    """
 
     colour: int
     shape: int
+    tint: float = 0.0
 
     @property
     def dash(self) -> int:
@@ -46,7 +50,9 @@ class Look:
 
     @property
     def hexadecimal(self) -> str:
-        return COLOURS[self.colour]
+        towards, share = (255 if self.tint > 0 else 0), abs(self.tint) / 2
+        parts = [int(COLOURS[self.colour][at : at + 2], 16) for at in (1, 3, 5)]
+        return "#" + "".join(f"{round(part + share * (towards - part)):02X}" for part in parts)
 
     @property
     def marker(self) -> str:
@@ -61,6 +67,11 @@ def looks(rows: Iterable[str]) -> dict[str, Look]:
         look, taken = look_of(row), set(found.values())
         shapes = (Look(look.colour, (look.shape + step) % len(MARKERS)) for step in range(len(MARKERS)))
         found[row] = next((other for other in shapes if other not in taken), look)
+    variants = [row for row in rows if row not in TABLE]
+    for row in variants:
+        alike = [other for other in variants if found[other].colour == found[row].colour]
+        if len(alike) > 1:
+            found[row] = replace(found[row], tint=2 * alike.index(row) / (len(alike) - 1) - 1)
     return {row: found[row] for row in rows}
 
 
