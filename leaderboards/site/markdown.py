@@ -3,8 +3,7 @@
 import html
 import posixpath
 import re
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection
 
 COMMENT = re.compile(r"<!-- .*? -->\n?", re.DOTALL)
 FORMULA = re.compile(r"(?<![\\$`\w])(\$\$?)(?!\s)(.+?)(?<![\s\\])\1(?!\d)", re.DOTALL)
@@ -45,16 +44,16 @@ def render(markdown: str, page: str, known: Collection[str]) -> str:
             name = slug(re.sub(r"[*]", "", tokens[index + 1].content))
             taken[name] = taken.get(name, 0) + 1
             token.attrSet("id", name if taken[name] == 1 else f"{name}_{taken[name] - 1}")
+        tag = "a"  # of the link that is open: links never nest
         for child in token.children or ():
             if child.type == "link_open":
                 target = address(str(child.attrGet("href") or ""), page, known)
+                tag = child.tag = "a" if target else "span"
+                child.attrs = {name: value for name, value in child.attrs.items() if name != "href"}
                 if target:
-                    child.attrSet("href", target)
-                else:
-                    child.tag = "span"
-                    child.attrs.pop("href", None)
-            elif child.type == "link_close" and _opens_as(token.children or [], child) == "span":
-                child.tag = "span"
+                    child.attrs = {"href": target, **child.attrs}
+            elif child.type == "link_close":
+                child.tag = tag
             elif child.type == "image":
                 child.attrSet("src", address(str(child.attrGet("src") or ""), page, known))
     shown: str = parser.renderer.render(tokens, parser.options, {})
@@ -62,12 +61,6 @@ def render(markdown: str, page: str, known: Collection[str]) -> str:
     for number, formula in enumerate(formulas):
         shown = shown.replace(PLACED.format(number), formula)
     return shown
-
-
-def _opens_as(children: Sequence[Any], close: Any) -> str:
-    """The tag of what a closing token closes: links never nest."""
-    before = children[: children.index(close)]
-    return next(str(one.tag) for one in reversed(before) if one.type == "link_open")
 
 
 def address(target: str, page: str, known: Collection[str]) -> str:
