@@ -65,7 +65,7 @@ def test_every_link_leads_to_a_page_of_the_site(pages):
             if name and target in links:
                 assert name in links[target].names, (place, address)
             checked += 1
-    assert checked > 2000
+    assert checked > 1000
 
 
 def test_no_page_asks_others_for_anything(pages):
