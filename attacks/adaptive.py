@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attacks.sign_flip import sign_flip
-from bench.attacking.forging import Rule, check_honest, copies, deployed, moments
+from bench.attacking.forging import Rule, check_honest, copies, deployed, in_range, length_of, moments, unit_of
 from bench.base.errors import require
 from bench.protocol import Alphabet
 from bench.registry import register
@@ -75,7 +75,7 @@ class Search:
     def __init__(self, honest: Tensor, num_byzantine: int, aggregate: Rule, objective: Objective) -> None:
         self.honest, self.num_byzantine, self.aggregate, self.objective = honest, num_byzantine, aggregate, objective
         self.mean, std = moments(honest)
-        self.radius = float(torch.linalg.vector_norm(std))
+        self.radius = min(length_of(std), torch.finfo(std.dtype).max)
         sign = torch.sign(self.mean)
         self.axes = torch.stack([unit(axis) for axis in (-self.mean, -sign, std, -sign * std)])
         self.spent, self.harm = 0, -math.inf
@@ -94,7 +94,8 @@ class Search:
     def offer_mixture(self, mixture: Tensor, length: float) -> bool:
         """The same for the mean plus `length`, in units of the radius, along a mixture `(k,)` of the axes."""
         direction, length = unit(mixture.to(self.axes.dtype) @ self.axes), min(length, LONGEST)
-        better = self.offer(copies(self.mean + direction * length * (self.radius or 1.0), self.num_byzantine))
+        row = self.mean + direction * length * (self.radius or 1.0)
+        better = self.offer(copies(in_range(row), self.num_byzantine))
         if better:
             self.mixture, self.length = mixture, length
         return better
@@ -102,14 +103,17 @@ class Search:
     def _harm(self, change: Tensor) -> float:
         """How far the rule's output lies from the mean, in any direction, or against the mean's own."""
         away = self.mean - change
-        harm = torch.linalg.vector_norm(away) if self.objective == "deviation" else away @ unit(self.mean)
+        harm = length_of(away) if self.objective == "deviation" else away @ unit(self.mean)
         return float(harm) if math.isfinite(float(harm)) else math.inf
 
 
 def unit(vector: Tensor) -> Tensor:
     """The vector at length 1; zeros stay."""
-    length = torch.linalg.vector_norm(vector)
-    return vector / length if float(length) > 0 else vector
+    length = length_of(vector)
+    if length > torch.finfo(vector.dtype).max:
+        scale = unit_of(vector)
+        return vector / scale / (length / scale)
+    return vector / length if length > 0 else vector
 
 
 @register("attack", "adaptive")

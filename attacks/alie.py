@@ -2,6 +2,9 @@
 
 z is the largest number of deviations at which s of the honest clients still lie further out: with them the attackers
 are the majority, and a rule that follows it takes the forged value for an honest one.
+
+The authors' code (moranant/attacking_distributed_learning, `malicious.py`) forges gradients, mean - z sigma, which the
+server subtracts. An update is minus a gradient: it is mean + z sigma here, and `sign="minus"` the other one.
 """
 
 import torch
@@ -9,8 +12,9 @@ from pydantic import Field
 from scipy.special import ndtri
 from torch import Tensor
 
-from bench.attacking.forging import check_honest, check_number, copies, fit, moments
+from bench.attacking.forging import SIGNS, Sign, check_honest, check_number, check_sign, copies, fit, in_range, moments
 from bench.base.errors import require
+from bench.base.numbers import added
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
 
@@ -27,17 +31,17 @@ def alie_z(num_clients: int, num_byzantine: int) -> float:
     return float(ndtri((n - f - supporters) / (n - f)))
 
 
-def alie(honest: Tensor, num_byzantine: int, z: float | None = None, ddof: int = 0) -> Tensor:
+def alie(honest: Tensor, num_byzantine: int, z: float | None = None, ddof: int = 0, *, sign: Sign = "plus") -> Tensor:
     """`num_byzantine` rows `(f, d)`, all mean + z sigma of `honest (h, d)`; z by the paper's formula where None.
 
-    The paper moves gradients by -z sigma; messages are updates, minus a gradient, so it is + here. `ddof` 0 as in the
-    authors' code.
+    `sign` is that of sigma, plus as the authors'; so is `ddof` 0.
     """
     check_honest(honest, num_byzantine)
+    check_sign(sign)
     mean, std = moments(honest, ddof)
     z = alie_z(len(honest) + num_byzantine, num_byzantine) if z is None else z
     check_number("z", z, honest.dtype)
-    return copies(torch.add(mean, std, alpha=z), num_byzantine)
+    return copies(in_range(torch.add(mean, std, alpha=z * SIGNS[sign])), num_byzantine)
 
 
 @register("attack", "alie")
@@ -48,7 +52,8 @@ class ALIE(ByzantineAttack):
 
     z: float | None = None
     ddof: int = Field(default=0, ge=0, le=1)
+    sign: Sign = added("plus")
 
     def forge(self, view: ByzantineView) -> Tensor:
         assert view.honest is not None
-        return fit(alie(view.honest, len(view.own), self.z, self.ddof), view.alphabet)
+        return fit(alie(view.honest, len(view.own), self.z, self.ddof, sign=self.sign), view.alphabet)

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.attacking.forging import in_range
 from bench.attacking.poisoning import DataFacts, DataPoisoning
 from bench.base.errors import require, require_somebody
 from bench.data import Split
@@ -30,7 +31,7 @@ def stamp(x: Tensor, size: int, data: DataFacts) -> Tensor:
 def backdoor(own: Tensor, boost: float = 1.0) -> Tensor:
     """`boost * own` `(f, d)`: the replacement gamma (X - G) + G of the model G by X, in updates."""
     require(0 < boost < float("inf"), "boost", boost, "positive and finite")
-    return boost * own
+    return in_range(boost * own)
 
 
 @register("attack", "backdoor")

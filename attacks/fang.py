@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.attacking.forging import check_honest, copies, deployed, fit
+from bench.attacking.forging import check_honest, copies, deployed, fit, in_range, mean_row, unit_of
 from bench.base.elementary import sqrt
 from bench.base.errors import require
 from bench.protocol import Alphabet
@@ -42,7 +42,7 @@ def fang(
     require(against in ("krum", "trimmed_mean"), "against", against, "krum or trimmed_mean")
     fits = direction is None or direction.shape == honest.shape[1:]
     require(fits, "direction", None if direction is None else tuple(direction.shape), f"of {honest.shape[1]} entries")
-    s = torch.sign(honest.mean(dim=0) if direction is None else direction)
+    s = torch.sign(mean_row(honest) if direction is None else direction)
     require(s.dtype == honest.dtype, "direction", s.dtype, f"{honest.dtype}, as honest is")
     if against == "krum":
         return copies(s * -krum_lambda(honest, num_byzantine, s, threshold), num_byzantine)
@@ -63,13 +63,15 @@ def krum_lambda(honest: Tensor, num_byzantine: int, s: Tensor, threshold: float 
     size = h + f
     neighbours = size - f - 2
     require(neighbours >= 1, "honest", h, "at least 3 rows, for Krum's n - f - 2 neighbours")
+    unit = unit_of(honest)  # squares of float32 overflow long before those of the rules do
+    honest, threshold = honest / unit if unit != 1 else honest, threshold / unit
     apart = squared_distances(gram_matrix(honest), diagonal=math.inf)
     along, lengths = (honest @ s).double(), honest.square().sum(dim=1, dtype=torch.float64)
     weight = float(s.square().sum())
     nearest = float(sum_of_smallest(sqrt(apart), min(neighbours, h - 1)).min())
     bound = nearest / max(1, size - 2 * f - 1) + math.sqrt(float(lengths.max()))
     factor = bound / math.sqrt(weight)
-    require(factor < math.inf, "honest", "too large", "finite numbers whose squares add up")  # or it halves for ever
+    require(factor < math.inf, "honest", "not finite", "finite numbers")  # or it halves for ever
     everyone = torch.zeros(size, size, dtype=torch.float64)
     everyone[:h, :h] = apart
     while factor > threshold:
@@ -79,7 +81,7 @@ def krum_lambda(honest: Tensor, num_byzantine: int, s: Tensor, threshold: float 
         if int(sum_of_smallest(everyone, neighbours).argmin()) >= h:
             break
         factor /= 2
-    return factor
+    return min(factor * unit, torch.finfo(honest.dtype).max)
 
 
 def beyond_extremes(honest: Tensor, num_byzantine: int, s: Tensor, b: float, generator: torch.Generator) -> Tensor:
@@ -91,7 +93,7 @@ def beyond_extremes(honest: Tensor, num_byzantine: int, s: Tensor, b: float, gen
     require(1 < b < math.inf, "b", b, "above 1 and finite")
     require(s.shape == honest.shape[1:], "s", tuple(s.shape), f"of {honest.shape[1]} entries")
     extreme = torch.where(s < 0, honest.amax(dim=0), honest.amin(dim=0))
-    outwards = torch.where((s < 0) == (extreme > 0), extreme * b, extreme / b)
+    outwards = in_range(torch.where((s < 0) == (extreme > 0), extreme * b, extreme / b))
     share = torch.rand(num_byzantine, honest.shape[1], generator=generator, dtype=honest.dtype)
     return torch.lerp(extreme.expand_as(share), outwards.expand_as(share), share)
 

@@ -11,11 +11,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.attacking.directions import cosine_slope, lengths, soft_signs_slope, variation_slope
 from bench.attacking.inversion import (
-    SHARPNESS,
     Matcher,
     Observation,
-    Slope,
     inferred_labels,
     observations,
     pullback,
@@ -32,74 +31,13 @@ DECAY_AT, DECAY = (3 / 8, 5 / 8, 7 / 8), 0.1
 
 def cosine_distance(vectors: Tensor, targets: Tensor) -> Tensor:
     """1 - cos `(k,)` of the angles between rows `(k, d)`, from 0 to 2; 1 where one of them is 0."""
-    return 1 - (vectors / _length(vectors) * (targets / _length(targets))).sum(dim=1)
+    return 1 - (vectors / lengths(vectors) * (targets / lengths(targets))).sum(dim=1)
 
 
 def total_variation(images: Tensor) -> Tensor:
     """Mean absolute difference of neighbours, down plus across, `(k,)` of images `(k, B, C, H, W)`."""
     down, across = images.diff(dim=-2).abs(), images.diff(dim=-1).abs()
     return down.flatten(1).mean(dim=1) + across.flatten(1).mean(dim=1)
-
-
-def variation_slope(images: Tensor) -> Tensor:
-    """The derivative of `total_variation` by the images, of their shape: signs of the differences, over their number.
-
-    0 where neighbours are equal, as autograd has it.
-    """
-    down, across = images.diff(dim=-2).sign(), images.diff(dim=-1).sign()
-    down, across = down / max(1, down[0].numel()), across / max(1, across[0].numel())
-    slope = torch.zeros_like(images)
-    slope[..., 1:, :] += down
-    slope[..., :-1, :] -= down
-    slope[..., 1:] += across
-    slope[..., :-1] -= across
-    return slope
-
-
-def cosine_slope(targets: Tensor) -> Slope:
-    """`cosine_distance` from `targets (k, d)`, and its derivative: (cos * x / |x| - t / |t|) / |x|."""
-    unit = targets / _length(targets)
-
-    def slope(vectors: Tensor) -> tuple[Tensor, Tensor]:
-        length = _length(vectors)
-        own = vectors / length
-        along = (unit * (own / length)).sum(dim=1, keepdim=True)
-        return 1 - (own * unit).sum(dim=1), along * own - unit / length
-
-    return slope
-
-
-def _length(vectors: Tensor) -> Tensor:
-    """Norms of rows `(k, 1)` of any scale; 1 for a row of zeros, which has no direction."""
-    length: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    if not bool(((length > 1e-12) & (length < 1e12)).all()):  # where float32's squares round, vanish or overflow
-        length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True, dtype=torch.float64).to(vectors)
-    return torch.where(length < torch.finfo(vectors.dtype).tiny, 1, length)
-
-
-def soft_signs(values: Tensor) -> Tensor:
-    """Rows `(k, d)` through tanh, as sharp as the likelihood of DLG is."""
-    return torch.tanh(values / _width(values))
-
-
-def _width(values: Tensor) -> Tensor:
-    return 2 * SHARPNESS * values.abs().mean(dim=1, keepdim=True)
-
-
-def soft_signs_slope(distance: Slope, offset: Tensor, lr: float) -> Slope:
-    """A loss of `soft_signs(offset + lr * gradients)` as a loss of the gradients `(k, d)`."""
-
-    def slope(gradients: Tensor) -> tuple[Tensor, Tensor]:
-        u = offset + lr * gradients
-        width = _width(u)
-        signs = torch.tanh(u / width)
-        loss, by_signs = distance(signs)
-        by_scaled = torch.ops.aten.tanh_backward(by_signs, signs)  # rounds as autograd does, in one pass
-        by_width = -(by_scaled * (u / width / width)).sum(dim=1, keepdim=True)
-        by_mean = by_width * (2 * SHARPNESS) / u.shape[1]
-        return loss, (by_scaled / width + by_mean * u.sign()) * lr
-
-    return slope
 
 
 @register("attack", "inverting_gradients")
@@ -154,7 +92,7 @@ class InvertingGradients(PrivacyAttack):
 def direction_matcher(facts: PublicFacts, seen: Observation, rows: Tensor) -> Matcher:
     """The cosine distance of what dummy images of the targets `rows (k,)` would show from what these showed."""
     target = seen.target[rows]
-    distance = cosine_slope((target / _length(target)).float())
+    distance = cosine_slope((target / lengths(target)).float())
     slope = soft_signs_slope(distance, seen.offset.float(), seen.lr) if seen.offset is not None else distance
     return through(pullback(facts.model, seen, rows, torch.float32), slope)
 

@@ -7,7 +7,7 @@ the honest messages, large epsilon carries a mean off.
 from pydantic import Field
 from torch import Tensor
 
-from bench.attacking.forging import check_honest, copies, fit
+from bench.attacking.forging import check_honest, copies, fit, in_range, mean_row
 from bench.base.errors import require
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
@@ -17,7 +17,7 @@ def ipm(honest: Tensor, num_byzantine: int, epsilon: float = 0.5) -> Tensor:
     """`num_byzantine` rows `(f, d)`, all -epsilon times the mean of `honest (h, d)`."""
     check_honest(honest, num_byzantine)
     require(0 < epsilon < float("inf"), "epsilon", epsilon, "positive and finite")
-    return copies(honest.mean(dim=0).mul_(-epsilon), num_byzantine)
+    return copies(in_range(mean_row(honest).mul_(-epsilon)), num_byzantine)
 
 
 @register("attack", "ipm")

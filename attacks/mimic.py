@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.attacking.forging import check_honest, copies, fit
+from bench.attacking.forging import check_honest, copies, fit, is_clear, mean_row, unit_of
 from bench.base.errors import require
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
@@ -23,10 +23,15 @@ def mimic(honest: Tensor, num_byzantine: int, direction: Tensor) -> Tensor:
 
 def furthest(honest: Tensor, direction: Tensor) -> int:
     """The index of the row with the largest inner product."""
+    check_direction(direction, honest)
+    return int((honest @ direction).argmax())
+
+
+def check_direction(direction: Tensor, honest: Tensor) -> None:
+    """Raise `ValueError` unless it has an entry for each column of the messages `honest (h, d)`, of the same type."""
     check_honest(honest, 0)
     require(direction.shape == honest.shape[1:], "direction", tuple(direction.shape), f"of {honest.shape[1]} entries")
     require(direction.dtype == honest.dtype, "direction", direction.dtype, f"{honest.dtype}, as honest is")
-    return int((honest @ direction).argmax())
 
 
 def oja(honest: Tensor, mean: Tensor, direction: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
@@ -35,13 +40,21 @@ def oja(honest: Tensor, mean: Tensor, direction: Tensor, rounds: int) -> tuple[T
     mean <- (t mean + mean of x) / (t + 1), step = sum (x - mean) <x - mean, z>, z <- (t z + step / |step|) / (t + 1),
     and then to length 1.
     """
-    mean = (rounds * mean + honest.mean(dim=0)) / (rounds + 1)
+    check_direction(direction, honest)
+    mean = (rounds * mean + mean_row(honest)) / (rounds + 1)
     centred = honest - mean
-    step = (centred @ direction) @ centred
-    length = torch.linalg.vector_norm(step)
+    step, length = _drift(centred, direction)
+    if not is_clear(length.square()):
+        step, length = _drift(centred / unit_of(centred), direction)
     if float(length) > 0:
         direction = rounds * direction + step / length
     return mean, direction / torch.linalg.vector_norm(direction)
+
+
+def _drift(centred: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum (x - mean) <x - mean, z> `(d,)`, and its length."""
+    step = (centred @ direction) @ centred
+    return step, torch.linalg.vector_norm(step)
 
 
 @register("attack", "mimic")

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.attacking.forging import in_range
 from bench.base.errors import require
 from bench.protocol import Alphabet
 from bench.registry import register
@@ -15,7 +16,7 @@ from bench.threat import ByzantineAttack, ByzantineView
 def sign_flip(own: Tensor, c: float = 2.0) -> Tensor:
     """`-c * own` `(f, d)`."""
     require(0 < c < float("inf"), "c", c, "positive and finite")
-    return -c * own
+    return in_range(-c * own)
 
 
 @register("attack", "sign_flip")

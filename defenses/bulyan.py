@@ -9,7 +9,7 @@ from torch import Tensor
 from bench.base.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, Setting
 from bench.registry import register
-from bench.rules.gram import DOUBLE_ERROR, ContestedError, alike, decided, squared_distances
+from bench.rules.gram import DOUBLE_ERROR, ContestedError, alike, check_square, decided, squared_distances
 from defenses.krum import score_error
 from defenses.meamed import Meamed
 
@@ -22,6 +22,7 @@ def bulyan_selection(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERR
     where they differ by no more than products of this relative error can; raises `ContestedError` where that error is
     not float64's, and decides.
     """
+    check_square(gram)
     n, f = len(gram), num_byzantine
     _check(n, f, "num_byzantine")
     distances = squared_distances(gram, diagonal=math.inf).cpu().numpy()

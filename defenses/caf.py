@@ -17,7 +17,7 @@ from bench.base.threads import blas_threads
 from bench.protocol import Setting
 from bench.registry import register
 from bench.rules import ChoosingRule, apply_weights
-from bench.rules.gram import DOUBLE_ERROR, ContestedError, copies, decided
+from bench.rules.gram import DOUBLE_ERROR, ContestedError, check_square, copies, decided
 
 
 def caf_weights(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) -> Tensor:
@@ -28,6 +28,7 @@ def caf_weights(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) -
     equal where they differ by no more than products of this relative error can; raises `ContestedError` where that
     error is not float64's, and decides.
     """
+    check_square(gram)
     _check(len(gram), num_byzantine, "num_byzantine")
     same = copies(gram).cpu().numpy()
     with blas_threads(1):

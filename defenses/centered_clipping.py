@@ -17,13 +17,14 @@ from bench.base.numbers import added
 from bench.protocol import Delivered, ServerRound, Setting, check_finite, check_matrix
 from bench.registry import register
 from bench.rules import RowRule, apply_weights
-from bench.rules.gram import checked_gram
+from bench.rules.gram import check_square, checked_gram
 
 
 def centered_clipping_weights(gram: Tensor, tau: float = 10.0, iterations: int = 1) -> Tensor:
     """Weights `(n,)` from the Gram matrix `(n + 1, n + 1)` with the origin, on which the rest to 1 lies."""
     require(0 < tau < np.inf, "tau", tau, "positive and finite")
     require(iterations >= 1, "iterations", iterations, "at least 1")
+    check_square(gram)
     g = gram.cpu().numpy()
     n = len(g) - 1
     centre = np.zeros(n + 1)

@@ -12,7 +12,7 @@ from bench.base.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, Setting, check_messages
 from bench.registry import register
 from bench.rules import apply_weights, mean_of
-from bench.rules.gram import DOUBLE_ERROR, ContestedError, alike, decided, lowest
+from bench.rules.gram import DOUBLE_ERROR, ContestedError, alike, check_square, decided, lowest
 
 
 def outlier_scores(gram: Tensor) -> Tensor:
@@ -20,6 +20,7 @@ def outlier_scores(gram: Tensor) -> Tensor:
 
     With the eigenvector u of the largest eigenvalue lambda of the Gram matrix about the mean, they are lambda u_i^2.
     """
+    check_square(gram)
     centred = gram - gram.mean(dim=0, keepdim=True)
     centred = centred - centred.mean(dim=1, keepdim=True)
     values, vectors = torch.linalg.eigh(centred)

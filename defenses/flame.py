@@ -9,10 +9,10 @@ from torch import Tensor
 
 from bench.base.elementary import sqrt
 from bench.base.errors import require
-from bench.protocol import Defense, Delivered, ServerRound, all_finite, check_messages
+from bench.protocol import Defense, Delivered, ServerRound, all_finite, check_detached, check_matrix, check_messages
 from bench.registry import register
 from bench.rules import apply_weights
-from bench.rules.gram import checked_gram, norms_of, squared_distances
+from bench.rules.gram import check_square, checked_gram, norms_of, squared_distances
 
 
 def cosine_distances(messages: Tensor, broadcast: Tensor) -> Tensor:
@@ -21,6 +21,8 @@ def cosine_distances(messages: Tensor, broadcast: Tensor) -> Tensor:
     (|u_i - u_j|^2 - (|w + u_i| - |w + u_j|)^2) / (2 |w + u_i| |w + u_j|): models that differ little from one another
     have cosines near 1, whose distance from 1 would be rounding error.
     """
+    check_matrix(messages)
+    check_detached(broadcast, "broadcast")
     w = broadcast.to(messages.dtype)
     longer = 2 * (messages @ w).double() + norms_of(messages).square()  # |w + u_i|^2 - |w|^2
     norms = sqrt((w.double().square().sum() + longer).clamp(min=0))
@@ -32,6 +34,7 @@ def cosine_distances(messages: Tensor, broadcast: Tensor) -> Tensor:
 
 def majority_cluster(distances: Tensor) -> Tensor:
     """Rows `(L,)` of the one cluster with more than half of the clients; all of them where HDBSCAN finds none."""
+    check_square(distances, "distances")
     n = len(distances)
     if n == 1:
         return torch.zeros(1, dtype=torch.long, device=distances.device)

@@ -11,7 +11,16 @@ from bench.base.errors import require
 from bench.protocol import Setting
 from bench.registry import register
 from bench.rules import Block, ChoosingRule, apply_weights, mean_of
-from bench.rules.gram import DOUBLE_ERROR, ContestedError, alike, decided, lowest, nearest_sums, pairs_of
+from bench.rules.gram import (
+    DOUBLE_ERROR,
+    ContestedError,
+    alike,
+    check_square,
+    decided,
+    lowest,
+    nearest_sums,
+    pairs_of,
+)
 
 Variant = Literal["paper", "one_neighbour_more", "unsquared", "fourth_power", "fourth_power_sum"]
 
@@ -41,6 +50,7 @@ def krum_weights(
     Of equal sums the first rows count (footnote 3); equal is what differs by no more than products of this relative
     error can. Raises `ContestedError` where that error is not float64's, and decides.
     """
+    check_square(gram)
     n, f = len(gram), num_byzantine
     require(
         f >= 0 and n >= 2 * f + 3, "num_byzantine", f, f"between 0 and {max(0, (n - 3) // 2)}: Krum needs n >= 2 f + 3"

@@ -14,7 +14,7 @@ from bench.protocol import Setting
 from bench.registry import register
 from bench.rules import ChoosingRule, apply_weights, mean_of
 from bench.rules.covers import cover, far_pairs, first_subset, limited
-from bench.rules.gram import DOUBLE_ERROR, ContestedError, copies, decided, squared_distances
+from bench.rules.gram import DOUBLE_ERROR, ContestedError, check_square, copies, decided, squared_distances
 
 
 def mda_weights(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) -> Tensor:
@@ -24,6 +24,7 @@ def mda_weights(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) -
     one where they differ by no more than products of this relative error can. Raises `ContestedError` where that
     error is not float64's, and decides.
     """
+    check_square(gram)
     n, f = len(gram), num_byzantine
     _check(n, f, "num_byzantine")
     distances = squared_distances(gram).cpu().numpy()

@@ -14,7 +14,15 @@ from bench.base.errors import require
 from bench.protocol import Setting
 from bench.registry import register
 from bench.rules import Mixing
-from bench.rules.gram import CLOSE_PAIRS, DOUBLE_ERROR, ContestedError, copies, decided, over_distances_of
+from bench.rules.gram import (
+    CLOSE_PAIRS,
+    DOUBLE_ERROR,
+    ContestedError,
+    check_square,
+    copies,
+    decided,
+    over_distances_of,
+)
 
 
 def nnm_matrix(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) -> Tensor:
@@ -24,6 +32,7 @@ def nnm_matrix(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) ->
     Raises `ContestedError` where that error is not float64's, and decides; among many messages, where it decides at too
     many borders to measure all of those pairs again, the first count there too.
     """
+    check_square(gram)
     n = len(gram)
     _check(n, num_byzantine, "num_byzantine")
     near = n - num_byzantine

@@ -18,7 +18,7 @@ from bench.base.threads import blas_threads
 from bench.protocol import Setting
 from bench.registry import register
 from bench.rules import ChoosingRule, apply_weights, mean_of
-from bench.rules.gram import DOUBLE_ERROR, ContestedError, copies, decided
+from bench.rules.gram import DOUBLE_ERROR, ContestedError, check_square, copies, decided
 from bench.rules.scatters import largest_eigenvalues, lower_bounds
 
 MAX_SUBSETS = 2**20
@@ -34,6 +34,7 @@ def smea_weights(gram: Tensor, num_byzantine: int, error: float = DOUBLE_ERROR) 
     Where several share it, the first in lexicographic order; eigenvalues are equal where they differ by no more than
     products of this relative error can. Raises `ContestedError` where that error is not float64's, and decides.
     """
+    check_square(gram)
     n, f = len(gram), num_byzantine
     _check(n, f, "num_byzantine")
     g = gram.cpu().numpy()

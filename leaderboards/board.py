@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.records import Record
 from leaderboards.estimates import Estimates
+from leaderboards.rankings import Interval, Ranking, Scored, ranking
 
 Line = dict[str, str]
 """What stands in a row of a table, by column."""
@@ -33,17 +34,26 @@ class Number:
     within_claim: bool | None = None
 
 
+REACH = "rank interval"
+"""The column with the ranks that a row may have."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """What ranks the rows: a score each (nan for none), under the name `metric`, and the rank that follows from it.
 
-    `texts` has the scores for people.
+    `texts` has the scores for people. Rows of one group, which the seeds do not tell apart, share a rank; `order` has
+    the ranks by score alone.
     """
 
     metric: str
     scores: Mapping[str, float]
     ranks: Mapping[str, int | None]
     texts: Mapping[str, str]
+    order: Mapping[str, int | None] = field(default_factory=dict)
+    group: Mapping[str, int] = field(default_factory=dict)
+    interval: Mapping[str, Interval] = field(default_factory=dict)
+    seeds: int = 1  # that the ranks rest on
 
     @classmethod
     def of(
@@ -52,13 +62,29 @@ class Standing:
         scores: Mapping[str, float],
         worthless: Collection[str] = (),
         lacking: Collection[str] = (),
+        seen: Mapping[str, Scored] | None = None,
+        grain: float = 0.0,
     ) -> Self:
         """The highest score leads; scores are fractions. `worthless` are rows that failed, or are at chance.
 
-        Those that are `lacking` records that other rows have are not ranked.
+        Those that are `lacking` records that other rows have are not ranked. `seen` has the scores seed by seed,
+        counted in steps of `grain`.
         """
         texts = {row: f"{score:.1%}" for row, score in scores.items()}
-        return cls(metric, scores, ranks({row: (score,) for row, score in scores.items()}, worthless, lacking), texts)
+        points = ranks({row: (score,) for row, score in scores.items()}, worthless, lacking)
+        return cls.settled(metric, scores, texts, points, ranking(points, seen or {}, grain))
+
+    @classmethod
+    def settled(
+        cls,
+        metric: str,
+        scores: Mapping[str, float],
+        texts: Mapping[str, str],
+        order: Mapping[str, int | None],
+        found: Ranking,
+    ) -> Self:
+        """With what the seeds leave of the ranks by score alone."""
+        return cls(metric, scores, found.ranks, texts, order, found.group, found.interval, found.seeds)
 
     @property
     def orders(self) -> bool:
@@ -66,17 +92,41 @@ class Standing:
         return any(rank is not None for rank in self.ranks.values())
 
     def place(self, row: str) -> float:
-        """What orders the rows: the rank, and infinity without one."""
-        return self.ranks.get(row) or math.inf
+        """What orders the rows: the rank by score alone, and infinity without one."""
+        return self.order.get(row) or math.inf
 
     def numbers(self) -> list[Number]:
-        scores = [Number(row, None, self.metric, score) for row, score in self.scores.items()]
-        return scores + [Number(row, None, "rank", rank) for row, rank in self.ranks.items() if rank is not None]
+        """Scores, ranks with their intervals, and groups."""
+        found = [Number(row, None, self.metric, score) for row, score in self.scores.items()]
+        for row, rank in self.ranks.items():
+            if rank is not None:
+                low, high = self.interval.get(row, (None, None))
+                found.append(Number(row, None, "rank", rank, low=low, high=high))
+        return found + [Number(row, None, "rank_group", number) for row, number in self.group.items()]
 
     def sort(self, lines: Iterable[Line]) -> list[Line]:
         """The rows by rank, with the rank in front, then those without one as they are."""
         ordered = sorted(lines, key=lambda line: self.place(line["defense"]))
-        return [{"rank": str(self.ranks[line["defense"]] or "–"), **line} for line in ordered]
+        return [{**self._rank(line["defense"]), **line} for line in ordered]
+
+    def _rank(self, row: str) -> Line:
+        """`1`, and `1–3` beside it where any seed tells."""
+        low, high = self.interval.get(row, (None, None))
+        reach = {REACH: "–" if low is None else f"{low}" if low == high else f"{low}–{high}"} if self.interval else {}
+        return {"rank": str(self.ranks[row] or "–"), **reach}
+
+    @property
+    def told(self) -> str:
+        """What stands below the board about its ranks; nothing where nobody has one."""
+        if not self.orders:
+            return ""
+        if not self.interval:
+            return " One seed, or none that all rows share: ranks are by score alone, and luck may have made them."
+        return (
+            f" Rows that {self.seeds} seeds do not tell apart share a rank. The rank interval has the ranks that a row "
+            "may have: all of them hold at once with 95 %, by t tests of differences paired by seed, the worst column "
+            "chosen anew without each seed (jackknife), corrected for all pairs (Holm)."
+        )
 
 
 UNRANKED = Standing("", scores={}, ranks={}, texts={})
@@ -117,8 +167,10 @@ class Leaderboard:
     title: str
     seeds: int
     boards: Sequence[Board]
+    seeds_of: Mapping[str, int] = field(default_factory=dict)  # by kind of cells that has another number
     notice: str = ""  # what tells this board from that of the suite as it stands
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    column_flags: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by column
     left_out: Sequence[str] = ()
     records: int = 0
     environments: Sequence[str] = ()
@@ -130,6 +182,12 @@ class Leaderboard:
     results: str = "results"  # the folder that the suite's is in
     asked_for: str = ""  # what `--suite` was: a shipped suite's name or a file
     runnable: frozenset[str] = frozenset()  # hashes of the cells that a run of that suite would play again as they are
+
+
+def asked_for(leaderboard: Leaderboard) -> str:
+    """`10 seed(s) a cell asked for, 3 of an inversion`."""
+    others = "".join(f", {count} of each {kind}" for kind, count in leaderboard.seeds_of.items())
+    return f"{leaderboard.seeds} seed(s) a cell asked for{others}"
 
 
 LONG_FORMAT = ("board", *(part.name for part in fields(Number)))
@@ -146,7 +204,7 @@ def make_board(
     """A board from the rows of its table and its numbers; the standing's scores and ranks are numbers too."""
     found = [{"board": name, **asdict(number)} for number in (*numbers, *standing.numbers())]
     data = pd.DataFrame(found, columns=list(LONG_FORMAT)).astype(NULLABLE)
-    return Board(name, title, caption, pd.DataFrame(list(lines)), data, standing)
+    return Board(name, title, caption + standing.told if found else caption, pd.DataFrame(list(lines)), data, standing)
 
 
 def numbers(metric: str, found: Estimates) -> list[Number]:

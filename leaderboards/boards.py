@@ -1,22 +1,29 @@
 """All boards of a selection of records."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from bench.federation.settings import FederationSettings
 from bench.records import Record
 from bench.records.folder import slug
 from bench.records.submissions import Submitted
 from bench.records.verified import State
+from bench.suite.factors import Design
+from bench.suite.kinds import KINDS
 from leaderboards import verified
 from leaderboards.audits import audits_board, find_audits
 from leaderboards.backdoor import backdoor_boards
 from leaderboards.board import Board, Leaderboard, Picture
-from leaderboards.chance import floors
+from leaderboards.chance import floors, grain
 from leaderboards.claims import claims_board
 from leaderboards.estimates import estimates, shares
+from leaderboards.factors import effects, factor_boards, split
+from leaderboards.fairness import fairness_board
 from leaderboards.flags import find_flags
 from leaderboards.frame import CLEAN, Selection, columns
-from leaderboards.gaps import find_gaps, told
+from leaderboards.gaps import find_gaps
+from leaderboards.gaps import told as told_of_gaps
+from leaderboards.harmless import missing_control, notes_on_columns, saved
 from leaderboards.noise import noise_board
 from leaderboards.origin import unnamed
 from leaderboards.overall import Measured, overall_board
@@ -34,6 +41,7 @@ def build(
     seeds: int,
     selection: Selection,
     *,
+    seeds_of: Mapping[str, int] = MappingProxyType({}),
     recovered_psnr: float = 20.0,
     rows: Iterable[str] = (),
     federation: FederationSettings | None = None,
@@ -45,15 +53,19 @@ def build(
     results: str = "results",
     asked_for: str = "",
     runnable: frozenset[str] = frozenset(),
+    designs: Sequence[Design] = (),
 ) -> Leaderboard:
     """All boards from one setting's records.
 
-    `seeds` is what the suite asks for, `recovered_psnr` the dB from which its records count an image as recovered, and
-    `rows` the order of its defenses; those that it does not name come last, by the age of their records. `federation`
-    is the suite's, against which rows with one of their own are marked; `notice` is what stands above the boards.
-    `submissions` and `verifications` are what lies beside the records, `damaged` the lines about files that were
-    refused there; `results`, `asked_for` and `runnable` tell how the records are made again.
+    `seeds` is how many the suite asks for, and `seeds_of` of which kinds of cells it asks for others; `recovered_psnr`
+    is the dB from which its records count an image as recovered, and `rows` the order of its defenses; those that it
+    does not name come last, by the age of their records. `federation` is the suite's, against which rows with one of
+    their own are marked; `notice` is what stands above the boards. `submissions` and `verifications` are what lies
+    beside the records, `damaged` the lines about files that were refused there; `results`, `asked_for` and `runnable`
+    tell how the records are made again. `designs` are the suite's factors: what is played at a level of one stands on a
+    board of its own, and in no other number.
     """
+    everything, (selection, _) = selection, split(selection)
     frame = selection.frame
     training, private, audited = (frame[frame["kind"] == kind] for kind in ("training", "inversion", "audit"))
     rows = selection.rows(rows)
@@ -63,11 +75,12 @@ def build(
     attacked, clean = training[training["column"] != CLEAN], training[training["column"] == CLEAN]
     parts = {"robustness": attacked, "privacy": private, "utility": clean}
     gaps = {name: find_gaps(rows, part, selection) for name, part in parts.items()}
+    told, step = counts(cells), grain(selection.records)
     robustness = robustness_boards(
-        rows, columns(training), accuracy, selection.evaluations, chance, counts(cells), gaps["robustness"]
+        rows, columns(training), accuracy, selection.evaluations, chance, told, training, gaps["robustness"], step
     )
     privacy = privacy_boards(rows, columns(private), private, recovered_psnr, selection.evaluations, gaps["privacy"])
-    utility = utility_board(rows, accuracy, training, chance, gaps["utility"])
+    utility = utility_board(rows, accuracy, training, chance, gaps["utility"], step)
     backdoors = estimates(training, "backdoor_success")
     measured = Measured(accuracy, backdoors, recovered, audits, chance)
     ranked = (robustness[0], privacy[0], utility)
@@ -78,14 +91,18 @@ def build(
         *privacy,
         noise_board(rows, columns(private), private),
         utility,
+        fairness_board(rows, columns(training), training),
         claims_board(rows, selection.records, audits),
         audits_board(rows, columns(audited), audits),
+        *factor_boards(rows, effects(rows, designs, everything)),
     ]
     submitted = of_rows(submissions, {slug(row): row for row in rows})
     boards += submission_boards(submitted, boards)
     sensitive = verified.sensitive(verifications, {cell.hash for cell in cells})
-    flags = find_flags(rows, selection, accuracy, audits, seeds, federation)
+    flags = find_flags(rows, selection, accuracy, audits, {**dict.fromkeys(KINDS, seeds), **seeds_of}, federation)
+    on_columns = notes_on_columns(rows, columns(training), accuracy, backdoors, selection.records)
     for row, note in [
+        *saved(rows, on_columns, accuracy, selection.records).items(),
         *((row, note) for row, one in submitted for note in one.notes),
         *((one.row, verified.note(one)) for one in sensitive),
     ]:
@@ -95,13 +112,15 @@ def build(
         suite=suite,
         title=title,
         seeds=seeds,
+        seeds_of=dict(seeds_of),
         notice=notice,
         boards=tuple(verified.marked(board, sensitive) for board in boards),
-        flags=flags,
-        left_out=[*selection.left_out, *told(gaps), *damaged, *filter(None, unread)],
-        records=len(frame),
-        environments=sorted({_environment(record) for record in selection.records}),
-        caveats=unnamed(selection.records),
+        flags={row: flags[row] for row in rows if row in flags},
+        column_flags=on_columns,
+        left_out=[*selection.left_out, *told_of_gaps(gaps), *damaged, *filter(None, unread)],
+        records=len(everything.frame),
+        environments=sorted({_environment(record) for record in everything.records}),
+        caveats=[*missing_control(rows, selection), *unnamed(everything.records)],
         verified=verified.told(verifications),
         pictures=pictures,
         evidence=selection.records,

@@ -11,6 +11,7 @@ CONSTANT: Mapping[str, tuple[float, int]] = {
     "mnist": (1135 / 10_000, 10_000),
     "fashion-mnist": (0.1, 10_000),
     "cifar10": (0.1, 10_000),
+    "cifar10-scattering": (0.1, 10_000),
     "cifar100-sample": (0.01, 100),
 }
 """By data set: the share of the most frequent class in the test split, and the split's images."""
@@ -34,6 +35,12 @@ def floor(dataset: str) -> float:
         return 0.0
     p, n = CONSTANT[dataset]
     return p + Z * math.sqrt(p * (1 - p) / n)
+
+
+def grain(records: Iterable[Record]) -> float:
+    """The step in which accuracies are counted, one image of the smallest test split; 0 where none is known."""
+    known = [CONSTANT[name][1] for record in records if (name := record.cell.federation.dataset) in CONSTANT]
+    return 1 / min(known) if known else 0.0
 
 
 def is_worthless(value: Estimate, floor: float) -> bool:

@@ -41,12 +41,12 @@ class Measured:
     def from_leaderboard(cls, leaderboard: Leaderboard) -> Self:
         filled = [board.data for board in leaderboard.boards if len(board.data)]
         data = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(LONG_FORMAT))
-        return cls(leaderboard.suite, data, [record.cell for record in leaderboard.evidence])
+        return cls(leaderboard.suite, data, _base(record.cell for record in leaderboard.evidence))
 
     @classmethod
     def published(cls, suite: Suite, results: Path) -> Self:
         """From the suite's leaderboard.csv, in which numbers have six digits; `OSError` where there is none."""
-        return cls(suite.name, pd.read_csv(results / suite.name / "leaderboard.csv"), suite.cells())
+        return cls(suite.name, pd.read_csv(results / suite.name / "leaderboard.csv"), _base(suite.cells()))
 
     @cached_property
     def found(self) -> dict[str, Estimates]:
@@ -97,6 +97,11 @@ class Measured:
             return MISSING, ""
         where = max(sorted(values), key=lambda column: sign * values[column].score)
         return values[where], where
+
+
+def _base(cells: Iterable[Cell]) -> list[Cell]:
+    """Those of a suite's base case: where a factor is at another level, the federation is another one."""
+    return [cell for cell in cells if not cell.level]
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,15 @@ import math
 from dataclasses import dataclass, replace
 from functools import cache
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
-FRACTIONS = ("accuracy", "backdoor_success", "model_accuracy")
+NORMAL = 1.959963984540054
+"""The 97.5 % quantile of the normal distribution."""
+Array = NDArray[np.float64]
+FRACTIONS = ("accuracy", "backdoor_success", "model_accuracy", "worst_class_accuracy", "worst_tenth_accuracy")
 """Metrics that are never below 0 or above 1, nor are their intervals."""
 
 
@@ -67,7 +72,7 @@ def estimates(frame: pd.DataFrame, metric: str) -> Estimates:
 
 
 def shares(frame: pd.DataFrame, metric: str) -> Estimates:
-    """The same for a share of the images of each record: over the images of all seeds, with their Wilson interval.
+    """The same for a share of the images of each record: over the images of all seeds, with the interval of `interval`.
 
     Records of one seed are about the same images, which count once.
     """
@@ -117,12 +122,37 @@ def _pooled(cells: pd.DataFrame, metric: str) -> Estimate:
     images, recovered = by_seed["images"].first(), by_seed[metric].mean()
     if not len(images):
         return found
-    total = round(images.sum())
-    mean = float((recovered * images).sum() / total)
-    from scipy import stats  # here, for the same reason
+    mean = float((recovered * images).sum() / images.sum())
+    low, high = interval(recovered.to_numpy(dtype=float), images.to_numpy(dtype=float))
+    return replace(found, mean=mean, low=low, high=high)
 
-    interval = stats.binomtest(round(mean * total), total).proportion_ci(CONFIDENCE, method="wilson")
-    return replace(found, mean=mean, low=float(interval.low), high=float(interval.high))
+
+def interval(shares: Array, images: Array) -> tuple[float, float]:
+    """The 95 % interval of a share, from those `(k,)` of the `images (k,)` of k seeds: Wilson's of an effective number.
+
+    Images of a seed share a model and its colluders. The effective number is theirs over the design effect, the
+    variance of the share between seeds over that of independent images, where it is above 1; then, because k seeds
+    know that variance poorly, times (t_{n - 1} / t_{k - 1})^2 (Korn and Graubard 1998; Wilson's form: Dean and Pagano
+    2015).
+    One seed alone says nothing of the design effect, and its images count as independent.
+    """
+    k, n = len(shares), float(images.sum())
+    share = float((shares * images).sum() / n)
+    if k > 1:
+        between = k / (k - 1) * float((((images / n) * (shares - share)) ** 2).sum())
+        independent = share * (1 - share) / n
+        effect = max(1.0, between / independent) if independent > 0 else 1.0
+        n = n / effect * (_quantile(round(n) - 1) / _quantile(k - 1)) ** 2
+    return wilson(share, n)
+
+
+def wilson(share: float, images: float) -> tuple[float, float]:
+    """Wilson's 95 % interval (1927) of a share of so many independent images, which need not be a whole number."""
+    z2 = NORMAL**2
+    middle = share + z2 / (2 * images)
+    reach = NORMAL * math.sqrt(share * (1 - share) / images + z2 / (4 * images**2))
+    scale = 1 + z2 / images
+    return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
 
 
 def _finished(cells: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Flags: what a reader must know about a row before trusting it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
@@ -20,10 +20,13 @@ def find_flags(
     selection: Selection,
     accuracy: Estimates,
     audits: Audits,
-    seeds: int,
+    seeds: Mapping[str, int],
     federation: FederationSettings | None = None,
 ) -> dict[str, list[str]]:
-    """The notes on each row that has any, in the order of the rows; `federation` is the suite's."""
+    """The notes on each row that has any, in the order of the rows; `federation` is the suite's.
+
+    `seeds` says how many each kind of cells should have.
+    """
     found = {
         row: [
             *_notes(row, selection, accuracy, audits, seeds),
@@ -35,14 +38,17 @@ def find_flags(
     return {row: notes for row, notes in found.items() if notes}
 
 
-def _notes(row: str, selection: Selection, accuracy: Estimates, audits: Audits, seeds: int) -> Iterator[str]:
+def _notes(
+    row: str, selection: Selection, accuracy: Estimates, audits: Audits, seeds: Mapping[str, int]
+) -> Iterator[str]:
     frame = selection.frame
     records, places = frame[frame["defense"] == row], columns(frame)
     for column in places:
         cells = records[records["column"] == column]
         yield from (f"{column}: {note}" for note in _notes_on_cells(cells))
-        if len(cells) < seeds and selection.expects(row, column):
-            yield f"{column}: {len(cells)} of {seeds} seeds"
+        asked = seeds[frame.loc[frame["column"] == column, "kind"].iloc[0]]
+        if len(cells) < asked and selection.expects(row, column):
+            yield f"{column}: {len(cells)} of {asked} seeds"
         if "control_recovered" in cells and (cells["control_recovered"] < CONTROL_SHARE).any():
             yield f"{column}: the control failed, the attack recovers too little without a defense"
     clean = accuracy.get((row, CLEAN), MISSING)

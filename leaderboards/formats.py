@@ -3,10 +3,13 @@
 import json
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pandas as pd
 
-from leaderboards.board import LONG_FORMAT, Board, Leaderboard
+from leaderboards.board import LONG_FORMAT, Board, Leaderboard, asked_for
+from leaderboards.frame import by_attack
+from leaderboards.harmless import SIGN, marked
 from leaderboards.html import html
 from leaderboards.version import dated, version
 
@@ -17,7 +20,7 @@ def markdown(leaderboard: Leaderboard) -> str:
     parts = [f"# Leaderboard: {leaderboard.suite}", markdown_text(f"{title}.")]
     parts += [f"**{markdown_text(leaderboard.notice)}**"] if leaderboard.notice else []
     for board in _shown(leaderboard):
-        table = board.text.map(markdown_text).rename(columns=markdown_text)
+        table = _marked(board, leaderboard).map(markdown_text).rename(columns=markdown_text)
         parts += [
             f"## {markdown_text(board.title)}",
             table.to_markdown(index=False, disable_numparse=True),
@@ -28,9 +31,9 @@ def markdown(leaderboard: Leaderboard) -> str:
             f"[{markdown_text(one.title)}](<{one.path}>): {markdown_text(one.sentence)}" for one in leaderboard.pictures
         ]
         parts += ["## Pictures", _bullets(links)]
-    flags = [f"**{markdown_text(row)}**: {markdown_text(note)}" for row, note in _flags(leaderboard)]
+    flags = [f"**{markdown_text(what)}**: {markdown_text(note)}" for what, note in _flags(leaderboard)]
     parts += ["## Flags", _bullets(flags) if flags else "None."]
-    origin = [dated(leaderboard), f"{leaderboard.records} records, {leaderboard.seeds} seed(s) a cell asked for"]
+    origin = [dated(leaderboard), f"{leaderboard.records} records, {asked_for(leaderboard)}"]
     origin += [f"left out: {line}" for line in leaderboard.left_out]
     origin += [*leaderboard.environments, *leaderboard.caveats, *leaderboard.verified]
     parts += ["## Where the numbers come from", _bullets(map(markdown_text, origin))]
@@ -52,7 +55,15 @@ def latex(leaderboard: Leaderboard) -> str:
     """Tables, one a board, to paste into a paper."""
     said = [dated(leaderboard), leaderboard.notice, r"needs \usepackage{array,booktabs,graphicx}"]
     head = "".join(f"% {' '.join(line.split())}\n" for line in said if line)
-    return "\n".join([head, *(_latex_table(leaderboard.suite, board) for board in _shown(leaderboard))])
+    return "\n".join(
+        [
+            head,
+            *(
+                _latex_table(leaderboard.suite, replace(board, text=_marked(board, leaderboard)))
+                for board in _shown(leaderboard)
+            ),
+        ]
+    )
 
 
 def as_json(leaderboard: Leaderboard) -> str:
@@ -62,6 +73,7 @@ def as_json(leaderboard: Leaderboard) -> str:
         "title": leaderboard.title,
         "notice": leaderboard.notice,
         "seeds": leaderboard.seeds,
+        "seeds_of": leaderboard.seeds_of,
         "version": version(leaderboard),
         "records": leaderboard.records,
         "environments": leaderboard.environments,
@@ -69,6 +81,7 @@ def as_json(leaderboard: Leaderboard) -> str:
         "verified": leaderboard.verified,
         "left_out": leaderboard.left_out,
         "flags": leaderboard.flags,
+        "column_flags": leaderboard.column_flags,
         "boards": {board.name: json.loads(board.data.to_json(orient="records")) for board in leaderboard.boards},
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
@@ -85,7 +98,16 @@ def _shown(leaderboard: Leaderboard) -> list[Board]:
 
 
 def _flags(leaderboard: Leaderboard) -> list[tuple[str, str]]:
-    return [(row, note) for row, notes in leaderboard.flags.items() for note in notes]
+    """Those of columns, then those of rows, each with what it is on."""
+    columns = {f"{column} {SIGN}": notes for column, notes in leaderboard.column_flags.items()}
+    return [(what, note) for found in (columns, leaderboard.flags) for what, notes in found.items() for note in notes]
+
+
+def _marked(board: Board, leaderboard: Leaderboard) -> pd.DataFrame:
+    """The table with a sign at the columns of attacks that the undefended control stands."""
+    attacked = {one.cell.column for one in leaderboard.evidence if one.cell.kind == "training"}
+    whole = [name for name, columns in by_attack(attacked).items() if set(columns) <= set(leaderboard.column_flags)]
+    return board.text.rename(columns=lambda column: marked(str(column), [*whole, *leaderboard.column_flags]))
 
 
 def _bullets(lines: Iterable[str]) -> str:
@@ -127,7 +149,7 @@ LATEX_SYMBOLS = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$",
     "†": r"$\dagger$", "·": r"$\cdot$", "×": r"$\times$", "✗": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "–": "--",
     "γ": r"$\gamma$", "δ": r"$\delta$", "ε": r"$\varepsilon$", "ρ": r"$\rho$", "σ": r"$\sigma$", "τ": r"$\tau$",
-    "✓": r"$\surd$", "≈": r"$\approx$",
+    "○": r"$\circ$", "✓": r"$\surd$", "≈": r"$\approx$",
 }  # fmt: skip
 LATEX_FRAME = {
     r"\begin{table}": r"\begin{table*}",  # over both columns of a paper that has two

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from bench.base.names import counted
 from bench.records import Record
 from bench.suite import Cell
+from bench.suite.cell import KindName
 
 CLEAN = "clean"
 """The column without an attack."""
@@ -163,13 +164,13 @@ def select(
     records: Iterable[Record],
     setting: str | None = None,
     cells: Iterable[Cell] = (),
-    seeds: Collection[int] | None = None,
+    seeds: Mapping[KindName, Collection[int]] | None = None,
 ) -> Selection:
     """The records of `setting`, by default that of the newest record; the others are counted, not mixed in.
 
-    Of `seeds`, where they are given, only those count: a row with others would be a mean over other luck. A row is one
-    defense and a column one attack, each with one choice of parameters: that of the suite's `cells`, or the newest
-    where they do not name it. Records with other parameters are counted and left out, not mixed in.
+    Of `seeds` by kind of cell, where they are given, only those count: a row with others would be a mean over other
+    luck. A row is one defense and a column one attack, each with one choice of parameters: that of the suite's `cells`,
+    or the newest where they do not name it. Records with other parameters are counted and left out, not mixed in.
     """
     cells = list(cells)
     everything = sorted(records, key=lambda record: (record.finished_at, record.key))
@@ -179,8 +180,8 @@ def select(
     others = Counter(record.setting for record in everything if record.setting != chosen)
     candidates = [record for record in everything if record.setting == chosen]
     left_out = [f"{counted(count, 'record')} of another setting ({name})" for name, count in others.items()]
-    strange = [record for record in candidates if seeds is not None and record.seed not in seeds]
-    candidates = [record for record in candidates if seeds is None or record.seed in seeds]
+    strange = [record for record in candidates if seeds is not None and record.seed not in seeds[record.cell.kind]]
+    candidates = [record for record in candidates if seeds is None or record.seed in seeds[record.cell.kind]]
     if strange:
         left_out.append(
             f"{counted(len(strange), 'record')} of other seeds ({listed({record.seed for record in strange})})"
@@ -219,10 +220,10 @@ def _alike(records: list[Record], cells: Iterable[Cell]) -> list[Record]:
 
 
 def _parameters(cell: Cell) -> dict[Place, object]:
-    """What all cells of a row, all training cells of a row, all seeds of a cell, and all cells of a column share."""
+    """What all cells of a row, all its trainings at a level, all seeds of a cell, and all cells of a column share."""
     return {
         ("defense", cell.label): cell.defense,
-        ("federation", cell.label, cell.kind == "training" or cell.column): (
+        ("federation", cell.label, cell.level, cell.kind == "training" or cell.column): (
             cell.federation,
             cell.targets,
             cell.trained,

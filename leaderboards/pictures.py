@@ -7,9 +7,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.records import Record, Store
+from bench.suite.factors import Design
 from leaderboards.audits import Audits, find_audits
 from leaderboards.board import Picture
 from leaderboards.estimates import MISSING, Estimates, estimates, shares
+from leaderboards.factors import Effect, effects, split
 from leaderboards.frame import WIDE, Selection, columns
 from leaderboards.noise import falls_short
 from leaderboards.overall import LEAKING_SHARE
@@ -20,8 +22,12 @@ SHARING = "niss"
 """The defense whose noise Theorem 3 is about."""
 
 
-def find_pictures(rows: Sequence[str], selection: Selection, store: Store, threshold: float) -> list[Picture]:
+def find_pictures(
+    rows: Sequence[str], selection: Selection, store: Store, threshold: float, designs: Iterable[Design] = ()
+) -> list[Picture]:
     """Those that the records give; `threshold` is the PSNR in dB from which an image counts as recovered."""
+    changed = effects(rows, designs, selection)
+    selection, _ = split(selection)
     records, private = selection.records, selection.frame[selection.frame["kind"] == "inversion"]
     recovered, psnr = shares(private, "recovered"), estimates(private, "psnr")
     ratio, audits = estimates(private, "residual_noise_ratio"), find_audits(records)
@@ -29,6 +35,8 @@ def find_pictures(rows: Sequence[str], selection: Selection, store: Store, thres
     sweeps = colluding(found)
     pictures = []
     training = selection.frame[selection.frame["kind"] == "training"]
+    if changed:
+        pictures.append(factors(rows, changed))
     if len(columns(training)) > WIDE:
         accuracy = estimates(training, "accuracy")
         pictures.append(heat(rows, columns(training), accuracy, selection.evaluations))
@@ -59,6 +67,26 @@ def heat(rows: Sequence[str], places: Sequence[str], accuracy: Estimates, evalua
     worst = f"The worst attacks are most often {_list(told)}" if told else "No row has records of all attacks"
     sentence = f"{worst}; the hardest columns stand on the left."
     return Picture("heat", "Accuracy under every attack", sentence, draw)
+
+
+def factors(rows: Sequence[str], changed: Sequence[Effect]) -> Picture:
+    """What each factor does to every row, one small picture a factor."""
+
+    def draw() -> bytes:
+        from leaderboards import levels, plots
+
+        return plots.png(levels.small_multiples(rows, changed))
+
+    falls = sorted(
+        ((fall, effect) for effect in changed if (fall := effect.median_range(rows))), key=lambda one: -one[0]
+    )
+    told = [f"{effect.factor} ({fall:.0%})" for fall, effect in falls]
+    sentence = (
+        f"How far the worst accuracy of the median row moves over a factor's levels: {_list(told)}."
+        if told
+        else "No row has records of all attacks at two levels of a factor."
+    )
+    return Picture("factors", "What each factor does to the worst accuracy", sentence, draw)
 
 
 def leakage(

@@ -75,7 +75,7 @@ def leakage(
     threshold: float,
     title: str = "",
 ) -> Figure:
-    """Share of images recovered, with its Wilson interval, and mean PSNR against rho: a column of panels an attack."""
+    """Share of images recovered, with its interval, and mean PSNR against rho: a column of panels an attack."""
     shares = {row: [curve(row, sweep, recovered, scale=100) for sweep in sweeps.values()] for row in rows}
     levels = {row: [curve(row, sweep, psnr, most=LOSSLESS) for sweep in sweeps.values()] for row in rows}
     groups = _alike({row: (*shares[row], *levels[row]) for row in rows})

@@ -7,6 +7,7 @@ import pandas as pd
 
 from leaderboards.board import Board, Number, Standing, numbers, ranks
 from leaderboards.estimates import MISSING, Estimate, Estimates, estimates, shares
+from leaderboards.rankings import by_seed, ranking, scored
 from leaderboards.wide import Matrix
 
 SHOWN = ("recovered", "psnr", "ssim")
@@ -17,13 +18,15 @@ MOST = 6
 CONTROLS = {"control: no defense": "control_", "control: mean image, no view": "blind_"}
 """The rows below the table, and how their metrics' names begin."""
 CAPTION = (
-    "Share of the targets' images recovered (PSNR of at least {recovered_psnr:g} dB) with its 95 % Wilson interval · "
-    "mean PSNR · mean SSIM (scikit-image's default: uniform 7 x 7 windows inside the image), over the images of all "
-    "seeds. dlg is the passive server alone; rho is the share of the other clients that collude with it. Ranked by the "
-    "worst column's share, then the mean share over the columns, then the highest PSNR in whole dB, where one below "
-    "the second control's counts as that: lower is better. The controls are the same attack on the same targets with "
-    "no defense, and the mean training image as a guess that needs no view. A "
-    "PSNR below the second control's is a failed reconstruction, not a better defense."
+    "Share of the targets' images recovered (PSNR of at least {recovered_psnr:g} dB) with its 95 % interval · mean "
+    "PSNR · mean SSIM (scikit-image's default: uniform 7 x 7 windows inside the image), over the images of all seeds. "
+    "The interval is Wilson's at the effective number of images, because those of a seed belong together (design "
+    "effect, with the degrees of freedom of the seeds). dlg is the passive server alone; rho is the share of the other "
+    "clients that collude with it. Ranked by the worst column's share; rows that share a rank stand by the mean share "
+    "over the columns, then by the highest PSNR in whole dB, where one below the second control's counts as that: "
+    "lower is better. The controls are the same attack on the same targets with no defense, and the mean training "
+    "image as a guess that needs no view. A PSNR below the second control's is a failed reconstruction, not a better "
+    "defense."
 )
 TRAINED = " Behind them, where a model was trained before it was attacked, its test accuracy."
 
@@ -83,12 +86,14 @@ def _standing(
     usual = {row: _mean(leaks["recovered"], row, suites) for row in worst}
     blind = max((value.mean for value in estimates(private, "blind_psnr").values()), default=0.0)
     clearest = {row: round(max(blind, _highest(leaks["psnr"], row, asked[row])[0].mean), 0) for row in worst}
-    return Standing(
-        "worst_recovered",
-        {row: share.mean for row, share in worst.items()},
-        ranks({row: (-share.mean, -usual[row], -clearest[row]) for row, share in worst.items()}, lacking=lacking),
-        {row: share.share() for row, share in worst.items()},
-    )
+    points = ranks({row: (-share.mean, -usual[row], -clearest[row]) for row, share in worst.items()}, lacking=lacking)
+    wanted = {row: asked[row] for row, share in worst.items() if row not in lacking and not math.isnan(share.mean)}
+    seen = by_seed(private, "recovered", wanted, failed=1.0, spoils=False)
+    by_row = {row: scored(-values) for row, values in seen.items()}
+    grain = 1 / images if (images := private["images"].min()) >= 1 else 0.0
+    scores = {row: share.mean for row, share in worst.items()}
+    texts = {row: share.share() for row, share in worst.items()}
+    return Standing.settled("worst_recovered", scores, texts, points, ranking(points, by_row, grain))
 
 
 def _highest(found: Estimates, row: str, columns: list[str]) -> tuple[Estimate, str]:

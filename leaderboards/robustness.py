@@ -3,11 +3,14 @@
 import math
 from collections.abc import Collection, Iterable
 
+import pandas as pd
+
 from bench.suite import Cell
 from leaderboards.board import Board, Standing, numbers
 from leaderboards.chance import Floors
 from leaderboards.estimates import MISSING, Estimates
 from leaderboards.frame import CLEAN
+from leaderboards.rankings import by_seed, scored
 from leaderboards.wide import Matrix
 
 CAPTION = (
@@ -24,13 +27,16 @@ def robustness_boards(
     evaluations: frozenset[str],
     chance: Floors,
     attackers: str,
+    training: pd.DataFrame,
     lacking: Collection[str] = (),
+    grain: float = 0.0,
 ) -> list[Board]:
     """Every row's accuracy in every column. Without an attacked column there is nothing to show.
 
     `evaluations` are columns that single rows have on top of the suite's: they count there, and are missed nowhere.
     Nobody has a rank where all failed, or are at `chance`, and no row that is `lacking` records that other rows have;
-    `attackers` says how many clients are Byzantine.
+    `attackers` says how many clients are Byzantine. `training` has the records, whose accuracies are counted in steps
+    of `grain`.
     """
     attacked = [column for column in columns if column != CLEAN]
 
@@ -48,7 +54,13 @@ def robustness_boards(
     scores = {row: worst_case(row, some, accuracy)[0] for row, some in mine.items() if some}
     worthless = [row for row, score in scores.items() if score <= chance[row]]
     matrix = Matrix("robustness", title, f"{CAPTION} {attackers}".strip(), columns, cell, worst)
-    return matrix.boards(Standing.of("worst_accuracy", scores, worthless, lacking), numbers("accuracy", accuracy))
+    wanted = {
+        row: some for row, some in mine.items() if row not in lacking and not math.isnan(scores.get(row, math.nan))
+    }
+    seen = by_seed(training, "accuracy", wanted, failed=0.0, spoils=True)
+    by_row = {row: scored(values) for row, values in seen.items()}
+    standing = Standing.of("worst_accuracy", scores, worthless, lacking, by_row, grain)
+    return matrix.boards(standing, numbers("accuracy", accuracy))
 
 
 def counts(cells: Iterable[Cell]) -> str:

@@ -9,6 +9,7 @@ from leaderboards.board import Board, Number, Standing, make_board, numbers
 from leaderboards.chance import Floors, is_worthless
 from leaderboards.estimates import MISSING, Estimates
 from leaderboards.frame import CLEAN
+from leaderboards.rankings import by_seed, scored
 
 COSTS = ("round_seconds", "upload_bytes", "peer_bytes")
 CAPTION = (
@@ -19,7 +20,12 @@ CAPTION = (
 
 
 def utility_board(
-    rows: list[str], accuracy: Estimates, training: pd.DataFrame, chance: Floors, lacking: Collection[str] = ()
+    rows: list[str],
+    accuracy: Estimates,
+    training: pd.DataFrame,
+    chance: Floors,
+    lacking: Collection[str] = (),
+    grain: float = 0.0,
 ) -> Board:
     """Every row's clean accuracy, time and bytes; nothing to show where no clean run is asked for.
 
@@ -28,7 +34,11 @@ def utility_board(
     clean = {row: accuracy.get((row, CLEAN), MISSING) for row in rows}
     costs = {row: _median_costs(training, row) for row in rows}
     worthless = [row for row, value in clean.items() if is_worthless(value, chance[row])]
-    standing = Standing.of("clean", {row: value.score for row, value in clean.items()}, worthless, lacking)
+    scores = {row: value.score for row, value in clean.items()}
+    wanted = {row: [CLEAN] for row, score in scores.items() if row not in lacking and not math.isnan(score)}
+    seen = by_seed(training, "accuracy", wanted, failed=0.0, spoils=True)
+    by_row = {row: scored(values) for row, values in seen.items()}
+    standing = Standing.of("clean", scores, worthless, lacking, by_row, grain)
     lines = [
         {
             "defense": row,

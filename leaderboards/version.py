@@ -1,7 +1,7 @@
 """Which board of a suite it is: dated by its newest record, and told apart by setting and protocol."""
 
 from bench.records import PROTOCOL_VERSION
-from leaderboards.board import Leaderboard
+from leaderboards.board import Leaderboard, asked_for
 
 
 def version(leaderboard: Leaderboard) -> dict[str, str]:
@@ -18,7 +18,7 @@ def version(leaderboard: Leaderboard) -> dict[str, str]:
         "protocol": _protocol(leaderboard),
         "data": ", ".join(sorted({f"{record.cell.federation.dataset} ({record.data_digest})" for record in records})),
         "code at commit": ", ".join(commits),
-        "records": f"{leaderboard.records}, {leaderboard.seeds} seed(s) a cell asked for",
+        "records": f"{leaderboard.records}, {asked_for(leaderboard)}",
     }
 
 

@@ -32,7 +32,8 @@ class Matrix:
         parts = tables(self.columns, self.most)
         ranked = standing.sort({"defense": row, "worst case": self._worst(row, self.columns)} for row in standing.ranks)
         if len(parts) <= 1:
-            below = [{"rank": "", "defense": row, "worst case": ""} for row in self.below if self.columns]
+            empty = dict.fromkeys(ranked[0] if ranked else ("rank", "defense", "worst case"), "")
+            below = [{**empty, "defense": row} for row in self.below if self.columns]
             lines = [{**line, **self._cells(line["defense"], self.columns)} for line in ranked + below]
             return [make_board(self.name, self.title, self.caption, lines, data, standing)]
         lines = [{**line, **self._worst_of_each(line["defense"])} for line in ranked]

@@ -7,6 +7,7 @@ computes it.
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,18 @@ def test_geometric_median() -> None:
     assert z.tolist() == pytest.approx([3.788, 4.788, 5.788], abs=5e-4)
 
 
+def test_geometric_median_of_the_authors_code() -> None:
+    """From the mean, weighted by 1 / max(1e-5, distance), in 2 or 4 steps."""
+    rows = line(0, 0, 9)
+    z, walked = rows.mean(dim=0), []
+    for _ in range(4):
+        pull = 1 / (rows - z).norm(dim=1).clamp(min=1e-5)
+        z = pull @ rows / pull.sum()
+        walked.append(z.item())
+    assert geometric_median(rows).item() == pytest.approx(0, abs=1e-5)
+    assert (walked[1], walked[3]) == pytest.approx((1, 0.273), abs=5e-4)
+
+
 def test_centered_clipping() -> None:
     rows = line(0, 0, 9)
     assert centered_clipping(rows, tau=1.0).item() == pytest.approx(1 / 3)
@@ -190,6 +203,16 @@ def test_bulyan() -> None:
     assert bulyan(seven, 1).item() == bulyan(seven.flip(0), 1).item() == pytest.approx(3)
 
 
+def test_bulyan_with_an_even_number_of_chosen_rows() -> None:
+    """The median of the authors' code is torch's: the lower of the middle two."""
+    rows = line(-40, 0, 1, 2, 5, 6, 7, 40)
+    chosen = rows[bulyan_selection(rows @ rows.T, 1)]
+    assert sorted(chosen[:, 0].tolist()) == [0, 1, 2, 5, 6, 7]
+    assert bulyan(rows, 1).item() == pytest.approx(3.5)
+    nearest = (chosen - chosen.median(dim=0).values).abs().topk(4, dim=0, largest=False).indices
+    assert chosen.gather(0, nearest).mean().item() == pytest.approx(2)
+
+
 def test_nnm() -> None:
     """ByzFL's neighbours are those of `torch.cdist` in float32."""
     rows = 1000 + 0.05 * torch.randn(30, 50, generator=seeded())
@@ -249,6 +272,7 @@ def test_alie() -> None:
     assert norm.ppf((n - supporters) / n) == pytest.approx(1.751, abs=5e-4)
     assert alie(SQUARE, 1, z=1.5)[0, 0].item() == pytest.approx(7.674, abs=5e-4)
     assert alie(SQUARE, 1, z=1.5, ddof=1)[0].tolist() == pytest.approx([8.5, 9.5, 10.5])
+    assert alie(SQUARE, 1, z=1.5, ddof=1, sign="minus")[0, 0].item() == pytest.approx(-0.5)
 
 
 def test_ipm() -> None:
@@ -257,16 +281,17 @@ def test_ipm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "by_alie", "by_ipm"),
+    ("rule", "by_alie", "by_ipm", "by_default"),
     [
-        (lambda x: krum(x, 4), 6.18, 6.52),
-        (lambda x: trimmed_mean(x, 4), 2.73, 2.71),
-        (coordinate_median, 2.48, 2.37),
+        (lambda x: krum(x, 4), 6.18, 6.52, 6.18),
+        (lambda x: trimmed_mean(x, 4), 2.73, 2.71, 2.73),
+        (coordinate_median, 2.48, 2.37, 2.39),
     ],
 )
-def test_optimal_factors(rule: Callable[[Tensor], Tensor], by_alie: float, by_ipm: float) -> None:
+def test_optimal_factors(rule: Callable[[Tensor], Tensor], by_alie: float, by_ipm: float, by_default: float) -> None:
     honest = 0.3 + torch.randn(12, 30, generator=seeded())
-    for attack, moved in ((alie_optimal, by_alie), (ipm_optimal, by_ipm)):
+    plus = partial(alie_optimal, sign="plus")
+    for attack, moved in ((plus, by_alie), (ipm_optimal, by_ipm), (alie_optimal, by_default)):
         output = rule(torch.cat([honest, attack(honest, 4, rule)]))
         assert float((output - honest.mean(dim=0)).norm()) == pytest.approx(moved, abs=0.006)
 
@@ -279,6 +304,10 @@ def test_min_max_and_min_sum() -> None:
     below_it = rows.mean() - ((smallest - (rows - rows.mean()).square().sum()) / 3).sqrt()
     assert below_it.item() == pytest.approx(0)
     assert rows.mean().item() - 20 == 980
+    three = line(0, 0, 3)
+    assert (min_max(three, 1).item(), min_sum(three, 1).item()) == pytest.approx((3, 3))
+    other = min_max(three, 1, sign="minus").item(), min_sum(three, 1, sign="minus").item()
+    assert other == pytest.approx((0, -1))
 
 
 def test_fang() -> None:
@@ -290,14 +319,20 @@ def test_fang() -> None:
     on_update = beyond_extremes(update, 4000, up, 2.0, seeded())
     assert (on_model.min().item(), on_model.max().item()) == pytest.approx((-4.75, 0.5), abs=0.01)
     assert (on_update.min().item(), on_update.max().item()) == pytest.approx((0.25, 0.5), abs=0.001)
+    own = line(1, 3)
+    mu, sigma = own.mean(), own.std(correction=0)
+    assert (mu - 3.5 * sigma * mu.sign()).item() == -1.5
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_mimic(seed: int) -> None:
     honest = torch.tensor([[0.0, 1.0], [5.0, 0.0], [-1.0, 2.0]])
     start = torch.randn(2, generator=seeded(seed))
-    _, direction = oja(honest, torch.zeros(2), start, 0)
+    mean, direction = oja(honest, torch.zeros(2), start, 0)
     assert mimic(honest, 1, direction).tolist() == [[5, 0]]
+    later = torch.tensor([[0.0, 9.0], [1.0, 0.0], [0.0, -1.0]])
+    _, direction = oja(later, mean, direction, 1)
+    assert mimic(later, 1, direction).tolist() == [[0, -1]]
 
 
 def test_label_flip_and_sign_flip() -> None:

@@ -3,31 +3,40 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from bench.base.blocks import in_column_blocks
 from bench.base.elementary import sqrt
 from bench.base.errors import require
-from bench.protocol import REALS, WHOLE, Alphabet
+from bench.protocol import REALS, WHOLE, Alphabet, all_finite, check_detached
 from bench.rules.gram import gram_matrix, squared_distances
 from bench.threat import ByzantineAttack, ByzantineView
 
 BLOCK_BYTES = 2**19
 """A core takes the moments of so much of all messages at a time: it stays in its cache."""
 
+ORDINARY = 2.0**40
+"""Messages whose largest number is between this and its inverse are taken as they are, others in another unit."""
+
 Rule = Callable[[Tensor], Tensor]
 """What the server makes `(d,)` of all messages `(h + f, d)` of a round, the honest ones first."""
 
 Perturbation = Literal["unit", "std", "sign"]
-"""A direction from the honest mean: against the mean's own, minus the deviation, or against the mean's signs."""
+"""A direction from the honest mean: against the mean's own, along the deviation, or against the mean's signs."""
+
+Sign = Literal["plus", "minus"]
+"""Of the deviation sigma in what is forged. Where authors forge gradients g - z sigma, updates, minus a gradient, are
+u + z sigma: their sign turns over. In a ternary alphabet it is that of the votes, which point as gradients do."""
+
+SIGNS: dict[str, float] = {"plus": 1.0, "minus": -1.0}
 
 
 def check_honest(honest: Tensor, num_byzantine: int, at_least: int = 1, *, signs: bool = False) -> None:
-    """Raise `ValueError` unless `honest` is an `(h, d)` matrix of `at_least` rows and `num_byzantine` a number.
+    """Raise `ValueError` unless `honest` is a detached `(h, d)` matrix of `at_least` rows and `num_byzantine` a number.
 
     They are float32 or float64; where they may be `signs`, also whole numbers.
     """
@@ -35,6 +44,7 @@ def check_honest(honest: Tensor, num_byzantine: int, at_least: int = 1, *, signs
     require(good, "honest", tuple(honest.shape), f"an (h, d) tensor with at least {at_least} rows")
     known = honest.dtype in REALS or (signs and honest.dtype in WHOLE)
     require(known, "honest", honest.dtype, "float32 or float64")
+    check_detached(honest, "honest")
     require(num_byzantine >= 0, "num_byzantine", num_byzantine, "at least 0")
 
 
@@ -64,10 +74,63 @@ def deployed(view: ByzantineView) -> Rule:
     return lambda messages: aggregate(fit(messages, view.alphabet))
 
 
+def unit_of(values: Tensor) -> float:
+    """The power of two just above the largest number where that one is far from 1, else 1; 1 where it is not finite.
+
+    Over it squares neither overflow nor vanish, and no digit changes.
+    """
+    low, high = values.aminmax()
+    largest = float(torch.maximum(-low, high))
+    if 1 / ORDINARY <= largest <= ORDINARY or not 0 < largest < math.inf:
+        return 1.0
+    bounds = torch.finfo(values.dtype)
+    least, most = math.frexp(bounds.tiny)[1], math.frexp(bounds.max)[1] - 1
+    return math.ldexp(1.0, min(max(math.frexp(largest)[1], least), most))
+
+
+def mean_row(honest: Tensor) -> Tensor:
+    """The mean `(d,)` of the rows, also where their sum overflows."""
+    check_honest(honest, 0)
+    mean = honest.mean(dim=0)
+    if all_finite(mean) or (unit := unit_of(honest)) == 1:
+        return mean
+    return (honest / unit).mean(dim=0) * unit
+
+
+def length_of(vector: Tensor) -> float:
+    """|v|, also where the squares overflow or vanish."""
+    length: Tensor = torch.linalg.vector_norm(vector)
+    if is_clear(length.square()) or (unit := unit_of(vector)) == 1:
+        return float(length)
+    return float(torch.linalg.vector_norm(vector / unit)) * unit
+
+
+def in_range(forged: Tensor) -> Tensor:
+    """What is beyond the number type becomes its largest number: an infinite message would be rejected."""
+    if not forged.is_floating_point():
+        return forged
+    largest = torch.finfo(forged.dtype).max
+    return forged.clamp(-largest, largest)
+
+
+def is_clear(square: Tensor) -> bool:
+    """Whether this sum of squares, `()`, has neither overflowed nor lost its digits."""
+    bounds = torch.finfo(square.dtype)
+    return bounds.tiny / bounds.eps <= float(square) < math.inf
+
+
 def moments(honest: Tensor, ddof: int = 0) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation `(d,)` of each coordinate over the rows; the sum of squares is over h - ddof."""
     check_honest(honest, 0)
     require(0 <= ddof < len(honest), "ddof", ddof, f"between 0 and {len(honest) - 1}, below the number of rows")
+    mean, squares = _mean_and_squares(honest, ddof)
+    if is_clear(squares.amax()) or (unit := unit_of(honest)) == 1:
+        return mean, sqrt(squares, out=squares)
+    mean, squares = _mean_and_squares(honest / unit, ddof)
+    return mean.mul_(unit), sqrt(squares, out=squares).mul_(unit)
+
+
+def _mean_and_squares(honest: Tensor, ddof: int) -> tuple[Tensor, Tensor]:
     h, d = honest.shape
     mean, squares = honest.new_empty(d), honest.new_empty(d)
     width, count = min(d, max(1, BLOCK_BYTES // (h * honest.element_size()))), torch.get_num_threads()
@@ -76,25 +139,45 @@ def moments(honest: Tensor, ddof: int = 0) -> tuple[Tensor, Tensor]:
         middle = torch.mean(honest[:, columns], dim=0, out=mean[columns]).view(len(blocks), -1)
         centred = torch.sub(blocks, middle[:, None], out=room[: len(blocks), :, : blocks.shape[2]])
         torch.sum(centred.square_(), dim=1, out=squares[columns].view(len(blocks), -1))
-    squares.div_(h - ddof)
-    return mean, sqrt(squares, out=squares)
+    return mean, squares.div_(h - ddof)
+
+
+def check_sign(sign: str, *others: str) -> None:
+    """Raise `ValueError` unless it is `plus`, `minus`, or one of the others."""
+    known = (*SIGNS, *others)
+    require(sign in known, "sign", sign, f"one of {', '.join(known)}")
 
 
 def perturbed(
-    largest: Callable[[Tensor, Tensor, Tensor], float], honest: Tensor, num_byzantine: int, perturbation: Perturbation
+    largest: Callable[[Tensor, Tensor, Tensor], float],
+    honest: Tensor,
+    num_byzantine: int,
+    perturbation: Perturbation,
+    sign: Sign = "plus",
 ) -> Tensor:
-    """`num_byzantine` rows `(f, d)`, all mean + gamma p, with gamma = `largest(honest, mean, p)`.
+    """`num_byzantine` rows `(f, d)`, all mean + gamma p, with gamma = `largest(honest, mean, p)`; `sign` is sigma's.
 
     Where the honest are all alike, or the mean is zero, there may be no direction p to go: it is the mean then.
     """
     check_honest(honest, num_byzantine)
+    check_perturbation(perturbation, sign)
+    mean, std = moments(honest)
+    unit = unit_of(torch.cat([mean, std]))
+    if unit != 1:
+        honest, mean, std = honest / unit, mean / unit, std / unit
+    p = {"unit": -mean / length_of(mean), "std": std * SIGNS[sign], "sign": -torch.sign(mean)}[perturbation]
+    if not float(squared_length(p)) > 0:
+        return copies(mean * unit, num_byzantine)
+    return copies(in_range((mean + largest(honest, mean, p) * p) * unit), num_byzantine)
+
+
+def check_perturbation(perturbation: str, sign: str) -> None:
+    """Raise `ValueError` unless both are known, and sigma, whose sign the second one is, is the first."""
     known = ("unit", "std", "sign")
     require(perturbation in known, "perturbation", perturbation, f"one of {', '.join(known)}")
-    mean, std = moments(honest)
-    p = {"unit": -mean / torch.linalg.vector_norm(mean), "std": -std, "sign": -torch.sign(mean)}[perturbation]
-    if not float(squared_length(p)) > 0:
-        return copies(mean, num_byzantine)
-    return copies(mean + largest(honest, mean, p) * p, num_byzantine)
+    check_sign(sign)
+    fits = perturbation == "std" or sign == "plus"
+    require(fits, "sign", sign, f"plus with perturbation {perturbation!r}: it is the sign of the deviation")
 
 
 def squared_length(vector: Tensor) -> Tensor:
@@ -114,10 +197,11 @@ def deviation(aggregate: Rule, honest: Tensor) -> Callable[[Tensor], float]:
     What the attacks of Shejwalkar and Houmansadr 2021 and Allouah et al. 2023 maximise. Infinite where the output is
     not finite.
     """
-    mean = honest.mean(dim=0)
+    check_honest(honest, 0)
+    mean = mean_row(honest)
 
     def measure(forged: Tensor) -> float:
-        moved = float(torch.linalg.vector_norm(aggregate(torch.cat([honest, forged])) - mean))
+        moved = length_of(aggregate(torch.cat([honest, forged])) - mean)
         return moved if math.isfinite(moved) else math.inf
 
     return measure
@@ -169,9 +253,16 @@ class FactorSearch(ByzantineAttack):
 class AgnosticAttack(ByzantineAttack):
     """Omniscient, and agnostic of the rule: it goes from the honest mean along a perturbation."""
 
+    version: ClassVar[int] = 2  # 1 went against the deviation where it goes along it now
     omniscient = True
 
     perturbation: Perturbation = "std"
+    sign: Sign = "plus"
+
+    @model_validator(mode="after")
+    def _sign_of_the_deviation(self) -> Self:
+        check_perturbation(self.perturbation, self.sign)
+        return self
 
     @abstractmethod
     def furthest(self, honest: Tensor, num_byzantine: int) -> Tensor:

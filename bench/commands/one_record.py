@@ -59,6 +59,8 @@ def _settings(record: Record) -> dict[str, str]:
         count, rounds = record.byzantine, cell.federation.rounds
         found["Byzantine clients"] += f": {count.clients} of {cell.federation.clients}, {count.most} in a round at most"
         found["rounds with more than f"] = f"{count.beyond_f} of {rounds}, without one: {count.absent}"
+        if count.majority is not None:
+            found["rounds with a Byzantine majority"] = f"{count.majority} of {rounds}"
     if cell.is_privacy:
         found["targets"] = str(cell.targets) + (f", after {cell.trained} rounds of training" if cell.trained else "")
     found |= {key: str(value) for key, value in cell.federation.model_dump().items() if value is not None}

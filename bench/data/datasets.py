@@ -62,7 +62,10 @@ PUBLISHED = {
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples `x` (N, ...), of images (N, C, H, W), float32, contiguous and normalised; labels `y` (N,), int64."""
+    """Samples `x` (N, ...), of images (N, C, H, W), float32, contiguous and normalised; labels `y` (N,), int64.
+
+    Fixed features are in float16, as they are kept; who computes with a batch takes it to a type of its own.
+    """
 
     x: Tensor
     y: Tensor
@@ -143,15 +146,24 @@ class Source:
     white: int = 255  # the value of a pixel at full intensity
 
 
+Derive = Callable[[str, Source, str], Dataset]
+"""From a name, what was read and its digest to a data set."""
+
+
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A known data set: `read(root, download)` finds `files` in `folder` of the root; no folder means embedded."""
+    """A known data set: `read(root, download)` finds `files` in `folder` of the root; no folder means embedded.
+
+    What is `derived` from another data set is made of its name, of the images that were read and of their digest.
+    """
 
     name: str
     read: Callable[[Path, bool], Source]
     folder: str = ""
     files: tuple[str, ...] = ()
     downloadable: bool = True
+    source: str = ""  # the data set whose images it is made of, where it is not its own
+    derived: Derive | None = None
 
     def missing(self, root: Path) -> list[str]:
         return [file for file in self.files if not (root / self.folder / file).is_file()]
@@ -228,9 +240,11 @@ def _load(spec: DatasetSpec, root: Path | None) -> Dataset:
 def _made(spec: DatasetSpec, root: Path | None) -> Dataset:
     name = spec.name
     source = _read(spec, root) if spec.folder else spec.read(Path(), False)
-    digest = _digest(source)
-    if digest != CANONICAL.get(name, digest):
-        _refuse(spec, root, f"its digest is {digest}, but {CANONICAL[name]} as published")
+    digest, of = _digest(source), spec.source or name
+    if digest != CANONICAL.get(of, digest):
+        _refuse(spec, root, f"its digest is {digest}, but {CANONICAL[of]} as published")
+    if spec.derived is not None:
+        return spec.derived(name, source, digest)
     mean, std = _moments(source)
     train, validation, test = (_split(source, rows, mean, std) for rows in source.splits)
     return Dataset(name, train, validation, test, mean, std, digest, source.class_names)
@@ -238,7 +252,7 @@ def _made(spec: DatasetSpec, root: Path | None) -> Dataset:
 
 def _read(spec: DatasetSpec, given: Path | None) -> Source:
     """The images from a root or by download; every fault of file or network becomes one line."""
-    root = given or _cache_dir()
+    root = given or cache_dir()
     try:
         if given is None:
             return _download(spec, root)
@@ -258,7 +272,7 @@ def _refuse(spec: DatasetSpec, given: Path | None, reason: str) -> NoReturn:
     """Say which files are not as they were published, and how to mend that."""
     if not spec.folder:
         raise BadInputError(f"{spec.name} is not as published: install scikit-learn anew, which brings it ({reason})")
-    root = given or _cache_dir()
+    root = given or cache_dir()
     files = ", ".join(spec.changed(root)) or "its files"
     cure = f"fetch {files} again" if given else f"delete it to download it again, {files} not being as published"
     raise BadInputError(f"{spec.name} under {root / spec.folder} is damaged or unreadable: {cure} ({reason})")
@@ -291,7 +305,7 @@ def _download(spec: DatasetSpec, root: Path) -> Source:
             raise RuntimeError(f"{error} {told.getvalue()}") from error
 
 
-def _cache_dir() -> Path:
+def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedsiege"
 
 

@@ -118,12 +118,14 @@ class Shards:
         batch_size: int,
         order: Tensor | None = None,
         sizes: Tensor | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         """X `(N, C, H, W)`, y `(N,)`, indices `(n, s)` from a partition; windows hold up to `batch_size` samples.
 
         `order (n,)` names the clients as they shall lie; by default in the order of their names. `sizes (n,)` says how
-        many of its row each client holds; by default all s.
+        many of its row each client holds; by default all s. Batches are of `dtype`, by default that of x.
         """
+        self.dtype = dtype or x.dtype
         self.indices = indices
         self.num_classes = num_classes
         self.sample_numel = x[0].numel()
@@ -132,8 +134,9 @@ class Shards:
         self._sizes = None if sizes is None else (sizes if order is None else sizes[order]).unsqueeze(1)
         closing = placed[:, : min(batch_size, placed.shape[1]) - 1]
         self._rows = torch.cat([placed, closing], dim=1) if sizes is None else placed
-        self._x, self._targets = x, one_hot(y, num_classes, x.dtype)
-        self._resident = sizes is None and self._rows.numel() * self.sample_numel * x.element_size() <= RESIDENT_BYTES
+        self._x, self._targets = x, one_hot(y, num_classes, self.dtype)
+        held = self._rows.numel() * self.sample_numel * x.element_size()
+        self._resident = sizes is None and held <= RESIDENT_BYTES and x.dtype == self.dtype
         if self._resident:
             self._x, self._targets = x[self._rows], self._targets[self._rows]
 
@@ -180,8 +183,13 @@ class Shards:
             rows = self._rows[places, at]
         else:
             rows = self._rows[places].gather(1, torch.arange(start, start + size) % self._sizes[places])
-        x = self._x.index_select(0, rows.flatten())
+        x = self._x.index_select(0, rows.flatten()).to(self.dtype)
         return x.unflatten(0, rows.shape), self._targets[rows]
+
+
+def as_held(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Samples in the type of the computation; float16 stays, and is taken to it batch by batch."""
+    return x if x.dtype == torch.float16 else x.to(dtype)
 
 
 def blocks_of(

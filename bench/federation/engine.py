@@ -1,6 +1,6 @@
 """One round, and the loop over rounds: broadcast, local training, upload, forging, channel, aggregation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import replace
@@ -14,7 +14,7 @@ from bench.attacking.poisoning import DataFacts, DataPoisoning, poison_shards
 from bench.base import device, rng
 from bench.base.errors import DivergedError
 from bench.data import Dataset
-from bench.federation.clients import Momentum, Plan, Shards, Step, rsa_blocks, sgd_blocks
+from bench.federation.clients import Momentum, Plan, Shards, Step, as_held, rsa_blocks, sgd_blocks
 from bench.federation.roles import (
     assumed_fraction,
     byzantine_clients,
@@ -56,15 +56,16 @@ class Federation:
         self.dtype = getattr(torch, settings.dtype)
         self.model = models.build(settings.model, dataset.shape, dataset.num_classes)
         indices, self._sizes = holdings(settings, dataset.train.y, seed)
+        self._held, self._classes = (dataset.train.y, indices), dataset.num_classes  # true labels, none poisoned
         self.is_byzantine = byzantine_clients(settings, byzantine, seed)
         num_byzantine = int(self.is_byzantine.sum())
         self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
         self.step = Step(settings.weight_decay, settings.clip_gradients or None)
-        inputs, labels = dataset.train.x.to(self.dtype), dataset.train.y
+        inputs, labels = as_held(dataset.train.x, self.dtype), dataset.train.y
         honest_first = None if attack is None else self.is_byzantine.long().argsort(stable=True)
 
         def shards(x: Tensor, y: Tensor, held: Tensor) -> Shards:
-            return Shards(x, y, held, dataset.num_classes, settings.batch_size, honest_first, self._sizes)
+            return Shards(x, y, held, dataset.num_classes, settings.batch_size, honest_first, self._sizes, self.dtype)
 
         self._by_phase: dict[bool, Shards] = {}  # by whether a round is attacked, where only some rounds are poisoned
         if isinstance(attack, DataPoisoning) and num_byzantine:
@@ -88,6 +89,8 @@ class Federation:
         count = defense.num_root_samples()
         self._root = Root(dataset, count, self.model, self.plan, seed, self.dtype, self.step) if count else None
         self.saboteurs: Saboteurs | None = None
+        self.damage: Callable[[Tensor], float] | None = None  # of a model, on images that the attackers hold
+        self.evaluations = 0  # of the deployed rule, by attackers who try what they might send
         self.round = 0
         self._memory: dict[str, Tensor] = {}  # what the Byzantine clients keep from round to round
         self._server_memory: dict[str, Tensor] = {}
@@ -98,6 +101,19 @@ class Federation:
     def kept(self) -> Tensor | None:
         """The models `(n, d)` that the clients keep, in the order of their names; None where they keep none."""
         return None if self._placed is None else self._placed[self.shards.place]
+
+    def label_counts(self) -> Tensor:
+        """How many samples of each class each client holds `(n, C)`, by their true labels."""
+        labels, indices = (part.cpu() for part in self._held)
+        places = labels[indices] + self._classes * torch.arange(len(indices)).unsqueeze(1)
+        if self._sizes is not None:
+            places = places[torch.arange(places.shape[1]) < self._sizes.cpu().unsqueeze(1)]
+        counts = places.flatten().bincount(minlength=len(indices) * self._classes)
+        return counts.reshape(len(indices), self._classes)
+
+    def singled_out(self) -> dict[str, int]:
+        """Names by role of the clients that the server's side has singled out so far."""
+        return self._sides.server.singled_out(self._server_memory)
 
     def rounds(self) -> Iterator[RoundTranscript]:
         """Play all rounds, one after the other."""
@@ -286,13 +302,20 @@ class Federation:
         """What oblivious Byzantine clients know."""
         assert self.attack is not None
         known = (self.global_model, self.defense.alphabet, self._generator("forge"), self.setting, self._memory)
-        return ByzantineView(own, None, *known, updates=updates if self.attack.needs_updates() else None)
+        return ByzantineView(
+            own,
+            None,
+            *known,
+            updates=updates if self.attack.needs_updates() else None,
+            damage=self.damage if self.attack.measures_damage else None,
+        )
 
     def _imagined(self, forging: Tensor, local: LocalRound, messages: Tensor) -> Tensor:
         """The change `(d,)` of the model that the server would make of `messages (m, d)`, those not `forging` first.
 
         Nothing real happens: a copy of the defense, which may keep state, works with randomness of its own.
         """
+        self.evaluations += 1
         ternary, rows = self.defense.alphabet is Alphabet.TERNARY, (~forging).nonzero()[:, 0]
         sendable, _ = sanitize(messages if ternary else messages.to(self.dtype), self.defense.alphabet)
         placed = torch.empty_like(sendable)

@@ -33,7 +33,7 @@ class Root:
         held = dataset.validation
         require(count <= len(held.y), "root_samples", count, f"at most {len(held.y)}, the images to validate on")
         chosen = rng.shuffled(len(held.y), rng.generator(seed, "root", device="cpu"))[:count].to(held.y.device)
-        self.shards = Shards(held.x.to(dtype), held.y, chosen[None], dataset.num_classes, plan.batch_size)
+        self.shards = Shards(held.x, held.y, chosen[None], dataset.num_classes, plan.batch_size, dtype=dtype)
         self.model, self.plan, self.seed, self.step = model, plan, seed, step
         self._last: tuple[int, Tensor] | None = None
 

@@ -19,7 +19,7 @@ from bench.models.base import Model, Shape, one_hot
 from bench.models.convolutional import CNN, ConvolutionalModel, SmallCNN
 from bench.models.dense import MLP, DenseModel, Softmax
 from bench.models.lenet import LeNet
-from bench.models.module import AlexNet, ModuleModel
+from bench.models.module import AlexNet, GroupNormCNN, ModuleModel
 
 __all__ = [
     "CNN",
@@ -27,6 +27,7 @@ __all__ = [
     "AlexNet",
     "ConvolutionalModel",
     "DenseModel",
+    "GroupNormCNN",
     "LeNet",
     "Model",
     "ModuleModel",

@@ -1,4 +1,4 @@
-"""Models that are a `torch.nn.Module` under `torch.func`: torchvision's AlexNet."""
+"""Models that are a `torch.nn.Module` under `torch.func`: torchvision's AlexNet, a small CNN with GroupNorm."""
 
 import math
 from abc import abstractmethod
@@ -141,3 +141,32 @@ class AlexNet(ModuleModel):
         fans = [math.prod(shape[1:]) for shape in self.shapes]
         bounds = [(fans[max(0, i - 1)] if len(shape) == 1 else fans[i]) ** -0.5 for i, shape in enumerate(self.shapes)]
         return uniform_initial(self.shapes, bounds, generator, dtype)
+
+
+class GroupNormCNN(ModuleModel):
+    """A small CNN whose layers are normalised image by image, by groups of channels (Wu and He 2018): no BatchNorm.
+
+    Three 3x3 convolutions of 16, 32 and 64 channels, each with GroupNorm, ReLU and 2x2 max pooling, and a dense layer
+    of 64 ReLU units; d = 90,058 on CIFAR-10. Running statistics, which clients with unlike data cannot share, it has
+    none of. Clients go one after the other: `vmap` would make grouped convolutions of theirs, which are slower.
+    """
+
+    name = "cnn_group_norm"
+
+    def build(self, input_shape: Shape, num_classes: int) -> nn.Module:
+        channels, height, width = input_shape
+        layers: list[nn.Module] = []
+        for outputs, groups in ((16, 4), (32, 8), (64, 8)):
+            layers += [nn.Conv2d(channels, outputs, 3, padding=1), nn.GroupNorm(groups, outputs)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2)]
+            channels, height, width = outputs, height // 2, width // 2
+        features = channels * height * width
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, 64), nn.ReLU(), nn.Linear(64, num_classes))
+
+    def gradients(self, params: Tensor, x: Tensor, targets: Tensor) -> Tensor:
+        def loss(flat: Tensor, images: Tensor, target: Tensor) -> Tensor:
+            return F.cross_entropy(self.logits(flat, images), target)
+
+        gradient = torch.func.grad(loss)
+        own = params.expand(len(x), -1) if params.dim() == 1 else params
+        return torch.stack([gradient(*client) for client in zip(own, x, targets, strict=True)])

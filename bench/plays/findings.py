@@ -9,7 +9,7 @@ from bench.base.errors import DivergedError as DivergedError
 from bench.federation.engine import Federation
 from bench.federation.roles import assumed_fraction, byzantine_by_round, setting_of
 from bench.protocol import Defense, Setting
-from bench.records import PUBLIC, ByzantineCount, Cost, Privacy, Status, World
+from bench.records import PUBLIC, ByzantineCount, Cost, Privacy, Siege, SingledOut, Status, World
 from bench.suite import Cell, Part, kinds
 from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
 
@@ -48,7 +48,9 @@ class Findings:
     privacy: Privacy = field(default_factory=Privacy)
     derived: dict[str, float] = field(default_factory=dict)
     within_claim: bool | None = None
+    singled_out: dict[str, SingledOut] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
+    siege: Siege | None = None
     images: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -86,6 +88,7 @@ def count_byzantine(cell: Cell, seed: int) -> ByzantineCount | None:
         most=max(counts),
         beyond_f=sum(count > assumed for count in counts),
         absent=counts.count(0),
+        majority=None if settings.participation == 1 else sum(2 * count > settings.participants for count in counts),
     )
 
 

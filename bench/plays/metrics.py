@@ -1,5 +1,8 @@
 """What the bench measures with the truth in hand: accuracy of models, closeness of reconstructed images."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,6 +27,38 @@ def accuracy_and_loss(model: Model, params: Tensor, split: Split) -> tuple[float
         right += int((logits.argmax(dim=1) == y).sum())
         loss += float(F.cross_entropy(logits, y, reduction="sum"))
     return right / len(split.y), loss / len(split.y)
+
+
+def right_by_class(model: Model, params: Tensor, split: Split, classes: int) -> tuple[list[int], list[int]]:
+    """Right answers of the model `(d,)` on a split, and images, of each class."""
+    right, images = torch.zeros(classes, dtype=torch.int64), split.y.cpu().bincount(minlength=classes)
+    for x, y in zip(split.x.split(EVALUATION_BATCH), split.y.split(EVALUATION_BATCH), strict=True):
+        answers = model.logits(params, x.to(params.dtype)).argmax(dim=1)
+        right += y[answers == y].cpu().bincount(minlength=classes)
+    return right.tolist(), images.tolist()
+
+
+def worst_class(right: Sequence[int], images: Sequence[int]) -> float:
+    """The least recall of any class: the share of its images that are answered right; classes without one are none."""
+    return min(hits / count for hits, count in zip(right, images, strict=True) if count)
+
+
+def worst_tenth(right: Sequence[int], images: Sequence[int], held: Sequence[Sequence[int]]) -> float:
+    """The mean accuracy of the tenth of clients with the lowest one, rounded up, from counts by class.
+
+    q-FFL reports it of devices with test data of their own (Li, Sanjabi, Beirami and Smith 2020, table 1). Here a
+    client's accuracy is over the test images, each class weighted as the client holds it, `held (n, C)`: what the
+    model is worth to whoever has such data. Classes without a test image do not count, nor do clients with no others.
+    Sums are exact, so that they are the same bits everywhere.
+    """
+    recall = [hits / count if count else 0.0 for hits, count in zip(right, images, strict=True)]
+    found = []
+    for mine in held:
+        known = [own if count else 0 for own, count in zip(mine, images, strict=True)]
+        if any(known):
+            found.append(math.fsum(own * share for own, share in zip(known, recall, strict=True)) / sum(known))
+    lowest = sorted(found)[: -(-len(found) // 10)]
+    return math.fsum(lowest) / len(lowest)
 
 
 def image_metrics(images: Tensor, truth: Tensor, dataset: Dataset) -> dict[str, Tensor]:
@@ -65,7 +100,7 @@ def matched(images: Tensor, truth: Tensor, dataset: Dataset) -> Tensor:
 
     guess = dataset.denormalise(images).clamp(0, 1).flatten(2).double()
     pixels = dataset.denormalise(truth).flatten(2).double()
-    squares = distances(pixels, guess).square().nan_to_num()  # of images that are no numbers any order will do
+    squares = distances(pixels, guess).square().nan_to_num().detach()  # of images that are no numbers any order will do
     assigned = [torch.from_numpy(linear_sum_assignment(matrix.numpy())[1]) for matrix in squares.cpu()]
     order = torch.stack(assigned).to(images.device)
     return images[torch.arange(len(images)).unsqueeze(1), order]

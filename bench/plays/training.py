@@ -2,35 +2,66 @@
 
 import math
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from bench.attacking.poisoning import DataFacts, DataPoisoning
 from bench.base.errors import DivergedError
 from bench.base.memory import keep_freed_memory
-from bench.data import Dataset
+from bench.data import Dataset, Split
 from bench.federation.engine import Federation
+from bench.models.base import Model
 from bench.plays.findings import Findings, Task, build_attack, build_defense, cost_of, stated
-from bench.plays.metrics import accuracy_and_loss
+from bench.plays.metrics import accuracy_and_loss, right_by_class, worst_class, worst_tenth
+from bench.records import Rehearsal, Siege, SingledOut
 from bench.suite import Cell
-from bench.threat import ByzantineAttack
+from bench.threat import ByzantineAttack, Ensemble
+
+HELD = 500
+"""Images of the validation split by which attackers measure what they do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that has come to its end: the federation, the accuracy on the way, and the last model's loss."""
+
+    federation: Federation
+    curve: list[tuple[int, float]]
+    roles: dict[str, list[int]]  # of clients that the rule singles out, by round
+    accuracy: float
+    loss: float
+    seconds: float
 
 
 def play(task: Task, dataset: Dataset) -> Findings:
     """Train to the end; the accuracy is that of the last round's model, never the best of the curve."""
-    cell = task.cell
-    attack = None if cell.attack is None else build_attack(cell.attack)
+    attack = None if task.cell.attack is None else build_attack(task.cell.attack)
     assert attack is None or isinstance(attack, ByzantineAttack)
+    if isinstance(attack, Ensemble):
+        return _besieged(task, dataset, attack)
+    return _findings(_trained(task, dataset, attack), dataset)
+
+
+def _trained(task: Task, dataset: Dataset, attack: ByzantineAttack | None) -> Run:
+    """Raises `DivergedError` where the model, or its loss, is no longer finite."""
+    cell = task.cell
     federation = Federation(
         cell.federation, build_defense(cell), dataset, task.seed, attack, cell.byzantine, cell.attacked_rounds
     )
+    federation.damage = damage_on(federation.model, dataset.validation)
     curve: list[tuple[int, float]] = []
     seconds = 0.0
+    roles: dict[str, list[int]] = {}
     accuracy, loss = 0.0, 0.0
     for index in range(cell.federation.rounds):
         before = time.perf_counter()
         federation.advance()
         seconds += time.perf_counter() - before
+        for role, client in federation.singled_out().items():
+            roles.setdefault(role, []).append(client)
         if not bool(torch.isfinite(federation.global_model).all()):
             raise DivergedError(f"the global model is not finite after round {index + 1}")
         if (index + 1) % cell.federation.eval_every == 0 or index + 1 == cell.federation.rounds:
@@ -38,13 +69,76 @@ def play(task: Task, dataset: Dataset) -> Findings:
             curve.append((index + 1, round(accuracy, 4)))
     if not math.isfinite(loss):
         raise DivergedError(f"the loss is not finite after round {cell.federation.rounds}")
-    metrics = {"accuracy": accuracy, "loss": loss}
+    return Run(federation, curve, roles, accuracy, loss, seconds)
+
+
+def _findings(run: Run, dataset: Dataset) -> Findings:
+    federation, attack = run.federation, run.federation.attack
+    metrics = {"accuracy": run.accuracy, "loss": run.loss, **_fairness(federation, dataset)}
     if federation.rejected:
         metrics["rejected_entries"] = float(federation.rejected)
     if isinstance(attack, DataPoisoning) and (goal := attack.goal(dataset.test, DataFacts.of(dataset))) is not None:
         metrics["backdoor_success"] = accuracy_and_loss(federation.model, federation.global_model, goal)[0]
     claims = stated(federation.defense, federation.setting)
-    return Findings(metrics=metrics, curve=curve, cost=cost_of(federation, seconds), **claims)
+    return Findings(
+        metrics=metrics,
+        curve=run.curve,
+        cost=cost_of(federation, run.seconds),
+        singled_out=_told(run.roles, federation),
+        **claims,
+    )
+
+
+def _fairness(federation: Federation, dataset: Dataset) -> dict[str, float]:
+    """Whom the last model serves worst: a class, and the tenth of the honest clients with the lowest accuracy."""
+    counts = right_by_class(federation.model, federation.global_model, dataset.test, dataset.num_classes)
+    held = federation.label_counts()[~federation.is_byzantine].tolist()
+    found = {"worst_class_accuracy": worst_class(*counts)}
+    return found | ({"worst_tenth_accuracy": worst_tenth(*counts, held)} if held else {})
+
+
+def _told(roles: Mapping[str, Sequence[int]], federation: Federation) -> dict[str, SingledOut]:
+    """Of the clients by round that had each role: the last one, and in how many rounds it was a Byzantine one."""
+    forging = federation.is_byzantine.tolist()
+    return {
+        role: SingledOut(
+            client=clients[-1],
+            byzantine=forging[clients[-1]],
+            byzantine_rounds=sum(forging[client] for client in clients),
+        )
+        for role, clients in roles.items()
+    }
+
+
+def damage_on(model: Model, images: Split) -> Callable[[Tensor], float]:
+    """The loss of a model `(d,)` on the first `HELD` of these images."""
+    held = Split(images.x[:HELD], images.y[:HELD])
+    return lambda params: accuracy_and_loss(model, params, held)[1]
+
+
+def _besieged(task: Task, dataset: Dataset, attack: Ensemble) -> Findings:
+    """A whole run under each member; what is recorded is the one that left the validation split worst off."""
+    rehearsals: dict[str, Rehearsal] = {}
+    worst: Run | DivergedError = DivergedError("nobody attacked")
+    chosen, lowest, evaluations = "", math.inf, 0
+    for name, member in attack.members().items():
+        found: Run | DivergedError
+        try:
+            run = _trained(task, dataset, member)
+        except DivergedError as error:
+            found, rehearsals[name] = error, Rehearsal(validation=0.0, accuracy=0.0)
+        else:
+            federation, found = run.federation, run
+            held = accuracy_and_loss(federation.model, federation.global_model, dataset.validation)[0]
+            rehearsals[name] = Rehearsal(validation=held, accuracy=run.accuracy)
+            evaluations += federation.evaluations
+        if rehearsals[name].validation < lowest:
+            chosen, worst, lowest = name, found, rehearsals[name].validation
+    if isinstance(worst, DivergedError):
+        raise DivergedError(f"under {chosen}: {worst}")
+    rounds = task.cell.federation.rounds * len(rehearsals)
+    told = Siege(chosen=chosen, members=rehearsals, rounds=rounds, evaluations=evaluations)
+    return replace(_findings(worst, dataset), siege=told)
 
 
 def validation_accuracy(cell: Cell, seed: int, dataset: Dataset) -> float:

@@ -9,7 +9,7 @@ so the two say the same, and a forged message weighs the same under every defens
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -255,6 +255,13 @@ class Defense(Numbers, ABC):
         """Whether the server keeps something for each client, and so has to know whose message is whose."""
         return False
 
+    def singled_out(self, memory: Mapping[str, Tensor]) -> dict[str, int]:
+        """Clients with a role of their own, names by role, of what the server keeps in `memory`: a record tells them.
+
+        A rule draws them with the server's generator, anew for each seed; it is never told who is Byzantine.
+        """
+        return {}
+
     def clip_norm(self) -> float | None:
         """The L2 norm to which clients clip their updates."""
         return None
@@ -275,7 +282,11 @@ class Defense(Numbers, ABC):
 
 
 def clip(updates: Tensor, norm: float | None) -> Tensor:
-    """Each row of `(m, d)` scaled down to L2 norm `norm` where it is longer; as they are where `norm` is None."""
+    """Each row of `(m, d)` scaled down to L2 norm `norm` where it is longer; as they are where `norm` is None.
+
+    Raises `ValueError` unless the updates are a matrix.
+    """
+    require(updates.dim() == 2, "updates", tuple(updates.shape), "an (m, d) tensor")
     if norm is None:
         return updates
     lengths: Tensor = torch.linalg.vector_norm(updates, dim=1, keepdim=True)
@@ -291,13 +302,20 @@ def check_messages(messages: Tensor, argument: str = "messages", *, signs: bool 
 
 
 def check_matrix(messages: Tensor, argument: str = "messages", *, signs: bool = False) -> None:
-    """Raise `ValueError` unless `messages` is a non-empty matrix `(n, d)` of float32 or float64.
+    """Raise `ValueError` unless `messages` is a non-empty, detached matrix `(n, d)` of float32 or float64.
 
     Where they may be `signs`, whole numbers will do as well.
     """
     require(messages.dim() == 2 and messages.numel() > 0, argument, tuple(messages.shape), "a non-empty (n, d) tensor")
     wanted = "float32 or float64, or whole numbers" if signs else "float32 or float64"
     require(messages.dtype in REALS or (signs and messages.dtype in WHOLE), argument, messages.dtype, wanted)
+    check_detached(messages, argument)
+
+
+def check_detached(tensor: Tensor, argument: str) -> None:
+    """Raise `ValueError` where the tensor requires grad: choices have no gradient, so that no rule gives one."""
+    expected = f"detached: {argument}.detach()"
+    require(not tensor.requires_grad, argument, "a tensor that requires grad", expected)
 
 
 def check_finite(messages: Tensor, argument: str = "messages") -> None:

@@ -4,7 +4,7 @@ from bench.records.folder import ASIDE, Contents, contents
 from bench.records.identity import PROTOCOL_VERSION, PUBLIC, World, protocol_hash, record_key, setting_hash
 from bench.records.provenance import Environment, environment, now
 from bench.records.reading import NewerRecordError, read
-from bench.records.record import ByzantineCount, Cost, Privacy, Record, Status
+from bench.records.record import ByzantineCount, Cost, Privacy, Record, Rehearsal, Siege, SingledOut, Status
 from bench.records.store import Store
 
 __all__ = [
@@ -18,6 +18,9 @@ __all__ = [
     "NewerRecordError",
     "Privacy",
     "Record",
+    "Rehearsal",
+    "Siege",
+    "SingledOut",
     "Status",
     "Store",
     "World",

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.records.comparison import numbers
+from bench.records.comparison import numbers, shared
 from bench.records.distribution import FALSE_ALARMS, margin_of, within_rounding
 from bench.records.record import Record
 
@@ -49,7 +49,8 @@ def agreement(published: Iterable[Record], own: Iterable[Record]) -> Agreement:
     pairs = [(theirs[key], record) for record in own if (key := (record.key, record.protocol)) in theirs]
     bits, close, cells, grown = 0, 0, defaultdict[str, list[Pair]](list), defaultdict[str, int](int)
     for old, new in pairs:
-        before, after, cell = numbers(old), numbers(new), new.cell.hash
+        given, cell = (numbers(old), numbers(new)), new.cell.hash
+        before, after = shared(*given), shared(*reversed(given))
         cells[cell].append((old, new))
         if before == after:
             bits += 1

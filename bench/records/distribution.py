@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import fmean, variance
 from typing import Any, Literal
 
-from bench.records.comparison import TOLERANCES, Tolerance, portable, tolerance_of
+from bench.records.comparison import TOLERANCES, Tolerance, portable, shared, tolerance_of
 from bench.suite import Cell
 
 Answer = Literal["verified", "refuted", "cannot tell"]
@@ -27,12 +27,14 @@ FALSE_ALARMS = 1e-3
 
 ROUNDING: dict[str, Tolerance] = {
     **TOLERANCES,
-    **dict.fromkeys(("accuracy", "curve", "backdoor_success", "model_accuracy"), Tolerance(0.005, 0.0)),
+    **dict.fromkeys(("accuracy", "curve", "validation", "backdoor_success", "model_accuracy"), Tolerance(0.005, 0.0)),
     **dict.fromkeys(("recovered", "label_recovered"), Tolerance(0.035, 0.0)),
     **dict.fromkeys(("gradient_match_loss", "trace"), Tolerance(1e-6, 0.01)),  # 1 - cosine, in units of 6e-8
     "mse": Tolerance(1e-6, 0.3),
     "psnr": Tolerance(0.1, 0.0),
     "ssim": Tolerance(0.005, 0.0),
+    "worst_class_accuracy": Tolerance(0.05, 0.0),  # of the 30 images of a class one
+    "worst_tenth_accuracy": Tolerance(0.015, 0.0),
 }
 """What rounding may change that has not grown: of 300 test images one, of 16 targets in several seeds one.
 
@@ -55,7 +57,7 @@ MARGINS: dict[str, Tolerance] = {
 }
 """What boards rank by: a cell is verified where each of these is shown to be shifted by less than this."""
 
-DRAWN = ("metrics.", "curve.", "trace.", "privacy.audited.epsilon")
+DRAWN = ("metrics.", "curve.", "trace.", "siege.members.", "privacy.audited.epsilon")
 """How the paths of numbers begin that rounding can change; all else follows from the cell alone."""
 
 
@@ -174,6 +176,7 @@ def margin_of(field: str) -> Tolerance | None:
 
 def _apart(old: Fields, new: Fields, share: float = 1.0) -> Iterator[tuple[str, Any, Any]]:
     """What differs by more than this share of what rounding may change."""
+    old, new = shared(old, new), shared(new, old)
     for field in sorted({*old, *new}):
         before, after = old.get(field), new.get(field)
         if before != after and not _close(field, before, after, share):

@@ -37,7 +37,7 @@ class Cost(BaseModel):
     total_seconds: float | None = None
 
 
-class ByzantineCount(BaseModel):
+class ByzantineCount(Numbers):
     """How many clients of a cell were Byzantine, and in how many rounds more of them, or none, were in the sample."""
 
     model_config = STRICT
@@ -46,6 +46,37 @@ class ByzantineCount(BaseModel):
     most: int  # in one round
     beyond_f: int  # rounds that held more than f, the number that defenses are told to assume
     absent: int  # rounds that held none
+    majority: int | None = added(None)  # rounds in which they were more than half; counted where not all take part
+
+
+class SingledOut(BaseModel):
+    """A client with a role of its own under a rule, such as MoNNA's pivot, at the end of the run."""
+
+    model_config = STRICT
+
+    client: int
+    byzantine: bool
+    byzantine_rounds: int  # rounds in which who had the role was Byzantine
+
+
+class Rehearsal(BaseModel):
+    """What one member of a siege left: the last model's accuracy on the attackers' images and on the test split."""
+
+    model_config = STRICT
+
+    validation: float
+    accuracy: float
+
+
+class Siege(BaseModel):
+    """What an ensemble of attacks rehearsed, each member a whole run, and which of them it then played."""
+
+    model_config = STRICT
+
+    chosen: str
+    members: dict[str, Rehearsal]
+    rounds: int  # trained, over all members
+    evaluations: int  # of the defense's rule, by members that try what they might send
 
 
 class Record(Numbers):
@@ -75,11 +106,13 @@ class Record(Numbers):
     derived: dict[str, float] = Field(default_factory=dict)  # what the defense worked out: sigma_k, v, ...
     within_claim: bool | None = None  # whether the defense itself claims to stand the Byzantine clients of every round
     byzantine: ByzantineCount | None = None  # None where nobody attacks, and in records from before it was counted
+    singled_out: dict[str, SingledOut] = added({})  # by role, the clients that a rule draws roles of their own for
     cost: Cost = Cost()
     environment: Environment
     files: dict[str, str] = Field(default_factory=dict)  # names of the images and arrays beside the record
     finished_at: datetime
     salt: str = added("")  # of all draws of a judged run; empty where they are public
+    siege: Siege | None = added(None)  # of an ensemble of attacks
     sources: tuple[str, ...] = added(())  # sha256 of the submitted files that played, sorted
 
     @property

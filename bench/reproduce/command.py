@@ -126,7 +126,7 @@ def _run(form: Form, request: Request) -> tuple[list[Record], int]:
     for name in () if form.experiments else form.suites:
         suite = papers_suite(name)
         if request.seeds is not None:
-            suite = suite.model_copy(update={"seeds": request.seeds})
+            suite = suite.model_copy(update={"seeds": request.seeds, "seeds_of": {}})
         store = Store(request.results, RECORDS)
         plan = runner.plan(suite, suite.cells(), store, request.data_root, device=devices.choose(request.device))
         running = partial(runner.run, workers=request.workers or runner.default_workers())

@@ -57,18 +57,19 @@ class Runs:
         """Those of today's protocol; needs no data."""
         suite = papers_suite(name)
         cells, store = tuple(suite.cells()), Store(results, RECORDS)
-        found = (_find(store, cell, seed, suite) for cell in cells for seed in suite.seeds)
+        found = (_find(store, cell, seed, suite) for cell in cells for seed in suite.seeds_for(cell))
         return cls(suite, cells, tuple(record for record in found if record is not None), store)
 
     @property
     def wanted(self) -> int:
-        return len(self.cells) * len(self.suite.seeds)
+        return sum(len(self.suite.seeds_for(cell)) for cell in self.cells)
 
     @cached_property
     def missing(self) -> list[tuple[Cell, int]]:
         """(cell, seed) without a record."""
         there = {record.key for record in self.records}
-        return [(cell, seed) for cell in self.cells for seed in self.suite.seeds if f"{cell.hash}-s{seed}" not in there]
+        wanted = [(cell, seed) for cell in self.cells for seed in self.suite.seeds_for(cell)]
+        return [(cell, seed) for cell, seed in wanted if f"{cell.hash}-s{seed}" not in there]
 
     @property
     def complete(self) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 from bench.base.blocks import LINE_BYTES, on_all_threads, transposed
 from bench.base.device import on_gpu
 from bench.base.elementary import sqrt
+from bench.base.errors import require
 from bench.protocol import Defense, Delivered, ServerRound, check_messages
 from bench.rules.gram import (
     DOUBLE_ERROR,
@@ -106,7 +107,9 @@ def mean_of(rows: Tensor, num_rows: int) -> Tensor:
 
 
 def apply_weights(weights: Tensor, messages: Tensor) -> Tensor:
-    """`weights @ messages` `(d,)`, for a rule's pure function."""
+    """`weights @ messages` `(d,)`, for a rule's pure function; raises `ValueError` unless there is a weight a row."""
+    fits = messages.dim() == 2 and weights.shape == messages.shape[:1]
+    require(fits, "weights", tuple(weights.shape), f"one for each row of messages {tuple(messages.shape)}")
     return weights.to(messages.dtype) @ messages
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.base.blocks import in_column_blocks, in_groups, on_all_threads, per_thread, scratch
 from bench.base.device import on_gpu
 from bench.base.errors import require
-from bench.protocol import all_finite, check_finite, check_matrix
+from bench.protocol import all_finite, check_detached, check_finite, check_matrix
 
 GRAM_BLOCK = 4096
 """Coordinates whose products are added up in float32 before the sum goes on in float64."""
@@ -66,9 +66,11 @@ def norms_of(messages: Tensor) -> Tensor:
 def distances_to(point: Tensor, messages: Tensor) -> Tensor:
     """L2 distances `(n,)`, float64, of the messages `(n, d)` from `point (d,)`; in float64 where a square overflows.
 
-    Raises `ValueError` unless the messages are a finite, non-empty matrix.
+    Raises `ValueError` unless the messages are a finite, non-empty matrix, and the point as wide.
     """
     check_matrix(messages)
+    require(point.shape == messages.shape[1:], "point", tuple(point.shape), f"of {messages.shape[1]} entries")
+    check_detached(point, "point")
     groups = in_groups(messages)
     apart = torch.empty_like(groups[0])  # the first group is the largest; nothing cancels
     norms = [torch.linalg.vector_norm(torch.sub(rows, point, out=apart[: len(rows)]), dim=1) for rows in groups]
@@ -139,8 +141,9 @@ def gram_matrix(messages: Tensor, origin: bool = False) -> Tensor:
     seen from there, that their distance would be rounding error are measured again in float64; of rows that are equal,
     as attackers' often are, there may be more. Where many pairs are close (all are, seen from a mean that one long row
     has carried off) or a square overflows, everything is taken again in float64 about the coordinate-wise median, which
-    no minority can move far from the rest.
+    no minority can move far from the rest. Raises `ValueError` unless the messages are a non-empty matrix.
     """
+    check_matrix(messages)
     gram = _quick_gram(messages, origin)
     return _exact_gram(messages, origin) if gram is None else gram
 
@@ -256,8 +259,16 @@ def _mirrored(gram: Tensor) -> Tensor:
     return gram
 
 
+def check_square(matrix: Tensor, argument: str = "gram") -> None:
+    """Raise `ValueError` unless it is a detached, non-empty square matrix `(n, n)`."""
+    good = matrix.dim() == 2 and len(matrix) == matrix.shape[1] > 0
+    require(good, argument, tuple(matrix.shape), "a square (n, n) tensor")
+    check_detached(matrix, argument)
+
+
 def squared_distances(gram: Tensor, diagonal: float = 0.0) -> Tensor:
     """Squared distances `(n, n)` between the rows behind a Gram matrix, with `diagonal` on the diagonal."""
+    check_square(gram)
     norms = gram.diagonal().contiguous()
     distances = (norms[:, None] + norms[None, :] - 2 * gram).clamp_(min=0)
     return distances.fill_diagonal_(diagonal)
@@ -265,6 +276,7 @@ def squared_distances(gram: Tensor, diagonal: float = 0.0) -> Tensor:
 
 def squared_distances_from(gram: Tensor, row: int) -> Tensor:
     """Squared distances `(n,)` of the rows behind a Gram matrix from one of them: a row of `squared_distances`."""
+    check_square(gram)
     norms = gram.diagonal().contiguous()
     distances = (norms[row] + norms - 2 * gram[row]).clamp_(min=0)
     distances[row] = 0.0
@@ -340,6 +352,7 @@ def over_distances(gram: Tensor, reduce: Callable[[np.ndarray], np.ndarray], dia
 
 def over_distances_of(gram: Tensor, reduce: Callable[[np.ndarray, slice], np.ndarray], diagonal: float = 0.0) -> Tensor:
     """`over_distances` for a `reduce` that is told which rows it gets."""
+    check_square(gram)
     products = gram.cpu().numpy()
     norms, groups = products.diagonal().copy(), _row_groups(len(products))
     found: list[np.ndarray] = [np.empty(0)] * len(groups)
@@ -358,6 +371,8 @@ def over_distances_of(gram: Tensor, reduce: Callable[[np.ndarray, slice], np.nda
 
 def sum_of_smallest(values: Tensor, count: int) -> Tensor:
     """The sum `(n,)` of the `count` smallest values in each row of `(n, k)`; infinite ones count last."""
+    require(values.dim() == 2, "values", tuple(values.shape), "an (n, k) tensor")
+    check_detached(values, "values")
     if on_gpu(values):
         return _smallest_sums_at_once(values, count)
     return torch.from_numpy(_smallest_sums(values.numpy(), count))

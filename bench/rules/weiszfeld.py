@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.base.blocks import per_thread
-from bench.rules.gram import norms_of, over_distances
+from bench.rules.gram import check_square, norms_of, over_distances
 
 ROUNDING = 1e-7
 """Of a row's length, seen from the Gram matrix's centre: below it a distance is rounding error."""
@@ -35,6 +35,7 @@ class PointByProducts:
     """A point known by its inner products with the rows, which are those of a Gram matrix `(n, n)`."""
 
     def __init__(self, gram: Tensor, nu: float) -> None:
+        check_square(gram)
         self.g = gram.cpu().numpy()
         self.norms = self.g.diagonal().copy()
         self.shortest = np.maximum(nu, ROUNDING * np.sqrt(self.norms.clip(min=0)))

@@ -35,6 +35,7 @@ from bench.runs import places, runner
 from bench.runs.workers import NO_LIMITS, Backend, Limits
 from bench.suite import Suite, load_family
 from bench.suite import load as load_suite
+from bench.suite.factors import designs
 from leaderboards.boards import Board, Leaderboard, build
 from leaderboards.formats import FORMATS, printable
 from leaderboards.frame import select
@@ -132,7 +133,8 @@ class Report:
     def _more(self) -> str:
         """What the short form leaves out, in words."""
         boards = sum(len(board.text) > 0 for board in self.leaderboard.boards) - 1
-        flags = sum(map(len, self.leaderboard.flags.values()))
+        found = (self.leaderboard.column_flags, self.leaderboard.flags)
+        flags = sum(len(notes) for some in found for notes in some.values())
         return " and ".join(counted(count, what) for count, what in ((boards, "more board"), (flags, "flag")) if count)
 
 
@@ -144,9 +146,9 @@ def print_boards(leaderboard: Leaderboard, everything: bool = True) -> Console:
     for board in leaderboard.boards if everything else leaderboard.boards[:1]:
         if len(board.text):
             tables.show(console, _rich(board))
-    for row, notes in leaderboard.flags.items() if everything else ():
+    for what, notes in [*leaderboard.column_flags.items(), *leaderboard.flags.items()] if everything else ():
         for note in notes:
-            console.print(f"[yellow]flag[/] {escape(row)}: {escape(note)}")
+            console.print(f"[yellow]flag[/] {escape(what)}: {escape(note)}")
     for line in leaderboard.left_out:
         console.print(f"left out: {escape(line)}")
     return console
@@ -269,7 +271,7 @@ def parse_limits(seconds: float | None, mebibytes: int | None) -> Limits:
 def _notice(own: Suite, played: Suite, changes: list[str]) -> str:
     """What a run was asked to have otherwise than its suite; "" where it is the suite itself."""
     asked = [f"--set {change}" for change in changes]
-    if set(played.seeds) != set(own.seeds):
+    if set(played.seeds) != set(own.seeds) or played.seeds_of != own.seeds_of:
         mine, theirs = (", ".join(map(str, seeds)) for seeds in (played.seeds, own.seeds))
         asked.append(f"seeds {mine}, where the suite has {theirs}")
     return f"Not the suite as it stands, but as asked for: {'; '.join(asked)}." if asked else ""
@@ -307,12 +309,14 @@ def make_leaderboard(
     settings = {setting_hash(suite, digest) for digest in {record.data_digest for record in records}} & present
     cells = suite.cells()
     rows = dict.fromkeys(cell.label for cell in cells)
-    selection = select(records, min(settings, default=None), cells, suite.seeds)
+    selection = select(records, min(settings, default=None), cells, suite.seeds_by_kind)
+    factors = designs(suite)
     return build(
         suite.name,
         suite.title,
         len(suite.seeds),
         selection,
+        seeds_of={kind: len(seeds) for kind, seeds in suite.seeds_of.items()},
         recovered_psnr=suite.ranking.recovered_psnr,
         rows=rows,
         federation=suite.federation,
@@ -320,10 +324,11 @@ def make_leaderboard(
         submissions=[one for place in (store, *beside) for one in submitted(place.folder)],
         verifications=[verified.state(place.folder) for place in (store, *beside)],
         damaged=damaged,
-        pictures=find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr),
+        pictures=find_pictures(selection.rows(rows), selection, store, suite.ranking.recovered_psnr, factors),
         results=store.folder.parent.name,
         asked_for=asked_for or suite.name,
         runnable=frozenset(cell.hash for cell in cells) if settings else frozenset(),
+        designs=factors,
     )
 
 

@@ -59,8 +59,11 @@ def plan(
     check_settings(suite.name, cells, data_root)
     setting = setting_hash(suite, load(suite.federation.dataset, data_root).digest)
     found = Plan(tasks=[])
-    for seed in suite.seeds:
+    seeds = dict.fromkeys(seed for some in suite.seeds_by_kind.values() for seed in some)
+    for seed in seeds:
         for cell in cells:
+            if seed not in suite.seeds_for(cell):
+                continue
             protocol = protocol_hash(cell, digests[cell.federation.dataset], suite.ranking.recovered_psnr, world)
             record = store.find(cell, seed, protocol)
             if record is not None and not fresh:

@@ -96,10 +96,11 @@ def row_problems(
     seeds: dict[tuple[Path, str], set[int]] = {}
     for place, record in records.items():
         seeds.setdefault((place.parent, record.cell.hash), set()).add(record.seed)
+    asked = {record.cell.hash: suite.seeds_for(record.cell) for record in records.values()}
     for (place, cell), found in sorted(seeds.items()):
-        if extra := sorted(found - set(suite.seeds)):
-            yield f"{place.name}/{cell}: {_seeds(extra)}, but the suite {suite.name!r} has {_seeds(suite.seeds)} alone"
-        if whole and (missing := sorted(set(suite.seeds) - found)):
+        if extra := sorted(found - set(asked[cell])):
+            yield f"{place.name}/{cell}: {_seeds(extra)}, but the suite {suite.name!r} has {_seeds(asked[cell])} alone"
+        if whole and (missing := sorted(set(asked[cell]) - found)):
             yield f"{place.name}/{cell}: {_seeds(missing)} of the suite {suite.name!r} missing"
     if whole and submission is not None:
         yield from _missing_of_submission(Counter(place.name for place, _ in seeds), suite)

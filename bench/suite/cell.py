@@ -52,6 +52,7 @@ class Cell(Numbers):
     trained: int = Field(default=0, ge=0)  # rounds of training before the ones that it watches
     loaded: dict[str, str] = added({})
     sweep: str = ""  # what tells the attack from the suite's others of its name, such as "s=2"; a label, not content
+    level: str = added("")  # of the factor that is changed, such as "local epochs: 5"; a label too
     start: int | None = added(None, ge=1, le=MOST)  # the first round, counted from 1, in which the attack forges
     stop: int | None = added(None, ge=1, le=MOST)  # and the last one
 
@@ -75,9 +76,13 @@ class Cell(Numbers):
 
     @property
     def column(self) -> str:
-        """The board's column: the attack, its strength, its rounds and what else tells it from the suite's others."""
+        """The board's column: the attack, its strength, its rounds and what else tells it from the suite's others.
+
+        Behind it the level of a factor, in a cell that is not of the base case.
+        """
         strength = f" b={self.byzantine:g}" if self.byzantine else f" rho={self.rho:g}" if self.rho else ""
-        return f"{self.attack_name}{' ' * bool(self.sweep)}{self.sweep}{strength}{self._schedule}"
+        level = f" [{self.level}]" if self.level else ""
+        return f"{self.attack_name}{' ' * bool(self.sweep)}{self.sweep}{strength}{self._schedule}{level}"
 
     @property
     def _schedule(self) -> str:
@@ -93,7 +98,7 @@ class Cell(Numbers):
     @property
     def content(self) -> Parameters:
         """All that can change the cell's numbers."""
-        return self.model_dump(mode="json", exclude={"sweep"})
+        return self.model_dump(mode="json", exclude={"sweep", "level"})
 
 
 def sourced(cell: Cell) -> Cell:

@@ -13,6 +13,7 @@ from bench.base.names import unknown
 from bench.suite import kinds
 from bench.suite.cell import CLEAN, Cell, Parameters, Part, sourced
 from bench.suite.entries import AttackEntry, DefenseEntry
+from bench.suite.factors import Level, levels
 from bench.suite.meeting import Meeting, federation_of, sweep
 
 if TYPE_CHECKING:
@@ -32,17 +33,43 @@ def expand(suite: "Suite", defenses: Iterable[str], attacks: Iterable[str]) -> l
         raise BadInputError(unknown(f"defense in suite {suite.name!r}", name, [row[0] for row in rows]))
     for name in wanted_attacks - known_attacks:
         raise BadInputError(unknown(f"attack in suite {suite.name!r}", name, known_attacks))
-    cells: list[Cell] = []
-    for row in rows:
-        if wanted_rows and not wanted_rows & {row[0], row[1].name}:
-            continue
-        found = [_clean(suite, row)] if suite.training else []
-        for entry in suite.attack:
-            if not wanted_attacks or entry.name in wanted_attacks:
-                found += _meetings(suite, row, entry)
-        cells += map(sourced, found)
+    rows = [row for row in rows if not wanted_rows or wanted_rows & {row[0], row[1].name}]
+    cells = _crossed(suite, rows, wanted_attacks)
+    known = {cell.hash for cell in cells} if suite.factor else set()
+    for level in levels(suite):
+        cells += _at(suite, level, rows, wanted_attacks, known)
     _check_places(suite, cells)
     return cells
+
+
+def _crossed(suite: "Suite", rows: Iterable[Row], attacks: Collection[str]) -> list[Cell]:
+    """The cells of these rows, and of the attacks that are named, or of all."""
+    cells: list[Cell] = []
+    for row in rows:
+        found = [_clean(suite, row)] if suite.training else []
+        for entry in suite.attack:
+            if not attacks or entry.name in attacks:
+                found += _meetings(suite, row, entry)
+        cells += map(sourced, found)
+    return cells
+
+
+def _at(
+    suite: "Suite", level: Level, rows: Iterable[Row], attacks: Collection[str], known: Collection[str]
+) -> list[Cell]:
+    """The cells of a level, but for those whose hashes are `known`: what a factor does not change is played once."""
+    where = f"factor {level.factor!r} at {level.name}"
+    for entry in suite.attack:
+        if (kind := kinds.of_attack(registry.get("attack", entry.name)).name) != "training":
+            told = f"{where}: factors are of trainings, but attack {entry.name!r} is of the kind {kind}"
+            raise BadInputError(f"suite {suite.name!r}, {told}")
+    entries = suite.attack
+    if level.byzantine is not None:
+        entries = tuple(entry.model_copy(update={"byzantine": (level.byzantine,)}) for entry in entries)
+    federation = federation_of(suite, where, level.federation)
+    changed = suite.model_copy(update={"federation": federation, "attack": entries})
+    cells = _crossed(changed, [row for row in rows if row[0] not in level.without], attacks)
+    return [cell.model_copy(update={"level": level.label}) for cell in cells if cell.hash not in known]
 
 
 def _check_places(suite: "Suite", cells: Iterable[Cell]) -> None:

@@ -1,6 +1,15 @@
 """Threat models, typed: who sees what of a transcript, and the kinds of attack that work on it."""
 
-from bench.threat.attacks import Attack, ByzantineAttack, ByzantineView, Game, PrivacyAttack, PrivacyAudit, sanitize
+from bench.threat.attacks import (
+    Attack,
+    ByzantineAttack,
+    ByzantineView,
+    Ensemble,
+    Game,
+    PrivacyAttack,
+    PrivacyAudit,
+    sanitize,
+)
 from bench.threat.collusion import Saboteurs, check_collusion, choose_colluders
 from bench.threat.views import PublicFacts, Reconstruction, RoundTranscript, RoundView, View, server_view, strip
 
@@ -8,6 +17,7 @@ __all__ = [
     "Attack",
     "ByzantineAttack",
     "ByzantineView",
+    "Ensemble",
     "Game",
     "PrivacyAttack",
     "PrivacyAudit",

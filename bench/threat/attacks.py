@@ -35,6 +35,7 @@ class ByzantineView:
     first. For omniscient attacks only: honest `(h, d)`, the others' messages as sent, in units of updates; names
     `(h,)`, whose those are; aggregate, the change `(d,)` of the model that the server would make of messages `(m, d)`,
     the honest rows first: its deployed rule, with randomness of its own rather than the round's.
+    damage: for attacks that measure it, the mean loss of a model `(d,)` on images that the attackers hold.
     """
 
     own: Tensor
@@ -47,6 +48,7 @@ class ByzantineView:
     names: Tensor | None = None
     aggregate: Callable[[Tensor], Tensor] | None = None
     updates: Tensor | None = None
+    damage: Callable[[Tensor], float] | None = None
 
 
 class ByzantineAttack(Attack):
@@ -56,6 +58,8 @@ class ByzantineAttack(Attack):
     omniscient: ClassVar[bool] = False
     finite: ClassVar[bool] = True
     """Whether all that it sends are numbers; False is for attacks that mean to send others."""
+    measures_damage: ClassVar[bool] = False
+    """Whether it looks at the loss of models on images of its own."""
 
     def needs_updates(self) -> bool:
         """Whether it looks at its clients' updates behind their messages, four times as large where those are signs."""
@@ -64,6 +68,14 @@ class ByzantineAttack(Attack):
     @abstractmethod
     def forge(self, view: ByzantineView) -> Tensor:
         """The forged messages `(f, d)`: updates, or int8 signs in a ternary alphabet."""
+
+
+class Ensemble(ByzantineAttack):
+    """Attackers who rehearse: a whole training with each member, and then the one that harmed most, by their images."""
+
+    @abstractmethod
+    def members(self) -> Mapping[str, ByzantineAttack]:
+        """The attacks that are rehearsed, by name."""
 
 
 class PrivacyAttack(Attack):

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from leaderboards.harmless import MEANING, SIGN
+
 LEFT_OUT = "It is left out of the mean, and counts as accuracy 0 in the ranking."
 FLAGS = (
     (
@@ -78,6 +80,12 @@ FLAGS = (
         "A GPU draws other noise than a CPU, so that nobody without one can play these records anew.",
     ),
     (
+        r"saved by the task",
+        "saved by the task",
+        "FedAvg, which defends against nobody, keeps nearly all of its accuracy under each of these attacks: that this "
+        "row stands them says nothing of it.",
+    ),
+    (
         r"was given the true number",
         "oracle",
         "The defense was told the true number of Byzantine clients, which no server knows; others get the share that "
@@ -93,8 +101,12 @@ MARKS = {
     "+": "the most that so many games can prove: every one was told right",
     "–": "not measured, or not claimed",
     "≈": "sensitive to rounding: one seed under two arithmetics is more than a point of accuracy apart",
+    SIGN: f"an attack that takes no defense: {MEANING}",
     "±": "half the width of the 95 % t interval over the seeds",
-    "[a, b]": "the 95 % interval in %: Wilson's of a share of images, or a t interval over the seeds cut at 0 and 100",
+    "[a, b]": "the 95 % interval in %: of a share of images Wilson's at their effective number, or a t interval over "
+    "the seeds cut at 0 and 100",
+    "rank": "rows that the seeds do not tell apart share one",
+    "rank interval": "the ranks that a row may have, all at once with 95 %",
     "b": "the share of the clients that are Byzantine",
     "rho": "the share of the other clients that collude with the server",
 }

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.board import Board, Leaderboard, Picture
+from leaderboards.harmless import SIGN
 from leaderboards.html import charts, glossary
 from leaderboards.html.evidence import AGAIN, by_place, evidence
 from leaderboards.html.leads import find_leads
@@ -81,6 +82,7 @@ def html(leaderboard: Leaderboard, home: str = "") -> str:
         marks=glossary.MARKS,
         shades=range(SHADES + 1),
         long=LONG,
+        sign=SIGN,
         again=AGAIN,
         version=version(leaderboard),
         style=Markup(style),

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from leaderboards.board import Board, Line
+from leaderboards.board import REACH, Board, Line
 from leaderboards.estimates import Estimate
 from leaderboards.html.leads import MEASURED, Leads, Place, metric_of
 from leaderboards.wide import SUMMARY
@@ -14,7 +14,7 @@ SHADES = 10
 """Steps of a shade from 0 to 1."""
 SHADED = {"robustness": "good", "backdoor": "bad", "privacy": "bad"}
 """Boards whose number is a fraction, and whether a high one is good."""
-BEFORE = ("rank", "worst case")
+BEFORE = ("rank", REACH, "worst case")
 """What stands before the columns of a board that has further tables."""
 EMPTY = ("", "–")
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
@@ -117,7 +117,7 @@ def _table(family: list[Board], leads: Leads) -> Table:
             entries.append(replace(entry, place=leads.at(label, column)))
         rows.append(Row(label, entries, control=bool(main.standing.ranks) and label not in main.standing.ranks))
     heads = [*map(Head, before), *(Head(column, column) for column in columns)]
-    caption = main.caption.removesuffix(SUMMARY).strip()  # the page has all columns in one table
+    caption = main.caption.replace(f" {SUMMARY}", "")  # the page has all columns in one table
     return Table(main.name, main.title, caption, *_sortable(heads, rows), SHADED.get(main.name, ""))
 
 

@@ -239,8 +239,8 @@ def _first(doc: str) -> str:
 
 def _shipped(kind: Kind) -> list[str]:
     """The names whose file is in the package of their kind."""
-    package = f"{registry.PACKAGES[kind]}."
-    return sorted(name for name in registry.names(kind) if registry.get(kind, name).__module__.startswith(package))
+    package = registry.PACKAGES[kind]
+    return sorted(name for name in registry.names(kind) if registry.get(kind, name).__module__ == f"{package}.{name}")
 
 
 def _in_order(files: Mapping[str, bytes]) -> list[str]:

@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from bench.base.names import counted
 from leaderboards.board import Leaderboard
-from leaderboards.decision import METRICS, Measured
+from leaderboards.decision import METRICS, NAMED, Measured
 from leaderboards.estimates import Estimate
 from leaderboards.overall import BACKDOOR_SHARE, BROKEN_SHARE, LEAKING_SHARE
 
@@ -26,8 +27,9 @@ class Published:
         found = next((one.standing for one in self.leaderboard.boards if one.name == board), None)
         if found is None or math.isnan(found.scores.get(row, math.nan)):
             return "–"
-        rank = found.ranks.get(row)
-        return found.texts[row] + (f" (rank {rank} of {len(found.scores)})" if rank else "")
+        best, worst = found.interval.get(row, (found.ranks.get(row), None))
+        told = f"{best}–{worst}" if worst and worst != best else f"{best}"
+        return found.texts[row] + (f" (rank {told} of {len(found.scores)})" if best else "")
 
     def line(self, board: str, row: str) -> dict[str, str]:
         """A row's line of a board, by column; empty where it has none."""
@@ -108,15 +110,16 @@ def _hit(suite: str, row: str, column: str, board: str, value: Estimate, clean: 
 
 
 def leader(one: Published) -> tuple[str, str, str]:
-    """Who leads the first board of a suite that ranks anybody: the board's name, the rows, the score.
+    """Who leads the first board of a suite that ranks anybody: the board's name, the rows of one group, the best score.
 
     A row whose clean accuracy is less than half of the best leads nobody: it is robust because it learns little.
     """
     least = BROKEN_SHARE * one.measured.best_clean
     for board in one.leaderboard.boards:
-        ranks = board.standing.ranks
-        places = {row: rank for row, rank in ranks.items() if rank and not one.measured.clean(row) < least}
-        first = [row for row, rank in places.items() if rank == min(places.values())]
+        standing = board.standing
+        places = {row: rank for row, rank in standing.ranks.items() if rank and not one.measured.clean(row) < least}
+        first = sorted((row for row in places if places[row] == min(places.values())), key=standing.place)
         if first:
-            return board.name, ", ".join(first), board.standing.texts[first[0]]
+            more = f" and {counted(len(first) - NAMED, 'other')}" if len(first) > NAMED else ""
+            return board.name, ", ".join(first[:NAMED]) + more, standing.texts[first[0]]
     return "", "", ""

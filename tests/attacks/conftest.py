@@ -53,6 +53,7 @@ def omniscient_view() -> Callable[..., ByzantineView]:
         known = {"aggregate": lambda rows: rows.float().mean(dim=0)} | known
         generator, names = torch.Generator().manual_seed(0), torch.arange(len(honest))
         setting = setting_for(own, len(own) + len(honest))
+        known = {"updates": own.to(broadcast.dtype)} | known
         return replace(ByzantineView(own, honest, broadcast, alphabet, generator, setting, {}, names), **known)
 
     return make

@@ -62,9 +62,27 @@ def test_the_class_is_the_function_and_votes_are_its_signs(omniscient_view: Call
     assert forged.dtype == torch.int8
 
 
+def test_updates_move_as_the_authors_gradients_do(omniscient_view: Callable[..., ByzantineView]) -> None:
+    """Their code sends mean - z sigma of gradients; an update is minus a gradient."""
+    gradients = torch.randn(8, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    sent = gradients.mean(dim=0) - 1.3 * gradients.std(dim=0, correction=0)
+    torch.testing.assert_close(alie(-gradients, 1, z=1.3)[0], -sent)
+    other = gradients.mean(dim=0) + 1.3 * gradients.std(dim=0, correction=0)
+    torch.testing.assert_close(alie(-gradients, 1, z=1.3, sign="minus")[0], -other)
+    view = omniscient_view(-gradients, torch.zeros(2, 5, dtype=torch.float64))
+    assert torch.equal(ALIE(sign="minus").forge(view), alie(-gradients, 2, sign="minus"))
+
+
+def test_the_sign_came_after_records_and_is_none_of_theirs() -> None:
+    assert ALIE().model_dump() == {"z": None, "ddof": 0}
+    assert ALIE(sign="minus").model_dump() == {"z": None, "ddof": 0, "sign": "minus"}
+
+
 @pytest.mark.parametrize(("n", "f"), [(2, 0), (10, 9), (10, -1)])
 def test_arguments_out_of_range_are_refused(n: int, f: int) -> None:
     with pytest.raises(ValueError, match=r"is -?[0-9]+, but must be"):
         alie_z(n, f)
     with pytest.raises(ValueError, match="ddof is 3"):
         alie(ROWS, 1, z=1.0, ddof=3)
+    with pytest.raises(ValueError, match="sign is 'both', but must be one of plus, minus"):
+        alie(ROWS, 1, sign="both")  # type: ignore[arg-type]

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attacks.analytic import (
-    Analytic,
+from attacks.analytic import Analytic
+from bench.attacking.inversion import Observation
+from bench.attacking.linear_layers import (
     Layer,
     class_means,
     combined,
@@ -24,7 +25,6 @@ from attacks.analytic import (
     unexplained,
     without_noise,
 )
-from bench.attacking.inversion import Observation
 from bench.base import rng
 from bench.data import Dataset
 from bench.federation.engine import Federation

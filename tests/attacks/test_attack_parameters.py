@@ -17,7 +17,7 @@ from attacks import analytic, dlg, inverting_gradients
 from attacks.adaptive import adaptive
 from attacks.alie import alie
 from attacks.alie_optimal import alie_optimal
-from attacks.analytic import Analytic, Layer, ends, repeated_rows
+from attacks.analytic import Analytic, ends
 from attacks.audit import Audit
 from attacks.backdoor import Backdoor, backdoor, stamp
 from attacks.collusion import Collusion
@@ -26,7 +26,7 @@ from attacks.dlg import DLG
 from attacks.fang import fang
 from attacks.free_rider import free_rider
 from attacks.gaussian import gaussian
-from attacks.inverting_gradients import InvertingGradients, direction_matcher, variation_slope
+from attacks.inverting_gradients import InvertingGradients, direction_matcher
 from attacks.ipm import ipm
 from attacks.ipm_optimal import ipm_optimal
 from attacks.mimic import furthest, oja
@@ -35,7 +35,9 @@ from attacks.min_sum import min_sum
 from attacks.same_value import same_value
 from attacks.sign_flip import sign_flip
 from bench import registry
+from bench.attacking.directions import variation_slope
 from bench.attacking.inversion import Observation
+from bench.attacking.linear_layers import Layer, repeated_rows
 from bench.attacking.poisoning import DataFacts
 from bench.base import rng
 from bench.data import Split
@@ -139,7 +141,7 @@ def adaptive_seam(name: str, value: Any) -> Seam:
     return Seam(value, lambda see, value: adaptive(see.honest, F, see.rule, see.draws, **{name: value}, own=see.own))
 
 
-def searched(attack: Callable[..., Tensor], name: str, value: float) -> Seam:
+def searched(attack: Callable[..., Tensor], name: str, value: Any) -> Seam:
     return Seam(value, lambda see, value: attack(see.honest, F, see.rule, **{name: value}))
 
 
@@ -190,12 +192,14 @@ SEAMS: dict[str, dict[str, Seam]] = {
     "alie": {
         "z": Seam(0.4, lambda see, z: alie(see.honest, F, z)),
         "ddof": Seam(1, lambda see, ddof: alie(see.honest, F, None, ddof)),
+        "sign": Seam("minus", lambda see, sign: alie(see.honest, F, sign=sign)),
     },
     "alie_optimal": {
         "low": searched(alie_optimal, "low", 1.3),
         "high": searched(alie_optimal, "high", 0.7),
         "points": searched(alie_optimal, "points", 3),
         "ddof": searched(alie_optimal, "ddof", 1),
+        "sign": searched(alie_optimal, "sign", "plus"),
     },
     "backdoor": {
         "target": poisoned("target", 4),
@@ -219,8 +223,14 @@ SEAMS: dict[str, dict[str, Seam]] = {
         "points": searched(ipm_optimal, "points", 3),
     },
     "mimic": {"warmup": Seam(1, mimicked, play=forge_later)},
-    "min_max": {"perturbation": Seam("sign", lambda see, name: min_max(see.honest, F, name))},
-    "min_sum": {"perturbation": Seam("unit", lambda see, name: min_sum(see.honest, F, name))},
+    "min_max": {
+        "perturbation": Seam("sign", lambda see, name: min_max(see.honest, F, name)),
+        "sign": Seam("minus", lambda see, sign: min_max(see.honest, F, sign=sign)),
+    },
+    "min_sum": {
+        "perturbation": Seam("unit", lambda see, name: min_sum(see.honest, F, name)),
+        "sign": Seam("minus", lambda see, sign: min_sum(see.honest, F, sign=sign)),
+    },
     "same_value": {"value": Seam(-3.0, lambda see, value: same_value(see.own, F, value))},
     "sign_flip": {"c": Seam(0.3, lambda see, c: sign_flip(see.own, c)), "on": Seam("model", flipped)},
 }

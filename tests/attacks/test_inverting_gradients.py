@@ -10,16 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attacks.inverting_gradients import (
-    InvertingGradients,
-    cosine_distance,
-    cosine_slope,
-    direction_matcher,
-    soft_signs,
-    soft_signs_slope,
-    total_variation,
-    variation_slope,
-)
+from attacks.inverting_gradients import InvertingGradients, cosine_distance, direction_matcher, total_variation
+from bench.attacking.directions import cosine_slope, soft_signs, soft_signs_slope, variation_slope
 from bench.attacking.inversion import SHARPNESS
 from bench.base.rng import generator
 from bench.models.base import Model

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from attacks.min_max import MinMax, min_max
 from attacks.min_sum import MinSum, min_sum
-from bench.attacking.forging import Perturbation
+from bench.attacking.forging import Perturbation, Sign
+from bench.suite import make_part
 from bench.threat import ByzantineView
 
 PERTURBATIONS: list[Perturbation] = ["unit", "std", "sign"]
@@ -34,24 +35,62 @@ def bisected(honest: Tensor, direction: Tensor, sums: bool) -> Tensor:
     return mean + low * direction
 
 
-@pytest.mark.parametrize("perturbation", PERTURBATIONS)
-def test_three_numbers(perturbation: Perturbation) -> None:
+WAYS: list[tuple[Perturbation, Sign]] = [("unit", "plus"), ("std", "plus"), ("std", "minus"), ("sign", "plus")]
+DOWN = [way for way in WAYS if way != ("std", "plus")]
+"""Where the mean is positive."""
+
+
+@pytest.mark.parametrize(("perturbation", "sign"), DOWN)
+def test_three_numbers(perturbation: Perturbation, sign: Sign) -> None:
     """0, 0, 3: no further than 3 from any is 0; 2 m^2 + (m - 3)^2 <= 18 down to m = -1."""
     honest = torch.tensor([[0.0], [0.0], [3.0]], dtype=torch.float64)
-    torch.testing.assert_close(min_max(honest, 2, perturbation), torch.zeros(2, 1, dtype=torch.float64))
-    torch.testing.assert_close(min_sum(honest, 2, perturbation), -torch.ones(2, 1, dtype=torch.float64))
+    zeros, ones = torch.zeros(2, 1, dtype=torch.float64), torch.ones(2, 1, dtype=torch.float64)
+    torch.testing.assert_close(min_max(honest, 2, perturbation, sign=sign), zeros)
+    torch.testing.assert_close(min_sum(honest, 2, perturbation, sign=sign), -ones)
 
 
-@pytest.mark.parametrize("perturbation", PERTURBATIONS)
+def test_three_numbers_the_authors_way() -> None:
+    """0, 0, 3 along +sigma: no further than 3 from 0 is 3; 2 m^2 + (m - 3)^2 <= 18 up to m = 3."""
+    honest = torch.tensor([[0.0], [0.0], [3.0]], dtype=torch.float64)
+    for attack in (min_max, min_sum):
+        torch.testing.assert_close(attack(honest, 2), torch.full((2, 1), 3.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("attack", [min_max, min_sum])
+def test_updates_move_as_the_authors_gradients_do(attack: Callable[..., Tensor]) -> None:
+    """Their code sends mean - lambda sigma of gradients; an update is minus a gradient."""
+    gradients = 0.4 + torch.randn(6, 5, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    theirs = bisected(gradients, -gradients.std(dim=0), sums=attack is min_sum)
+    torch.testing.assert_close(attack(-gradients, 1)[0], -theirs, rtol=1e-6, atol=1e-6)
+    other = bisected(gradients, gradients.std(dim=0), sums=attack is min_sum)
+    torch.testing.assert_close(attack(-gradients, 1, sign="minus")[0], -other, rtol=1e-6, atol=1e-6)
+
+
+def test_the_sign_is_that_of_the_deviation_alone() -> None:
+    with pytest.raises(ValueError, match="sign is 'minus', but must be plus with perturbation 'unit'"):
+        min_max(torch.ones(3, 2), 1, "unit", sign="minus")
+    with pytest.raises(ValueError, match="sign is 'minus', but must be plus with perturbation 'sign'"):
+        MinSum(perturbation="sign", sign="minus")
+
+
+def test_a_record_of_the_other_default_is_of_another_cell() -> None:
+    """Version 1 went against the deviation."""
+    for name in ("min_max", "min_sum"):
+        part = make_part("attack", name, {})
+        assert (part.version, part.parameters) == (2, {"perturbation": "std", "sign": "plus"})
+
+
+@pytest.mark.parametrize(("perturbation", "sign"), WAYS)
 @pytest.mark.parametrize("sums", [False, True])
 @given(h=st.integers(2, 8), d=st.integers(1, 6), seed=st.integers(0, 999), offset=st.floats(-3, 3))
 def test_the_root_is_where_a_bisection_ends(
-    perturbation: Perturbation, sums: bool, h: int, d: int, seed: int, offset: float
+    perturbation: Perturbation, sign: Sign, sums: bool, h: int, d: int, seed: int, offset: float
 ) -> None:
     honest = offset + torch.randn(h, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     mean = honest.mean(dim=0)
-    direction = {"unit": -mean / mean.norm(), "std": -honest.std(dim=0), "sign": -mean.sign()}[perturbation]
-    forged = (min_sum if sums else min_max)(honest, 3, perturbation)
+    sigma = honest.std(dim=0) * (1 if sign == "plus" else -1)
+    direction = {"unit": -mean / mean.norm(), "std": sigma, "sign": -mean.sign()}[perturbation]
+    forged = (min_sum if sums else min_max)(honest, 3, perturbation, sign=sign)
     assert forged.shape == (3, d)
     torch.testing.assert_close(forged[0], bisected(honest, direction, sums), rtol=1e-6, atol=1e-6)
 

@@ -13,6 +13,7 @@ from attacks.ipm import ipm
 from attacks.ipm_optimal import OptimalIPM, ipm_optimal
 from bench.attacking.forging import Rule, deviation
 from bench.protocol import Alphabet
+from bench.suite import make_part
 from bench.threat import ByzantineView
 from defenses.krum import krum
 from defenses.median import coordinate_median
@@ -29,7 +30,16 @@ RULES: dict[str, Rule] = {
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-@pytest.mark.parametrize(("optimal", "plain"), [(alie_optimal, alie), (ipm_optimal, ipm)])
+@pytest.mark.parametrize(
+    ("optimal", "plain"),
+    [
+        (alie_optimal, partial(alie, sign="minus")),
+        (partial(alie_optimal, sign="plus"), alie),
+        (partial(alie_optimal, sign="both"), alie),
+        (partial(alie_optimal, sign="both"), partial(alie, sign="minus")),
+        (ipm_optimal, ipm),
+    ],
+)
 def test_no_factor_of_the_grid_moves_the_rule_further(
     optimal: Callable[..., Tensor], plain: Callable[..., Tensor], rule: Rule
 ) -> None:
@@ -37,6 +47,26 @@ def test_no_factor_of_the_grid_moves_the_rule_further(
     found = moved(optimal(HONEST, F, rule))
     for k in range(10):
         assert found >= moved(plain(HONEST, F, 0.1 * 1000 ** (k / 9)))
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_of_both_signs_the_more_harmful_is_taken(rule: Rule) -> None:
+    moved = deviation(rule, HONEST)
+    each = [alie_optimal(HONEST, F, rule, sign=sign) for sign in ("minus", "plus")]
+    assert moved(alie_optimal(HONEST, F, rule, sign="both")) == max(map(moved, each))
+
+
+def test_updates_move_as_the_authors_gradients_do() -> None:
+    """ByzFL forges gradients, mean + tau sigma; a mean follows the largest factor, 100."""
+    gradients = -HONEST
+    theirs = gradients.mean(dim=0) + 100 * gradients.std(dim=0, correction=0)
+    torch.testing.assert_close(alie_optimal(HONEST, F, RULES["mean"])[0], -theirs)
+
+
+def test_a_record_of_the_other_default_is_of_another_cell() -> None:
+    """Version 1 searched plus sigma."""
+    part = make_part("attack", "alie_optimal", {})
+    assert (part.version, part.parameters["sign"]) == (2, "minus")
 
 
 def test_a_mean_follows_the_largest_factor() -> None:

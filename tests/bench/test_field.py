@@ -3,13 +3,11 @@
 import pytest
 
 from bench import registry
+from bench.federation.roles import check_fits, setting_of
 from bench.plays.findings import build_defense
 from bench.protocol import Setting
-from bench.suite import Suite, load
+from bench.suite import Suite, load, shipped
 from bench.threat import ByzantineAttack
-
-AWAITED = {"fldetector"}
-"""Rules that are played there when the board is made again."""
 
 
 @pytest.fixture(scope="module", params=["field", "field-mnist"])
@@ -20,7 +18,7 @@ def suite(request: pytest.FixtureRequest) -> Suite:
 def test_every_defense_and_every_byzantine_attack_meet_in_field() -> None:
     suite = load("field")
     attacks = {name for name in registry.names("attack") if issubclass(registry.get("attack", name), ByzantineAttack)}
-    assert {entry.name for entry in suite.defense} == set(registry.names("defense")) - AWAITED
+    assert {entry.name for entry in suite.defense} == set(registry.names("defense"))
     assert {entry.name for entry in suite.attack} == attacks
     rows, columns = ({getattr(cell, part) for cell in suite.cells()} for part in ("label", "column"))
     assert len(suite.cells()) == len(rows) * len(columns)
@@ -36,6 +34,25 @@ def test_every_row_had_as_many_trials(suite: Suite) -> None:
         assert chosen in grid
 
 
+def test_both_signs_of_the_deviation_are_columns(suite: Suite) -> None:
+    """So that a row's worst is over both; a column that says no sign has that of the authors' code."""
+    along = {entry.name for entry in suite.attack} & {"alie", "alie_optimal", "min_max", "min_sum"}
+    for name in along:
+        cells = [cell for cell in suite.cells(["krum"], [name]) if cell.attack is not None]
+        authors = "minus" if name == "alie_optimal" else "plus"
+        signs = {cell.column: cell.attack.parameters.get("sign", "plus") for cell in cells if cell.attack}
+        other = {"plus": "minus", "minus": "plus"}[authors]
+        assert signs == {f"{name} b=0.2": authors, f"{name} sign={other} b=0.2": other}
+
+
+def test_rules_that_remember_do_so_as_their_authors_have_them(suite: Suite) -> None:
+    clean = {cell.label: cell for cell in suite.cells() if cell.attack is None}
+    for row in {"centered_clipping", "foolsgold"} & set(clean):
+        assert clean[row].defense.parameters["memory"] is True
+    row = clean["centered_clipping"].federation
+    assert (row.momentum, row.lr) == (0.9, clean["fedavg"].federation.lr)
+
+
 def test_every_rule_takes_the_federation(suite: Suite) -> None:
     shared = suite.federation
     for cell in suite.cells():
@@ -47,3 +64,31 @@ def test_every_rule_takes_the_federation(suite: Suite) -> None:
                 )
             )
     assert {cell.byzantine for cell in suite.cells()} == {0.0, shared.assumed_byzantine}
+
+
+NEWER = ("field-fashion", "field-cifar10", "field-cifar10-features")
+KEEP_MODELS = {"rsa", "dpbfl"}
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_clients_of_the_newer_suites_send_momentum_and_train_for_more_than_a_step(name: str) -> None:
+    for cell in load(name).cells():
+        assert cell.federation.momentum == (0.0 if cell.label in KEEP_MODELS else 0.9)
+        assert (cell.federation.local_steps or 0) > 1
+        assert cell.byzantine in (0.0, cell.federation.assumed_byzantine)
+
+
+@pytest.mark.parametrize("name", [*NEWER, "factors"])
+def test_every_rule_of_the_newer_suites_takes_its_federation(name: str) -> None:
+    for cell in load(name).cells():
+        settings, defense = cell.federation, build_defense(cell)
+        check_fits(settings, defense)
+        defense.start(setting_of(settings, 7850, settings.assumed_byzantine))
+
+
+@pytest.mark.parametrize("name", [*NEWER, "factors"])
+def test_the_file_of_a_newer_suite_says_how_long_it_takes(name: str) -> None:
+    suite, words = load(name), shipped()[name].read_text()
+    assert f"{len(suite.cells())} cells a seed" in " ".join(
+        line.removeprefix("#").strip() for line in words.splitlines()
+    )

@@ -311,7 +311,7 @@ SEAMS: dict[str, dict[str, Seam]] = {
         "gamma": dpbfl_seam("gamma", 0.6, shuffled=False),
         **{name: dpbfl_seam(name, 3.1, shuffled=False) for name in RSA},
     },
-    "monna": {"pivot": Seam(3, change(lambda x, pivot: monna(x, F, pivot=pivot)))},
+    "monna": {"pivot": Seam(3, change(lambda x, pivot: monna(x, F, pivot=pivot or 0)))},
     "multi_krum": {
         "num_selected": Seam(3, change(lambda x, count: multi_krum(x, F, count))),
         "variant": Seam("fourth_power_sum", change(lambda x, name: multi_krum(x, F, None, name))),

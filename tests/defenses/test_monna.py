@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.protocol import Setting
+from bench.protocol import Delivered, ServerRound, Setting
 from bench.rules.gram import distances_to, gram_matrix
+from defenses.bucketing import Bucketing
 from defenses.monna import MoNNA, monna
 
 
@@ -65,3 +66,55 @@ def test_what_it_cannot_do_is_refused(make_setting: Callable[..., Setting]) -> N
         monna(torch.zeros(4, 2), 1, pivot=4)
     with pytest.raises(ValueError, match="pivot"):
         MoNNA(pivot=20).start(make_setting())
+
+
+def play(rule: MoNNA, setting: Setting, seed: int, rounds: list[list[int]]) -> list[int]:
+    """Who is the pivot in rounds of these clients, each of whom sends its name; with f = 0 nothing else would show."""
+    memory: dict[str, Tensor] = {}
+    found = []
+    for index, names in enumerate(rounds):
+        messages, draws = torch.tensor(names, dtype=torch.float32).unsqueeze(1), torch.Generator().manual_seed(seed)
+        weights, clients = torch.full((len(names),), 1 / len(names)), torch.tensor(names)
+        server = ServerRound(index, setting, torch.zeros(1), weights, draws, memory=memory, clients=clients)
+        rule.aggregate(Delivered(messages, senders=torch.arange(len(names))), server)
+        found.append(rule.singled_out(memory)["pivot"])
+    return found
+
+
+def test_the_pivot_is_one_client_throughout_and_another_in_other_seeds(make_setting: Callable[..., Setting]) -> None:
+    everybody = [list(range(20))] * 3
+    found = [play(MoNNA(), make_setting(), seed, everybody) for seed in range(40)]
+    assert all(len(set(one)) == 1 for one in found)
+    assert len({one[0] for one in found}) >= 10  # 40 draws of 20: fewer than ten with probability below 1e-9
+    assert play(MoNNA(), make_setting(), 0, everybody) == found[0]
+
+
+def test_where_the_pivot_is_not_in_the_sample_the_next_of_the_order_stands_in(
+    make_setting: Callable[..., Setting],
+) -> None:
+    setting = make_setting(participants=10)
+    first, second, again = play(
+        MoNNA(), setting, 5, [list(range(20))[::2], list(range(1, 20, 2)), list(range(20))[::2]]
+    )
+    assert first == again
+    assert first % 2 == 0
+    assert second % 2 == 1
+
+
+def test_the_drawn_pivot_is_the_one_that_the_mean_is_around(make_setting: Callable[..., Setting]) -> None:
+    rows = torch.arange(20.0).unsqueeze(1) ** 2
+    weights, clients, memory = torch.full((20,), 0.05), torch.arange(20), dict[str, Tensor]()
+    draws = torch.Generator().manual_seed(1)
+    server = ServerRound(0, make_setting(), torch.zeros(1), weights, draws, memory=memory, clients=clients)
+    found = MoNNA().aggregate(Delivered(rows, senders=clients), server)
+    torch.testing.assert_close(found, monna(rows, 4, pivot=int(memory["pivot"])))
+
+
+def test_mixed_messages_are_nobodys_and_one_of_them_is_the_pivot(make_setting: Callable[..., Setting]) -> None:
+    rule = Bucketing(rule="monna", bucket_size=2)
+    weights, memory, clients = torch.full((20,), 0.05), dict[str, Tensor](), torch.arange(20)
+    draws = torch.Generator().manual_seed(1)
+    server = ServerRound(0, make_setting(), torch.zeros(1), weights, draws, memory=memory, clients=clients)
+    rule.aggregate(Delivered(torch.randn(20, 1, generator=draws), senders=clients), server)
+    assert 0 <= int(memory["pivot"]) < 10
+    assert rule.singled_out(memory) == {}

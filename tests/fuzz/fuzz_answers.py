@@ -71,12 +71,15 @@ SHAPES: dict[str, Shape] = {
     "attacks.adaptive.unit": like("vector"),
     "attacks.alie.alie": forged(),
     "attacks.alie_optimal.alie_optimal": forged(),
-    "attacks.analytic.class_means": lambda call: tuple(call["layer"].weight.shape),
-    "attacks.analytic.combined": layer_inputs(),
-    "attacks.analytic.gradient_signs": lambda call: tuple(call["seen"].target.shape),
-    "attacks.analytic.repeated_rows": layer_inputs("count"),
-    "attacks.analytic.stacked": lambda call: (*call["layer"].bias.shape, call["layer"].weight.shape[2] + 1),
-    "attacks.analytic.unexplained": lambda call: (2,),
+    "bench.attacking.linear_layers.class_means": lambda call: tuple(call["layer"].weight.shape),
+    "bench.attacking.linear_layers.combined": layer_inputs(),
+    "bench.attacking.linear_layers.gradient_signs": lambda call: tuple(call["seen"].target.shape),
+    "bench.attacking.linear_layers.repeated_rows": layer_inputs("count"),
+    "bench.attacking.linear_layers.stacked": lambda call: (
+        *call["layer"].bias.shape,
+        call["layer"].weight.shape[2] + 1,
+    ),
+    "bench.attacking.linear_layers.unexplained": lambda call: (2,),
     "attacks.backdoor.backdoor": like("own"),
     "attacks.backdoor.stamp": like("x"),
     "attacks.crash.crash": forged(),
@@ -85,18 +88,22 @@ SHAPES: dict[str, Shape] = {
     "attacks.free_rider.free_rider": forged("change"),
     "attacks.gaussian.gaussian": forged(),
     "attacks.inverting_gradients.cosine_distance": rows_of("vectors"),
-    "attacks.inverting_gradients.soft_signs": like("values"),
+    "bench.attacking.directions.lengths": lambda call: (len(call["vectors"]), 1),
+    "bench.attacking.directions.soft_signs": like("values"),
     "attacks.inverting_gradients.total_variation": rows_of("images"),
-    "attacks.inverting_gradients.variation_slope": like("images"),
+    "bench.attacking.directions.variation_slope": like("images"),
     "attacks.ipm.ipm": forged(),
     "attacks.ipm_optimal.ipm_optimal": forged(),
     "attacks.label_flip.label_flip": like("y"),
     "attacks.mimic.mimic": forged(),
+    "attacks.poisonedfl.poisonedfl": like("change"),
     "attacks.min_max.min_max": forged(),
     "attacks.min_sum.min_sum": forged(),
     "attacks.same_value.same_value": forged(),
     "attacks.sign_flip.sign_flip": like("own"),
     "attacks.subspace.project_out": like("estimate"),
+    "bench.attacking.forging.in_range": like("forged"),
+    "bench.attacking.forging.mean_row": per_coordinate("honest"),
     "bench.attacking.forging.most_harmful": lambda call: (2, call["honest"].shape[1]),
     "bench.attacking.forging.perturbed": forged(),
     "bench.attacking.forging.squared_length": lambda call: (),
@@ -163,7 +170,7 @@ SHAPES: dict[str, Shape] = {
 }
 """Of functions that give a tensor or an array; an aggregate of messages is `(d,)` without being named here."""
 
-VARY = {"defenses.flame.majority_cluster", "bench.data.partitions.partition", "attacks.inverting_gradients.soft_signs"}
+VARY = {"defenses.flame.majority_cluster", "bench.data.partitions.partition", "bench.attacking.directions.soft_signs"}
 """How many numbers they give hangs on the values, or they may give what is no number: of zeros, for one."""
 
 RANGES: dict[str, tuple[float, float]] = {

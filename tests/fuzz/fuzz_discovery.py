@@ -9,7 +9,9 @@ from typing import Any
 
 PACKAGES = ("defenses", "attacks", "bench.privacy")
 MODULES = (
+    "bench.attacking.directions",
     "bench.attacking.forging",
+    "bench.attacking.linear_layers",
     "bench.rules.gram",
     "bench.plays.metrics",
     "bench.data.partitions",
@@ -70,3 +72,7 @@ def public_functions() -> dict[str, Callable[..., Any]]:
 
 def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     return list(inspect.signature(function).parameters.values())
+
+
+def argument_names(function: Callable[..., Any]) -> list[str]:
+    return [parameter.name for parameter in parameters(function)]

@@ -15,7 +15,7 @@ from fuzz_world import REALS, SCALARS, Maker, World, made
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attacks.analytic import Layer
+from bench.attacking.linear_layers import Layer
 from bench.data import Dataset, Split
 from bench.protocol import Setting
 from bench.rules.gram import gram_matrix

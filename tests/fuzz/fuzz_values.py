@@ -33,10 +33,10 @@ from fuzz_makers import (
 from fuzz_world import EXTREME, MODERATE, REALS, Maker
 from hypothesis import strategies as st
 
-from attacks.analytic import Layer
-from attacks.inverting_gradients import cosine_slope
 from bench import models
+from bench.attacking.directions import cosine_slope
 from bench.attacking.inversion import Observation
+from bench.attacking.linear_layers import Layer
 from bench.attacking.poisoning import DataFacts
 from bench.protocol import Alphabet
 from bench.rules.gram import DOUBLE_ERROR, norms_of, squared_distances
@@ -94,6 +94,7 @@ PARAMETERS: dict[str, Maker] = {
     "layer": layer,
     "local_models": lambda world: world.rows(),
     "low": real(0.01, 0.2, 0.1),
+    "matrix": lambda world: world.rows() if world.strays() else gram(world),
     "mean": lambda world: world.tensor(world.d),
     "messages": lambda world: world.rows(),
     "metric": lambda world: world.one_of("score", "missing"),
@@ -119,6 +120,7 @@ PARAMETERS: dict[str, Maker] = {
     "num_shares": lambda world: world.one_of(0, -1, 50) if world.strays() else world.one_of(1, 1, 2, 3, 8),
     "objective": literal("descent", "deviation"),
     "origin": flag,
+    "others": lambda world: ["both"],
     "own": lambda world: world.rows(),
     "participants": whole(1, 3, 0, -1, 99),
     "params": lambda world: world.tensor(15, kinds=(*MODERATE, *EXTREME)),
@@ -156,10 +158,12 @@ PARAMETERS: dict[str, Maker] = {
     "sigma": real(0, 100, 1.0),
     "sigma_squared": lambda world: array(world, 0, 10),
     "similarity": real(0, 1, 0.5),
+    "sign": literal("plus", "minus"),
     "signs": lambda world: world.rows() if world.strays() else torch.sign(world.tensor(world.n, world.d)),
     "size": whole(1, 3, 0, -1, 50),
     "source": generator,
     "split": split,
+    "square": lambda world: world.tensor(kinds=(*MODERATE, *EXTREME)),
     "steps": whole(0, 10**4, -1, 10**15, 10**15 + 1),
     "subsample": whole(1, 9, 0, -1),
     "successes": lambda world: np.arange(world.n),
@@ -167,6 +171,7 @@ PARAMETERS: dict[str, Maker] = {
     "targets": lambda world: world.tensor(world.n, world.d),
     "tau": real(0.01, 20, 10.0),
     "tau_squared": lambda world: array(world, 0, 5),
+    "tensor": lambda world: world.rows(),
     "threshold": real(1e-6, 1, 1e-5),
     "tolerance": real(1e-9, 1, 1e-6),
     "trials": lambda world: world.n + 1,
@@ -188,17 +193,18 @@ PARAMETERS: dict[str, Maker] = {
 
 SPECIAL: dict[str, dict[str, Maker]] = {
     "attacks.alie.alie": {"z": perhaps(real(-5, 5, 1.0))},
+    "attacks.alie_optimal.alie_optimal": {"sign": literal("plus", "minus", "both")},
     "attacks.alie.alie_z": {"num_clients": whole(3, 50, -1, 0, 2)},
-    "attacks.analytic.class_means": {
+    "bench.attacking.linear_layers.class_means": {
         "counts": lambda world: torch.ones(2, world.n, dtype=torch.float64).tril(),
         "scale": lambda world: torch.ones(2, 1, dtype=torch.float64),
     },
-    "attacks.analytic.repeated_rows": {
+    "bench.attacking.linear_layers.repeated_rows": {
         "count": lambda world: world.draw(st.integers(1, 3)),
         "lowest": lambda world: torch.full((world.d,), -1.0, dtype=torch.float64),
         "highest": lambda world: torch.full((world.d,), 1.0, dtype=torch.float64),
     },
-    "attacks.analytic.unexplained": {
+    "bench.attacking.linear_layers.unexplained": {
         "inputs": lambda world: world.tensor(2, 3, world.d, dtype=torch.float64),
         "layer": layer_that_learns,
     },
@@ -214,13 +220,22 @@ SPECIAL: dict[str, dict[str, Maker]] = {
         "honest": lambda w: w.tensor(w.n, w.d),
         "direction": lambda w: w.tensor(w.d, kinds=("normal",)),
     },
-    "attacks.inverting_gradients.soft_signs_slope": {
+    "bench.attacking.directions.soft_signs_slope": {
         "distance": lambda world: cosine_slope(world.tensor(world.n, world.d)),
         "lr": lambda world: 0.1,
         "offset": lambda world: world.tensor(world.d),
     },
     "attacks.min_max.min_max_gamma": {"honest": moderate, "p": nonzero},
     "attacks.min_sum.min_sum_gamma": {"honest": moderate, "p": nonzero},
+    "attacks.poisonedfl.is_filtered": {
+        "signs": lambda world: torch.sign(world.tensor(world.d)),
+        "moved": lambda world: world.tensor(world.d),
+    },
+    "attacks.poisonedfl.poisonedfl": {
+        "signs": lambda world: torch.sign(world.tensor(world.d)),
+        "change": lambda world: world.tensor(world.d),
+        "last": lambda world: world.tensor(world.d),
+    },
     "attacks.subspace.project_out": {
         "estimate": lambda world: world.tensor(2, world.d),
         "shares": lambda world: world.tensor(2, world.n, world.d),

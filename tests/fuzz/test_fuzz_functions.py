@@ -1,5 +1,6 @@
 """Every public function of the mathematics, with whatever shapes and numbers: `ValueError` or a right answer."""
 
+import contextlib
 import copy
 import inspect
 import math
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from fuzz_answers import check
-from fuzz_discovery import LEFT_OUT, parameters, public_functions
+from fuzz_discovery import LEFT_OUT, argument_names, parameters, public_functions
 from fuzz_values import PARAMETERS, SPECIAL, maker
 from fuzz_world import World, worlds
 from hypothesis import HealthCheck, given, settings
@@ -31,6 +32,9 @@ SLOW = {
     "bench.privacy.sampling.compose_hidden_draws": 10,
 }
 """How many times fewer examples: a call takes tens of milliseconds."""
+
+ROWS = {"messages", "honest", "updates", "local_models", "own", "gram", "direction", "history"}
+"""Names of arguments that are matrices, or vectors, of one meaning everywhere."""
 
 REFUSALS = (
     "the search for the smallest diameter is not over",
@@ -69,6 +73,38 @@ def test_a_value_error_or_a_right_answer(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_a_value_error_or_a_right_answer_many_times(name: str) -> None:
     fuzz(name, max(5, DEEP // SLOW.get(name, 1)))
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_a_tensor_that_requires_grad_is_refused_or_gives_an_answer(name: str) -> None:
+    @settings(max_examples=max(2, 10 // SLOW.get(name, 1)), suppress_health_check=list(HealthCheck))
+    @given(worlds())
+    def once(world: World) -> None:
+        positional, named = arguments(name, FUNCTIONS[name], world)
+        with contextlib.suppress(ValueError):
+            FUNCTIONS[name](*map(followed, positional), **{key: followed(value) for key, value in named.items()})
+
+    once()
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FUNCTIONS if ROWS & set(argument_names(FUNCTIONS[name]))))
+def test_messages_without_their_two_dimensions_are_refused(name: str) -> None:
+    """One message alone, and a matrix of them in a stack: what works on rows says so, where it looks at them at all."""
+
+    @settings(max_examples=5, suppress_health_check=list(HealthCheck))
+    @given(worlds())
+    def once(world: World) -> None:
+        positional, named = arguments(name, FUNCTIONS[name], world)
+        given = inspect.signature(FUNCTIONS[name]).bind(*positional, **named).arguments
+        for argument in ROWS & set(given):
+            value = given[argument]
+            for turned in (value.flatten(), value[None], value[..., None]) if isinstance(value, Tensor) else ():
+                bound = inspect.signature(FUNCTIONS[name]).bind(*positional, **named)
+                bound.arguments[argument] = turned
+                with contextlib.suppress(ValueError):
+                    FUNCTIONS[name](*bound.args, **bound.kwargs)
+
+    once()
 
 
 @settings(max_examples=100)
@@ -137,6 +173,11 @@ def outcome(name: str, function: Callable[..., Any], positional: list[Any], name
     bound.apply_defaults()
     check(name, bound.arguments, answer)
     return "answered"
+
+
+def followed(value: Any) -> Any:
+    """A tensor of real numbers as it comes out of a model that is trained."""
+    return value.clone().requires_grad_() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def neighbours(name: str) -> list[Callable[..., Any]]:

@@ -62,7 +62,7 @@ def test_golden_markdown(leaderboard):
 def test_every_markdown_table_has_its_caption(leaderboard):
     text = FORMATS["md"](leaderboard)
     for board in leaderboard.boards:
-        assert text.count(f"*{board.caption}*") == 1
+        assert text.count(f"*{board.caption}*") == (len(board.text) > 0)
 
 
 def borders(line: str) -> int:

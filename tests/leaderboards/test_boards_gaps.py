@@ -9,6 +9,7 @@ from bench.records import Record
 from leaderboards.board import Leaderboard
 from leaderboards.boards import build
 from leaderboards.frame import select
+from leaderboards.harmless import NO_CONTROL
 
 MILD, HARD = "sign_flip b=0.2", "sign_flip b=0.4"
 NO_RANK = "columns or seeds missing that other rows have"
@@ -118,10 +119,11 @@ def test_records_from_before_are_told_in_one_line_for_the_board(records: list[Re
     board = board_of(of(records, "best", arithmetic=""), [])
     assert board.flags == {}
     assert board.caveats == [
+        NO_CONTROL,
         "8 of 16 records made under another arithmetic (from before records named it): cannot be replayed bit for bit; "
-        "rows: best"
+        "rows: best",
     ]
-    assert board_of(records, []).caveats == []
+    assert board_of(records, []).caveats == [NO_CONTROL]
 
 
 def test_devices_that_are_mixed_are_flagged(records: list[Record]) -> None:

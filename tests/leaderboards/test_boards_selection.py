@@ -146,7 +146,7 @@ def test_only_the_suites_seeds_count_and_others_are_told(make):
     """A row with five more seeds, or others, would be a mean over other luck."""
     records = [make("a", accuracy=0.5, seed=seed) for seed in (0, 1)]
     lucky = [make("b", accuracy=0.9, seed=seed) for seed in (0, 4, 12, 7, 8, 9, 10)]
-    selection = select([*records, *lucky], seeds=(0, 1))
+    selection = select([*records, *lucky], seeds={"training": (0, 1)})
     assert accuracies(selection) == [0.5, 0.5, 0.9]
     assert selection.left_out == ["6 records of other seeds (4, 7, 8, 9, 10 and 1 more)"]
     assert len(select([*records, *lucky]).records) == 9
@@ -156,4 +156,4 @@ def test_a_record_of_another_seed_decides_nothing_of_its_row(make):
     """Neither which parameters a row has, nor what it claims."""
     kept = make("a", accuracy=0.5, defense={"f": 1})
     other = make("a", accuracy=0.9, defense={"f": 2}, seed=4)
-    assert accuracies(select([kept, other], seeds=(0,))) == [0.5]
+    assert accuracies(select([kept, other], seeds={"training": (0,)})) == [0.5]

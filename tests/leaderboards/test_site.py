@@ -83,7 +83,7 @@ def test_every_defense_and_attack_has_a_page_and_every_suite_a_card(pages):
 
     for kind in ("defense", "attack"):
         for name in registry.names(kind):
-            if registry.get(kind, name).__module__.startswith(f"{kind}s."):
+            if registry.get(kind, name).__module__ == f"{kind}s.{name}":
                 page = pages[f"{kind}s/{name}.html"].decode()
                 assert f'name = "{name}"' in page.replace("&#34;", '"').replace("&quot;", '"')
                 assert "How to use it" in page

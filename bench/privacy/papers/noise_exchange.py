@@ -160,7 +160,7 @@ class NoiseExchange:
 
 
 def _column(argument: str, value: float | Tensor, num_clients: int, dtype: torch.dtype) -> Tensor:
-    given = torch.as_tensor(value, dtype=dtype)
+    given = torch.as_tensor(value, dtype=dtype).detach()
     fits = given.dim() == 0 or given.shape == (num_clients,)
     require(fits, argument, f"of shape {tuple(given.shape)}", f"one value, or {num_clients}, one a client")
     values = given.expand(num_clients).unsqueeze(1)

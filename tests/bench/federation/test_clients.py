@@ -439,3 +439,14 @@ def test_samples_that_do_not_fill_a_shard_in_whole_batches_are_refused(kept: int
     x, y = torch.zeros(1, kept, *SHAPE).double(), torch.zeros(1, kept).long()
     with pytest.raises(ValueError, match=f"samples_per_client is 7, but must be a multiple of the {kept} images"):
         Shards(*draw(), CLASSES, batch_size=kept).hold(torch.tensor([0]), x, y)
+
+
+def test_samples_in_float16_give_the_batches_of_the_same_samples_in_float32():
+    source = generator(0, "half")
+    x = torch.randn(40, 3, 2, 2, generator=source).half()
+    y, indices = torch.arange(40) % 5, torch.randperm(40, generator=source).view(4, 10)
+    narrow, wide = Shards(x, y, indices, 5, 4, dtype=torch.float32), Shards(x.float(), y, indices, 5, 4)
+    for places in (slice(1, 3), torch.tensor([3, 0])):
+        for ours, theirs in zip(narrow.window(places, 8, 4), wide.window(places, 8, 4), strict=True):
+            assert ours.dtype == torch.float32
+            assert torch.equal(ours, theirs)

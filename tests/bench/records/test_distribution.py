@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bench.records.comparison import differing
 from bench.records.distribution import FALSE_ALARMS, MARGINS, judge, neighbour, shift_of, within_rounding
 from bench.suite import load
 
@@ -26,6 +27,22 @@ def answer(published: np.ndarray, played: np.ndarray, alpha: float = 0.01) -> st
     """Of a cell whose accuracies are published `(seeds,)` and played anew `(seeds, plays)`."""
     given = [fields(float(one)) for one in published]
     return judge(given, [[fields(float(one)) for one in some] for some in played], alpha).answer
+
+
+def test_numbers_that_only_later_records_have_are_compared_where_both_have_them() -> None:
+    old, new = (
+        fields(0.9),
+        fields(0.9, other={"metrics.worst_class_accuracy": 0.7, "metrics.worst_tenth_accuracy": 0.8}),
+    )
+    other = fields(0.9, other={"metrics.worst_class_accuracy": 0.4, "metrics.worst_tenth_accuracy": 0.8})
+    for one, another in ((old, new), (new, old)):
+        assert within_rounding(one, another)
+        assert list(differing(one, another, exact=True)) == []
+        assert judge([one], [[another, another]], 0.01).answer == "verified"
+    assert [found[0] for found in differing(new, other, exact=True)] == ["metrics.worst_class_accuracy"]
+    assert not within_rounding(new, other)
+    assert judge([new], [[other, other]], 0.01).answer == "refuted"
+    assert [one[0] for one in differing(old, fields(0.9, other={"metrics.more": 1.0}), exact=True)] == ["metrics.more"]
 
 
 def test_one_seed_gives_the_t_test_of_one_value_against_its_plays() -> None:

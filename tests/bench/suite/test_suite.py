@@ -79,7 +79,7 @@ def test_the_full_suite_is_the_whole_matrix() -> None:
         (row, game) for row in PRIVATE for game in AUDITS
     ]
     assert sorted(matrix) == sorted(expected)
-    assert loaded.seeds == (0, 1, 2)
+    assert loaded.seeds_by_kind == {"training": tuple(range(10)), "inversion": (0, 1, 2), "audit": (0, 1, 2)}
 
 
 def test_the_mnist_suite_is_a_part_of_that_matrix_without_audits() -> None:
@@ -421,3 +421,40 @@ def test_a_byte_order_mark_is_no_part_of_a_suite(small: Path) -> None:
 
 def test_a_truth_value_stays_one_where_it_is_meant(small: Path) -> None:
     assert suite.load(str(small), ["oracle_f=true"]).federation.oracle_f is True
+
+
+# ------------------------------------------------------------------------------------------------ seeds of each kind
+
+
+def test_a_kind_of_cells_may_have_seeds_of_its_own() -> None:
+    """They change no cell and no setting: records of before stay those of their cells."""
+    digits = suite.load("digits")
+    alone = digits.model_copy(update={"seeds_of": {}, "seeds": (0, 1, 2)})
+    assert digits.setting_content() == alone.setting_content()
+    assert [cell.hash for cell in digits.cells()] == [cell.hash for cell in alone.cells()]
+    asked = {cell.kind: digits.seeds_for(cell) for cell in digits.cells()}
+    assert asked == digits.seeds_by_kind
+    assert asked["training"] == tuple(range(10))
+    assert asked["audit"] == (0, 1, 2)
+
+
+def test_seeds_that_are_asked_for_are_those_of_all_cells() -> None:
+    chosen = suite.load("digits").with_seeds([4])
+    assert {chosen.seeds_for(cell) for cell in chosen.cells()} == {(4,)}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("inversion = [1, 1]", "seed 1 stands there twice"),
+        ("audit = []", "audit has no seed"),
+        ("training = [-1]", "seed -1 is not between 0"),
+        ("tests = [1]", "seeds_of"),
+    ],
+)
+def test_bad_seeds_of_a_kind_are_refused(tmp_path: Path, given: str, told: str) -> None:
+    text = suite.shipped()["digits"].read_text()
+    path = tmp_path / "bad.toml"
+    path.write_text(text.replace("[seeds_of]\ninversion = [0, 1, 2]\naudit = [0, 1, 2]\n", f"[seeds_of]\n{given}\n"))
+    with pytest.raises(BadInputError, match=told):
+        suite.load(str(path))
