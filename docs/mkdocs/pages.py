@@ -39,6 +39,7 @@ from leaderboards import (
     overall,
     privacy,
     robustness,
+    siege,
     submissions,
     utility,
 )
@@ -57,6 +58,7 @@ CAPTIONS = {
     "privacy": privacy.CAPTION.replace("{recovered_psnr:g}", "20") + privacy.TRAINED,
     "noise": noise.CAPTION,
     "utility": utility.CAPTION,
+    "siege": siege.CAPTION,
     "fairness": fairness.CAPTION,
     "claims": claims.CAPTION,
     "audits": audits.CAPTION,
