@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.notebook import load as load
     from bench.notebook import run as run
 
-__version__ = "0.1.0"
+__version__ = "1.0.0a1"
 
 arithmetic.start()  # before anything imports torch or numpy
 BESIDE = ("attacks", "defenses", "leaderboards")

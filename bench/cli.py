@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 from bench import __version__
 from bench.base import systems
 from bench.base.errors import BadInputError
-from bench.commands import leaderboard, list_, new, perf, reproduce, run, show, submit, tune, verify
+from bench.commands import leaderboard, list_, new, perf, reproduce, run, show, site, submit, tune, verify
 from bench.commands.options import AllOption, ArithmeticOption, QuietOption, ResultsOption, WorkersOption
 from bench.commands.output import say
 from bench.perf.options import BareCompare
@@ -69,6 +69,7 @@ app.command()(run.run)
 app.command(name="list")(list_.list_)
 app.command()(leaderboard.leaderboard)
 app.command()(show.show)
+app.command()(site.site)
 app.command()(tune.tune)
 app.command()(reproduce.reproduce)
 app.command(cls=BareCompare)(perf.perf)

@@ -60,7 +60,7 @@ def _band(axes: Axes, row: str, band: Sequence[Audit], top: int, limits: tuple[f
         at = max(audit.epsilon, 1.2 * limits[0])
         colour = BROKEN if audit.exceeds else KEPT if allowed else VOID
         axes.plot(at, line, **_dot(colour, hollow=audit.beyond))
-        left = bool(allowed) and not audit.exceeds  # away from the claim's mark
+        left = bool(allowed) and not audit.exceeds and at > ROOM * limits[0]  # away from the claim's mark and the axis
         shift, side = ((-BESIDE, 0), "right") if left else ((BESIDE, 0), "left")
         look: dict[str, Any] = {"textcoords": "offset points", "va": "center", "ha": side, "fontsize": 8}
         axes.annotate(audit.bound, (at, line), shift, color=colour, **look)
@@ -85,9 +85,10 @@ def _promise(row: str, audit: Audit) -> str:
 
 
 def _threat(audit: Audit) -> str:
-    """`active=True rho=1` for the column `audit active=True rho=1`; the server alone has no rho."""
+    """`active=True, ρ = 1` for the column `audit active=True rho=1`; the server alone has no rho."""
     cell = audit.record.cell
-    return cell.column.removeprefix(cell.attack_name).strip() or "the server alone"
+    words = cell.column.removeprefix(cell.attack_name).split()
+    return ", ".join(word.replace("rho=", "ρ = ") for word in words) or "the server alone"
 
 
 def _limits(audits: Sequence[Audit]) -> tuple[float, float]:

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from leaderboards.factors import Effect
-from leaderboards.plots import COLOURS, INK, LEGEND, LEGEND_TEXT, PANEL, frame, styles
+from leaderboards.looks import looks
+from leaderboards.plots import INK, LEGEND, LEGEND_TEXT, PANEL, frame
 
 ACROSS = 3
 """Panels side by side."""
@@ -51,7 +52,10 @@ def _panel(axes: Axes, rows: Sequence[str], effect: Effect) -> None:
 
 
 def _look(rows: Sequence[str], row: str) -> dict[str, Any]:
-    """A row's colour and marker; dashed where another row before it has the colour."""
-    style, line = styles(rows)[row], "-" if rows.index(row) < len(COLOURS) else "--"
-    edge = {"markeredgecolor": "white", "markeredgewidth": 0.5}
-    return {"color": style.colour, "marker": style.marker, "markersize": 6, "linewidth": 1.2, "linestyle": line, **edge}
+    """A row's own colour and marker; dashed where a row before it has the colour."""
+    found = looks(rows)
+    style = found[row]
+    before = rows[: rows.index(row)]
+    line = "--" if any(found[other].colour == style.colour for other in before) else "-"
+    edge = {"markeredgecolor": "white", "markeredgewidth": 0.5, "markersize": 6}
+    return {"color": style.hexadecimal, "marker": style.marker, "linewidth": 1.2, "linestyle": line, **edge}

@@ -97,7 +97,7 @@ def leakage(
     def draw() -> bytes:
         from leaderboards import plots
 
-        return plots.png(plots.leakage(sweeps, rows, recovered, psnr, threshold))
+        return plots.png(plots.leakage(sweeps, rows, recovered, psnr, threshold, sentence))
 
     more = {row: max(_gain(row, sweep, recovered) for sweep in sweeps.values()) for row in rows}
     gained = [f"{row} (by {gain:.0%} of the images)" for row, gain in more.items() if gain >= LEAKING_SHARE]
@@ -106,7 +106,7 @@ def leakage(
         if gained
         else "Under no defense do colluders recover one image in ten more than the server alone."
     )
-    return Picture("leakage", "Leakage against rho", sentence, draw)
+    return Picture("leakage", "Images recovered, by the share ρ of colluders", sentence, draw)
 
 
 def noise(rows: Sequence[str], sweeps: Mapping[str, Sweep], ratio: Estimates, records: Iterable[Record]) -> Picture:
@@ -121,7 +121,7 @@ def noise(rows: Sequence[str], sweeps: Mapping[str, Sweep], ratio: Estimates, re
     def draw() -> bytes:
         from leaderboards import plots
 
-        return plots.png(plots.noise(sweeps, rows, ratio, shared))
+        return plots.png(plots.noise(sweeps, rows, ratio, shared, sentence))
 
     short = {
         row: [
@@ -132,13 +132,13 @@ def noise(rows: Sequence[str], sweeps: Mapping[str, Sweep], ratio: Estimates, re
         ]
         for row in rows
     }
-    lacking = [f"{row} from rho = {min(found):g} on" for row, found in short.items() if found]
+    lacking = [f"{row} from ρ = {min(found):g} on" for row, found in short.items() if found]
     sentence = (
         f"Less noise is left than the claim needs under {_list(lacking)}; everywhere else there is enough, on average."
         if lacking
-        else "The noise that the claims need is there at every rho, on average."
+        else "The noise that the claims need is there at every ρ, on average."
     )
-    return Picture("noise", "Noise left against rho", sentence, draw)
+    return Picture("noise", "Noise left, by the share ρ of colluders", sentence, draw)
 
 
 def epsilons(rows: Sequence[str], places: Sequence[str], audits: Audits) -> Picture:
@@ -158,7 +158,7 @@ def epsilons(rows: Sequence[str], places: Sequence[str], audits: Audits) -> Pict
         [f"beyond the colluders that a claim is meant for, one proves more under {_list(beyond)}"] if beyond else []
     )
     parts += [f"the claim of {_list(void)} is void"] if void else []
-    return Picture("epsilons", "Claimed against audited epsilon", f"{'; '.join(parts)}.", draw)
+    return Picture("epsilons", "Claimed ε against audited ε", f"{'; '.join(parts)}.", draw)
 
 
 def gallery(

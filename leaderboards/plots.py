@@ -17,33 +17,28 @@ from PIL import Image
 
 from bench.privacy.papers.noise_sharing import niss_collusion_variance
 from leaderboards.estimates import Estimate, Estimates
+from leaderboards.looks import Look, looks
 from leaderboards.sweeps import Sweep
 
 DPI = 100
 PANEL = (3.3, 2.7)  # inches
 LEGEND = 2.3
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#888888")
-"""Okabe and Ito's, which colour-blind readers can tell apart; grey for their yellow, which is faint on white."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-"""One more than colours, so that a colour comes back with another marker."""
+LEADER: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.8, "shrinkA": 1, "shrinkB": 3, "relpos": (0, 0.5)}
+"""The line from a name to its curve."""
+DASHES = ((5, 2), (2, 2), (7, 2, 2, 2), (9, 3))
+"""Of lines that have one colour, points on and off."""
 FAINT, INK = "#d8d8d8", "#333333"
 LOSSLESS = 50.0
 """dB beyond which a reconstruction is as good as the original."""
-DODGE, SPREAD = 0.018, 0.2
+DODGE, SPREAD = 0.012, 0.06
 """How far apart in rho curves are drawn, so that no interval hides another, and all of them together."""
-LONGEST_NAME = 34
-"""Characters of a line of the legend."""
+LONGEST_NAME = 30
+"""Characters of a line of a name beside its curve."""
+NAME_GAP = 0.078
+"""Of an axis's height, between the middles of two lines of names."""
 
 
 LEGEND_TEXT: dict[str, Any] = {"frameon": False, "fontsize": 8.5, "labelcolor": INK}
-
-
-@dataclass(frozen=True)
-class Style:
-    """A row's own colour and marker, the same in all plots."""
-
-    colour: str
-    marker: str
 
 
 @dataclass(frozen=True)
@@ -73,50 +68,67 @@ def curve(row: str, sweep: Sweep, found: Estimates, scale: float = 1.0, most: fl
 
 
 def leakage(
-    sweeps: Mapping[str, Sweep], rows: Sequence[str], recovered: Estimates, psnr: Estimates, threshold: float
+    sweeps: Mapping[str, Sweep],
+    rows: Sequence[str],
+    recovered: Estimates,
+    psnr: Estimates,
+    threshold: float,
+    title: str = "",
 ) -> Figure:
     """Share of images recovered, with its interval, and mean PSNR against rho: a column of panels an attack."""
     shares = {row: [curve(row, sweep, recovered, scale=100) for sweep in sweeps.values()] for row in rows}
     levels = {row: [curve(row, sweep, psnr, most=LOSSLESS) for sweep in sweeps.values()] for row in rows}
     groups = _alike({row: (*shares[row], *levels[row]) for row in rows})
     figure, panels = _panels(2, sweeps)
-    for line, curves in zip(panels, (shares, levels), strict=True):
-        for index, axes in enumerate(line):
-            _draw(axes, {row: _joint([curves[one][index] for one in group]) for row, group in groups.items()}, rows)
-    for axes in panels[1]:
-        axes.axhline(threshold, color=INK, linewidth=0.9, linestyle=":")
     panels[0, 0].set(ylabel="images recovered in %", ylim=(-4, 104))
     panels[1, 0].set(ylabel="mean PSNR in dB", ylim=(-1, LOSSLESS + 2))
     panels[1, 0].set_yticks([0, 10, 20, 30, 40, LOSSLESS], ["0", "10", "20", "30", "40", f"{LOSSLESS:g}+"])
-    _legend(figure, rows, groups, {f"{threshold:g} dB: recovered": _line(INK, ":")})
+    named: set[str] = set()
+    for line, curves in zip(panels, (shares, levels), strict=True):
+        for index, axes in enumerate(line):
+            shown = {row: _joint([curves[one][index] for one in group]) for row, group in groups.items()}
+            _draw(axes, shown, rows)
+        _name(line[-1], shown, groups, rows)
+        named |= {row for row, found in shown.items() if found.rho}
+    for axes in panels[1]:
+        axes.axhline(threshold, color=INK, linewidth=0.9, linestyle=":")
+    unnamed = {row: group for row, group in groups.items() if row not in named}
+    _legend(figure, rows, unnamed, {f"{threshold:g} dB: recovered": _line(INK, ":")})
+    _above(figure, title)
     return figure
 
 
-def noise(sweeps: Mapping[str, Sweep], rows: Sequence[str], ratio: Estimates, shared: Mapping[str, float]) -> Figure:
+def noise(
+    sweeps: Mapping[str, Sweep],
+    rows: Sequence[str],
+    ratio: Estimates,
+    shared: Mapping[str, float],
+    title: str = "",
+) -> Figure:
     """Noise left over what the claim needs against rho, and Theorem 3's line for the tau^2 of rows that share it."""
     curves = {row: [curve(row, sweep, ratio) for sweep in sweeps.values()] for row in rows}
     groups = _alike({row: tuple(found) for row, found in curves.items()})
     rho, look = np.linspace(0, 1, 101), dict[float, str]()
     for row, tau_squared in shared.items():
-        look.setdefault(tau_squared, styles(rows)[row].colour)
+        look.setdefault(tau_squared, looks(rows)[row].hexadecimal)
     figure, panels = _panels(1, sweeps)
     for index, axes in enumerate(panels[0]):
-        for tau_squared, colour in look.items():
-            axes.plot(rho, niss_collusion_variance(1.0, tau_squared, rho), color=colour, linestyle="--")
+        for (tau_squared, colour), dashes in zip(look.items(), cycle(DASHES), strict=False):
+            axes.plot(rho, niss_collusion_variance(1.0, tau_squared, rho), color=colour, linestyle="--", dashes=dashes)
         axes.axhline(1.0, color=INK, linewidth=0.9, linestyle=":")
         shown = {row: _joint([curves[one][index] for one in group]) for row, group in groups.items()}
         _draw(axes, shown, rows, joined=False)
     panels[0, 0].set(ylabel="noise left / noise needed")
     panels[0, 0].set_ylim(-0.07, max(1.15, panels[0, 0].get_ylim()[1]))
-    lines = {f"Theorem 3, τ² = {tau_squared:g}": _line(colour, "--") for tau_squared, colour in look.items()}
-    _legend(figure, rows, groups, {**lines, "what the claim needs": _line(INK, ":")})
-    return figure
-
-
-def styles(rows: Sequence[str]) -> dict[str, Style]:
-    return {
-        row: Style(*look) for row, look in zip(rows, zip(cycle(COLOURS), cycle(MARKERS), strict=False), strict=False)
+    _name(panels[0, -1], shown, groups, rows)
+    lines = {
+        f"Theorem 3, τ² = {tau_squared:g}": _line(colour, "--", dashes)
+        for (tau_squared, colour), dashes in zip(look.items(), cycle(DASHES), strict=False)
     }
+    unnamed = {row: group for row, group in groups.items() if not shown[row].rho}
+    _legend(figure, rows, unnamed, {**lines, "what the claim needs": _line(INK, ":")})
+    _above(figure, title)
+    return figure
 
 
 def png(figure: Figure) -> bytes:
@@ -150,7 +162,7 @@ def _alike(curves: Mapping[str, tuple[Curve, ...]]) -> dict[str, list[str]]:
 
 def _panels(lines: int, sweeps: Mapping[str, Sweep]) -> tuple[Figure, NDArray[np.object_]]:
     """A line of panels for each quantity, a column for each attack, with its name above."""
-    figure = Figure(figsize=(PANEL[0] * len(sweeps) + LEGEND, PANEL[1] * lines + 0.3), layout="constrained")
+    figure = Figure(figsize=(PANEL[0] * len(sweeps) + LEGEND, PANEL[1] * lines + 0.9), layout="constrained")
     panels = figure.subplots(lines, len(sweeps), squeeze=False, sharex="col", sharey="row")
     for axes in panels.flat:
         frame(axes, "y")
@@ -163,7 +175,7 @@ def _panels(lines: int, sweeps: Mapping[str, Sweep]) -> tuple[Figure, NDArray[np
 
 
 def _draw(axes: Axes, curves: Mapping[str, Curve], rows: Sequence[str], joined: bool = True) -> None:
-    look = styles(rows)
+    look = looks(rows)
     for index, (row, found) in enumerate(curves.items()):
         shift = min(DODGE, SPREAD / len(curves)) * (index - (len(curves) - 1) / 2)
         axes.errorbar(
@@ -177,22 +189,66 @@ def _draw(axes: Axes, curves: Mapping[str, Curve], rows: Sequence[str], joined: 
         )
 
 
-def _look(style: Style) -> dict[str, Any]:
+def _look(look: Look) -> dict[str, Any]:
     edge = {"markeredgecolor": "white", "markeredgewidth": 0.5}
-    return {"color": style.colour, "marker": style.marker, "markersize": 7, **edge}
+    return {"color": look.hexadecimal, "marker": look.marker, "markersize": 6, **edge}
 
 
-def _line(colour: str, linestyle: Literal["--", ":"]) -> Line2D:
-    return Line2D([], [], color=colour, linestyle=linestyle, linewidth=1.2)
+def _line(colour: str, linestyle: Literal["--", ":"], dashes: tuple[int, ...] = ()) -> Line2D:
+    line = Line2D([], [], color=colour, linestyle=linestyle, linewidth=1.2)
+    if dashes:
+        line.set_dashes(dashes)
+    return line
+
+
+def _name(axes: Axes, curves: Mapping[str, Curve], groups: Mapping[str, list[str]], rows: Sequence[str]) -> None:
+    """The rows' names beside the ends of their curves, in a panel's right margin; no name stands over another."""
+    low, high = axes.get_ylim()
+    ends = {row: (curves[row].value[-1] - low) / (high - low) for row in groups if row in curves and curves[row].rho}
+    look, texts = looks(rows), {row: textwrap.fill(", ".join(groups[row]), LONGEST_NAME) for row in ends}
+    sizes = {row: NAME_GAP * (1 + text.count("\n")) for row, text in texts.items()}
+    for row, place in spread(ends, sizes).items():
+        axes.annotate(
+            texts[row],
+            (curves[row].rho[-1], curves[row].value[-1]),
+            (1.05, place),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8.5,
+            color=INK,
+            arrowprops={**LEADER, "color": look[row].hexadecimal},
+        )
+
+
+def spread(wanted: Mapping[str, float], sizes: Mapping[str, float]) -> dict[str, float]:
+    """A place for each name, in the order of what is wanted, the nearest from the bottom up so that none overlap."""
+    found: dict[str, float] = {}
+    edge = -math.inf
+    for name in sorted(wanted, key=lambda name: wanted[name]):
+        found[name] = max(wanted[name], edge + sizes[name] / 2)
+        edge = found[name] + sizes[name] / 2
+    over = max(0.0, edge - 1 - max(sizes.values(), default=0.0) / 2)
+    names = list(found)[::-1]
+    for name, above in zip(names, (None, *names), strict=False):  # push down what stands above the axis
+        most = found[name] - over if above is None else found[above] - (sizes[above] + sizes[name]) / 2
+        found[name] = min(found[name], most)
+    return found
 
 
 def _legend(figure: Figure, rows: Sequence[str], groups: Mapping[str, list[str]], lines: Mapping[str, Line2D]) -> None:
-    """The rows that share a curve on one entry, then the other lines."""
-    look = styles(rows)
+    """Lines that are no row's, and rows without a name beside a curve."""
+    look = looks(rows)
     marks = {", ".join(group): Line2D([], [], linestyle="none", **_look(look[row])) for row, group in groups.items()}
     entries = {**marks, **lines}
     names = [textwrap.fill(text, LONGEST_NAME) for text in entries]
-    figure.legend(list(entries.values()), names, loc="outside right upper", **LEGEND_TEXT)
+    columns = min(4, len(entries))
+    figure.legend(list(entries.values()), names, loc="outside lower left", ncols=columns, **LEGEND_TEXT)
+
+
+def _above(figure: Figure, title: str) -> None:
+    """What is seen."""
+    told = textwrap.fill(title, round(11.5 * figure.get_figwidth()))
+    figure.suptitle(told, x=0.01, ha="left", fontsize=10.5, color=INK)
 
 
 def frame(axes: Axes, grid: Literal["x", "y"]) -> None:

@@ -44,7 +44,7 @@ def utility_board(
             "defense": row,
             "clean accuracy": clean[row].text(),
             "ms a round": _milliseconds(costs[row]["round_seconds"]),
-            "upload a client and round": _bytes(costs[row]["upload_bytes"]),
+            "a client uploads": _bytes(costs[row]["upload_bytes"]),
             "to other clients": _bytes(costs[row]["peer_bytes"]),
         }
         for row in (rows if CLEAN in set(training["column"]) else ())

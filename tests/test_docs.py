@@ -35,50 +35,47 @@ import text  # noqa: E402
 sys.path.pop(0)
 
 
-@cache
-def built(page: str) -> pages.Filled:
-    return pages.fill((DOCS / page).read_text(), RESULTS)
-
-
 def filled(page: str) -> str:
-    return built(page).text
+    return (DOCS / page).read_text()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_mark_and_number_can_be_filled_in(page: Path) -> None:
-    found = built(page.name)
-    assert found.problems == []
-    assert "{{ " not in found.text
-    assert "<!--" not in found.text
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_lists_that_a_page_shows_in_the_repository_are_those_of_the_code(page: Path) -> None:
+@pytest.mark.parametrize("page", pages.pages().items(), ids=lambda page: page[0].name)
+def test_a_page_in_the_repository_says_what_code_and_boards_say_today(page: tuple[Path, str]) -> None:
     """Where this fails: python docs/mkdocs/pages.py."""
-    written = page.read_text()
-    assert pages.with_lists(written) == written
-    assert written.count("<!-- list ") == written.count("<!-- end -->") == len(pages.KEPT.findall(written))
+    path, way = page
+    written = path.read_text()
+    found = pages.fill(written, RESULTS, way)
+    assert found.problems == []
+    assert written == found.text
+    assert "{{ " not in re.sub(r"\{\{The FedSiege authors\}\}", "", written)
+    assert written.count(pages.END) == len(pages.MARK.findall(written))
 
 
-def test_a_list_of_an_older_day_is_filled_in_anew() -> None:
+def test_the_first_picture_is_that_of_the_published_boards() -> None:
+    """Where this fails: python docs/mkdocs/pages.py."""
+    assert pages.PICTURE.read_text() == pages.picture(RESULTS)
+
+
+def test_a_list_of_an_older_day_is_filled_in_anew_and_only_once() -> None:
     old = "# A\n\n<!-- list models -->\n\n| `old` |\n\n<!-- end -->\n\n## B\n\n<!-- list datasets -->\n<!-- end -->\n"
-    for page in (pages.fill(old, RESULTS).text, pages.with_lists(old)):
-        assert "`old`" not in page
-        assert page.index("| `softmax` |") < page.index("\n\n## B\n") < page.index("| `mnist` |")
+    page = pages.fill(old, RESULTS).text
+    assert "`old`" not in page
+    assert page.index("| `softmax` |") < page.index("\n\n## B\n") < page.index("| `mnist` |")
+    assert pages.fill(page, RESULTS).text == page
 
 
 @pytest.mark.parametrize("kind", ["defense", "attack"])
 def test_every_part_has_one_section_and_one_line_of_the_index(kind: Any) -> None:
     page = filled(f"{kind}s.md")
-    names = registry.names(kind)
+    names = parts.names(kind)  # those with a file of their own
     assert len(names) > 20
-    assert [page.count(f"### `{name}` {{#{name}}}\n") for name in names] == [1] * len(names)
+    assert [page.count(f"\n### `{name}`\n") for name in names] == [1] * len(names)
     assert [page.count(f"| [`{name}`](#{name}) |") for name in names] == [1] * len(names)
 
 
 @pytest.mark.parametrize("kind", ["defense", "attack"])
 def test_every_parameter_has_a_meaning(kind: Any) -> None:
-    for name in registry.names(kind):
+    for name in parts.names(kind):
         found = parts.parameters(name, registry.get(kind, name))
         assert [one.name for one in found if not one.meaning] == []
 
@@ -117,7 +114,7 @@ def test_claims_are_those_of_the_classes() -> None:
     assert "nothing against the server" in claimed("central_dp_fedavg")
 
 
-def test_a_number_is_a_link_to_its_line(tmp_path: Path) -> None:
+def test_a_number_is_a_link_that_names_its_place(tmp_path: Path) -> None:
     lines = [
         "board,defense,column,metric,mean,half_width,low,high",
         "robustness,a (x=1),flip b=0.2,accuracy,0.59234,0.103,,",
@@ -130,17 +127,20 @@ def test_a_number_is_a_link_to_its_line(tmp_path: Path) -> None:
     problems: list[str] = []
 
     def cite(place: str) -> str:
-        return cited.cite(f"{{{{ s / a (x=1) / {place} }}}}", tmp_path, problems)
+        shown = cited.cite(f"{{{{ s / a (x=1) / {place} }}}}", tmp_path, problems, "../results")
+        old = re.sub(r"^\[.*\]\(", "[an older [1, 2] number](", shown)
+        assert cited.cite(old, tmp_path, problems, "../results") == shown  # what is shown is read again
+        return shown
 
-    assert cite("flip b=0.2 / accuracy").endswith(">59.2 ± 10.3 %</a>")
-    assert "leaderboard.csv?plain=1#L2" in cite("flip b=0.2 / accuracy")
-    assert cite("dlg / recovered").endswith(">48 % [34, 62]</a>")
-    assert cite("/ epsilon_composed").endswith(">4,082</a>")
-    assert cite("dlg / residual_noise_ratio").endswith(">0.70</a>")
+    place = '(../results/s/leaderboard.csv "s / a (x=1) /'
+    assert cite("flip b=0.2 / accuracy") == f'[59.2 ± 10.3 %]{place} flip b=0.2 / accuracy")'
+    assert cite("dlg / recovered") == f'[48 % [34, 62]]{place} dlg / recovered")'
+    assert cite("/ epsilon_composed") == f'[4,082]{place} / epsilon_composed")'
+    assert cite("dlg / residual_noise_ratio").startswith("[0.70](")
     assert problems == []
-    assert cite("dlg / accuracy") == "(not measured)"
+    assert cited.cite("{{ s / a (x=1) / dlg / accuracy }}", tmp_path, problems, "..") == "(not measured)"
     assert len(problems) == 1
-    assert cited.cite("{{ other / a / b / accuracy }}", tmp_path, problems) == "(not measured)"
+    assert cited.cite("{{ other / a / b / accuracy }}", tmp_path, problems, "..") == "(not measured)"
     assert len(problems) == 2
 
 
@@ -158,7 +158,7 @@ def test_docstrings_become_markdown() -> None:
 
 
 def test_faultless_games_prove_what_the_binomial_bound_gives() -> None:
-    table = pages.fill("<!-- audit-limits -->", RESULTS).text
+    table = pages.fill("<!-- audit-limits -->", RESULTS).text.split("\n\n")[1]
     found = {int(line.split("|")[1].replace(",", "")): float(line.split("|")[2]) for line in table.splitlines()[2:]}
     for games, epsilon in found.items():
         rate = 1 - 0.025 ** (2 / games)  # Clopper-Pearson without a success among half of the games
@@ -173,7 +173,7 @@ def slug(heading: str) -> str:
 
 @cache
 def anchors_of(path: Path) -> set[str]:
-    return anchors(filled(path.name) if path.parent == DOCS else path.read_text())
+    return anchors(path.read_text())
 
 
 def anchors(markdown: str) -> set[str]:
@@ -183,9 +183,8 @@ def anchors(markdown: str) -> set[str]:
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
 def test_every_relative_link_resolves(page: Path) -> None:
-    whole = page.read_text() if page.parent == ROOT else filled(page.name)
-    prose = re.sub(r"```.*?```|`[^`\n]*`", "", whole, flags=re.DOTALL)
-    for target in re.findall(r"\]\(<?([^)\s>]+)>?\)", prose):
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(<?([^)\s>]+)>?(?: \"[^\"]*\")?\)", prose):
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")
@@ -193,6 +192,30 @@ def test_every_relative_link_resolves(page: Path) -> None:
         assert other.is_file(), target
         if anchor and other.suffix == ".md":
             assert anchor in anchors_of(other), target
+
+
+def test_no_page_of_a_repository_that_nobody_owns_is_named() -> None:
+    """The repository's address stands in pyproject.toml's [project.urls] alone, once there is one."""
+    places = [*ROOT.glob("*.*"), *(ROOT / ".github").rglob("*"), *DOCS.rglob("*"), *(ROOT / "bench").rglob("*.py")]
+    written = [path for path in places if path.suffix in {".md", ".py", ".yml", ".cff"} and path.is_file()]
+    address = re.compile(r"(github\.com|github\.io|readthedocs\.io|pypi\.org/project)/+fedsiege")
+    named = [path.name for path in written if address.search(path.read_text())]
+    assert len(written) > 100
+    assert named == []
+
+
+def test_a_link_out_of_the_pages_needs_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("latex2mathml", reason="in the extra docs")
+    monkeypatch.syspath_prepend(DOCS / "mkdocs")
+    import hooks
+
+    shown = '[48 % [34, 62]](../results/s/leaderboard.csv "s / a / dlg / recovered") and [file](../a.py)'
+    monkeypatch.setattr(hooks, "address", lambda: None)
+    assert hooks.OUTSIDE.sub(hooks._outside, shown) == (
+        '<span title="s / a / dlg / recovered">48 % [34, 62]</span> and file'
+    )
+    monkeypatch.setattr(hooks, "address", lambda: "https://example.org/x")
+    assert "[file](https://example.org/x/blob/main/a.py)" in hooks.OUTSIDE.sub(hooks._outside, shown)
 
 
 def test_the_navigation_has_every_page_once() -> None:
@@ -285,7 +308,8 @@ def test_the_command_lines_of_the_pages_are_known() -> None:
     from bench.cli import app
 
     known = set(get_command(app).commands)  # type: ignore[attr-defined]
-    used = {found for page in PAGES for found in re.findall(r"python -m bench ([a-z][a-z-]+)", page.read_text())}
+    command = re.compile(r"(?:python -m bench|^fedsiege) ([a-z][a-z-]+)", re.MULTILINE)
+    used = {found for page in (ROOT / "README.md", *PAGES) for found in command.findall(page.read_text())}
     assert {"run", "verify", "new-defense"} <= used
     assert used - known == set()
 
@@ -338,3 +362,25 @@ def test_the_citation_is_of_this_version() -> None:
     assert fields["version"] == bench.__version__ == project["version"]
     assert fields["license"] == project["license"]
     assert f"version = {{{project['version']}}}" in (DOCS / "citing.md").read_text()
+
+
+def test_the_rule_of_the_tutorial_withstands_what_the_mean_does_not() -> None:
+    page = (DOCS / "tutorial-use.md").read_text()
+    example = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    space: dict[str, Any] = {}
+    exec(example[1], space)
+    assert space["plain"].mean().item() == pytest.approx(-1.2, abs=0.01)
+    assert space["model"].mean().item() == pytest.approx(1.0, abs=0.05)
+    suite = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert suite is not None
+    columns = {cell.column for cell in Suite(**tomllib.loads(suite[1])).cells()}
+    assert columns == {"clean", "sign_flip b=0.1", "sign_flip b=0.2", "adaptive b=0.2"}
+
+
+@pytest.mark.parametrize("page", [path for path in PAGES if path.name != "index.md"], ids=lambda page: page.name)
+def test_a_page_begins_with_a_paragraph(page: Path) -> None:
+    lines = page.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert lines[1] == ""
+    assert re.match(r"\w", lines[2])

@@ -11,7 +11,8 @@ from bench.reproduce.drawing import grid_of, label, legend
 from bench.reproduce.evidence import Evidence, Runs, column
 from bench.reproduce.item import Exhibit, Form, Item, Judged, Statement, Verdict, judge
 from leaderboards.estimates import Estimate
-from leaderboards.plots import COLOURS, INK, MARKERS, png
+from leaderboards.looks import COLOURS, MARKERS
+from leaderboards.plots import INK, png
 
 B, DELTA = 0.2, 1e-6
 EPSILONS = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 0.95)

@@ -11,7 +11,8 @@ from bench.reproduce.drawing import grid_of, label
 from bench.reproduce.evidence import Evidence, papers_suite
 from bench.reproduce.item import Exhibit, Form, Item, Statement, judge
 from bench.reproduce.measurements import Experiment, Point
-from leaderboards.plots import COLOURS, INK, png
+from leaderboards.looks import COLOURS
+from leaderboards.plots import INK, png
 
 ID = "dpbfl-fig8"
 SUITE = "dpbfl-fig8"

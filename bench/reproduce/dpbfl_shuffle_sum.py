@@ -14,7 +14,8 @@ from bench.reproduce.evidence import Evidence
 from bench.reproduce.intervals import FALSE_ALARM, Mean, mean_of, upper_share
 from bench.reproduce.item import Exhibit, Form, Item, Judged, Line, Verdict
 from bench.reproduce.measurements import Experiment, Point
-from leaderboards.plots import COLOURS, INK, LEGEND_TEXT, png
+from leaderboards.looks import COLOURS
+from leaderboards.plots import INK, LEGEND_TEXT, png
 
 DELTA = 1e-6
 SUM, TAIL = "dpbfl-theorem2", "dpbfl-theorem3"

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.reproduce.evidence import Curve
-from leaderboards.plots import COLOURS, INK, LEGEND_TEXT, MARKERS, frame, png
+from leaderboards.looks import COLOURS, MARKERS
+from leaderboards.plots import INK, LEGEND_TEXT, frame, png
 
 PANEL = (2.9, 2.3)  # inches
 LEGEND = 1.9

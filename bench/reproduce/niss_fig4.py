@@ -12,7 +12,8 @@ from bench.base.errors import BadInputError
 from bench.records import Record
 from bench.reproduce.evidence import Evidence, Runs
 from bench.reproduce.item import Exhibit, Form, Item, Statement, judge
-from leaderboards.plots import COLOURS, INK, LEGEND_TEXT, frame, png
+from leaderboards.looks import COLOURS
+from leaderboards.plots import INK, LEGEND_TEXT, frame, png
 
 ID = "niss-fig4"
 PAPER_EPSILON = 10.0

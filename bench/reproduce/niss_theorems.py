@@ -17,7 +17,8 @@ from bench.reproduce.evidence import Evidence
 from bench.reproduce.intervals import Mean, mean_of
 from bench.reproduce.item import Exhibit, Form, Item, Judged, Line, Number, Verdict
 from bench.reproduce.niss_noise import COLLUDE, DROPOUT, SEEDS, SUM, UNEQUAL, WORST
-from leaderboards.plots import COLOURS, INK, LEGEND_TEXT, png
+from leaderboards.looks import COLOURS
+from leaderboards.plots import INK, LEGEND_TEXT, png
 
 RULE_2 = (
     "reproduced where the measured variance agrees with the printed sum at every point, clients alike or not; in "

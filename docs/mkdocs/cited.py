@@ -1,24 +1,28 @@
-"""Numbers on the pages: each names its place, and is read from the board that is published."""
+"""Numbers on the pages: each is a link to its board whose title names its place, and is read from there.
+
+An author writes `{{ suite / row / column / metric }}`; the command makes of it what the page in the repository shows,
+`[95.8 ± 1.3 %](../results/digits/leaderboard.csv "digits / fedavg / clean / accuracy")`, and keeps that up to date.
+"""
 
 import csv
-import html
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from urllib.parse import quote
 
-REPOSITORY = "https://github.com/fedsiege/fedsiege/blob/main"
 CITATION = re.compile(r"\{\{ *(.+?) / (.+?) / (.*?) */ (\w+) *\}\}")
-"""`{{ suite / row / column / metric }}`, as in the suite's leaderboard.csv; a row's own number has no column."""
+"""As an author writes it, as in the suite's leaderboard.csv; a row's own number has no column."""
+SHOWN = re.compile(
+    r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\((\S*/leaderboard\.csv) \"([\w-]+) / ([^\"/]+) / ([^\"/]*?) ?/ (\w+)\"\)"
+)
+"""As it stands on a page: text, address, suite, row, column, metric."""
 
 
 @dataclass(frozen=True)
 class Number:
     """A line of a board: the mean over seeds, its 95 % half width, or the ends of a share's interval."""
 
-    line: int
     mean: float
     half_width: float | None
     low: float | None
@@ -31,20 +35,21 @@ Board = dict[tuple[str, str, str], Number]
 
 @cache
 def read_board(path: Path) -> Board:
-    """The numbers of a leaderboard.csv, with the line that each stands in."""
+    """The numbers of a leaderboard.csv."""
     found: Board = {}
     with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        for entry in reader:
+        for entry in csv.DictReader(file):
             known = {name: float(entry[name]) if entry.get(name) else None for name in ("half_width", "low", "high")}
             place = (entry["defense"], entry["column"], entry["metric"])
             if entry["mean"]:
-                found.setdefault(place, Number(reader.line_num, float(entry["mean"]), **known))
+                found.setdefault(place, Number(float(entry["mean"]), **known))
     return found
 
 
 def percent(number: Number) -> str:
     width = f" ± {number.half_width:.1%}".removesuffix("%") if number.half_width is not None else ""
+    if number.low is not None and number.high is not None:
+        width = f" [{100 * number.low:.1f}, {100 * number.high:.1f}]"
     return f"{number.mean * 100:.1f}{width} %"
 
 
@@ -74,18 +79,20 @@ FORMS: dict[str, Callable[[Number], str]] = {
 """How a metric is written; others as they are."""
 
 
-def cite(text: str, results: Path, problems: list[str]) -> str:
-    """The text with its citations replaced by the numbers, each a link to its line; what is missing is told."""
+def cite(text: str, results: Path, problems: list[str], way: str) -> str:
+    """The text with its citations, new and old, as links with the numbers of today; what is missing is told.
 
-    def number(found: re.Match[str]) -> str:
-        suite, row, column, metric = found.groups()
+    `way` leads from the page to the folder of the boards.
+    """
+
+    def number(suite: str, row: str, column: str, metric: str) -> str:
         path = results / suite / "leaderboard.csv"
         known = read_board(path).get((row, column, metric)) if path.is_file() else None
         if known is None:
             problems.append(f"no {metric} of {row!r} in column {column!r} of {path}")
             return "(not measured)"
-        title = html.escape(f"suite {suite}, row {row}, {column or 'whole row'}: {metric}")
-        target = f"{REPOSITORY}/results/{quote(suite)}/leaderboard.csv?plain=1#L{known.line}"
-        return f'<a href="{target}" title="{title}">{FORMS.get(metric, plain)(known)}</a>'
+        title = " / ".join(filter(None, (suite, row, column))) if column else f"{suite} / {row} /"
+        return f'[{FORMS.get(metric, plain)(known)}]({way}/{suite}/leaderboard.csv "{title} / {metric}")'
 
-    return CITATION.sub(number, text)
+    renewed = SHOWN.sub(lambda found: number(*found.groups()[2:]), text)
+    return CITATION.sub(lambda found: number(*found.groups()), renewed)

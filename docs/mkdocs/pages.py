@@ -1,8 +1,19 @@
-"""Pages filled in: `<!-- what -->` becomes what the code says, `{{ suite / row / column / metric }}` a number."""
+"""Pages filled in, and kept so: between two marks stands what the code says, and in links the numbers of the boards.
 
+    python docs/mkdocs/pages.py
+
+brings README.md, docs/*.md and the first picture up to date, in place: whoever reads them on GitHub sees what a reader
+of the site sees. A test fails where they are not.
+"""
+
+import importlib
+import inspect
 import re
+import sys
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -11,15 +22,19 @@ import parts
 from cited import cite
 from text import cell, prose
 
+from bench.base.files import write_whole
 from bench.commands import catalogue
 from bench.federation.settings import FederationSettings
 from bench.privacy.audit import judge
 from bench.registry import PACKAGES, Kind
+from bench.suite import load, shipped
 from leaderboards import (
     audits,
     backdoor,
     claims,
+    decision,
     fairness,
+    front,
     noise,
     overall,
     privacy,
@@ -31,9 +46,11 @@ from leaderboards import (
 from leaderboards.html import glossary
 
 ROOT = Path(__file__).parents[2]
-MARK = re.compile(r"<!-- ([a-z-]+)(?: ([a-z0-9_]+))?(?: ([a-z0-9_]+))? -->")
-KEPT = re.compile(r"<!-- list ([a-z]+) -->\n(?:(?!<!-- ).)*<!-- end -->", re.DOTALL)
-"""A list that the page in the repository shows too: whoever reads it there sees no marks."""
+END = "<!-- end -->"
+MARK = re.compile(r"<!-- (?!end )([a-z-]+)(?: ([a-z0-9_.]+))?(?: ([a-z0-9_]+))? -->")
+KEPT = re.compile(rf"({MARK.pattern})\n(?:(?!<!-- ).)*{END}", re.DOTALL)
+"""A mark with what was filled in behind it."""
+PICTURE = ROOT / "docs" / "pictures" / "front.svg"
 
 CAPTIONS = {
     "overall": overall.CAPTION,
@@ -59,30 +76,42 @@ class Filled:
     problems: list[str]
 
 
-def fill(markdown: str, results: Path) -> Filled:
-    """The page with all its marks and citations replaced."""
+def fill(markdown: str, results: Path, way: str = "../results") -> Filled:
+    """The page with all its marks and citations as they are today; `way` leads from it to the boards."""
     problems: list[str] = []
-    markdown = KEPT.sub(r"<!-- list \1 -->", markdown)
+    markdown = KEPT.sub(r"\1", markdown)
     own = {kind: set(re.findall(rf"<!-- part {kind} (\w+) -->", markdown)) for kind in PACKAGES}
 
     def replacement(found: re.Match[str]) -> str:
         what, one, two = found.groups()
         if what == "part":
-            return parts.block(cast(Kind, one), two)
-        if what == "rest":
+            content = parts.block(cast(Kind, one), two)
+        elif what == "rest":
             kind = cast(Kind, one)
-            return "\n\n".join(parts.section(kind, name) for name in parts.names(kind) if name not in own[kind])
-        if what not in MARKS:
+            content = "\n\n".join(parts.section(kind, name) for name in parts.names(kind) if name not in own[kind])
+        elif what == "decision":
+            content = decision.markdown(decision.decide(decision.SITUATIONS, measured(results)), way)
+        elif what in MARKS:
+            content = MARKS[what](one or "")
+        else:
             problems.append(f"there is no mark {found[0]}")
             return ""
-        return MARKS[what](one or "")
+        return f"{found[0]}\n\n{content}\n\n{END}"
 
-    return Filled(cite(MARK.sub(replacement, markdown), results, problems), problems)
+    return Filled(cite(MARK.sub(replacement, markdown), results, problems, way), problems)
 
 
-def with_lists(markdown: str) -> str:
-    """The page with its kept lists as the code has them now."""
-    return KEPT.sub(lambda found: f"<!-- list {found[1]} -->\n\n{_listing(found[1])}\n\n<!-- end -->", markdown)
+@cache
+def measured(results: Path) -> list[decision.Measured]:
+    """Every shipped suite that is published, but what reproduces a paper."""
+    loaded = [load(name) for name in shipped() if "/" not in name and (results / name / "leaderboard.csv").is_file()]
+    return [decision.Measured.published(suite, results) for suite in loaded]
+
+
+def picture(results: Path) -> str:
+    """The first picture: of the suite that measures attacks on accuracy and on privacy under most columns."""
+    both = [one for one in measured(results) if one.columns("robustness") and one.columns("privacy")]
+    return front.front(max(both, key=lambda one: len(one.cells) * len(one.defenses)))
 
 
 def _table(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:
@@ -122,6 +151,27 @@ def _audit_limits(_: str) -> str:
     return _table(("games a world", "Clopper-Pearson", "fit of a Gaussian mechanism"), lines)
 
 
+def _reference(module: str) -> str:
+    """A module's public names with their parameters, a line each; the site has whole docstrings there."""
+    found = importlib.import_module(module)
+    names = getattr(found, "__all__", None) or [
+        name for name, value in vars(found).items() if getattr(value, "__module__", None) == module and name[0] != "_"
+    ]
+    lines = []
+    for name in names:
+        value = getattr(found, name)
+        doc = inspect.getdoc(value) if callable(value) or inspect.ismodule(value) else None
+        lines.append((f"`{name}{_parameters(value)}`", prose(parts.first(doc)) if doc else "a constant or a type"))
+    return _table((f"`{module}`", "what it is"), lines)
+
+
+def _parameters(value: object) -> str:
+    """`(messages, f)` of a function; nothing of a class, whose fields are on the pages."""
+    if not inspect.isfunction(value):
+        return ""
+    return f"({', '.join(inspect.signature(value).parameters)})"
+
+
 MARKS: dict[str, Callable[[str], str]] = {
     "index": lambda kind: parts.index(cast(Kind, kind)),
     "list": _listing,
@@ -130,9 +180,36 @@ MARKS: dict[str, Callable[[str], str]] = {
     "flags": _flags,
     "federation": _federation,
     "audit-limits": _audit_limits,
+    "reference": _reference,
 }
 """What stands in a page for each mark, of its argument."""
 
+
+def address() -> str | None:
+    """Where the repository is, as pyproject.toml says it and nothing else does; None while nobody owns such a place."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return cast(str | None, project.get("urls", {}).get("Repository"))
+
+
+def pages() -> dict[Path, str]:
+    """Each page with the way from it to the boards."""
+    return {ROOT / "README.md": "results", **dict.fromkeys(sorted((ROOT / "docs").glob("*.md")), "../results")}
+
+
+def main() -> int:
+    """Write what is not up to date; 1 where something cannot be filled in."""
+    problems = []
+    for page, way in pages().items():
+        filled = fill(page.read_text(encoding="utf-8"), ROOT / "results", way)
+        problems += [f"{page.name}: {problem}" for problem in filled.problems]
+        if not filled.problems:
+            write_whole(page, filled.text.encode())
+    PICTURE.parent.mkdir(exist_ok=True)
+    write_whole(PICTURE, picture(ROOT / "results").encode())
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return int(bool(problems))
+
+
 if __name__ == "__main__":
-    for page in sorted(Path(__file__).parents[1].glob("*.md")):
-        page.write_text(with_lists(page.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.exit(main())

@@ -14,7 +14,6 @@ from types import NoneType
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
-from cited import REPOSITORY
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from text import cell, prose
@@ -57,7 +56,7 @@ def index(kind: Kind) -> str:
 
 def section(kind: Kind, name: str) -> str:
     """A part without a paragraph of its own: heading and block."""
-    return f"### `{name}` {{#{name}}}\n\n{block(kind, name)}"
+    return f"### `{name}`\n\n{block(kind, name)}"
 
 
 def block(kind: Kind, name: str) -> str:
@@ -190,12 +189,12 @@ def setting(name: str) -> Setting:
 
 
 def claims(cls: type[Defense]) -> str:
-    """What it claims with its default parameters: Byzantine clients to stand, and privacy."""
+    """What it claims with its default parameters: Byzantine clients to withstand, and privacy."""
     defense = cls()
     stands = "; ".join(f"{tolerated(defense, setting(name))} (suite `{name}`)" for name in SUITES)
     claim = defense.claim(setting("digits"))
     said = "none" if claim is None else privacy(claim, against_server=cls.claims_privacy())
-    told = f"Claims, with default parameters. Byzantine clients that it stands: {stands}. Privacy: {said}."
+    told = f"Claims, with default parameters. Byzantine clients that it withstands: {stands}. Privacy: {said}."
     return f"*{prose(told)}*"
 
 
@@ -229,11 +228,11 @@ def functions(kind: Kind, name: str) -> str:
         if inspect.isfunction(value) and value.__module__ == module.__name__ and not key.startswith("_")
         if get_type_hints(value)["return"] not in (NoneType, str, bool, PrivacyClaim)
     ]
-    lines = [f"- `{module.__name__}.{one.__name__}`: {prose(_first(one.__doc__))}" for one in own if one.__doc__]
+    lines = [f"- `{module.__name__}.{one.__name__}`: {prose(first(one.__doc__))}" for one in own if one.__doc__]
     return "\n".join(["Functions:", "", *lines]) if lines else ""
 
 
-def _first(doc: str) -> str:
+def first(doc: str) -> str:
     """The first paragraph on one line."""
     return " ".join(inspect.cleandoc(doc).split("\n\n")[0].split())
 
@@ -242,4 +241,4 @@ def source(kind: Kind, name: str) -> str:
     """Links to the file and its tests."""
     package = registry.PACKAGES[kind]
     file = f"{package}/{name}.py"
-    return f"Source: [`{file}`]({REPOSITORY}/{file}). Variants in public code: [conformance](conformance.md)."
+    return f"Source: [`{file}`](../{file}). Variants in public code: [conformance](conformance.md)."

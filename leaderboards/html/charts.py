@@ -3,16 +3,16 @@
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.records import Record
 from leaderboards.board import Board
 from leaderboards.estimates import MISSING, Estimate
+from leaderboards.frame import CLEAN
 from leaderboards.html.evidence import by_place, thinned
-from leaderboards.html.leads import MEASURED, Leads, metric_of
+from leaderboards.html.leads import MEASURED, Leads, Place, metric_of
+from leaderboards.looks import Look
 
-COLOURS, DASHES = 8, 5
-"""How many of each the style sheet has; 40 rows differ in one of the two."""
 LEFT, TOP, RIGHT, BOTTOM = 34, 8, 8, 22
 """Margins of a panel, in units of its drawing."""
 PANEL = (320, 200)
@@ -23,17 +23,11 @@ LETTER, LINE, GAP, DOT = 7.6, 15, 12, 7
 FURTHER = (0, 130, 260)
 """How much further from its point a name may stand, where many points are in one place."""
 PERCENTS = (0, 25, 50, 75, 100)
+MOST_LINES = 9
+"""Rows beyond which lines in one panel cannot be told apart."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom."""
-
-
-@dataclass(frozen=True)
-class Style:
-    """A row's colour and dashes, the same in all charts."""
-
-    colour: int
-    dash: int
 
 
 @dataclass(frozen=True)
@@ -46,22 +40,29 @@ class Tick:
 
 @dataclass(frozen=True)
 class Curve:
-    """One row's line: SVG points, its style, and what is said of it."""
+    """One line: whose it is, SVG points, the classes of the style sheet that it has, and what is said of it."""
 
-    row: str
+    name: str
     points: str
-    style: Style
+    look: str
     last: str
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Accuracy by round in one column."""
+    """Accuracy by round: of all rows in one column, or, where rows are many, of one row in all columns."""
 
-    column: str
+    name: str
     curves: list[Curve]
     rounds: list[Tick]
     percents: list[Tick]
+    by: str = "column"
+    said: str = ""
+
+    @property
+    def of(self) -> str:
+        """What its curves are named by."""
+        return "row" if self.by == "column" else "column"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Point:
     label_y: float
     anchor: str
     on_front: bool
-    style: Style
+    style: Look
     low_x: float
     high_x: float
     low_y: float
@@ -92,20 +93,32 @@ class Plot:
     ys: list[Tick]
 
 
-def styles(rows: Iterable[str]) -> dict[str, Style]:
-    """Neighbouring rows differ in colour and in dashes."""
-    return {row: Style(index % COLOURS, (index + index // COLOURS) % DASHES) for index, row in enumerate(rows)}
-
-
-def panels(records: Sequence[Record], columns: Sequence[str], look: Mapping[str, Style]) -> list[Panel]:
-    """A panel for each column that has curves: the mean over the seeds that finished, round by round."""
+def panels(records: Sequence[Record], columns: Sequence[str], look: Mapping[str, Look]) -> list[Panel]:
+    """Mean curves over the seeds that finished: a panel for each column, or for each row where these are many."""
     finished = by_place(record for record in records if record.curve and record.status == "ok")
+    means = {place: _mean(finished[place]) for place in finished if place[0] in look}
+    if len({row for row, _ in means}) > MOST_LINES:
+        return [panel for row in look if (panel := _panel_of_row(row, columns, means)) is not None]
     found = []
     for column in columns:
-        means = {row: _mean(finished[row, column]) for row in look if (row, column) in finished}
-        if means:
-            found.append(_panel(column, means, look))
+        mine = {row: means[row, column] for row in look if (row, column) in means}
+        if mine:
+            looks = {row: f"c{look[row].colour} d{look[row].dash}" for row in mine}
+            found.append(_panel(column, mine, looks))
     return found
+
+
+def _panel_of_row(row: str, columns: Sequence[str], means: Mapping[Place, list[tuple[int, float]]]) -> Panel | None:
+    """The row's curves: its worst attack stands out, so does the run without one, the others are grey."""
+    mine = {column: means[row, column] for column in columns if (row, column) in means}
+    if not mine:
+        return None
+    attacked = [column for column in mine if column != CLEAN]
+    worst = min(attacked, key=lambda column: mine[column][-1][1], default="")
+    looks = {column: "worst" if column == worst else CLEAN if column == CLEAN else "other" for column in mine}
+    ordered = dict(sorted(mine.items(), key=lambda item: ("other", CLEAN, "worst").index(looks[item[0]])))
+    said = f"worst: {worst}, {mine[worst][-1][1]:.1%}" if worst else ""
+    return replace(_panel(row, ordered, looks), by="row", said=said)
 
 
 def _mean(records: Sequence[Record]) -> list[tuple[int, float]]:
@@ -115,7 +128,7 @@ def _mean(records: Sequence[Record]) -> list[tuple[int, float]]:
     return [(at, sum(curve[at] for curve in curves) / len(curves)) for at in rounds]
 
 
-def _panel(column: str, means: Mapping[str, list[tuple[int, float]]], look: Mapping[str, Style]) -> Panel:
+def _panel(name: str, means: Mapping[str, list[tuple[int, float]]], looks: Mapping[str, str]) -> Panel:
     width, height = PANEL[0] - LEFT - RIGHT, PANEL[1] - TOP - BOTTOM
     most = max((at for curve in means.values() for at, _ in curve), default=1)
 
@@ -127,19 +140,19 @@ def _panel(column: str, means: Mapping[str, list[tuple[int, float]]], look: Mapp
 
     curves = [
         Curve(
-            row,
-            " ".join(f"{x(at):.1f},{y(share):.1f}" for at, share in thinned(curve)),
-            look[row],
+            one,
+            " ".join(f"{x(at):.0f},{y(share):.0f}" for at, share in thinned(curve)),
+            looks[one],
             f"{curve[-1][1]:.1%}",
         )
-        for row, curve in means.items()
+        for one, curve in means.items()
         if curve
     ]
     rounds = [Tick(x(at), str(at)) for at in sorted({0, most // 2, most})]
-    return Panel(column, curves, rounds, [Tick(y(percent / 100), str(percent)) for percent in PERCENTS])
+    return Panel(name, curves, rounds, [Tick(y(percent / 100), str(percent)) for percent in PERCENTS])
 
 
-def pareto(boards: Mapping[str, Board], leads: Leads, look: Mapping[str, Style]) -> Plot | None:
+def pareto(boards: Mapping[str, Board], leads: Leads, look: Mapping[str, Look]) -> Plot | None:
     """Every row that has a score on both boards; None where there is none."""
     if not {"robustness", "privacy", "overall"} <= boards.keys():
         return None
@@ -159,7 +172,7 @@ def pareto(boards: Mapping[str, Board], leads: Leads, look: Mapping[str, Style])
     def y(share: float) -> float:
         return top + height * (1 - min(max(share, 0.0), 1.0))
 
-    labels = _labels({row: (x(privacy[row]), y(robustness[row])) for row in rows})
+    labels = place_names({row: (x(privacy[row]), y(robustness[row])) for row in rows})
     points = []
     for row in rows:
         value, share = accuracy.get(row, MISSING), recovered.get(row, MISSING)
@@ -191,7 +204,7 @@ def _of_worst(board: Board, leads: Leads) -> dict[str, Estimate]:
     return {row: found[row, column] for row, column in leads.worst[board.name].items()}
 
 
-def _labels(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float, str]]:
+def place_names(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float, str]]:
     """A place for each name: the nearest one beside its point, inwards first, where no name or point is in the way."""
     taken: list[Box] = [(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points.values()]
     found: dict[str, tuple[float, float, str]] = {}

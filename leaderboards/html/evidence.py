@@ -25,6 +25,7 @@ AGAIN = "rerun"
 def evidence(leaderboard: Leaderboard, columns: Mapping[str, Threat]) -> dict[str, Any]:
     """For the page's panel, as JSON has it: by row and column its numbers, settings, records, flags and command."""
     settings: dict[str, int] = {}
+    made: dict[str, int] = {}
     estimates = _estimates(leaderboard)
     found: dict[str, dict[str, Any]] = {}
     for (row, column), records in by_place(leaderboard.evidence).items():
@@ -36,9 +37,44 @@ def evidence(leaderboard: Leaderboard, columns: Mapping[str, Threat]) -> dict[st
             "claims": _claims(records[-1]),
             "flags": notes,
             "command": command(leaderboard, records, columns),
-            "records": [_record(leaderboard, record) for record in records],
+            **_by_seed(leaderboard, records),
+            "records": [_record(leaderboard, records, record, made) for record in records],
         }
-    return {"settings": [json.loads(text) for text in settings], "places": found}
+    whole = [json.loads(text) for text in settings]
+    common = dict(set.intersection(*(set(one.items()) for one in whole))) if whole else {}
+    own = [{name: text for name, text in one.items() if name not in common} for one in whole]
+    common = {name: common[name] for name in (whole[0] if whole else ()) if name in common}
+    return {"common": common, "settings": own, "made": [json.loads(text) for text in made], "places": found}
+
+
+def _by_seed(leaderboard: Leaderboard, records: Sequence[Record]) -> dict[str, Any]:
+    """What the records share: their folder, the names of metrics, and the rounds of the curves; each is told once."""
+    folder = _path(leaderboard, records[0]).parent.as_posix()
+    return {"folder": folder, "metrics": list(_metrics(records)), "rounds": _rounds(records)}
+
+
+def _path(leaderboard: Leaderboard, record: Record) -> Path:
+    return Store(Path(leaderboard.results), leaderboard.suite).path(record.cell, record.seed)
+
+
+def _metrics(records: Sequence[Record]) -> dict[str, None]:
+    return dict.fromkeys(name for record in records for name in _values(record))
+
+
+def _rounds(records: Sequence[Record]) -> list[int]:
+    return sorted({at for record in records for at, _ in thinned(record.curve)})
+
+
+def _short(value: float) -> float | int:
+    """Six digits, and no point behind a whole number."""
+    short = float(f"{value:.6g}")
+    return int(short) if short.is_integer() else short
+
+
+def _values(record: Record) -> dict[str, float]:
+    cost = {name: value for name, value in record.cost.model_dump().items() if value is not None}
+    byzantine = {} if record.byzantine is None else record.byzantine.model_dump()
+    return {**record.metrics, **{f"byzantine_{name}": float(count) for name, count in byzantine.items()}, **cost}
 
 
 def by_place(records: Iterable[Record]) -> dict[Place, list[Record]]:
@@ -88,24 +124,25 @@ def _text(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _record(leaderboard: Leaderboard, record: Record) -> dict[str, Any]:
-    path = Store(Path(leaderboard.results), leaderboard.suite).path(record.cell, record.seed)
-    cost = {name: value for name, value in record.cost.model_dump().items() if value is not None}
-    byzantine = {} if record.byzantine is None else record.byzantine.model_dump()
-    counted = {f"byzantine_{name}": float(count) for name, count in byzantine.items()}
+def _record(
+    leaderboard: Leaderboard, records: Sequence[Record], record: Record, made: dict[str, int]
+) -> dict[str, Any]:
+    """One record; its values in the order of the names and rounds that all records of its place share."""
+    path = _path(leaderboard, record)
+    values, curve = _values(record), dict(thinned(record.curve))
+    origin = {"commit": record.environment.commit or "unknown", "protocol": record.protocol}
     content = {
         "seed": record.seed,
         "status": record.status,
         "error": record.error,
-        "path": path.as_posix(),
-        "pictures": [path.with_name(name).as_posix() for name in record.files.values()],
-        "metrics": {name: f"{value:.6g}" for name, value in {**record.metrics, **counted, **cost}.items()},
-        "curve": thinned(record.curve),
-        "protocol": record.protocol,
-        "commit": record.environment.commit,
+        "file": path.name,
+        "pictures": list(record.files.values()),
+        "values": [_short(values[name]) if name in values else None for name in _metrics(records)],
+        "curve": [round(curve[at], 4) if at in curve else None for at in _rounds(records)],
+        "made": made.setdefault(json.dumps(origin), len(made)),
         "finished": f"{record.finished_at:%Y-%m-%d %H:%M} UTC",
     }
-    return {name: value for name, value in content.items() if value not in (None, [], {})}
+    return {name: value for name, value in content.items() if value is not None and value not in ("", [])}
 
 
 def _settings(record: Record) -> dict[str, str]:

@@ -68,7 +68,12 @@ def find_leads(boards: Sequence[Board], columns: Sequence[str], places: Collecti
 
 def metric_of(board: Board, metric: str) -> Estimates:
     """The board's estimates of a metric by (row, column), read back out of its long format."""
-    data = board.data[(board.data["metric"] == metric) & board.data["column"].notna()]
+    return estimates_of(board.data, metric)
+
+
+def estimates_of(data: pd.DataFrame, metric: str) -> Estimates:
+    """The same of any part of the long format."""
+    data = data[(data["metric"] == metric) & data["column"].notna()]
     return {(str(line["defense"]), str(line["column"])): _estimate(line) for _, line in data.iterrows()}
 
 

@@ -62,7 +62,7 @@
   }
 
   function apply() {
-    show(all("tr[data-row], section[data-row], svg [data-row], .legend [data-row]"), (one) => wantsRow(one.dataset.row));
+    show(all("tr[data-row], section[data-row], figure[data-row], svg [data-row], .legend [data-row]"), (one) => wantsRow(one.dataset.row));
     show(all("[data-column]"), (one) => wantsColumn(one.dataset.column));
     for (const table of boards) {
       const heads = all("thead th[data-column]", table);
@@ -77,6 +77,8 @@
     const shown = rows.filter((row) => !row.classList.contains("gone")).length;
     byId("count").textContent =
       `${shown} of ${rows.length} defenses, ${chosen.length} of ${Object.keys(threats).length} threat models shown`;
+    byId("nobody").classList.toggle("gone", shown > 0 || rows.length === 0);
+    drawHeat();
     settle();
   }
 
@@ -106,6 +108,58 @@
       cell.append(source.dataset.place ? make("button", { type: "button", class: "place", "data-place": source.dataset.place }, text) : make("span", {}, text));
     }
   }
+
+  // ---------------------------------------------------------------- the heat map, from the first table that has shades
+
+  const HEATS = { robustness: ["Accuracy under every attack", "accuracy", 1], privacy: ["Images kept from every attack", "recovered", -1] };
+
+  function told(row, column, metric) {
+    const number = evidence.places[row]?.[column]?.numbers.find((one) => one.metric === metric);
+    if (!number || number.mean === undefined) return `${row} × ${column}: not measured`;
+    const percent = (text) => (100 * text).toFixed(1);
+    const reach = number.low !== undefined ? ` [${percent(number.low)}, ${percent(number.high)}]`
+      : number.half_width === undefined ? "" : ` ± ${percent(number.half_width)}`;
+    const failed = Number(number.failed) ? `, ${number.failed} failed` : "";
+    return `${row} × ${column}: ${metric} ${percent(number.mean)}${reach} %, ${number.seeds} seed${number.seeds === "1" ? "" : "s"}${failed}`;
+  }
+
+  function drawHeat() {
+    const board = Object.keys(HEATS).find((name) => all(`#table-${name} td[data-score]`).length > 0);
+    if (!board) return;
+    const [title, metric, sign] = HEATS[board];
+    const lines = original.get(byId(`table-${board}`)).filter((line) => !line.classList.contains("gone"));
+    const good = (cell) => (sign > 0 ? Number(cell.dataset.score) : 1 - cell.dataset.score);
+    const heads = all(`#table-${board} thead th[data-column]`).filter((head) => !head.classList.contains("gone"));
+    const mean = (head) => {
+      const known = lines.map((line) => line.cells[head.cellIndex]).filter((cell) => cell.dataset.score !== undefined);
+      return known.length ? known.reduce((sum, cell) => sum + good(cell), 0) / known.length : 2;
+    };
+    const columns = heads.map((head) => [head.dataset.column === "clean" ? 3 : mean(head), head]).sort((one, other) => one[0] - other[0]);
+    const tiles = byId("heat").querySelector(".tiles");
+    byId("heat").classList.toggle("gone", lines.length === 0 || columns.length < 2);
+    byId("title-heat").textContent = title;
+    byId("note-heat").textContent = `In %, ${sign > 0 ? "" : "of the targets' images, "}the best rows on top, the hardest attacks on the left; bright is good. A click leads to the records.`;
+    tiles.style.gridTemplateColumns = `max-content repeat(${columns.length}, 2.1rem)`;
+    tiles.replaceChildren(make("span", { class: "of" }), ...columns.map(([, head]) => make("span", { class: "head" }, head.dataset.column)));
+    for (const line of lines) {
+      tiles.append(make("span", { class: "of" }, line.dataset.row));
+      for (const [, head] of columns) {
+        const cell = line.cells[head.cellIndex];
+        const known = cell.dataset.score !== undefined;
+        const share = known ? Math.min(Math.max(good(cell), 0), 1) : 0;
+        const place = cell.querySelector("[data-place]")?.dataset.place;
+        const text = told(line.dataset.row, head.dataset.column, metric);
+        tiles.append(make("span", { class: `tile t${known ? Math.round(10 * share) : "none"}`, title: text, ...(place ? { "data-open": place } : {}) }, known ? String(Math.round(100 * share)) : "–"));
+      }
+    }
+  }
+
+  byId("heat").addEventListener("pointerover", (event) => {
+    if (event.target.title) byId("told").textContent = event.target.title;
+  });
+  byId("heat").addEventListener("click", (event) => {
+    if (event.target.dataset.open) open(event.target.dataset.open);
+  });
 
   // ---------------------------------------------------------------- arrow keys: one stop of the tab key a table
 
@@ -178,26 +232,24 @@
     return number.half_width === undefined ? "–" : `± ${number.half_width}`;
   }
 
-  function bySeed(records) {
-    const names = [...new Set(records.flatMap((record) => Object.keys(record.metrics ?? {})))];
+  function bySeed(names, records) {
     const heads = ["metric", ...records.map((record) => `seed ${record.seed}`)];
     const status = ["status", ...records.map((record) => record.status)];
-    return grid("Values by seed", heads, [status, ...names.map((name) => [name, ...records.map((record) => record.metrics?.[name] ?? "–")])]);
+    return grid("Values by seed", heads, [status, ...names.map((name, at) => [name, ...records.map((record) => String(record.values?.[at] ?? "–"))])]);
   }
 
-  function byRound(records) {
-    const curves = records.map((record) => new Map(record.curve ?? []));
-    const rounds = [...new Set(curves.flatMap((curve) => [...curve.keys()]))].sort((one, other) => one - other);
-    const text = (value) => (value === undefined ? "–" : `${(100 * value).toFixed(1)}%`);
-    const rows = rounds.map((at) => [String(at), ...curves.map((curve) => text(curve.get(at)))]);
+  function byRound(rounds, records) {
+    const text = (value) => (value === undefined || value === null ? "–" : `${(100 * value).toFixed(1)}%`);
+    const rows = rounds.map((at, index) => [String(at), ...records.map((record) => text(record.curve?.[index]))]);
     return rows.length ? [folded("Accuracy by round", grid("Accuracy by round", ["round", ...records.map((record) => `seed ${record.seed}`)], rows))] : [];
   }
 
-  function recordLines(record) {
-    const entries = { "made": record.finished, "commit": record.commit ?? "unknown", "protocol": record.protocol };
+  function recordLines(record, folder) {
+    const path = `${folder}/${record.file}`;
+    const entries = { "made": record.finished, ...evidence.made[record.made] };
     if (record.error) entries.error = record.error;
-    if (record.pictures) entries.pictures = record.pictures.join(", ");
-    return [make("h4", {}, `Seed ${record.seed}: ${record.path}`), list(entries), commandLine(`python -m bench show ${record.path}`)];
+    if (record.pictures) entries.pictures = record.pictures.map((name) => `${folder}/${name}`).join(", ");
+    return [make("h4", {}, `Seed ${record.seed}: ${path}`), list(entries), commandLine(`python -m bench show ${path}`)];
   }
 
   function open(place) {
@@ -212,11 +264,11 @@
       ...found.flags.map((flag) => make("p", {}, make("strong", {}, "Flag: "), flag)),
       make("h3", {}, "Numbers, as in the CSV"),
       grid("Numbers", ["number", "mean", "95 % interval", "seeds", "failed"], numbers),
-      make("h3", {}, "Values by seed"), bySeed(found.records), ...byRound(found.records),
+      make("h3", {}, "Values by seed"), bySeed(found.metrics, found.records), ...byRound(found.rounds, found.records),
       ...(Object.keys(found.claims).length ? [make("h3", {}, "Privacy"), list(found.claims)] : []),
       make("h3", {}, "Run it again"), ...again,
-      make("h3", {}, "Records"), ...found.records.flatMap(recordLines),
-      make("h3", {}, "Settings"), list(evidence.settings[found.settings]));
+      make("h3", {}, "Records"), ...found.records.flatMap((record) => recordLines(record, found.folder)),
+      make("h3", {}, "Settings"), list({ ...evidence.common, ...evidence.settings[found.settings] }));
     byId("panel").showModal();
     byId("panel").scrollTop = 0;
     byId("panel-title").focus();
@@ -227,7 +279,7 @@
   function point(button) {
     button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "true" ? "false" : "true");
     const rows = all(".legend [aria-pressed='true']").map((one) => one.dataset.row);
-    for (const svg of all("#charts svg:not(.swatch)")) {
+    for (const svg of all("#charts svg:not(.swatch), #pareto svg")) {
       svg.classList.toggle("pointed", rows.length > 0);
       for (const mark of all("[data-row]", svg)) mark.classList.toggle("out", rows.includes(mark.dataset.row));
     }

@@ -3,8 +3,9 @@
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -16,12 +17,16 @@ from leaderboards.harmless import SIGN
 from leaderboards.html import charts, glossary
 from leaderboards.html.evidence import AGAIN, by_place, evidence
 from leaderboards.html.leads import find_leads
-from leaderboards.html.tables import SHADES, tables
+from leaderboards.html.tables import SHADES, Table, tables
 from leaderboards.html.threats import choices, shared, threats
+from leaderboards.looks import looks
+from leaderboards.overall import AXES, Axis
 from leaderboards.version import version
 
-PAGE_BYTES = 4_800_000
+PAGE_BYTES = 1_450_000
 """What the page may take; pictures that do not fit beside the numbers are left out."""
+DRAWN_BY_THE_PAGE = ("heat",)
+"""Pictures that the page has in a form that answers to the pointer."""
 LONG = 32
 """Characters beyond which a text in a table breaks its lines."""
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -35,8 +40,8 @@ class Drawn:
     content: str
 
 
-def html(leaderboard: Leaderboard) -> str:
-    """The leaderboard as one HTML file that needs no other and asks for none."""
+def html(leaderboard: Leaderboard, home: str = "") -> str:
+    """The leaderboard as one HTML file that needs no other and asks for none; `home` is where a site's index is."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # here, because other formats need none of it
     from markupsafe import Markup
 
@@ -47,7 +52,7 @@ def html(leaderboard: Leaderboard) -> str:
     found = tables(leaderboard.boards, leads)
     rows = list(dict.fromkeys([row.label for table in found for row in table.ranked]))
     boards = {board.name: board for board in leaderboard.boards}
-    look = charts.styles(_in_order(rows, boards))
+    look = looks(_in_order(rows, boards))
     flags = {row: [glossary.explained(note) for note in notes] for row, notes in leaderboard.flags.items()}
     template = Environment(
         loader=PackageLoader("leaderboards.html", ""),
@@ -60,8 +65,9 @@ def html(leaderboard: Leaderboard) -> str:
     render = partial(
         template.render,
         board=leaderboard,
+        home=home,
         title=leaderboard.title[:1].upper() + leaderboard.title[1:],
-        overall=next((table for table in found if table.name == "overall"), None),
+        overall=next((coloured(table, boards) for table in found if table.name == "overall"), None),
         tables=[table for table in found if table.name != "overall"],
         columns=columns,
         choices=choices(columns.values()),
@@ -86,9 +92,24 @@ def html(leaderboard: Leaderboard) -> str:
         data=Markup(_inline(evidence(leaderboard, columns))),
         threats=Markup(_inline({name: asdict(threat) for name, threat in columns.items()})),
     )
-    room = PAGE_BYTES - len(render(pictures=[], skipped=leaderboard.pictures).encode())
-    drawn, skipped = _draw(leaderboard.pictures, room)
+    shown = [one for one in leaderboard.pictures if one.name not in DRAWN_BY_THE_PAGE]
+    room = PAGE_BYTES - len(render(pictures=[], skipped=shown).encode())
+    drawn, skipped = _draw(shown, room)
     return render(pictures=drawn, skipped=skipped)
+
+
+def coloured(table: Table, boards: Mapping[str, Board]) -> Table:
+    """The overall table with the shades of the boards that it sums up."""
+    scores = {name: boards[name].standing.scores for name in AXES if name in boards}
+    rows = []
+    for row in table.rows:
+        entries = []
+        for head, entry in zip(table.heads, row.entries, strict=True):
+            score = scores.get(head.text, {}).get(row.label, math.nan)
+            good = score if AXES.get(head.text, Axis("")).sign > 0 else 1 - score
+            entries.append(entry if math.isnan(score) else replace(entry, shade=round(SHADES * min(max(good, 0), 1))))
+        rows.append(replace(row, entries=entries))
+    return replace(table, rows=rows, shaded="good" if scores else "")
 
 
 def _in_order(rows: Sequence[str], boards: Mapping[str, Board]) -> list[str]:

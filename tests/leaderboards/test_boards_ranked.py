@@ -172,7 +172,7 @@ def test_utility_shows_the_median_cost_of_what_finished(make, make_boards, table
     records.append(make("median"))
     board = table(make_boards(records), "utility")
     assert board.cell("krum", "ms a round") == "2.0"
-    assert board.cell("krum", "upload a client and round") == "2.6 kB"
+    assert board.cell("krum", "a client uploads") == "2.6 kB"
     assert board.cell("krum", "to other clients") == "1.25 MB"
     assert board.cell("median", "ms a round") == "–"
     assert board.number("krum", "round_seconds", "clean") == 0.002

@@ -13,8 +13,9 @@ from leaderboards.factors import effects, factor_boards, split
 from leaderboards.formats import FORMATS
 from leaderboards.frame import select
 from leaderboards.levels import small_multiples
+from leaderboards.looks import looks
 from leaderboards.pictures import find_pictures
-from leaderboards.plots import png, styles
+from leaderboards.plots import png
 
 EPOCHS = [Level("E", name, {"local_epochs": int(name)}, None, ("rsa",)) for name in ("1", "5")]
 SKEW = [Level("skew", name, {"alpha": alpha}, None) for name, alpha in (("Dir(1)", 10.0), ("Dir(0.1)", 1.0))]
@@ -150,9 +151,9 @@ def test_the_picture_has_a_panel_a_factor_and_a_line_a_row(records):
     panels = small_multiples(ROWS, effects(ROWS, DESIGNS, select(records))).axes
     assert [panel.get_title(loc="left") for panel in panels] == ["E", "skew"]
     lines = {line.get_color(): line.get_ydata().tolist() for line in panels[0].lines}
-    look = styles(ROWS)
-    assert lines[look["median"].colour] == pytest.approx([70.5, 40.5])
-    assert lines[look["rsa"].colour] == pytest.approx([75.5])
+    look = looks(ROWS)
+    assert lines[look["median"].hexadecimal] == pytest.approx([70.5, 40.5])
+    assert lines[look["rsa"].hexadecimal] == pytest.approx([75.5])
     assert [label.get_text() for label in panels[0].get_xticklabels()] == ["1\n(base)", "5"]
     drawn = Image.open(io.BytesIO(picture.draw()))
     assert drawn.width > drawn.height

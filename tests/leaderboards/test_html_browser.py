@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -57,10 +58,12 @@ def leaderboard(whole_matrix, make, make_leak, make_boards):
         records += [make(row, accuracy=0.95 - drop, curve=curve), make(row, "sign_flip", 0.2, 0.9 - drop)]
         records += [make(row, "sign_flip", 0.4, 0.75 - drop), make_leak(row, recovered=0.5)]
     found = make_boards(records, seeds=3)
-    found.asked_for = "tiny"
-    found.runnable = frozenset(record.cell.hash for record in records)
-    found.pictures = [Picture("gallery-dlg", "Gallery: dlg", "All of it is navy.", png)]
-    return found
+    return replace(
+        found,
+        asked_for="tiny",
+        runnable=frozenset(record.cell.hash for record in records),
+        pictures=[Picture("gallery-dlg", "Gallery: dlg", "All of it is navy.", png)],
+    )
 
 
 @pytest.fixture(scope="module")

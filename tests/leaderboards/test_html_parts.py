@@ -1,7 +1,5 @@
 """What the page is made of: numbers that texts begin with, colours and dashes, curves, names in a plot."""
 
-import itertools
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +7,24 @@ from hypothesis import strategies as st
 from leaderboards.html import charts
 from leaderboards.html.evidence import MOST_POINTS, thinned
 from leaderboards.html.tables import leading_number, sort_keys
+from leaderboards.looks import looks
+
+
+def test_where_rows_are_many_each_has_a_panel_in_which_its_worst_attack_stands_out(make):
+    rows = [f"rule {index}" for index in range(charts.MOST_LINES + 1)]
+    records = [make(row, curve=[(1, 0.2), (2, 0.9)]) for row in rows]
+    ends = [(row, b, end) for row in rows for b, end in ((0.2, 0.6), (0.4, 0.3))]
+    records += [make(row, "sign_flip", b, curve=[(1, 0.2), (2, end)]) for row, b, end in ends]
+    columns = ["clean", "sign_flip b=0.2", "sign_flip b=0.4"]
+    found = charts.panels(records, columns, looks(rows))
+    assert [(panel.name, panel.by, panel.said) for panel in found] == [
+        (row, "row", "worst: sign_flip b=0.4, 30.0%") for row in rows
+    ]
+    assert [(curve.name, curve.look) for curve in found[0].curves] == [
+        ("sign_flip b=0.2", "other"), ("clean", "clean"), ("sign_flip b=0.4", "worst"),
+    ]  # fmt: skip
+    (few,) = charts.panels(records[:2], columns, looks(rows))
+    assert (few.name, few.by, len(few.curves)) == ("clean", "column", 2)
 
 
 @pytest.mark.parametrize(
@@ -29,18 +45,10 @@ def test_texts_sort_as_numbers_where_they_are_numbers():
     assert sort_keys(["Krum", "", "3 things", "median"]) == ["krum", None, "3 things", "median"]
 
 
-def test_rows_differ_in_colour_or_dashes_and_neighbours_in_both():
-    found = list(charts.styles(map(str, range(40))).values())
-    assert len(set(found)) == 40
-    for one, other in itertools.pairwise(found):
-        assert one.colour != other.colour
-        assert one.dash != other.dash
-
-
 def test_a_curve_is_the_mean_over_the_seeds_that_finished(make):
     records = [make("a", seed=0, curve=[(1, 0.2), (2, 0.4)]), make("a", seed=1, curve=[(1, 0.4), (2, 0.8)])]
     records.append(make("a", seed=2, curve=[(1, 0.0)], status="diverged", error="no"))
-    (panel,) = charts.panels(records, ["clean"], charts.styles(["a"]))
+    (panel,) = charts.panels(records, ["clean"], looks(["a"]))
     (curve,) = panel.curves
     assert curve.last == "60.0%"
     top, height = charts.TOP, charts.PANEL[1] - charts.TOP - charts.BOTTOM
@@ -61,7 +69,7 @@ def test_a_thinned_curve_is_short_and_keeps_its_end(length):
 def test_no_name_in_the_plot_covers_another():
     points = {f"defense_{index}": (charts.PLOT_MARGINS[0], 300.0 + index) for index in range(12)}
     points |= {f"other_{index}": (charts.PLOT[0] - 16.0, 200.0) for index in range(6)}
-    places = charts._labels(points)
+    places = charts.place_names(points)
     boxes = [charts._box(row, *place) for row, place in places.items()]
     for index, box in enumerate(boxes):
         assert not charts._overlaps(box, boxes[:index])
@@ -71,6 +79,6 @@ def test_no_name_in_the_plot_covers_another():
 
 def test_no_name_covers_another_where_all_rules_leak_everything():
     points = {f"some_rule_{index}": (charts.PLOT[0] - 16.0, 60.0 + 9 * index) for index in range(33)}
-    boxes = [charts._box(row, *place) for row, place in charts._labels(points).items()]
+    boxes = [charts._box(row, *place) for row, place in charts.place_names(points).items()]
     assert not any(charts._overlaps(box, boxes[:index]) for index, box in enumerate(boxes))
     assert all(box[0] >= charts.PLOT_MARGINS[0] for box in boxes)

@@ -75,7 +75,7 @@ def test_every_kind_is_there_in_reading_order(pictures):
 def test_what_is_seen_is_said(pictures):
     said = {name: picture.sentence for name, picture in pictures.items()}
     assert said["leakage"].startswith("Colluders help against dpbfl (by 100% of the images); against the others")
-    assert said["noise"].startswith("Less noise is left than the claim needs under niss from rho = 1 on and dpbfl from")
+    assert said["noise"].startswith("Less noise is left than the claim needs under niss from ρ = 1 on and dpbfl from")
     assert said["epsilons"] == (
         "No audit breaks a claim; beyond the colluders that a claim is meant for, one proves more under niss."
     )
@@ -141,7 +141,9 @@ def test_the_page_links_them(records, pictures):
     leaderboard = build("tiny", "three defenses", 1, select(records), rows=ROWS, pictures=list(pictures.values()))
     section = FORMATS["md"](leaderboard).split("## Pictures\n\n")[1].split("\n\n")[0].splitlines()
     assert len(section) == len(pictures)
-    assert section[0].startswith("- [Leakage against rho](<plots/leakage.png>): Colluders help against dpbfl")
+    assert section[0].startswith(
+        "- [Images recovered, by the share ρ of colluders](<plots/leakage.png>): Colluders help against dpbfl"
+    )
 
 
 def test_finding_them_does_not_import_matplotlib():

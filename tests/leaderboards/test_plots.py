@@ -1,6 +1,7 @@
 """What stands on the plots: points, intervals, lines; and the pixels of the galleries."""
 
 import io
+import itertools
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from leaderboards.audits import find_audits
 from leaderboards.epsilons import BROKEN, KEPT, VOID, epsilons
 from leaderboards.estimates import Estimate
 from leaderboards.gallery import ALIKE, GREY, MARGIN, MOST_BYTES, TITLE, draw, gallery, strips
-from leaderboards.plots import COLOURS, LOSSLESS, MARKERS, curve, leakage, noise, styles
+from leaderboards.plots import LOSSLESS, curve, leakage, noise, spread
 
 SWEEP = {0.0: "dlg", 0.5: "collusion rho=0.5", 1.0: "collusion rho=1"}
 
@@ -48,10 +49,15 @@ def test_beyond_what_is_lossless_all_is_alike():
     assert (mine.value, mine.low, mine.high) == ((LOSSLESS,), (40.0,), (LOSSLESS,))
 
 
-def test_colours_and_markers_tell_many_rows_apart():
-    rows = [f"row {index}" for index in range(40)]
-    assert len(set(styles(rows).values())) == 40
-    assert math.gcd(len(COLOURS), len(MARKERS)) == 1
+@pytest.mark.parametrize("wanted", [[0.5] * 5, [0.0, 0.02, 0.9, 0.99, 1.0], [1.0, 1.0, 1.0], [0.1]])
+def test_names_beside_curves_stand_apart_and_in_order(wanted):
+    names = {f"n{index}": height for index, height in enumerate(wanted)}
+    sizes = dict.fromkeys(names, 0.1)
+    found = spread(names, sizes)
+    heights = sorted(found.values())
+    assert all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(heights))
+    assert sorted(names, key=lambda name: (found[name], name)) == sorted(names, key=lambda name: (names[name], name))
+    assert heights[-1] <= 1.05 + 1e-9
 
 
 @pytest.fixture
@@ -68,7 +74,8 @@ def leaks():
 def test_leakage_draws_equal_rows_once(leaks):
     figure = leakage({"collusion": SWEEP}, ["fedavg", "krum", "dpbfl"], *leaks, threshold=20.0)
     share, level = figure.axes
-    assert entries(figure) == ["fedavg, krum", "dpbfl", "20 dB: recovered"]
+    assert entries(figure) == ["20 dB: recovered"]
+    assert {text.get_text() for text in share.texts} == {"fedavg, krum", "dpbfl"}
     drawn = [line.get_ydata().tolist() for line in lines(share, "-")]
     assert drawn == [[100.0, 100.0, 100.0], [0.0, 50.0, 100.0]]
     assert [line.get_ydata().tolist() for line in lines(level, "-")][1] == [0.0, 30.0, 50.0]
@@ -94,7 +101,8 @@ def test_noise_has_theorem_3_and_what_the_claim_needs():
     rho, left = theorem.get_xdata(), theorem.get_ydata()
     assert left == pytest.approx((1 - rho) * (0.2 + 2) + rho * 0.2)  # Theorem 3, eq. 8 corrected (errata N5)
     assert lines(axes, ":")[0].get_ydata()[0] == 1.0
-    assert entries(figure) == ["niss", "Theorem 3, τ² = 0.2", "what the claim needs"]
+    assert entries(figure) == ["Theorem 3, τ² = 0.2", "what the claim needs"]
+    assert [text.get_text() for text in axes.texts] == ["niss"]
     points = axes.containers[0].lines[0]
     assert points.get_ydata().tolist() == pytest.approx([2.2, 1.2, 0.2])
 
@@ -123,7 +131,7 @@ def test_epsilons_have_a_point_an_audit_and_a_mark_a_claim(make_audit, make_clai
     looks = [(dot.get_xdata()[0], dot.get_color(), dot.get_markerfacecolor()) for dot in dots]
     assert looks == [(4.0, KEPT, KEPT), (12.0, BROKEN, BROKEN), (30.0, BROKEN, "white"), (2.0, VOID, VOID)]
     names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names == ["the server alone", "rho=0.6", "rho=1", "the server alone"]
+    assert names == ["the server alone", "ρ = 0.6", "ρ = 1", "the server alone"]
     titles = [text.get_text() for text in axes.texts if text.get_weight() == "bold"]
     assert titles == ["niss, claim: ε = 10 per upload", "dpbfl, claim: void, per upload"]
     (uploads,) = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "|"]

@@ -1,0 +1,125 @@
+"""Where a defense stands on every board, and whom an attack breaks, in words and with the worst first."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from bench.base.names import counted
+from leaderboards.board import Leaderboard
+from leaderboards.decision import METRICS, NAMED, Measured
+from leaderboards.estimates import Estimate
+from leaderboards.overall import BACKDOOR_SHARE, BROKEN_SHARE, LEAKING_SHARE
+
+
+@dataclass(frozen=True)
+class Published:
+    """A suite's leaderboard, and the same read for decisions."""
+
+    leaderboard: Leaderboard
+    measured: Measured
+
+    @property
+    def suite(self) -> str:
+        return self.leaderboard.suite
+
+    def text(self, board: str, row: str) -> str:
+        """What stands beside a row on a ranked board, with its rank: `3 (44%)`."""
+        found = next((one.standing for one in self.leaderboard.boards if one.name == board), None)
+        if found is None or math.isnan(found.scores.get(row, math.nan)):
+            return "–"
+        best, worst = found.interval.get(row, (found.ranks.get(row), None))
+        told = f"{best}–{worst}" if worst and worst != best else f"{best}"
+        return found.texts[row] + (f" (rank {told} of {len(found.scores)})" if best else "")
+
+    def line(self, board: str, row: str) -> dict[str, str]:
+        """A row's line of a board, by column; empty where it has none."""
+        for one in self.leaderboard.boards:
+            if one.name == board and len(one.text) and "defense" in one.text:
+                for line in one.text[one.text["defense"] == row].to_dict(orient="records"):
+                    return {str(name): str(value) for name, value in line.items()}
+        return {}
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A row on one suite's boards."""
+
+    suite: str
+    row: str
+    accuracy: str
+    recovered: str
+    clean: str
+    breaks: str
+    claims: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """What an attack does to a row in one column; `breaks` as the overall board judges it."""
+
+    suite: str
+    row: str
+    column: str
+    board: str
+    text: str
+    breaks: bool
+    harm: float
+
+
+def stands(name: str, published: Iterable[Published]) -> Iterator[Stand]:
+    """All rows of a defense: of each suite those whose rule it is, or that it stands in front of."""
+    for one in published:
+        rows = dict.fromkeys(
+            cell.label
+            for cell in one.measured.of
+            if cell.defense.name == name or cell.defense.parameters.get("rule") == name
+        )
+        for row in rows:
+            overall = one.line("overall", row)
+            claims = {key: text for key, text in one.line("claims", row).items() if key != "defense"}
+            accuracy, recovered, clean = (one.text(board, row) for board in ("robustness", "privacy", "utility"))
+            breaks = overall.get("what breaks it", "–")
+            yield Stand(one.suite, row, accuracy, recovered, clean, breaks, claims)
+
+
+def hits(name: str, published: Iterable[Published]) -> list[Hit]:
+    """What an attack does to every row, the worst harm first; only what was measured."""
+    found = []
+    for one in published:
+        measured = one.measured
+        columns = {column: cell for column, cell in measured.cells.items() if cell.attack and cell.attack.name == name}
+        for board in METRICS:
+            for (row, column), value in measured.found[board].items():
+                if column in columns and not math.isnan(value.score) and row in measured.defenses:
+                    found.append(_hit(one.suite, row, column, board, value, measured.clean(row)))
+    return sorted(found, key=lambda hit: (not hit.breaks, -hit.harm, hit.suite, hit.row))
+
+
+def _hit(suite: str, row: str, column: str, board: str, value: Estimate, clean: float) -> Hit:
+    if board == "robustness":
+        text = f"{value.text().removesuffix(' †')} % accuracy" + (
+            "" if math.isnan(clean) else f", {clean:.1%} without an attack"
+        )
+        lost = (clean - value.score) / clean if clean and not math.isnan(clean) else 0.0
+        return Hit(suite, row, column, board, text, value.score < BROKEN_SHARE * clean, lost)
+    if board == "backdoor":
+        text, breaks = f"the trigger works on {value.text().removesuffix(' †')} %", value.mean >= BACKDOOR_SHARE
+    else:
+        text, breaks = f"{value.share()} of the images", value.mean >= LEAKING_SHARE
+    return Hit(suite, row, column, board, text, breaks, value.mean)
+
+
+def leader(one: Published) -> tuple[str, str, str]:
+    """Who leads the first board of a suite that ranks anybody: the board's name, the rows of one group, the best score.
+
+    A row whose clean accuracy is less than half of the best leads nobody: it is robust because it learns little.
+    """
+    least = BROKEN_SHARE * one.measured.best_clean
+    for board in one.leaderboard.boards:
+        standing = board.standing
+        places = {row: rank for row, rank in standing.ranks.items() if rank and not one.measured.clean(row) < least}
+        first = sorted((row for row in places if places[row] == min(places.values())), key=standing.place)
+        if first:
+            more = f" and {counted(len(first) - NAMED, 'other')}" if len(first) > NAMED else ""
+            return board.name, ", ".join(first[:NAMED]) + more, standing.texts[first[0]]
+    return "", "", ""
