@@ -39,7 +39,10 @@ ROUNDING = 2e-6
 NUDGE = 1e-3
 """How far rows of whole numbers are moved, so that nothing ties any more."""
 
-SECONDS = 5
+ENDLESS = 3
+"""So many calls that do not end, and no further case is tried."""
+
+SECONDS = 3
 """What one call may take: a loop that waits for a number to change may never end."""
 
 Call = Callable[[Tensor, int], Tensor]
@@ -56,7 +59,8 @@ class Case:
     @property
     def size(self) -> tuple[float, ...]:
         rows = self.rows
-        return (rows.numel(), float(rows.abs().max()), float(rows.abs().sum()), self.f)
+        whole = torch.equal(rows, rows.round())
+        return (not whole, rows.numel(), float(rows.abs().max()), float(rows.abs().sum()), self.f)
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,18 @@ class Example:
     ours: list[float]
 
     @property
-    def told(self) -> str:
-        """In one line; rows of one number are numbers."""
+    def given(self) -> str:
+        """The rows in one line; rows of one number are numbers."""
         line = all(len(row) == 1 for row in self.rows)
-        given = ", ".join(_number(row[0]) for row in self.rows) if line else ", ".join(map(_tuple, self.rows))
+        return ", ".join(_number(row[0]) for row in self.rows) if line else ", ".join(map(_tuple, self.rows))
+
+    @property
+    def told(self) -> str:
+        """In one line."""
         theirs, ours = _answer(self.theirs), _answer(self.ours)
         if theirs == ours:
             theirs, ours = str(self.theirs), str(self.ours)
-        return f"{given} with f = {self.f}: {theirs}, the paper's {ours}"
+        return f"{self.given} with f = {self.f}: {theirs}, the paper's {ours}"
 
 
 @dataclass(frozen=True)
@@ -130,9 +138,16 @@ def compared(entry: Entry, parameters: Mapping[str, Any] | None = None) -> Verdi
     meanings |= {one.told: with_settings(one.rule, entry.settings) for one in name.variants}
     seen = {told: _Seen() for told in meanings}
     refused: dict[str, Case] = {}
-    count = 0
+    count, reason = 0, ""
+    endless: list[Case] = []
     for case in cases():
+        if entry.ours == "geometric_median" and case.rows.shape[1] == 1 and len(case.rows) % 2 == 0:
+            continue  # on a line every point between the middle two is one
         answer, reason = _tried(theirs, case)
+        if "TimeoutError" in reason:
+            endless.append(case)
+            if len(endless) == ENDLESS:
+                break
         for told, meaning in meanings.items():
             expected, _ = _tried(meaning, case)
             if answer is None or expected is None:
@@ -146,7 +161,7 @@ def compared(entry: Entry, parameters: Mapping[str, Any] | None = None) -> Verdi
                 seen[told].differed.append(case)
     if not count:
         return Verdict(entry, "not compared", f"it answers none of the cases: {reason}")
-    notes = (*_refusals(refused), *_notes(entry, theirs))
+    notes = (*_endless(endless), *_refusals(refused), *_notes(entry, theirs))
     return _judged(entry, theirs, meanings, seen, count, notes)
 
 
@@ -323,6 +338,12 @@ def _is_random(theirs: Call) -> bool:
     answers = [_tried(theirs, Case(rows, 1))[0] for _ in range(3)]
     first = answers[0]
     return first is not None and any(other is None or not _equal(first, other, 1e-12) for other in answers[1:])
+
+
+def _endless(found: list[Case]) -> Iterator[str]:
+    if found:
+        rows = Example(found[0].rows.tolist(), 0, [], []).given
+        yield f"it does not end within {SECONDS} seconds, as for {rows} with f = {found[0].f}"
 
 
 def _refusals(refused: Mapping[str, Case]) -> Iterator[str]:

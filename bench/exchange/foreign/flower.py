@@ -116,7 +116,7 @@ def private_round(
     if "Fixed" in name:
         wrapper = kind(inner, noise_multiplier=z, clipping_norm=clip, num_sampled_clients=sampled)
     else:
-        count = {"clipped_count_stddev": 1e6}  # the count's own share of the budget is then nothing
+        count = {"clipped_count_stddev": 100.0}  # the count takes next to nothing of the budget
         wrapper = kind(inner, noise_multiplier=z, num_sampled_clients=sampled, initial_clipping_norm=clip, **count)
     wrapper.current_arrays = ArrayRecord({LAYER: Array(np.zeros(rows.shape[1]))})
     messages = replies(rows, examples)

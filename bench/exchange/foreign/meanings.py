@@ -36,6 +36,9 @@ from defenses.trimmed_mean import trimmed_mean
 
 Rule = Callable[..., Tensor]
 
+ENDLESS = 1000
+"""Steps after which a loop is taken for one without an end."""
+
 
 @dataclass(frozen=True)
 class Meaning:
@@ -105,7 +108,11 @@ def _caf_of_all(rows: Tensor, f: int) -> Tensor:
     """CAF whose deviations are over the largest of all rows, those too that are out; exact eigenvectors."""
     kept = torch.ones(len(rows), dtype=rows.dtype)
     best, smallest = rows.mean(dim=0), float("inf")
+    steps = 0
     while float(kept.sum()) > len(rows) - 2 * f:
+        steps += 1
+        if steps > ENDLESS:
+            raise ValueError("where the furthest row is out already, the weights may never sink below n - 2 f")
         mean = kept @ rows / kept.sum()
         away = rows - mean
         values, vectors = torch.linalg.eigh(away.T @ (kept[:, None] * away) / kept.sum())
@@ -133,7 +140,8 @@ def _floating_arc(rows: Tensor, f: int) -> Tensor:
     norms = torch.linalg.vector_norm(rows, dim=1)
     cut = int((2 * f / len(rows)) * (len(rows) - f))
     bound = norms.sort(descending=True).values[cut]
-    return rows * (bound / norms.clamp(min=torch.finfo(rows.dtype).tiny)).clamp(max=1)[:, None]
+    scales: Tensor = (bound / norms.clamp(min=torch.finfo(rows.dtype).tiny)).clamp(max=1)
+    return rows * scales[:, None]
 
 
 def _attack(rows: Tensor, f: int, *, rule: Callable[..., Tensor], **settings: Any) -> Tensor:

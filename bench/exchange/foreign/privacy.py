@@ -17,7 +17,7 @@ from bench.exchange.foreign.entry import Entry
 from bench.privacy.analysis.gaussian import gaussian_epsilon
 from bench.privacy.audit import judge
 
-RUNS, DIM, CLIENTS = 1000, 20, 10
+RUNS, DIM, CLIENTS = 400, 20, 10
 DELTA, CLIP, OVERSIZE = 1e-5, 1.0, 10.0
 Z = 1.0
 """The noise multiplier that the wrappers are asked for."""
@@ -129,7 +129,9 @@ def _flower_games(name: str) -> Iterator[PrivacyFinding]:
         try:
             flower.private_round(name, np.zeros((CLIENTS, DIM)), equal, Z, CLIP, CLIENTS)
         except ZeroDivisionError:
-            told = "a client that sends the model back unchanged ends the round: ZeroDivisionError, as its update is 0 long"
+            told = (
+                "a client that sends the model back unchanged ends the round: ZeroDivisionError, its update is 0 long"
+            )
             yield PrivacyFinding("an update of zeros", None, 0.0, 0.0, told)
     half = CLIENTS // 2
     yield play(
