@@ -50,7 +50,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 FIXED: dict[str, dict[str, Any]] = {"CenteredClipping": {"c_tau": 10.0}, "Bucketing": {"bucket_size": 2}}
 RANDOM = ("Bucketing", "GaussianAttack")
-CLOSE = {"GeometricMedian": 1e-4}
+CLOSE = {"GeometricMedian": 1e-4, "CenteredClipping": 1e-4, "LittleAttack": 1e-6}
 
 
 def _maker(name: str, module: str, kind: Kind) -> Any:

@@ -36,6 +36,9 @@ FAR, SPREAD = 1000.0, 0.05
 ROUNDING = 2e-6
 """Of float32 answers: some units in the last place."""
 
+PIVOTED = ("monna", "mimic", "sign_flip")
+"""Names whose rules look at the first row because of its place."""
+
 NUDGE = 1e-3
 """How far rows of whole numbers are moved, so that nothing ties any more."""
 
@@ -60,7 +63,8 @@ class Case:
     def size(self) -> tuple[float, ...]:
         rows = self.rows
         whole = torch.equal(rows, rows.round())
-        return (not whole, rows.numel(), float(rows.abs().max()), float(rows.abs().sum()), self.f)
+        twice = len(rows.unique(dim=0)) < len(rows)
+        return (not whole, twice, rows.numel(), float(rows.abs().max()), float(rows.abs().sum()), self.f)
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Example:
         theirs, ours = _answer(self.theirs), _answer(self.ours)
         if theirs == ours:
             theirs, ours = str(self.theirs), str(self.ours)
-        return f"{self.given} with f = {self.f}: {theirs}, the paper's {ours}"
+        return f"{self.given} with f = {self.f}: {theirs}, ours {ours}"
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,10 @@ def cases() -> Iterator[Case]:
         for f in range((n - 1) // 2 + 1):
             for high in (5, 10, 21)[: max(1, DRAWS // 2)] * 2:
                 yield Case(torch.randint(high, (n, 1), generator=draws).double(), f)
+    for n in (5, 6, 7, 8):
+        rows = torch.randint(10, (n, 1), generator=draws).double()
+        rows[-1] = 100.0
+        yield Case(rows, 1)
     for n, d in itertools.product(range(4, 10), (2, 3)):
         for f in range(1, (n - 1) // 2 + 1):
             yield Case(torch.randint(10, (n, d), generator=draws).double(), f)
@@ -228,12 +236,13 @@ def _equal(one: Tensor, other: Tensor, close: float) -> bool:
     return bool(one.isfinite().all()) and float((one - other).abs().max()) <= close * scale
 
 
-def _by_order(call: Call, case: Case, close: float) -> bool:
-    """Whether the answer to the rows depends on the order of those after the first, which a pivot may be."""
+def _by_order(entry: Entry, call: Call, case: Case) -> bool:
+    """Whether the answer to the rows depends on their order; a pivot, the first row, stays where it is."""
     first, _ = _tried(call, case)
-    rest = torch.arange(1, len(case.rows))
-    for moved in (rest.flip(0), rest.roll(1), case.rows[1:, 0].argsort() + 1):
-        order = torch.cat([torch.tensor([0]), moved])
+    kept, close = int(entry.ours in PIVOTED), entry.close
+    rest = torch.arange(kept, len(case.rows))
+    for moved in (rest.flip(0), rest.roll(1), case.rows[kept:, 0].argsort() + kept):
+        order = torch.cat([torch.arange(kept), moved])
         other, _ = _tried(call, Case(case.rows[order], case.f))
         if first is None or other is None:
             return True
@@ -244,7 +253,7 @@ def _by_order(call: Call, case: Case, close: float) -> bool:
     return False
 
 
-def _is_tie(theirs: Call, ours: Call, case: Case, close: float) -> bool:
+def _is_tie(entry: Entry, theirs: Call, ours: Call, case: Case) -> bool:
     """Whether the two differ by nothing but who wins a tie: they agree as soon as all rows are moved a little.
 
     Or the order of the rows decides, which no meaning of a rule says: some rules tie whatever the rows.
@@ -253,8 +262,8 @@ def _is_tie(theirs: Call, ours: Call, case: Case, close: float) -> bool:
     for _ in range(3):
         moved = Case(case.rows + NUDGE * torch.randn(case.rows.shape, generator=draws, dtype=torch.float64), case.f)
         one, other = _tried(theirs, moved)[0], _tried(ours, moved)[0]
-        if one is None or other is None or not _equal(one, other, close):
-            return _by_order(theirs, case, close)
+        if one is None or other is None or not _equal(one, other, entry.close):
+            return _by_order(entry, theirs, case)
     return True
 
 
@@ -269,7 +278,7 @@ def _judged(
     paper = MEANINGS[entry.ours].paper
     where = f"as {paper}"
     untied = {
-        told: [case for case in found.differed if not _is_tie(theirs, meanings[told], case, entry.close)]
+        told: [case for case in found.differed if not _is_tie(entry, theirs, meanings[told], case)]
         for told, found in seen.items()
     }
     if not seen[""].differed:
@@ -289,21 +298,24 @@ def _judged(
     return Verdict(entry, "different", f"not {where}: another answer in {share}{near}", count, example, notes)
 
 
-def _smallest(entry: Entry, theirs: Call, ours: Call, differed: list[Case]) -> Example:
+def _smallest(entry: Entry, theirs: Call, ours: Call, differed: list[Case]) -> Example | None:
+    """The smallest case among those that differ, made smaller still; None where ours needs more than such rows."""
     best = min(differed, key=lambda case: case.size)
-    tied = _is_tie(theirs, ours, best, entry.close)
+    tied = _is_tie(entry, theirs, ours, best)
 
     def differs(case: Case) -> bool:
         one, _ = _tried(theirs, case)
         other, _ = _tried(ours, case)
         if one is None or other is None or _equal(one, other, max(entry.close, 1e-6)):
             return False
-        return tied or not _is_tie(theirs, ours, case, entry.close)
+        return tied or not _is_tie(entry, theirs, ours, case)
 
     best = _shrunk(best, differs)
     one, other = _tried(theirs, best)[0], _tried(ours, best)[0]
     assert one is not None
     assert other is not None
+    if not bool(other.isfinite().all()):
+        return None
     return Example(best.rows.tolist(), best.f, one.flatten().tolist(), other.flatten().tolist())
 
 

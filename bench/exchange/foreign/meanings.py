@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from scipy.special import ndtri
 from torch import Tensor
 
 from attacks.alie import alie
@@ -155,6 +156,12 @@ def _alie_of_one(rows: Tensor, f: int, *, sign: float = 1.0, ddof: int = 0, **se
     return mean + sign * (alie(rows, max(f, 1), ddof=ddof, **settings)[0] - mean)
 
 
+def _alie_of_all(rows: Tensor, f: int) -> Tensor:
+    n = len(rows) + f
+    supporters = max(1, n // 2 + 1 - f)
+    return alie(rows, max(f, 1), float(ndtri((n - supporters) / n)))[0]
+
+
 MEANINGS: dict[str, Name] = {
     "fedavg": Name("McMahan et al. 2017", _no_f(weighted_mean)),
     "krum": Name(
@@ -230,6 +237,7 @@ MEANINGS: dict[str, Name] = {
         (
             Meaning("mean - z sigma, on gradients' sign", partial(_alie_of_one, sign=-1.0)),
             Meaning("sigma over n - 1", partial(_alie_of_one, ddof=1)),
+            Meaning("z from (n - s) / n, not from the honest clients' (n - f - s) / (n - f)", _alie_of_all),
             Meaning("mean - z sigma with sigma over n - 1", partial(_alie_of_one, sign=-1.0, ddof=1)),
         ),
     ),

