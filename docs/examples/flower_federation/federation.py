@@ -29,7 +29,7 @@ LR, STEPS, BATCH = 0.5, 5, 32
 STRETCH = 12.0
 """How far client 8 stretches its flipped model: more than the nine others hold together."""
 
-CLIP, NOISE = 1.0, 0.02
+CLIP, NOISE = 1.0, 0.1
 """Of clients that protect themselves: the norm of an update, and the deviation of the noise on each entry."""
 
 PATIENCE = 900

@@ -22,7 +22,7 @@ NOT_1 = r"Input should be greater than or equal to 1"
 
 COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "no such command": (("rum",), r"No such command 'rum'"),
-    "no such option": ((*RUN, "--speed", "9"), r"No such option: --speed"),
+    "no such option": ((*RUN, "--speed", "9"), r"No such option:? .?--speed"),
     "an option without its value": (("run", "--suite"), r"--suite.*requires an argument"),
     "an argument too many": (("list", "attacks", "models"), r"unexpected extra argument.*models"),
     "no such kind": (("list", "defences"), r"'defences': did you mean defenses\?"),
