@@ -40,7 +40,7 @@ def _no_rule(n: int, f: int, parameters: Mapping[str, Any]) -> Apply:
 def _mean(n: int, f: int, parameters: Mapping[str, Any]) -> Apply:
     def called(rows: torch.Tensor) -> torch.Tensor:
         logging.getLogger("nvflare").setLevel(logging.ERROR)
-        logging.disable(logging.INFO)
+        logging.disable(logging.WARNING)
         context = FLContext()
         context.set_prop(AppConstants.CURRENT_ROUND, 0, private=True, sticky=True)
         aggregator = InTimeAccumulateWeightedAggregator(expected_data_kind=DataKind.WEIGHT_DIFF, **parameters)
@@ -68,7 +68,7 @@ def _data(shareable: Shareable) -> dict[str, np.ndarray]:
 
 
 def _filtered(made: Any, update: np.ndarray) -> np.ndarray:
-    logging.disable(logging.INFO)
+    logging.disable(logging.WARNING)
     dxo = DXO(DataKind.WEIGHT_DIFF, data={LAYER: update.copy()}, meta={MetaKey.NUM_STEPS_CURRENT_ROUND: 1})
     out = made.process_dxo(dxo, Shareable(), FLContext())
     return update if out is None else np.asarray(out.data[LAYER])

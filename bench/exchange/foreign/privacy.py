@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.base.errors import BadInputError
+from bench.base.rng import derive_seed
 from bench.exchange.foreign.entry import Entry
 from bench.privacy.analysis.gaussian import gaussian_epsilon
 from bench.privacy.audit import judge
@@ -54,7 +55,11 @@ def audited(entry: Entry) -> list[PrivacyFinding]:
 
 
 def play(case: str, game: Game, claimed: float | None, gaussian: bool, canary: np.ndarray, why: str) -> PrivacyFinding:
-    """Both worlds, and what they show; `claimed` None where the wrapper claims nothing."""
+    """Both worlds, and what they show; `claimed` None where the wrapper claims nothing.
+
+    The wrappers draw from numpy's global generator, which is seeded here so that a table can be made again.
+    """
+    np.random.seed(derive_seed(0, "exchange", case) % 2**32)  # noqa: NPY002
     scores = [np.array([float(canary @ game(update)) for _ in range(RUNS)]) for update in (0 * canary, canary)]
     if all(len(np.unique(one)) == 1 for one in scores) and scores[0][0] != scores[1][0]:
         told = f"{case}: no noise at all, the two worlds differ in every run: no finite epsilon holds; {why}"
