@@ -36,6 +36,9 @@ FAR, SPREAD = 1000.0, 0.05
 ROUNDING = 2e-6
 """Of float32 answers: some units in the last place."""
 
+OUTLIER = 10_000.0
+"""One row far away, which a start from the mean does not forget."""
+
 PIVOTED = ("monna", "mimic", "sign_flip")
 """Names whose rules look at the first row because of its place."""
 
@@ -181,7 +184,7 @@ def cases() -> Iterator[Case]:
                 yield Case(torch.randint(high, (n, 1), generator=draws).double(), f)
     for n in (5, 6, 7, 8):
         rows = torch.randint(10, (n, 1), generator=draws).double()
-        rows[-1] = 100.0
+        rows[-1] = OUTLIER
         yield Case(rows, 1)
     for n, d in itertools.product(range(4, 10), (2, 3)):
         for f in range(1, (n - 1) // 2 + 1):
@@ -457,7 +460,8 @@ def _of_noise(theirs: Call) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.4g}" if value == round(value, 3) else f"{value:.4f}"
+    value += 0.0  # no minus before a zero
+    return f"{value:.6g}" if value == round(value, 3) else f"{value:.4f}"
 
 
 def _tuple(row: list[float]) -> str:

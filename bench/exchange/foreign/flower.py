@@ -116,8 +116,8 @@ def private_round(
     if "Fixed" in name:
         wrapper = kind(inner, noise_multiplier=z, clipping_norm=clip, num_sampled_clients=sampled)
     else:
-        count = {"clipped_count_stddev": 100.0}  # the count takes next to nothing of the budget
-        wrapper = kind(inner, noise_multiplier=z, num_sampled_clients=sampled, initial_clipping_norm=clip, **count)
+        count = float(sampled)  # with Flower's own, a twentieth of it, z = 1 is refused for 10 clients
+        wrapper = kind(inner, z, sampled, initial_clipping_norm=clip, clipped_count_stddev=count)
     wrapper.current_arrays = ArrayRecord({LAYER: Array(np.zeros(rows.shape[1]))})
     messages = replies(rows, examples)
     if "ClientSideAdaptive" in name:
