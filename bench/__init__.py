@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.base import arithmetic
 
 if TYPE_CHECKING:
+    from bench.exchange.rule import rule as rule
     from bench.notebook import evaluate as evaluate
     from bench.notebook import load as load
     from bench.notebook import run as run
@@ -42,7 +43,11 @@ for _name in BESIDE:
 
 
 def __getattr__(name: str) -> Any:
-    """What a notebook calls, imported when it is first used, so that the command line starts at once."""
+    """What a notebook or a training loop calls, imported when it is first used: the command line starts at once."""
+    if name == "rule":
+        from bench.exchange.rule import rule
+
+        return rule
     if name in ("run", "evaluate", "load"):
         from bench.base import systems
 

@@ -5,6 +5,7 @@ Everything heavy is imported by the command that needs it, so that `list` and `-
 
 import contextlib
 import errno
+import importlib
 import os
 import signal
 import sys
@@ -13,12 +14,11 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from typer.exceptions import TyperException
 
 from bench import __version__
 from bench.base import systems
 from bench.base.errors import BadInputError
-from bench.commands import leaderboard, list_, new, perf, reproduce, run, show, site, submit, tune, verify
+from bench.commands import leaderboard, list_, new, perf, reproduce, run, show, site, submit, try_, tune, verify
 from bench.commands.options import AllOption, ArithmeticOption, QuietOption, ResultsOption, WorkersOption
 from bench.commands.output import say
 from bench.perf.options import BareCompare
@@ -32,6 +32,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _usage_fault() -> type[Exception]:
+    """What typer raises for a command line that is none: its own from 0.29 on, before that click's."""
+    try:
+        found: type[Exception] = importlib.import_module("typer.exceptions").TyperException
+    except ImportError:
+        found = importlib.import_module("click").ClickException
+    return found
+
+
+UsageFault = _usage_fault()
 
 STOPPED = 130
 """The exit code after Ctrl-C, as shells have it."""
@@ -76,6 +88,7 @@ app.command(cls=BareCompare)(perf.perf)
 app.command(name="new-defense")(new.new_defense)
 app.command(name="new-attack")(new.new_attack)
 app.command()(submit.submit)
+app.command(name="try")(try_.try_)
 app.command()(verify.verify)
 
 
@@ -102,7 +115,7 @@ def main() -> None:
         _drop_output()
     except BadInputError as error:
         code = _refuse(str(error))
-    except TyperException as error:
+    except UsageFault as error:
         code = _refuse(_told(error))
     except (KeyboardInterrupt, typer.Abort):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatience changes nothing any more
@@ -121,7 +134,7 @@ def _on_ctrl_c(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _told(error: TyperException) -> str:
+def _told(error: Exception) -> str:
     """The message, with the value that an option cannot take, which it leaves out."""
     message: str = error.format_message() if hasattr(error, "format_message") else str(error)
     names = getattr(getattr(error, "param", None), "opts", [])

@@ -1,0 +1,203 @@
+"""`bench.rule`: the rule that is deployed is the one that is benchmarked, bit for bit, with what it remembers."""
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import bench
+from bench import data, registry
+from bench.base.errors import BadInputError
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
+from bench.protocol import Defense
+from bench.threat import ByzantineAttack
+from defenses.median import coordinate_median
+from defenses.trimmed_mean import trimmed_mean
+
+N, F, SEED = 12, 2, 3
+
+
+def federation(defense: Defense, **changes: Any) -> Federation:
+    given: dict[str, Any] = {
+        "dataset": "digits", "partition": "dirichlet", "clients": N, "rounds": 4, "local_steps": 1, "batch_size": 8,
+        "lr": 0.5, "assumed_byzantine": F / N,
+    }  # fmt: skip
+    settings = FederationSettings(**{**given, **changes})
+    attack: ByzantineAttack = registry.get("attack", "sign_flip")()
+    return Federation(settings, defense, data.load("digits"), SEED, attack, F / N)
+
+
+RULES: dict[str, dict[str, Any]] = {
+    "fedavg": {},
+    "krum": {},
+    "multi_krum": {"num_selected": 3},
+    "bulyan": {},
+    "median": {},
+    "trimmed_mean": {},
+    "meamed": {},
+    "geometric_median": {},
+    "centered_clipping": {"memory": True, "tau": 1.0},
+    "foolsgold": {"memory": True},
+    "fldetector": {},
+    "flame": {},
+    "dnc": {},
+    "nnm": {"rule": "trimmed_mean"},
+    "bucketing": {"rule": "krum", "bucket_size": 2},
+    "arc": {"rule": "nnm", "parameters": {"rule": "median"}},
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_deployed_rule_is_the_benchmarked_one_bit_for_bit(name: str) -> None:
+    """Over rounds, with an attack, with what it remembers and what it draws."""
+    parameters = RULES[name]
+    if name == "bucketing":
+        changes: dict[str, Any] = {"assumed_byzantine": 1 / N}
+        aggregate = bench.rule(name, f=1, seed=SEED, **parameters)
+    else:
+        changes = {}
+        aggregate = bench.rule(name, f=F, seed=SEED, **parameters)
+    played = federation(registry.get("defense", name)(**parameters), **changes)
+    for _ in range(4):
+        seen = played.play()
+        model = aggregate(seen.messages, model=seen.broadcast, clients=seen.participants.tolist())
+        assert torch.equal(model, played.global_model)
+
+
+@pytest.mark.parametrize("name", ["foolsgold", "fldetector"])
+def test_who_takes_part_may_change_where_clients_are_remembered(name: str) -> None:
+    parameters = {"memory": True} if name == "foolsgold" else {}
+    played = federation(registry.get("defense", name)(**parameters), participation=0.5, assumed_byzantine=0.25)
+    aggregate = bench.rule(name, share=0.25, seed=SEED, num_clients=N, **parameters)
+    for _ in range(4):
+        seen = played.play()
+        names = [f"client {one}" for one in seen.participants.tolist()]
+        assert torch.equal(aggregate(seen.messages, model=seen.broadcast, clients=names), played.global_model)
+
+
+def test_all_forms_of_the_same_updates_give_the_same_bits() -> None:
+    updates = torch.randn(N, 15, generator=torch.Generator().manual_seed(0))
+    aggregate = bench.rule("nnm", rule="trimmed_mean", f=F)
+    expected = aggregate(updates)
+    assert torch.equal(aggregate(list(updates)), expected)
+    assert np.array_equal(aggregate(updates.numpy()), expected.numpy())
+    layers = aggregate([{"w": row[:12].view(3, 4), "b": row[12:]} for row in updates])
+    assert torch.equal(torch.cat([layers["w"].flatten(), layers["b"]]), expected)
+    w, b = aggregate([[row[:12].reshape(3, 4), row[12:]] for row in updates.numpy()])
+    assert np.array_equal(np.concatenate([w.ravel(), b]), expected.numpy())
+
+
+def test_bfloat16_is_the_float32_rule_rounded_once() -> None:
+    updates = torch.randn(N, 30, generator=torch.Generator().manual_seed(1)).bfloat16()
+    aggregate = bench.rule("geometric_median")
+    found = aggregate(updates)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, aggregate(updates.float()).bfloat16())
+
+
+def test_models_are_updates_from_the_broadcast() -> None:
+    generator = torch.Generator().manual_seed(2)
+    model, updates = torch.randn(9, generator=generator), torch.randn(N, 9, generator=generator)
+    models = model + updates
+    before = models.clone()
+    found = bench.rule("trimmed_mean", f=F).of_models(models, model)
+    assert torch.equal(found, model + trimmed_mean(models - model, F))
+    assert torch.equal(models, before)
+    named = bench.rule("trimmed_mean", f=F).of_models([{"all": one} for one in models], {"all": model})
+    assert torch.equal(named["all"], found)
+    assert torch.equal(models, before)
+
+
+def test_without_a_model_the_change_is_given() -> None:
+    updates = torch.randn(N, 9, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    assert torch.equal(bench.rule("median")(updates), coordinate_median(updates))
+
+
+def test_an_update_that_is_not_finite_counts_as_zero_and_is_told() -> None:
+    updates = torch.randn(N, 9, generator=torch.Generator().manual_seed(5))
+    broken = updates.clone()
+    broken[3, 4] = float("nan")
+    zero = updates.clone()
+    zero[3] = 0
+    aggregate = bench.rule("median")
+    assert torch.equal(aggregate(broken), aggregate(zero))
+    assert aggregate.rejected == 9
+
+
+def test_memory_stays_with_the_object_and_travels_with_it() -> None:
+    updates = torch.randn(N, 9, generator=torch.Generator().manual_seed(6))
+    aggregate = bench.rule("centered_clipping", memory=True, tau=0.5)
+    first = aggregate(updates)
+    kept, copied = pickle.loads(pickle.dumps(aggregate)), copy.deepcopy(aggregate)
+    second = aggregate(updates)
+    assert not torch.equal(first, second)
+    assert torch.equal(kept(updates), second)
+    assert torch.equal(copied(updates), second)
+    assert torch.equal(bench.rule("centered_clipping", memory=True, tau=0.5)(updates), first)
+
+
+def test_a_row_of_a_suite_has_the_row_s_parameters() -> None:
+    row = bench.rule("krum", suite="smoke", f=F)
+    assert row.defense == bench.rule("krum", f=F).defense
+    with pytest.raises(BadInputError, match="no row in suite 'smoke' named 'krun': did you mean krum"):
+        bench.rule("krun", suite="smoke", f=F)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"name": "krmu", "f": 1}, "no defense named 'krmu': did you mean krum"),
+        ({"name": "krum"}, "krum withstands as many attackers as assumed: give f"),
+        ({"name": "nnm", "rule": "median"}, "nnm withstands as many attackers as assumed"),
+        ({"name": "krum", "f": 1, "share": 0.1}, "and not both"),
+        ({"name": "krum", "f": -1}, "f is -1"),
+        ({"name": "krum", "share": 1.5}, "share is 1.5"),
+        ({"name": "krum", "f": 1, "num_selected": 0}, "rule 'krum': num_selected"),
+        ({"name": "median", "num_clients": 0}, "num_clients is 0"),
+        ({"name": "dp_fedavg"}, "dp_fedavg is a protocol with its own message and upload"),
+        ({"name": "rsa"}, "rsa keeps a model at each client"),
+        ({"name": "sign_majority"}, "sign_majority is a protocol with its own message"),
+    ],
+)
+def test_what_is_no_rule_is_told_in_one_sentence(given: dict[str, Any], told: str) -> None:
+    name = given.pop("name")
+    with pytest.raises(BadInputError, match=told):
+        bench.rule(name, **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("flame", {}, "flame looks at the model, not at updates alone: give model="),
+        ("fltrust", {}, "fltrust weighs by an update of the server's own: give root="),
+        ("foolsgold", {}, "foolsgold remembers clients: give clients="),
+        ("krum", {"f": 6}, "Krum, which needs n >= 2 f"),
+        ("median", {"call": {"clients": [1, 2]}}, "clients is 2 names, but must be 12"),
+        ("fedavg", {"call": {"weights": [1.0] * 11 + [-1.0]}}, "none negative"),
+        ("median", {"call": {"model": torch.ones(4)}}, r"model has shape \(4,\)"),
+    ],
+)
+def test_what_a_rule_needs_is_told_in_one_sentence(name: str, options: dict[str, Any], told: str) -> None:
+    call = options.pop("call", {})
+    if name == "foolsgold":
+        options["memory"] = True
+    aggregate = bench.rule(name, **options)
+    with pytest.raises(ValueError, match=told):
+        aggregate(torch.randn(N, 9, generator=torch.Generator().manual_seed(7)), **call)
+
+
+def test_weights_are_what_each_client_holds() -> None:
+    updates: Tensor = torch.tensor([[1.0], [4.0]])
+    assert bench.rule("fedavg")(updates, weights=[2, 1]).item() == pytest.approx(2.0)
+    assert bench.rule("fedavg")(updates).item() == pytest.approx(2.5)
+
+
+def test_fltrust_takes_the_server_s_own_update() -> None:
+    updates = [{"w": torch.tensor([1.0, 1.0])}, {"w": torch.tensor([-5.0, -5.0])}]
+    found = bench.rule("fltrust")(updates, root={"w": torch.tensor([2.0, 2.0])})
+    assert found["w"].tolist() == pytest.approx([2.0, 2.0])
