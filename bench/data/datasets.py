@@ -9,6 +9,7 @@ import functools
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -195,7 +196,12 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
     and those of somebody's own need no root and look at none. Raises `BadInputError` if the name is unknown, or the
     data missing or damaged.
     """
+    sys.audit(LOADED, name)
     return _change.get()(_loaded(name, root))
+
+
+LOADED = "bench.data.load"
+"""The audit event of a data set that is loaded, with its name (sys.audit)."""
 
 
 def _as_it_is(dataset: Dataset) -> Dataset:

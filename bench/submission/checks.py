@@ -15,7 +15,7 @@ from bench.base import rng
 from bench.protocol import SumDefense, plays_in_sums
 from bench.records.submissions import Finding
 from bench.submission.common import bits, in_order, repeatable, undisturbed
-from bench.submission.federated import beyond_the_messages, learns
+from bench.submission.federated import learns
 from bench.submission.growth import growth, prompt
 from bench.submission.probe import (
     FRACTIONS,
@@ -40,7 +40,7 @@ FALSE_ALARM = 1e-6
 CLOSE = 1e-9
 """Of float64 outcomes that may differ by the order of their sums, relative to the largest entry."""
 
-COMPARING = ("permutation of clients", "nothing but the messages")
+COMPARING = ("permutation of clients",)
 """Rules that hold one outcome against another, which says something only where nothing but the messages changes it."""
 
 Rule = Callable[[Subject], str]
@@ -61,7 +61,6 @@ def examine(subject: Subject, fingerprint: str | None, size: tuple[int, int], lr
         "permutation of clients": permutation,
         "use of the messages": uses_messages,
         "sums": sums,
-        "nothing but the messages": beyond_the_messages,
         "honest behaviour": lambda subject: learns(subject, lr),
         "cost": lambda subject: growth(partial(_round, subject), size),
     }

@@ -64,14 +64,14 @@ def look(job: Job, tell: Tell) -> None:
     from bench.base.explain import explain
     from bench.base.portable import NotPortable
     from bench.protocol import Defense
-    from bench.submission import federated, guards
+    from bench.submission import guards
     from bench.threat import ByzantineAttack
 
     torch.set_num_threads(1)
     watch = guards.Watch(job["file"], _data_folders())
     watch.install()
     tell("begin", what="its import")
-    with federated.loading_noted(watch), watch.during("import"):
+    with watch.during("import"):
         try:
             module = importlib.import_module(job["module"])
         except (Exception, SystemExit) as error:

@@ -9,17 +9,14 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from bench import data, registry
+from bench import data
 from bench.attacking.poisoning import DataFacts, DataPoisoning
 from bench.base import rng
-from bench.federation.clients import Shards
-from bench.federation.engine import Federation
-from bench.protocol import Alphabet, LocalRound, Setting
+from bench.protocol import Alphabet, Setting
 from bench.protocol.contract import check_shape
 from bench.submission import growth
 from bench.submission.attack_probe import AttackProbe, AttackSubject
 from bench.submission.common import bits, untouched
-from bench.submission.federated import SMALL, false_labels
 from bench.submission.probe import CLIENTS, DIM, LR, forged_extremes, inputs
 from bench.submission.problems import BrokenError, Note, StepError
 from bench.threat import ByzantineAttack, ByzantineView, sanitize
@@ -32,9 +29,6 @@ ROUNDS = 2
 
 SAMPLES = 6
 """Of each poisoned shard."""
-
-ROWS = {Alphabet.REAL: "fedavg", Alphabet.TERNARY: "ldpbfl"}
-"""The defenses whose federations have another world in them."""
 
 LARGE = 1e10
 """Of honest messages: its square, and a sum of such squares, are still numbers in float32."""
@@ -88,13 +82,14 @@ class ForgingProbe(AttackProbe):
         return "also where honest messages are large, tiny, equal or zero"
 
     def behind_its_view(self) -> str:
+        if self._kind.omniscient:
+            return "it sees all messages; labels and training are in other processes where it is judged"
         for alphabet in self.subject.alphabets:
-            true, other = (_sent(self.subject, ROWS[alphabet], falsified) for falsified in (False, True))
+            forged = partial(_forged, self.subject, alphabet, torch.float32, seed=7)
+            true, other = forged(), forged(change=_others)
             if bits(*true) != bits(*other):
-                seen = "other clients' training" if self._kind.omniscient else "other clients' messages and training"
-                raise BrokenError(f"the same view gives another message where {seen} and labels are others")
-        hidden = "labels and training" if self._kind.omniscient else "labels, training and messages"
-        return f"the same bits where other clients' {hidden} are others"
+                raise BrokenError("the same view gives another message where other clients' messages are others")
+        return "the same bits where other clients' messages are others"
 
     def growth(self, size: tuple[int, int]) -> str:
         return growth.growth(partial(_round, self.subject), size)
@@ -135,7 +130,8 @@ def _forged(
     attack, memory, sent = subject.build(), dict[str, Tensor](), []
     for index in range(rounds):
         given = inputs(clients, dim, dtype, _round_seed(seed, index))
-        view = _view(attack, alphabet, change(given.updates), given.broadcast, _round_seed(seed, index), memory)
+        given = replace(given, updates=change(given.updates))
+        view = _view(attack, alphabet, given.updates, given.broadcast, _round_seed(seed, index), memory)
         known = {"own": view.own, "honest": view.honest, "broadcast": view.broadcast, "names": view.names}
         tensors = {name: tensor for name, tensor in known.items() if tensor is not None}
         with _hinted(view), subject.step("forge"), untouched(look, "forge", **tensors):
@@ -210,6 +206,12 @@ def _extremes(alphabet: Alphabet) -> dict[str, Change]:
     return small | {f"one message is {value:g}": partial(_one, value=value) for value in (LARGE, -LARGE)}
 
 
+def _others(updates: Tensor) -> Tensor:
+    """Those of everybody but the last, who are Byzantine, turned round."""
+    own = round(SHARE * len(updates))
+    return torch.cat([-updates[:-own], updates[-own:]])
+
+
 def _all(messages: Tensor, value: float) -> Tensor:
     return torch.full_like(messages, value)
 
@@ -237,50 +239,3 @@ def _poisoned(subject: AttackSubject, seed: int, look: bool = False) -> list[Ten
         if int(labels.min()) < 0 or int(labels.max()) >= digits.num_classes:
             raise StepError(f"poison returned labels outside 0 .. {digits.num_classes - 1}")
     return [images, labels]
-
-
-# ------------------------------------------------------------------------------------------ another world behind it
-
-
-class _Elsewhere(Federation):
-    """While `forge` works, all that its callers hold is of another world, but for what the view shows."""
-
-    decoy: Shards | None = None
-    sent: list[Tensor]
-
-    def _forge(self, messages: Tensor, local: LocalRound) -> Tensor:
-        rows = self._is_forging(local.clients)
-        shown, hidden, true = messages.clone(), local, self.shards
-        if self.decoy is not None:
-            self.shards = self.decoy
-            hidden = replace(local, updates=torch.where(rows.unsqueeze(1), local.updates, 1 - local.updates))
-            if self.attack is not None and not self.attack.omniscient:
-                shown[~rows] = -shown[~rows]
-        try:
-            played = super()._forge(shown, hidden)[rows]
-        finally:
-            self.shards = true
-        self.sent.append(played)
-        messages[rows] = played
-        return messages
-
-
-def _sent(subject: AttackSubject, row: str, falsified: bool) -> list[Tensor]:
-    """The forged messages of a few rounds on the digits; `falsified` where the world behind the view is another one."""
-    digits = data.load("digits")
-    settings = SMALL.model_copy(update={"assumed_byzantine": SHARE, "messages": "always", "rounds": ROUNDS})
-    defense = registry.get("defense", row)()
-    with subject.step("forge"):
-        federation = _Elsewhere(settings, defense, digits, 0, subject.build(), SHARE)
-        federation.sent = []
-        if falsified:
-            around, shards = false_labels(digits), federation.shards
-            indices = shards.indices % len(around.train.y)  # poisoned samples stand behind the others
-            federation.decoy = Shards(around.train.x, around.train.y, indices, 10, settings.batch_size)
-        subject.watch.falsify = falsified
-        try:
-            for _ in range(settings.rounds):
-                federation.advance()
-        finally:
-            subject.watch.falsify = False
-    return federation.sent

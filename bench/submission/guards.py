@@ -16,6 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from bench.data.datasets import LOADED
+
 NEW_USER, NEW_NETWORK = 0x10000000, 0x40000000  # sched.h: CLONE_NEWUSER, CLONE_NEWNET
 
 NETWORK_EVENTS = ("socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo")
@@ -80,7 +82,6 @@ class Watch:
     file: str
     data_folders: tuple[str, ...] = ()
     trips: dict[str, str] = field(default_factory=dict)  # what was done, and the first step in which it was
-    falsify: bool = False  # whether a data set that is loaded comes with false labels
     _step: str = ""
     _busy: bool = False
 
@@ -113,6 +114,8 @@ class Watch:
             self._busy = False
 
     def _noteworthy(self, event: str, arguments: tuple[Any, ...]) -> str | None:
+        if event == LOADED:
+            return f"it loads the data set {arguments[0]!r}"
         if event == "open":
             return self._opened(str(arguments[0]))
         if event in NETWORK_EVENTS:

@@ -106,21 +106,9 @@ class FindsTheHonest(ByzantineAttack):
 
     def forge(self, view: ByzantineView) -> Tensor:
         frame: Any = sys._getframe()
-        while frame is not None and "local" not in frame.f_locals:
+        while frame is not None and "given" not in frame.f_locals:
             frame = frame.f_back
-        return -view.own if frame is None else -frame.f_locals["local"].updates[: len(view.own)]
-
-
-class FindsTheLabels(ByzantineAttack):
-    """The rule that it may ask belongs to somebody who knows all the data."""
-
-    omniscient = True
-
-    def forge(self, view: ByzantineView) -> Tensor:
-        federation = getattr(getattr(view.aggregate, "func", None), "__self__", None)
-        if federation is None:
-            return -view.own
-        return -view.own * (1 + federation.shards.window(slice(None), 0, 25)[1].argmax(dim=-1).double().std()).float()
+        return -view.own if frame is None else -frame.f_locals["given"].updates[: len(view.own)]
 
 
 class LoadsTestData(ByzantineAttack):

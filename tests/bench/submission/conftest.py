@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 from bench_forks import Forked
+from bench_loads import loads_noted
 from bench_registry import copied
 
 from bench import registry
 from bench.protocol import Defense
-from bench.submission import checks, child, federated, guards, sandbox
+from bench.submission import checks, child, guards, sandbox
 from bench.submission import folder as folders
 from bench.submission.probe import Subject
 from bench.submission.referee import walls
@@ -94,7 +95,7 @@ def subject_of(_registry: None) -> Iterator[Callable[[Path], Subject]]:
         )
         return checks.fitting(Subject(cls, {}, 0.4, watch))
 
-    with federated.loading_noted(watch):
+    with loads_noted(watch):
         yield load
 
 

@@ -6,12 +6,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from bench_loads import loads_noted
 
 from bench import registry, suite
 from bench.base.errors import BadInputError
 from bench.protocol import Alphabet
 from bench.records.submissions import Finding
-from bench.submission import attack_checks, federated, guards
+from bench.submission import attack_checks, guards
 from bench.submission.attack_probe import AttackSubject
 from bench.submission.examination import Terms, examined, inspected
 from bench.submission.package import read_source
@@ -36,7 +37,7 @@ def broken() -> ModuleType:
 
 def findings(cls: Any, *alphabets: Alphabet, fingerprint: str | None = None, **parameters: Any) -> list[Finding]:
     watch = guards.Watch("")
-    with federated.loading_noted(watch):
+    with loads_noted(watch):
         subject = AttackSubject(cls, parameters, alphabets or (REAL,), watch)
         return list(attack_checks.examine(subject, fingerprint, SIZE))
 
@@ -58,8 +59,7 @@ def failures(found: list[Finding]) -> dict[str, str]:
         ("GlobalGenerator", "global random state", "torch's global generator: pass generator=view.generator"),
         ("NumpyGenerator", "global random state", "numpy's global generator"),
         ("NotFinite", "finite output", "a forged message is not finite where all messages are 0"),
-        ("FindsTheHonest", "nothing but its view", "where other clients' messages and training and labels are others"),
-        ("FindsTheLabels", "nothing but its view", "the same view gives another message"),
+        ("FindsTheHonest", "nothing but its view", "where other clients' messages are others"),
         ("LoadsTestData", "looking around", "it loads the data set 'digits'"),
         ("PoisonsInPlace", "inputs left as they are", "poison changed its images in place"),
         ("PoisonsBeyondTheClasses", "shapes and types", "poison returned labels outside 0 .. 9"),

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bench_loads import loads_noted
 
 from bench import registry
 from bench.records.submissions import Finding
-from bench.submission import checks, federated, guards
+from bench.submission import checks, guards
 from bench.submission.probe import Subject
 
 BROKEN = Path(__file__).parent / "broken"
@@ -50,8 +51,6 @@ def _few_objects() -> Iterator[None]:
         ("order_dependent", "permutation of clients", "depends on the order"),
         ("wrong_sums", "sums", "distributed otherwise"),
         ("brings_its_own", "use of the messages", "whatever the clients send"),
-        ("finds_the_mask", "nothing but the messages", "where other clients are Byzantine"),
-        ("finds_the_labels", "nothing but the messages", "labels are others"),
         ("loads_test_data", "looking around", "it loads the data set 'digits'"),
         ("does_not_learn", "honest behaviour", "does not learn where everybody is honest"),
     ],
@@ -77,7 +76,7 @@ KNOWN = {"monna": {"permutation of clients"}}
 @pytest.mark.parametrize("name", sorted({*registry.names("defense")} - {"smea"}))
 def test_shipped_defenses_keep_the_contract(name: str) -> None:
     watch = guards.Watch("")
-    with federated.loading_noted(watch):
+    with loads_noted(watch):
         subject = checks.fitting(Subject(registry.get("defense", name), {}, 0.4, watch))
         assert set(failures(subject)) == KNOWN.get(name, set())
 
@@ -86,17 +85,3 @@ def test_a_rule_that_refuses_the_suites_fraction_is_probed_at_a_smaller_one() ->
     subject = Subject(registry.get("defense", "bulyan"), {}, 0.4, guards.Watch(""))
     assert checks.fitting(subject).assumed == 0.2
     assert checks.fitting(Subject(registry.get("defense", "krum"), {}, 0.4, guards.Watch(""))).assumed == 0.4
-
-
-def test_a_data_set_has_false_labels_only_while_that_is_tried() -> None:
-    from bench import data
-
-    watch = guards.Watch("")
-    true = data.load("digits")
-    with federated.loading_noted(watch):
-        assert data.load("digits") is true
-        watch.falsify = True
-        with watch.during("a step"):
-            assert not (data.load("digits").test.y == true.test.y).any()
-    assert watch.trips == {"it loads the data set 'digits'": "a step"}
-    assert data.load("digits") is true
