@@ -35,7 +35,7 @@ from attacks.min_max import MinMax
 from attacks.min_sum import MinSum
 from attacks.poisonedfl import PoisonedFL
 from attacks.sign_flip import SignFlip
-from bench.attacking.campaigns import AllKnowing, Controller, Guess, Lookahead, OpposingVotes
+from bench.attacking.campaigns import AllKnowing, Lookahead, OpposingVotes
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView, Ensemble
 
@@ -98,23 +98,3 @@ class Siege(Ensemble):
 
     def forge(self, view: ByzantineView) -> Tensor:
         return Lookahead(arsenal=BLIND | GUESSED | SEEING).forge(view)
-
-
-@register("attack", "oblivious_siege")
-class ObliviousSiege(Ensemble):
-    """Sees no message of others: statistics are those of what its own clients would send."""
-
-    measures_damage = True
-
-    def members(self) -> Mapping[str, ByzantineAttack]:
-        arsenal = self._arsenal()
-        return {**arsenal, **RETRAINED, "bandit": Controller(arsenal=arsenal)}
-
-    def needs_updates(self) -> bool:
-        return True
-
-    def forge(self, view: ByzantineView) -> Tensor:
-        return Controller(arsenal=self._arsenal()).forge(view)
-
-    def _arsenal(self) -> dict[str, ByzantineAttack]:
-        return BLIND | {f"{name} of its own": Guess(attack=attack) for name, attack in GUESSED.items()}

@@ -74,7 +74,7 @@ SHIPPED: dict[Kind, dict[str, Placeholder]] = {
             (
                 "cifar10-scattering",
                 "features:CIFAR10_SCATTERING",
-                "cifar10 as 15,552 scattering features (Tramer and Boneh 2021), made once in some minutes and 1.9 GB",
+                "cifar10 as 15,552 scattering features of each picture, made once (Tramer and Boneh 2021)",
             ),
             (
                 "cifar100-sample",

@@ -10,7 +10,7 @@ from bench.records.submissions import Submitted
 from bench.records.verified import State
 from bench.suite.factors import Design
 from bench.suite.kinds import KINDS
-from leaderboards import verified
+from leaderboards import root, verified
 from leaderboards.audits import audits_board, find_audits
 from leaderboards.backdoor import backdoor_boards
 from leaderboards.board import Board, Leaderboard, Picture
@@ -29,6 +29,8 @@ from leaderboards.origin import unnamed
 from leaderboards.overall import Measured, overall_board
 from leaderboards.privacy import privacy_boards
 from leaderboards.robustness import counts, robustness_boards
+from leaderboards.root import root_board, root_images
+from leaderboards.siege import siege_board
 from leaderboards.submissions import of_rows, submission_boards
 from leaderboards.utility import utility_board
 
@@ -91,11 +93,14 @@ def build(
         *privacy,
         noise_board(rows, columns(private), private),
         utility,
+        siege_board(rows, accuracy, training, selection.records),
         fairness_board(rows, columns(training), training),
         claims_board(rows, selection.records, audits),
         audits_board(rows, columns(audited), audits),
         *factor_boards(rows, effects(rows, designs, everything)),
     ]
+    if images := root_images(selection.records):
+        boards.append(root_board(images, rows, ranked))
     submitted = of_rows(submissions, {slug(row): row for row in rows})
     boards += submission_boards(submitted, boards)
     sensitive = verified.sensitive(verifications, {cell.hash for cell in cells})
@@ -105,6 +110,7 @@ def build(
         *saved(rows, on_columns, accuracy, selection.records).items(),
         *((row, note) for row, one in submitted for note in one.notes),
         *((one.row, verified.note(one)) for one in sensitive),
+        *((row, root.note(count)) for row, count in images.items()),
     ]:
         flags.setdefault(row, []).append(note)
     unread = [*(one.damaged for _, one in submitted), *(one.damaged for one in verifications)]

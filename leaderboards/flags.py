@@ -14,6 +14,9 @@ from leaderboards.origin import notes_on_origin
 CONTROL_SHARE = 0.5
 """A control has failed when the attack recovers less than this share of the images with no defense at all."""
 
+MANY = 3
+"""Columns that lack as many seeds as others are told one by one up to so many."""
+
 
 def find_flags(
     rows: list[str],
@@ -43,14 +46,17 @@ def _notes(
 ) -> Iterator[str]:
     frame = selection.frame
     records, places = frame[frame["defense"] == row], columns(frame)
+    short: dict[str, list[str]] = {}
     for column in places:
         cells = records[records["column"] == column]
         yield from (f"{column}: {note}" for note in _notes_on_cells(cells))
         asked = seeds[frame.loc[frame["column"] == column, "kind"].iloc[0]]
         if len(cells) < asked and selection.expects(row, column):
-            yield f"{column}: {len(cells)} of {asked} seeds"
+            short.setdefault(f"{len(cells)} of {asked} seeds", []).append(column)
         if "control_recovered" in cells and (cells["control_recovered"] < CONTROL_SHARE).any():
             yield f"{column}: the control failed, the attack recovers too little without a defense"
+    for told, lacking in short.items():
+        yield from [f"{len(lacking)} columns: {told}"] if len(lacking) > MANY else (f"{one}: {told}" for one in lacking)
     clean = accuracy.get((row, CLEAN), MISSING)
     for column in places:
         if _beats(accuracy.get((row, column), MISSING), clean):

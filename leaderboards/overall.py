@@ -33,6 +33,7 @@ AXES = {
     "utility": Axis("clean {}"),
 }
 CAPTION = (
+    "Rows that the seeds do not tell apart share a rank; the boards below have the ranks that each may have. "
     "Pareto: no other defense is at least as good in worst-case accuracy, in worst-case share of images recovered "
     "and in clean accuracy, and better in one; what no attack measured does not count, nor does a row whose clean run "
     "failed or is at chance, and where that is so of all rows there is no rank and no front. An attack breaks a "

@@ -1,5 +1,6 @@
 """The options that several commands share."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from bench import registry
 from bench.base import arithmetic
+from bench.base.trust import TRUST
 
 
 def _load(paths: list[Path] | None) -> list[Path] | None:
@@ -14,6 +16,20 @@ def _load(paths: list[Path] | None) -> list[Path] | None:
     return paths
 
 
+def _trust(value: bool) -> bool:
+    if value:
+        os.environ[TRUST] = "1"
+    return value
+
+
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        callback=_trust,
+        help="I have read the submitted files and trust them: play them also where this system has no walls.",
+    ),
+]
 SuiteOption = Annotated[str, typer.Option("--suite", help="A shipped suite's name, or a TOML file.")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
 AllOption = Annotated[bool, typer.Option("--all", help="Print all boards and flags, not the overall board alone.")]

@@ -12,6 +12,7 @@ from bench.commands.options import (
     QuietOption,
     ResultsOption,
     SuiteOption,
+    TrustOption,
     WorkersOption,
 )
 from bench.commands.output import echo_json, note, say
@@ -30,6 +31,7 @@ def submit(
     check_only: Annotated[bool, typer.Option("--check-only", help="The contract, and no suite.")] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Run what breaks the contract; its row is marked.")] = False,
     workers: WorkersOption = None,
+    trust: TrustOption = False,
     data: DataOption = None,
     cell_timeout: Annotated[float, typer.Option("--cell-timeout", metavar="SECONDS")] = 600.0,
     cell_memory: Annotated[int, typer.Option("--cell-memory", metavar="MB", min=1)] = 4096,

@@ -1,7 +1,8 @@
 """One round, and the loop over rounds: broadcast, local training, upload, forging, channel, aggregation."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -31,6 +32,18 @@ from bench.federation.settings import FederationSettings
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, SumDefense, all_finite, plays_in_sums
 from bench.protocol.contract import check_shape, untouched
 from bench.threat import ByzantineAttack, ByzantineView, PublicFacts, RoundTranscript, Saboteurs, sanitize
+
+_encodes: ContextVar[bool] = ContextVar("encodes", default=False)
+
+
+@contextmanager
+def encoding() -> Iterator[None]:
+    """In here Byzantine clients know how honest ones encode their updates, and send what they forge in the same way."""
+    before = _encodes.set(True)
+    try:
+        yield
+    finally:
+        _encodes.reset(before)
 
 
 class Federation:
@@ -296,7 +309,17 @@ class Federation:
             aggregate = partial(self._imagined, rows, local)
             view = replace(view, honest=honest, names=local.clients[~rows], aggregate=aggregate)
         messages[rows] = self._forged(view, local.weights[rows])
+        if _encodes.get():
+            messages[rows] = self._encoded(messages[rows], rows, local)
         return messages
+
+    def _encoded(self, forged: Tensor, rows: Tensor, local: LocalRound) -> Tensor:
+        """What honest clients would send had they trained what is forged `(f, d)`; a vote is of minus an update."""
+        updates = local.updates.clone()
+        ternary = self.defense.alphabet is Alphabet.TERNARY
+        updates[rows] = -forged.to(self.dtype) if ternary else forged / self._shares(local.weights[rows])
+        again = replace(local, updates=updates, memory=dict(local.memory))
+        return self._sides.clients.upload(again).messages[rows]
 
     def _view(self, own: Tensor, updates: Tensor | None) -> ByzantineView:
         """What oblivious Byzantine clients know."""

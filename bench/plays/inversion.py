@@ -98,6 +98,31 @@ def play(task: Task, dataset: Dataset) -> Findings:
     )
 
 
+def from_zeros(task: Task, dataset: Dataset) -> float:
+    """The share of images that the attack recovers where every message that it sees is zeros; 0 where it refuses that.
+
+    That of a guess of the mean image, which needs no view, is taken off.
+    """
+    cell = task.cell
+    assert cell.attack is not None
+    attack = build_attack(cell.attack)
+    assert isinstance(attack, PrivacyAttack)
+    federation = Federation(cell.federation, registry.get("defense", CONTROL)(), dataset, task.seed)
+    watched = watch(federation, dataset, attack, cell.targets, cell.trained)
+    zeros = (replace(seen, estimate=torch.zeros_like(seen.estimate)) for seen in watched.view.rounds)
+    view, truth = replace(watched.view, rounds=tuple(zeros)), watched.truth.flatten(0, 1)
+    try:
+        images = matched(reconstruct(attack, view, task.seed).images, watched.truth, dataset).flatten(0, 1)
+    except ValueError:
+        return 0.0
+    guess = view.mean_image.expand_as(truth)
+    shares = [
+        float((image_metrics(some, truth, dataset)["psnr"] >= task.recovered_psnr).double().mean())
+        for some in (images, guess)
+    ]
+    return shares[0] - shares[1]
+
+
 def watch(
     federation: Federation, dataset: Dataset, attack: PrivacyAttack, num_targets: int, trained: int = 0
 ) -> Watched:

@@ -70,6 +70,12 @@ def numbers(record: Record) -> dict[str, Any]:
     return dict(_flat(content))
 
 
+def everything(record: Record) -> dict[str, Any]:
+    """`numbers`, and what only equal bits can repeat: image by image, and who was Byzantine."""
+    content = record.model_dump(mode="json", include={"psnr", "control_psnr", "byzantine", "files"})
+    return numbers(record) | dict(_flat(content))
+
+
 def portable(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Without what only one class of machine repeats: of an attack's loss trace, only its start and its best."""
     kept = {field: value for field, value in fields.items() if not field.startswith("trace.")}

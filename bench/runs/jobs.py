@@ -190,6 +190,8 @@ def run_suite(
 
     With an address in `ray` the cells go to that Ray cluster, and `workers` is the most of them at once.
     """
+    if ray is not None and world != PUBLIC:
+        raise BadInputError("submitted code plays on this machine alone, behind its walls: a Ray cluster has none")
     chosen = devices.choose(device, here=ray is None)
     changes = list(changes)
     own = load_suite(suite, changes)
@@ -335,13 +337,24 @@ def make_leaderboard(
 def write_boards(leaderboard: Leaderboard, store: Store) -> tuple[list[Path], list[Path]]:
     """Write the boards and the pictures beside the records; where they lie."""
     written, pictures = [], []
-    for kind, name in FILES.items():
+    for name, text in _texts(leaderboard).items():
         written.append(store.folder / name)
-        write_text(written[-1], FORMATS[kind](leaderboard))
+        write_text(written[-1], text)
     for picture in leaderboard.pictures:
         pictures.append(store.folder / picture.path)
         write_bytes(pictures[-1], picture.draw())
     return written, pictures
+
+
+def boards_of(suite: Suite, store: Store) -> dict[str, bytes]:
+    """What `write_boards` would write of a suite's records, by its place below the suite's folder."""
+    leaderboard = make_leaderboard(suite, store)
+    texts = {name: text.encode() for name, text in _texts(leaderboard).items()}
+    return texts | {str(picture.path): picture.draw() for picture in leaderboard.pictures}
+
+
+def _texts(leaderboard: Leaderboard) -> dict[str, str]:
+    return {name: FORMATS[kind](leaderboard) for kind, name in FILES.items()}
 
 
 def leaderboard_text(

@@ -19,6 +19,7 @@ from bench.submission.guards import leave_network, refuse_network
 
 if TYPE_CHECKING:
     from bench.protocol import Defense
+    from bench.records import Record
     from bench.records.submissions import Finding
     from bench.submission.attack_probe import AttackSubject
     from bench.submission.guards import Watch
@@ -42,7 +43,7 @@ def main() -> None:
     try:
         for path, content in job["loaded"]:
             registry.take(OwnFile(path, bytes.fromhex(content)))
-        {"inspect": look, "examine": examine, "run": run, "replay": replay}[job["do"]](job, tell)
+        {"inspect": look, "examine": examine, "run": run, "replay": replay, "worlds": worlds}[job["do"]](job, tell)
     except BadInputError as error:
         tell("refused", sentence=str(error))
     tell("end")
@@ -61,6 +62,7 @@ def look(job: Job, tell: Tell) -> None:
     from pydantic import ValidationError
 
     from bench.base.explain import explain
+    from bench.base.portable import NotPortable
     from bench.protocol import Defense
     from bench.submission import federated, guards
     from bench.threat import ByzantineAttack
@@ -94,7 +96,10 @@ def look(job: Job, tell: Tell) -> None:
         return
     tell("begin", what="a first round")
     print_of = _print_of_defense if issubclass(cls, Defense) else _print_of_attack
-    tell("fingerprint", value=print_of(cls, job, guards.Watch(job["file"])))
+    with NotPortable() as watched:
+        value = print_of(cls, job, guards.Watch(job["file"]))
+    tell("fingerprint", value=value)
+    tell("unportable", operations=list(watched.found))
     tell("facts", value=facts_about(built))
 
 
@@ -225,10 +230,45 @@ def replay(job: Job, tell: Tell) -> None:
             cell = neighbour(old.cell, steps)
             task = Task(old.suite, old.setting, cell, old.seed, threads, job["data_root"], psnr, world=old.world)
             try:
-                tell("record", place=place, record=run_cell(task).record.model_dump(mode="json"))
+                made = run_cell(task)
+                others = _other_pictures(Path(place), old, made.files) if steps == 0 else []
+                tell("record", place=place, record=made.record.model_dump(mode="json"), other_pictures=others)
             except BadInputError as error:
                 tell("refused", place=place, sentence=str(error))
                 break
+
+
+def _other_pictures(place: Path, old: "Record", made: dict[str, bytes]) -> list[str]:
+    """The pictures beside a record whose pixels are not those that its cell gives."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    def pixels(content: bytes) -> object:
+        try:
+            return Image.open(BytesIO(content), formats=["PNG"]).convert("RGBA").tobytes()
+        except Exception:  # a decoder of damaged files may raise anything
+            return None
+
+    found = []
+    for ending, name in old.files.items():
+        there, here = (place.parent / name).read_bytes(), made.get(f".{ending}")
+        if here is None or (there != here and pixels(there) != pixels(here)):
+            found.append(name)
+    return found
+
+
+def worlds(job: Job, tell: Tell) -> None:
+    """Play recorded cells in worlds of these salts and seeds; of a submitted inversion from zeros too."""
+    from bench.records import read
+    from bench.submission.worlds import play
+
+    for place, salts in job["records"].items():
+        tell("begin", what=place)
+        old = read(Path(place))
+        for salt, seed in salts:
+            found = play(old, salt, seed, job["data_root"], job["recovered_psnr"], job["zeros"])
+            tell("world", place=place, value=found.value, from_zeros=found.from_zeros)
 
 
 def _registered(module: Any, wanted: str | None) -> "Iterable[type[Defense] | type[Attack]]":

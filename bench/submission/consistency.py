@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from bench import suite as suites
 from bench.base.arithmetic import PORTABLE
@@ -13,8 +14,9 @@ from bench.data import load as load_data
 from bench.federation.settings import TUNABLE
 from bench.records import PUBLIC, Record, protocol_hash, setting_hash
 from bench.records.submissions import FILE, Submission
-from bench.suite import RECOVERED_PSNR, Cell, Suite
+from bench.suite import RECOVERED_PSNR, Cell, Parameters, Suite
 from bench.suite.cell import KindName
+from bench.suite.factors import levels
 
 DEFENDING, ATTACKING = ("label", "defense"), ("attack", "byzantine", "rho")
 """What of a cell is a submitted defense's own, and what a submitted attack's."""
@@ -61,7 +63,7 @@ def foreign(
     """Why a record is none of the suite's; `evaluation` is its attack's submission, where somebody else ran it."""
     cell = record.cell
     if evaluation is not None:
-        yield from _of_another_attack(cell, evaluation)
+        yield from _of_another_attack(cell, evaluation, suite)
     if submission is None:
         if evaluation is None and _without(cell, ()) not in _seats(suite.model_dump_json(), cell.kind, ()):
             yield f"its cell is none of the suite {suite.name!r} of this version"
@@ -70,12 +72,13 @@ def foreign(
         return
     if (cell.defense.name, cell.label) != (submission.name, submission.name):
         yield f"it is a record of {cell.label!r}, not of {submission.name!r}"
-    if {key: cell.defense.parameters.get(key) for key in submission.parameters} != submission.parameters:
+    if plain_of(cell.defense.parameters) != submission.parameters:
         yield f"its parameters are not those of {FILE}"
     if not _has_seat(cell, suite, DEFENDING if evaluation is None else (*DEFENDING, *ATTACKING)):
         what = "its attack or its federation" if evaluation is None else "its federation"
         yield f"{what} is none of the suite {suite.name!r}"
-    own = suite.federation.model_copy(update=submission.federation)
+    level = next((one.federation for one in levels(suite) if one.label == cell.level), {})  # which no row chooses
+    own = suite.federation.model_copy(update={**submission.federation, **level})
     if cell.kind == "training" and any(getattr(cell.federation, key) != getattr(own, key) for key in TUNABLE):
         yield f"its {', '.join(TUNABLE)} are neither the suite's nor those of {FILE}"
 
@@ -115,8 +118,20 @@ def row_problems(
         there = (submission, evaluations.get(place.parent))
         if (told := _of_another_world(record, [one for one in there if one is not None])) is not None:
             yield f"{place.name}: {told}"
-    submitted = [one for place, one in records.items() if (submission or evaluations.get(place.parent)) is not None]
-    if loose := [one for one in submitted if one.environment.arithmetic != PORTABLE]:
+    judged = [one for place, one in records.items() if (submission or evaluations.get(place.parent)) is not None]
+    if (
+        submission is not None
+        and len({one.privacy.claimed is None for one in records.values() if one.status == "ok"}) > 1
+    ):
+        yield "it claims privacy in some of its cells, and none in others"
+    parts: dict[str, set[str]] = {}
+    for place, record in records.items():
+        if submission is not None:
+            parts.setdefault("its defense", set()).add(record.cell.defense.model_dump_json())
+        if record.cell.attack is not None and evaluations.get(place.parent) is not None:
+            parts.setdefault(f"the attack {place.parent.name}", set()).add(record.cell.attack.model_dump_json())
+    yield from (f"{what} has {len(several)} versions or choices" for what, several in parts.items() if len(several) > 1)
+    if loose := [one for one in judged if one.environment.arithmetic != PORTABLE]:
         yield f"{len(loose)} records are not of the portable arithmetic, and hold on no other machine: make them anew"
 
 
@@ -153,16 +168,28 @@ def _seeds(some: Iterable[int]) -> str:
     return f"seed{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
 
 
-def _of_another_attack(cell: Cell, evaluation: Submission) -> Iterator[str]:
+def plain_of(parameters: Mapping[str, Any]) -> Parameters:
+    """The parameters that `submission.toml` names: all that are plain values, defaults too."""
+    return {key: value for key, value in parameters.items() if isinstance(value, bool | int | float | str)}
+
+
+def largest_byzantine(suite: Suite) -> float:
+    """The largest Byzantine fraction of a suite's cells, which nobody's attack may exceed."""
+    return max((cell.byzantine for cell in suite.cells()), default=0.0)
+
+
+def _of_another_attack(cell: Cell, evaluation: Submission, suite: Suite) -> Iterator[str]:
     """Why a record is not one of the attack whose `submission.toml` lies beside it."""
     attack = cell.attack
     if attack is None or attack.name != evaluation.name:
         yield f"it is a record of {cell.attack_name!r}, not of {evaluation.name!r}"
         return
-    if {key: attack.parameters.get(key) for key in evaluation.parameters} != evaluation.parameters:
+    if plain_of(attack.parameters) != evaluation.parameters:
         yield f"its attack's parameters are not those of {FILE}"
     if cell.kind == "training" and cell.byzantine not in evaluation.byzantine:
         yield f"its Byzantine fraction {cell.byzantine:g} is none of {FILE}"
+    if cell.byzantine > (most := largest_byzantine(suite)):
+        yield f"its Byzantine fraction {cell.byzantine:g} is above {most:g}, the suite's largest"
     if evaluation.against and cell.label not in evaluation.against:
         yield f"it is a record of {cell.label!r}, which {FILE} does not name"
 

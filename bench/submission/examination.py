@@ -17,10 +17,11 @@ from bench.submission import folder as folders
 from bench.submission import sandbox
 from bench.submission.package import Entry, Source, packaged, standing_in
 from bench.submission.referee import walls
+from bench.submission.referee.party import plain
 from bench.submission.sandbox import Bounds, Event, Finished
 from bench.suite import Parameters, Suite
 
-IMPORT_BOUNDS = Bounds(seconds=60, mebibytes=2048)
+IMPORT_BOUNDS = Bounds(seconds=90, mebibytes=2048, whole=True)
 EXAMINATION_BOUNDS = Bounds(seconds=300, mebibytes=4096)
 
 Tell = Callable[[str], None]
@@ -113,12 +114,22 @@ def examined(
         }
         done = sandbox.call(job, [folder], EXAMINATION_BOUNDS, heard=heard)
     findings = [_finding(event) for event in done.all("finding")]
+    if operations := (seen.last("unportable") or {}).get("operations"):
+        findings.append(_unportable(operations))
+        tell(_line(findings[-1]))
     if done.broken or seen.broken:
         after = f"after the rule {findings[-1].rule!r}" if findings else "before the first rule was tried"
         sentence = f"{done.broken}, {after}" if done.broken else f"{seen.broken}, during {_last_step(seen)}"
         findings.append(Finding(rule="limits", verdict="failed", sentence=f"{sentence}."))
         tell(_line(findings[-1]))
     return Examination(sha256=source.digest, network=guarantee, findings=findings)
+
+
+def _unportable(operations: object) -> Finding:
+    """That the rule's last bits are those of one maker's processors."""
+    named = ", ".join(plain(str(one), 40) for one in operations[:5]) if isinstance(operations, list) else ""
+    told = f"its numbers depend on the processor ({named}): use bench.elementary, whose roots and logarithms do not"
+    return Finding(rule="portable arithmetic", verdict="failed", sentence=f"{told}.")
 
 
 def _terms(terms: Terms) -> dict[str, object]:

@@ -8,14 +8,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from statistics import fmean
 from typing import Any
 
+from bench.base.errors import BadInputError
 from bench.records import Environment, Record
 from bench.records.agreement import CLOSE
-from bench.records.comparison import differing, numbers, same_bits
+from bench.records.comparison import differing, everything, numbers, same_bits
 from bench.records.distribution import FALSE_ALARMS, Judgement, judge, within_rounding
 from bench.submission import folder as folders
-from bench.submission import sandbox
+from bench.submission import sandbox, worlds
 from bench.submission.examination import Tell, published_stand_in
 from bench.submission.sandbox import Bounds
 
@@ -62,6 +64,7 @@ class Row:
     unplayable: set[Path] = field(default_factory=set)
     loose: set[Path] = field(default_factory=set)
     played: dict[Path, Record] = field(default_factory=dict)
+    worlds: int = 0  # that its cells were played in, all together
 
     @property
     def replayed(self) -> int:
@@ -152,11 +155,18 @@ def _replay(
         done = _call(job, Bounds(SECONDS_EACH, MEBIBYTES), alike.code)
         sentences = {event.get("place"): event["sentence"] for event in done.all("refused")}
         played: dict[str, list[Record]] = {}
+        pictures: dict[str, list[str]] = {}
         for event in done.all("record"):
             played.setdefault(event["place"], []).append(Record.model_validate(event["record"]))
+            pictures.setdefault(event["place"], []).extend(event.get("other_pictures", ()))
         silent = []
         for row, place in places:
             if len(new := played.get(str(place.resolve()), [])) == len(neighbours):
+                if same_bits(row.records[place].environment, new[0].environment):
+                    row.problems += [
+                        f"{place.name}: its picture {name} is not what its cell gives"
+                        for name in pictures[str(place.resolve())]
+                    ]
                 yield (row, place), new
             elif (sentence := sentences.get(str(place.resolve()))) is not None:
                 row.problems.append(_not_played(place, sentence))
@@ -179,7 +189,7 @@ def _same_bits(row: Row, place: Path, new: Record, tell: Tell) -> bool:
     Equal bits verify it under any arithmetic; others refute it only where the two have the same one.
     """
     old = row.records[place]
-    found = list(differing(numbers(old), numbers(new), exact=True))
+    found = list(differing(everything(old), everything(new), exact=True))
     if found and not same_bits(old.environment, new.environment):
         row.played[place] = new
         return True
@@ -233,6 +243,77 @@ def _judge(alike: Alike, row: Row, drawn: list[Path], data_root: str | None, rat
     {"verified": row.alike, "refuted": row.refuted, "cannot tell": row.untold}[found.answer].update(seeds or drawn)
     _explain(row, found, seeds or drawn)
     tell(f"{one.cell.label} x {one.cell.column}: {found.answer}, in distribution, {done} plays a seed")
+
+
+def play_worlds(rows: Sequence[Row], count: int, seed: int, data_root: str | None, tell: Tell) -> None:
+    """Hold each cell of submitted code against `count` worlds that nobody knew before `seed` was drawn.
+
+    What is better in its records than in them, in its submitter's favour, is a problem of the row; so is an inversion
+    that finds images in messages of zeros.
+    """
+    draws = Random(f"{seed} worlds")
+    for row in rows:
+        cells = _by_cell(
+            (row, place)
+            for place, alike in sorted(row.playable.items())
+            if alike.code and worlds.metric_of(row.records[place]) is not None
+        )
+        for _, places in cells:
+            _hold_against_worlds(row, places, len(cells), count, draws, data_root, tell)
+
+
+def _hold_against_worlds(
+    row: Row, places: list[Path], cells: int, count: int, draws: Random, data_root: str | None, tell: Tell
+) -> None:
+    """One cell: some worlds at first, and more where it seems to be worse in them."""
+    record, code = row.records[places[0]], row.playable[places[0]].code
+    attacks = places[0].parent in code
+    wanted = worlds.favour(record, row.folder in code, attacks)
+    zeros = attacks and record.cell.kind == "inversion"
+    published = [worlds.value_of(row.records[place]) for place in places]
+    played: list[worlds.Outcome] = []
+    found: float | None = None
+    for more, rate in ((count, worlds.SUSPECT), (worlds.MORE * count, worlds.FALSE_ALARMS / cells)):
+        drawn = [(draws.randbytes(16).hex(), draws.randrange(2**31)) for _ in range(more)]
+        try:
+            played += _in_worlds(row, places[0], drawn, data_root, zeros)
+        except BadInputError as error:
+            row.problems.append(f"{record.cell.column}: {error}")
+            return
+        found = worlds.excess(published, [one.value for one in played], wanted, rate)
+        if found is None:
+            break
+    what = worlds.metric_of(record)
+    here, there = fmean(published), fmean(one.value for one in played)
+    told = f"{record.cell.column}: {what} {here:.1%} as published, {there:.1%} in {len(played)} secret worlds"
+    tell(f"{record.cell.label} x {told}")
+    if found is not None:
+        row.problems.append(f"{told}: what it knows of this world does not hold elsewhere")
+    if zeros and (share := fmean(one.from_zeros or 0.0 for one in played)) > worlds.FROM_ZEROS:
+        row.problems.append(
+            f"{record.cell.column}: it recovers {share:.0%} of the images from messages of zeros, which say nothing"
+        )
+    row.worlds += len(played)
+
+
+def _in_worlds(
+    row: Row, place: Path, drawn: Sequence[tuple[str, int]], data_root: str | None, zeros: bool
+) -> list[worlds.Outcome]:
+    """What the cell of a record gives in each; `BadInputError` where it cannot be played there."""
+    alike = row.playable[place]
+    job = {
+        "do": "worlds",
+        "records": {str(place.resolve()): drawn},
+        "data_root": data_root,
+        "recovered_psnr": alike.recovered_psnr,
+        "zeros": zeros,
+    }
+    done = _call(job, Bounds(SECONDS_EACH, MEBIBYTES), alike.code)
+    found = [worlds.Outcome(event["value"], event["from_zeros"]) for event in done.all("world")]
+    if len(found) < len(drawn):
+        why = done.broken or (done.last("refused") or {}).get("sentence", "nothing came of it")
+        raise BadInputError(f"it could not be played in a secret world: {why}")
+    return found
 
 
 def _explain(row: Row, found: Judgement, places: Sequence[Path]) -> None:

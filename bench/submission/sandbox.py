@@ -29,6 +29,9 @@ KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "FED
 KEPT_ENDINGS = ("_NUM_THREADS", "_INSTRUCTIONS")
 """Variables by which torch, BLAS and MKL choose how they add up, beside those of `bench.base.arithmetic`."""
 
+LONGEST_LINE, MOST_LINES = 2**22, 10**6
+"""Of what a job tells: bytes of one line, and how many there may be."""
+
 Event = dict[str, Any]
 """One line of what the process tells: `event` says what it is."""
 
@@ -41,6 +44,7 @@ class Bounds:
 
     seconds: float | None
     mebibytes: int
+    whole: bool = False  # the seconds are for all of it: what lines it tells is up to the file itself
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,18 @@ def _listen(process: subprocess.Popen[bytes], reader: int, bounds: Bounds, heard
                 if not (read := os.read(reader, 65536)):
                     break
                 *lines, rest = (rest + read).split(b"\n")
+                if len(rest) > LONGEST_LINE or len(events) + len(lines) > MOST_LINES:
+                    broken = "it said more than a job has to say"
+                    break
                 for line in lines:
-                    events.append(json.loads(line))
-                    heard(events[-1])
-                started = time.monotonic() if lines else started
+                    if (event := _event(line)) is None:
+                        broken = "it said what no job says"
+                        break
+                    events.append(event)
+                    heard(event)
+                if broken is not None:
+                    break
+                started = time.monotonic() if lines and not bounds.whole else started
             elif process.poll() is not None:
                 break  # what it has started holds the pipe open
             if (broken := _overstepped(process.pid, time.monotonic() - started, bounds)) is not None:
@@ -124,6 +136,15 @@ def _listen(process: subprocess.Popen[bytes], reader: int, bounds: Bounds, heard
         elif code > 0 or not events or events[-1]["event"] != "end":
             broken = f"its process ended with exit code {code} before it was done"
     return Finished(events, broken)
+
+
+def _event(line: bytes) -> Event | None:
+    """A line as what it says; None where it is none of ours."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
 
 
 def _overstepped(leader: int, seconds: float, bounds: Bounds) -> str | None:

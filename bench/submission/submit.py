@@ -22,6 +22,7 @@ from bench.registry import Kind
 from bench.runs import places
 from bench.submission import folder as folders
 from bench.submission import sandbox
+from bench.submission.consistency import largest_byzantine, plain_of
 from bench.submission.examination import Tell, Terms, examined, facts_of, inspected, published_stand_in, refuse
 from bench.submission.folder import Submission
 from bench.submission.package import Entry, Source, read_source, registered_kind, standing_in
@@ -122,7 +123,7 @@ def submit(request: Request, tell: Tell = print) -> Report:
         source=source.path.name,
         sha256=source.digest,
         suite=loaded.name,
-        parameters=parameters,
+        parameters=_whole(facts_of(seen), parameters),
         federation=federation,
         byzantine=request.byzantine,
         against=request.against,
@@ -295,6 +296,12 @@ def _make_room(place: Path, submission: Submission, tell: Tell) -> None:
     tell(f"{place}: {len(old)} files of an earlier source or other parameters removed")
 
 
+def _whole(facts: Mapping[str, object], given: Parameters) -> Parameters:
+    """All parameters of the file's class, defaults too: a record with another one is none of this submission."""
+    known = facts.get("parameters")
+    return given | plain_of(known) if isinstance(known, dict) else given
+
+
 def _given(changes: Iterable[str]) -> Parameters:
     """`key=value` as TOML values, else texts."""
     found: Parameters = {}
@@ -335,6 +342,9 @@ def _check_options(kind: Kind, request: Request) -> None:
         raise BadInputError(
             "an attack needs --against ROW, the row to run it against, and --byzantine B where it forges"
         )
+    most = largest_byzantine(suites.load(request.suite))
     for fraction in request.byzantine:
         if not 0 < fraction <= 1:
             raise BadInputError(f"--byzantine is {fraction:g}, but must be above 0 and at most 1")
+        if fraction > most:
+            raise BadInputError(f"--byzantine is {fraction:g}, but the suite {request.suite!r} has {most:g} at most")

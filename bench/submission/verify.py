@@ -5,8 +5,9 @@ A record that was edited by hand may be consistent with itself; it is not with w
 
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ from bench.submission.consistency import (
     suite_of,
 )
 from bench.submission.examination import Tell, Terms, examined, inspected
-from bench.submission.replay import Alike, Row, replay
+from bench.submission.referee.party import printable
+from bench.submission.replay import Alike, Row, play_worlds, replay
 from bench.submission.rows import alphabets, find_rows
 
 
@@ -49,24 +51,28 @@ class Verification:
         return any(row.problems for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        keys = ("problems", "notes", "verdict")
+        keys = ("problems", "notes", "verdict", "worlds")
         rows = [{"row": str(row.folder), **row.counts, **{key: getattr(row, key) for key in keys}} for row in self.rows]
         return {"seed": self.seed, "false_alarms": FALSE_ALARMS, "rows": rows}
 
     def print(self) -> None:
         table = Table(Column("row", overflow="fold"), "records", "played anew", Column("verdict", no_wrap=True))
         for row in self.rows:
-            table.add_row(escape(str(row.folder)), str(len(row.records)), row.answers, row.verdict)
+            table.add_row(escape(printable(str(row.folder))), str(len(row.records)), row.answers, row.verdict)
         console = Console(soft_wrap=True)
         tables.show(console, table)
         for row in self.rows:
             for problem in row.problems:
-                console.print(f"{escape(row.folder.name)}: {escape(problem)}", highlight=False)
+                console.print(printable(f"{row.folder.name}: {problem}"), markup=False, highlight=False)
             for note in row.notes:
-                console.print(f"note on {escape(row.folder.name)}: {escape(note)}", highlight=False)
+                console.print(printable(f"note on {row.folder.name}: {note}"), markup=False, highlight=False)
         if any(row.played for row in self.rows):
             told = f"under another arithmetic cells are judged in distribution, with {FALSE_ALARMS:g} as the chance"
             console.print(f"{told} that an honest one of all these is refuted", highlight=False)
+        for row in self.rows:
+            if row.worlds:
+                told = f"{row.folder.name}: its cells were played in {row.worlds} secret worlds"
+                console.print(printable(told), markup=False, highlight=False)
         if any(row.replayed for row in self.rows):
             console.print(f"the sample was drawn with --seed {self.seed}", highlight=False)
 
@@ -101,9 +107,12 @@ def verify(
     seed: int | None = None,
     data_root: str | None = None,
     contract: bool = False,
+    worlds: int = 0,
     tell: Tell = lambda line: None,
 ) -> Verification:
     """Check all records in or below `path`, play `sample` of them anew; with `contract`, examine submitted sources too.
+
+    Cells of submitted code are also held against so many secret `worlds`.
 
     The sample is drawn with `seed`, by default one that nobody knows beforehand. Raises `BadInputError` where there is
     no record.
@@ -116,11 +125,19 @@ def verify(
     if not found.records and not found.problems:
         raise BadInputError(f"no records in {path}: a record is a file such as 0123456789ab-s0.json")
     seed = secrets.randbelow(2**32) if seed is None else seed
+    tell = partial(_in_print, tell)
     rows = _rows(found)
     for row in rows:
         folder = row.folder.absolute()
         _check(row, path.absolute() in (folder, *folder.parents), data_root, contract, tell)
-    return Verification(rows, seed, replay(rows, sample, seed, data_root, tell))
+    here = replay(rows, sample, seed, data_root, tell)
+    if worlds:
+        play_worlds(rows, worlds, seed, data_root, tell)
+    return Verification(rows, seed, here)
+
+
+def _in_print(tell: Tell, line: str) -> None:
+    tell(printable(line))
 
 
 def _rows(found: Contents) -> list[Row]:
@@ -163,6 +180,9 @@ def _check(row: Row, whole: bool, data_root: str | None, contract: bool, tell: T
             code = tuple(folder for folder, submitted in given if submitted is not None)
             row.playable[place] = Alike(code, recovered_psnr(suite))
         row.problems += [f"{place.name}: {problem}" for problem in found]
+    for folder, submitted in evaluations.items():
+        if submitted is not None and submitted.kind == "attack":
+            row.problems += _broken_attack(folder, submitted)
     _set_devices_aside(row)
     for folder, submitted in sorted({row.folder: submission, **evaluations}.items()):
         if submitted is not None and contract:
@@ -191,6 +211,19 @@ def _submission(folder: Path) -> Submission | None:
     return submission
 
 
+def _broken_attack(folder: Path, submission: Submission) -> Iterator[str]:
+    """Why an attack decides nobody's rank, by what was published of its examination."""
+    try:
+        found = folders.examination(folder)
+    except BadInputError as error:
+        yield str(error)
+        return
+    if found is None or found.sha256 != submission.sha256:
+        yield f"attack {submission.name} was not examined: nothing says that it keeps the contract"
+    for finding in found.broken if found is not None else ():
+        yield f"attack {submission.name} breaks the contract ({finding.rule}): it decides nobody's rank"
+
+
 def _check_contract(row: Row, folder: Path, submission: Submission, data_root: str | None, tell: Tell) -> None:
     """Examine a source anew; what it breaks is a problem only where the published findings do not say so."""
     try:
@@ -210,4 +243,4 @@ def _check_contract(row: Row, folder: Path, submission: Submission, data_root: s
     who = "" if folder == row.folder else f"attack {submission.name} "
     for finding in found.broken:
         line = f"{who}breaks the contract ({finding.rule}): {finding.sentence}"
-        (row.notes if finding.rule in told else row.problems).append(line)
+        (row.notes if finding.rule in told and submission.kind == "defense" else row.problems).append(line)

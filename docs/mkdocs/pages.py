@@ -15,7 +15,19 @@ from bench.commands import catalogue
 from bench.federation.settings import FederationSettings
 from bench.privacy.audit import judge
 from bench.registry import PACKAGES, Kind
-from leaderboards import audits, backdoor, claims, fairness, noise, overall, privacy, robustness, submissions, utility
+from leaderboards import (
+    audits,
+    backdoor,
+    claims,
+    fairness,
+    noise,
+    overall,
+    privacy,
+    robustness,
+    siege,
+    submissions,
+    utility,
+)
 from leaderboards.html import glossary
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +41,7 @@ CAPTIONS = {
     "privacy": privacy.CAPTION.replace("{recovered_psnr:g}", "20") + privacy.TRAINED,
     "noise": noise.CAPTION,
     "utility": utility.CAPTION,
+    "siege": siege.CAPTION,
     "fairness": fairness.CAPTION,
     "claims": claims.CAPTION,
     "audits": audits.CAPTION,

@@ -51,6 +51,7 @@ class Row:
     label: str
     entries: list[Entry]
     control: bool = False
+    group: int | None = None  # of those that share its rank
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def _table(family: list[Board], leads: Leads) -> Table:
         for column in columns:
             entry = _measured(main.name, texts.get((label, column), "–"), found.get((label, column)))
             entries.append(replace(entry, place=leads.at(label, column)))
-        rows.append(Row(label, entries, control=bool(main.standing.ranks) and label not in main.standing.ranks))
+        control = bool(main.standing.ranks) and label not in main.standing.ranks
+        rows.append(Row(label, entries, control, main.standing.group.get(label)))
     heads = [*map(Head, before), *(Head(column, column) for column in columns)]
     caption = main.caption.replace(f" {SUMMARY}", "")  # the page has all columns in one table
     return Table(main.name, main.title, caption, *_sortable(heads, rows), SHADED.get(main.name, ""))

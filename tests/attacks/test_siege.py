@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.siege import ObliviousSiege, Siege
+from attacks.oblivious_siege import ObliviousSiege
+from attacks.siege import Siege
 from attacks.sign_flip import SignFlip
 from bench import registry
 from bench.data import Dataset, load

@@ -7,7 +7,10 @@ from bench.federation.roles import check_fits, setting_of
 from bench.plays.findings import build_defense
 from bench.protocol import Setting
 from bench.suite import Suite, load, shipped
-from bench.threat import ByzantineAttack
+from bench.threat import ByzantineAttack, Ensemble
+
+ENSEMBLES = {name for name in registry.names("attack") if issubclass(registry.get("attack", name), Ensemble)}
+"""They play whole runs with other attacks, and have a suite of their own."""
 
 
 @pytest.fixture(scope="module", params=["field", "field-mnist"])
@@ -19,7 +22,7 @@ def test_every_defense_and_every_byzantine_attack_meet_in_field() -> None:
     suite = load("field")
     attacks = {name for name in registry.names("attack") if issubclass(registry.get("attack", name), ByzantineAttack)}
     assert {entry.name for entry in suite.defense} == set(registry.names("defense"))
-    assert {entry.name for entry in suite.attack} == attacks
+    assert {entry.name for entry in suite.attack} == attacks - ENSEMBLES
     rows, columns = ({getattr(cell, part) for cell in suite.cells()} for part in ("label", "column"))
     assert len(suite.cells()) == len(rows) * len(columns)
 
@@ -64,6 +67,14 @@ def test_every_rule_takes_the_federation(suite: Suite) -> None:
                 )
             )
     assert {cell.byzantine for cell in suite.cells()} == {0.0, shared.assumed_byzantine}
+
+
+def test_the_siege_has_the_rows_of_the_field_and_all_ensembles() -> None:
+    siege, field = load("siege"), load("field")
+    assert siege.federation == field.federation
+    assert siege.defense == field.defense
+    assert {entry.name for entry in siege.attack} == ENSEMBLES
+    assert f"{len(siege.cells())} cells a seed" in shipped()["siege"].read_text()
 
 
 NEWER = ("field-fashion", "field-cifar10", "field-cifar10-features")

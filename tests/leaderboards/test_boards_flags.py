@@ -26,6 +26,11 @@ def test_fewer_seeds_and_missing_columns(make, make_boards):
     assert make_boards(records, seeds=3).flags == {"b": ["clean: 2 of 3 seeds", f"{MILD}: 0 of 3 seeds"]}
 
 
+def test_many_columns_that_lack_as_many_seeds_are_told_together(make, make_boards):
+    records = [make("a", seed=seed) for seed in range(2)] + [make("a", f"attack_{index}") for index in range(4)]
+    assert make_boards(records, seeds=2).flags == {"a": ["4 columns: 1 of 2 seeds"]}
+
+
 def cells(make, clean, attacked):
     records = [make("a", accuracy=value, seed=seed) for seed, value in enumerate(clean)]
     return records + [make("a", "sign_flip", accuracy=value, seed=seed) for seed, value in enumerate(attacked)]

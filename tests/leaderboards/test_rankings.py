@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from leaderboards.board import REACH
+from leaderboards.formats import FORMATS
 from leaderboards.rankings import groups, holm, intervals, ranking, scored, told_apart
 
 TRIES = 600
@@ -147,6 +148,13 @@ def test_rows_that_cannot_be_told_apart_share_a_rank_on_the_board(close, table):
     assert [board.number(row, "rank_group") for row in "bac"] == [1, 1, 2]
     assert [board.number("a", "rank", part=part) for part in ("mean", "low", "high")] == [1, 1, 2]
     assert table(close, "overall").cell("a", "robustness") == "1 (worst 80.0%)"
+
+
+def test_groups_are_drawn_on_the_page(close):
+    page = FORMATS["html"](close)
+    robustness = page.split('id="table-robustness"')[1].split("</table>")[0]
+    assert robustness.count('<tr class="even"') == 1
+    assert '<tr class="even" data-row="c">' in robustness
 
 
 def test_where_all_rows_are_the_same_nobody_is_told_apart(close, table):

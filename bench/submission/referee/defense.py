@@ -4,20 +4,29 @@ It never plays in sums: every message is sent, so that what is measured of messa
 accuracy.
 """
 
+import json
 import math
 from collections.abc import Iterator
-from typing import Any, Self
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple, Self
 
 import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
+from bench.base import rng
 from bench.privacy.claims import PrivacyClaim
-from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Setting, Upload
+from bench.protocol import Alphabet, Defense, Delivered, LocalRound, ServerRound, Setting, Upload
 from bench.protocol.defense import Party as Side
+from bench.submission.referee.alone import check_alone, check_channel
+from bench.submission.referee.noise import MOST, check_honest, check_noise, check_votes, dithered
 from bench.submission.referee.party import LARGEST_MEMORY, Role, plain
 from bench.submission.referee.remote import OPEN, Remote, drawn, keep, only
-from bench.submission.referee.wire import MEMORY, prefixed
+from bench.submission.referee.wire import MEMORY, Tensors, prefixed
+
+ROOT_IMAGES = "root_samples"
+"""Under which name a record says how many images its server trains on, of `derived`."""
 
 MOST_ROOT_IMAGES = 100
 """Images of its own that a server may train on: as many as FLTrust's authors take (Cao et al. 2021)."""
@@ -29,6 +38,26 @@ IMAGINED: dict[Role, Role] = {
 }
 
 
+_dithers: ContextVar[bool] = ContextVar("dithers", default=False)
+
+
+@contextmanager
+def dithering() -> Iterator[None]:
+    """In here messages reach the servers of defenses that claim noise with a little more of it."""
+    before = _dithers.set(True)
+    try:
+        yield
+    finally:
+        _dithers.reset(before)
+
+
+class Noise(NamedTuple):
+    """What a defense claims of its messages' noise: the variance of each entry, or the share of random votes."""
+
+    variance: float = 0.0
+    share: float = 0.0
+
+
 class RemoteDefense(Remote, Defense):
     """A submitted defense. Each side of it is a copy, and each copy talks to a process of its own."""
 
@@ -36,10 +65,14 @@ class RemoteDefense(Remote, Defense):
 
     _role: Role = PrivateAttr(default="public")
     _imagining: Self | None = PrivateAttr(default=None)
+    _others: "RemoteDefense | None" = PrivateAttr(default=None)
+    _noise: Noise | None = PrivateAttr(default=None)
+    _public: "RemoteDefense | None" = PrivateAttr(default=None)
+    _answers: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     def side(self, party: Side) -> Self:
         copied = type(self)(**self._parameters())
-        copied._role = party
+        copied._role, copied._public = party, self
         return copied
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
@@ -60,23 +93,95 @@ class RemoteDefense(Remote, Defense):
 
     def upload(self, local: LocalRound) -> Upload:
         if not self._is_own("upload"):
-            return Upload(self.message(local.updates, local.weights))
-        given = {
-            "clients": local.clients,
-            "global_model": local.global_model,
-            "updates": local.updates,
-            "weights": local.weights,
-            "generator": local.generator.get_state(),
-            **({} if local.mute is None else {"mute": local.mute}),
-            **prefixed(local.memory, MEMORY),
-        }
-        room = local.updates.numel() * 8 * (1 + LARGEST_MEMORY)
-        _, made = self._call("upload", given, room, index=local.index, setting=vars(local.setting))
+            return Upload(self._encoded(local))
+        made = self._sent(local, local.updates, local.generator) if local.mute is not None else self._checked(local)
         drawn(made, local.generator)
         keep(made, local.memory)
         legs = sum(name.endswith(".receivers") for name in made)
         peers = _Peers([(made[f"peer.{k}.messages"], made[f"peer.{k}.receivers"]) for k in range(legs)], local)
         return Upload(only(made, "messages", "upload", local.updates.shape), peers if legs else None)
+
+    def _encoded(self, local: LocalRound) -> Tensor:
+        """The messages of a file that adds nothing to them, each of its own client's update."""
+        if self._claimed(local.setting) != Noise():
+            raise ValueError(f"{self.name} claims noise, and has no upload that adds any")
+        if not self._is_own("message"):
+            return local.updates
+        one, other = self._parties(local)
+        made = one.message(local.updates, local.weights)
+        mixed, kept = _mixed(local)
+        check_alone({"messages": made}, {"messages": other.message(mixed, local.weights)}, kept)
+        return made
+
+    def _checked(self, local: LocalRound) -> Tensors:
+        """What is sent, once it is found that each client's message is of its own update, and that its noise is there.
+
+        Raises `ValueError` where a message changes with the update of another client, or where two draws of the noise
+        differ by less than is claimed.
+        """
+        one, other = self._parties(local)
+        mixed, kept = _mixed(local)
+        made = one._sent(local, local.updates, local.generator)
+
+        def alone() -> None:
+            check_alone(made, other._sent(local, mixed, local.generator), kept)
+
+        def noisy() -> None:
+            again = other._sent(local, local.updates, rng.generator(local.index, "other noise"))
+            self._check_noise(local, made, again, other)
+
+        checks = [alone, noisy] if self._claimed(local.setting) != Noise() else [alone]
+        if rng.derive_seed(local.index, "which check comes first") % 2:
+            checks.reverse()
+        for check in checks:
+            check()
+        return made
+
+    def _check_noise(self, local: LocalRound, made: Tensors, again: Tensors, other: "RemoteDefense") -> None:
+        """What was sent against another draw; what clients got from each other may be noise that is said nowhere."""
+        noise = self._claimed(local.setting)
+        first, second = (only(found, "messages", "upload", local.updates.shape) for found in (made, again))
+        if noise.share:
+            check_votes(first, second, noise.share)
+            return
+        has_peers = any(name.endswith(".receivers") for name in made)
+        check_noise(first, second, noise.variance, math.inf if has_peers else MOST)
+        check_honest(first, second, other.message(local.updates, local.weights))
+
+    def _parties(self, local: LocalRound) -> "tuple[RemoteDefense, RemoteDefense]":
+        """Two that play every round: a draw that neither can know says which one is sent, and which one is a check."""
+        if self._others is None:
+            self._others = type(self)(**self._parameters())
+            self._others._role = "other clients"
+        swapped = rng.derive_seed(local.index, "which is sent") % 2
+        return (self._others, self) if swapped else (self, self._others)
+
+    def _sent(self, local: LocalRound, updates: Tensor, generator: torch.Generator) -> Tensors:
+        """What the clients' party makes of updates `(m, d)` in this round, under a generator."""
+        given = {
+            "clients": local.clients,
+            "global_model": local.global_model,
+            "updates": updates,
+            "weights": local.weights,
+            "generator": generator.get_state(),
+            **({} if local.mute is None else {"mute": local.mute}),
+            **prefixed(local.memory, MEMORY),
+        }
+        room = local.updates.numel() * 8 * (1 + LARGEST_MEMORY)
+        return self._call("upload", given, room, index=local.index, setting=vars(local.setting))[1]
+
+    def _claimed(self, setting: Setting) -> Noise:
+        """The noise that its claim rests on; none where it claims nothing, or does not say how much there is."""
+        if self._noise is None:
+            claims = self.claim(setting) is not None
+            if self.alphabet is Alphabet.TERNARY:
+                self._noise = Noise(share=self.random_share() if claims else 0.0)
+            else:
+                said = self.noise_variance(setting) if claims else None
+                if claims and self.gaussian and not said:
+                    raise ValueError(f"{self.name} claims Gaussian noise: noise_variance has to say how much")
+                self._noise = Noise(variance=said or 0.0)
+        return self._noise
 
     def deliver(self, messages: Tensor, generator: torch.Generator) -> Delivered:
         if not self._is_own("deliver"):
@@ -86,11 +191,16 @@ class RemoteDefense(Remote, Defense):
         drawn(made, generator)
         if "rows" not in made or made["rows"].dim() != 2 or len(made["rows"]) > len(messages):
             raise ValueError(f"{self.name}.deliver gave no rows, or more than were sent")
+        check_channel(made["rows"], messages, made.get("senders"))
         return Delivered(made["rows"], made.get("senders"))
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+        rows = delivered.messages
+        if _dithers.get() and (variance := self._claimed(server.setting).variance):
+            extra = rng.generator(server.index, "dither")
+            rows = dithered(rows, variance, extra, cancels=self.peer_bytes(server.setting) > 0)
         given = {
-            "rows": delivered.messages,
+            "rows": rows,
             **({} if delivered.senders is None else {"senders": delivered.senders}),
             "global_model": server.global_model,
             "weights": server.weights,
@@ -108,15 +218,23 @@ class RemoteDefense(Remote, Defense):
     # ----------------------------------------------------------------------------------------------- its facts
 
     def _ask(self, method: str, *arguments: object) -> Any:
-        """What a method of the file gives in plain data; the base class's answer where the file has none of its own."""
+        """What a method of the file gives in plain data; the base class's answer where the file has none of its own.
+
+        It is asked once in public, of nobody's side: what is said there of a setting holds for all.
+        """
         if not self._is_own(method):
             return getattr(Defense, method)(self, *arguments)
+        if self._public is not None:
+            return self._public._ask(method, *arguments)
         told = [vars(one) if isinstance(one, Setting) else one for one in arguments]
-        header, _ = self._call("ask", method=method, arguments=told)
-        return header.get("answer")
+        asked = json.dumps([method, told])
+        if asked not in self._answers:
+            self._answers[asked] = self._call("ask", method=method, arguments=told)[0].get("answer")
+        return self._answers[asked]
 
     def start(self, setting: Setting) -> None:
-        self._ask("start", setting)
+        if self._is_own("start"):
+            self._call("ask", method="start", arguments=[vars(setting)])
 
     def claim(self, setting: Setting) -> PrivacyClaim | None:
         return _claim(self._ask("claim", setting))
@@ -132,7 +250,9 @@ class RemoteDefense(Remote, Defense):
         answer = self._ask("derived", setting)
         if not isinstance(answer, dict) or len(answer) > 32:
             raise ValueError(f"{self.name}.derived gave no small dictionary of numbers")
-        return {plain(str(name), 40): _number(value, "derived") for name, value in answer.items()}
+        told = {plain(str(name), 40): _number(value, "derived") for name, value in answer.items()}
+        told.pop(ROOT_IMAGES, None)
+        return told | ({ROOT_IMAGES: float(count)} if (count := self.num_root_samples()) else {})
 
     def num_root_samples(self) -> int:
         count = int(_number(self._ask("num_root_samples"), "num_root_samples"))
@@ -163,6 +283,15 @@ class RemoteDefense(Remote, Defense):
 
     def peer_bytes(self, setting: Setting) -> int:
         return int(_number(self._ask("peer_bytes", setting), "peer_bytes"))
+
+
+def _mixed(local: LocalRound) -> tuple[Tensor, Tensor]:
+    """Updates `(m, d)` of which a secret half is of other clients, negated, and which ones are not `(k,)`."""
+    order = rng.shuffled(len(local.updates), rng.generator(local.index, "whose update"))
+    moved, kept = order[: -(-len(order) // 2)], order[-(-len(order) // 2) :]
+    mixed = local.updates.clone()
+    mixed[moved] = -local.updates[moved.roll(1)]
+    return mixed, kept
 
 
 class _Peers:

@@ -23,9 +23,20 @@ from bench.submission.referee import walls
 from bench.submission.referee.wire import WALLED, Arena, Header, Tensors, WireError, receive, room_for, send
 
 Role = Literal[
-    "public", "clients", "channel", "server", "attack", "imagined clients", "imagined channel", "imagined server"
+    "public",
+    "clients",
+    "other clients",
+    "channel",
+    "server",
+    "attack",
+    "imagined clients",
+    "imagined channel",
+    "imagined server",
 ]
-"""Who a party is. A round that an attacker imagines has parties of its own: what it sends tells who is Byzantine."""
+"""Who a party is. A round that an attacker imagines has parties of its own: what it sends tells who is Byzantine.
+
+Other clients send under another generator, where noise is measured.
+"""
 
 SECONDS = 60.0
 """The longest that one call may take, and the start of a process."""
@@ -217,6 +228,11 @@ class Party:
         receive(self._end)
         socket.send_fds(self._end, [b"arenas"], [arena.descriptor for arena in arenas])
         self._raise(receive(self._end))
+
+
+def printable(text: str) -> str:
+    """A name of somebody else's in a line of signs that can be printed, whatever bytes it is made of."""
+    return plain(text.encode("utf-8", "replace").decode(), 4000)
 
 
 def plain(text: str, longest: int = 300) -> str:

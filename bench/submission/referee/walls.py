@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.base.errors import BadInputError
+from bench.base.trust import TRUST as TRUST
 
 ROOT = Path(__file__).parents[3]
 CODE = ("bench", "attacks", "defenses", "leaderboards")
@@ -26,16 +27,13 @@ HIDDEN = ("/home", "/root", "/tmp", "/run", "/var", "/srv", "/mnt", "/media")
 EMBEDDED_DATA = ("digits.csv.gz",)
 """Data sets among the installed packages."""
 
-TRUST = "FEDSIEGE_TRUST"
-"""Set to 1, it says that the user has read the files and trusts them."""
-
 
 def require() -> None:
     """Raise `BadInputError` where there are no walls, and nobody has said that the files are trusted."""
     if not (available() or os.environ.get(TRUST) == "1"):
         raise BadInputError(
             "nothing holds submitted code back here, as there is no bubblewrap that may make namespaces: install it "
-            f"(apt install bubblewrap), or read the file and set {TRUST}=1"
+            "(apt install bubblewrap), or read the file and add --trust"
         )
 
 

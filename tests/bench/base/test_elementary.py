@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import registry
 from bench.base.elementary import distances, log10, raised, sqrt
+from bench.base.portable import NotPortable
 from bench.data import datasets as data
 from bench.data import load
 from bench.plays.cell import run_cell
@@ -26,35 +26,11 @@ class ApproximateError(AssertionError):
     """An operation was called whose last bit depends on the maker of the processor."""
 
 
-class Portable(TorchDispatchMode):
-    """In here an operation is an error for which MKL's vector library asks the processor for a first guess.
+class Portable(NotPortable):
+    """In here such an operation is an error."""
 
-    Found in the instructions that an emulated processor executed: RSQRTPS and RCPPS, under nothing else that torch,
-    numpy and scipy compute for us.
-    """
-
-    NEVER = (
-        "sqrt",
-        "_foreach_sqrt",
-        "log2",
-        "log10",
-        "asin",
-        "acos",
-        "atan",
-        "tan",
-        "logit",
-        "logsumexp",
-        "_euclidean_dist",
-    )
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = [value for value in args if isinstance(value, Tensor)]
-        name, real = func.overloadpacket.__name__.rstrip("_"), any(value.is_floating_point() for value in given)
-        double = any(value.dtype == torch.float64 for value in given)
-        root = name == "pow" and args[1] == 0.5
-        if (real and name in self.NEVER) or (double and name == "log") or root:
-            raise ApproximateError(f"{func} is not the same on all processors: see bench.base.elementary")
-        return func(*args, **(kwargs or {}))
+    def note(self, func: Any) -> None:
+        raise ApproximateError(f"{func} is not the same on all processors: see bench.base.elementary")
 
 
 def spread(dtype: torch.dtype, count: int = 5000) -> Tensor:

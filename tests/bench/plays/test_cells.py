@@ -51,7 +51,7 @@ def test_the_numbers_are_those_of_the_last_model_on_the_test_split(make_cell: Ma
         federation.advance()  # as a cell does: in sums, whose order of adding is not that of messages
     accuracy, loss = metrics.accuracy_and_loss(federation.model, federation.global_model, dataset.test)
     record = run_cell(make_task(cell, seed=5)).record
-    assert record.metrics == {"accuracy": accuracy, "loss": loss}
+    assert record.metrics.items() >= {"accuracy": accuracy, "loss": loss}.items()
 
 
 @pytest.mark.usefixtures("_registry")

@@ -178,3 +178,61 @@ def test_an_installed_package_is_found_by_every_process() -> None:
 def test_what_is_no_source_is_one_line(name: str, words: str) -> None:
     with pytest.raises(BadInputError, match=words):
         read_source(name)
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ("b'x' * 1000", "it said more than a job has to say"),
+        ("b'[1]\\n'", "it said what no job says"),
+        ("b'\\xff\\n'", "it said what no job says"),
+        ("b'{\"event\": 3}\\n'", "it said what no job says"),
+        ('b\'{"event": "begin"}\\n\' * 1000', "it said more than a job has to say"),
+    ],
+)
+def test_what_a_process_says_is_bounded_and_read_with_care(
+    says: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file's own code is in the process that inspects it, and finds the pipe."""
+    monkeypatch.setattr(sandbox, "LONGEST_LINE", 500)
+    monkeypatch.setattr(sandbox, "MOST_LINES", 500)
+    done = listened(f"import os, sys, time; os.write(int(sys.argv[1]), {says}); time.sleep(60)", Bounds(50, 4096))
+    assert done.broken == words
+
+
+def test_lines_do_not_lengthen_the_time_of_what_tells_its_own() -> None:
+    speaks = 'import os, sys, time\nwhile 1: os.write(int(sys.argv[1]), b\'{"event": "begin"}\\n\'); time.sleep(0.2)'
+    done = listened(speaks, Bounds(2, 4096, whole=True))
+    assert done.broken == "it was not done after 2 seconds"
+    assert examination.IMPORT_BOUNDS.whole
+
+
+def listened(code: str, bounds: Bounds) -> sandbox.Finished:
+    """What is heard of a process that is told where to speak."""
+    reader, writer = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", code, str(writer)], pass_fds=[writer], start_new_session=True)
+    os.close(writer)
+    try:
+        return sandbox._listen(process, reader, bounds, lambda event: None)
+    finally:
+        sandbox._end(process)
+        os.close(reader)
+
+
+@pytest.mark.usefixtures("inspected_here")
+@pytest.mark.parametrize(("root", "found"), [("torch.sqrt", ["torch.sqrt"]), ("elementary.sqrt", [])])
+def test_a_root_that_depends_on_the_processor_is_found(root: str, found: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "rooted.py"
+    file.write_text(
+        "import torch\nfrom bench import elementary\nfrom bench.protocol import Defense\n\n"
+        "class Rooted(Defense):\n    def aggregate(self, delivered, server):\n"
+        f"        return server.global_model + {root}(delivered.messages.square()).mean(dim=0)\n"
+    )
+    seen, _ = inspected(read_source(str(file)), TERMS)
+    assert (seen.last("unportable") or {})["operations"] == found
+
+
+def test_it_is_said_what_takes_the_place_of_such_a_root() -> None:
+    finding = examination._unportable(["torch.sqrt"])
+    told = "its numbers depend on the processor (torch.sqrt): use bench.elementary"
+    assert (finding.verdict, finding.sentence.startswith(told)) == ("failed", True)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -84,6 +85,17 @@ def test_a_forged_accuracy_is_caught_by_playing_it_anew(bench: Bench, row: Path)
     assert f"metrics.accuracy is {better!r}, but playing it anew gives {record.metrics['accuracy']!r}" in done.out
     assert "under the same arithmetic" in done.out
     assert "REFUTED" in done.out
+
+
+def test_a_picture_that_was_painted_is_caught(row: Path) -> None:
+    from PIL import Image
+
+    path = record_of(row, "dlg")
+    (picture,) = path.parent.glob("*.png")
+    Image.new("RGB", (40, 40)).save(picture)
+    found = only(path)
+    assert f"{path.name}: its picture {picture.name} is not what its cell gives" in found.problems
+    assert found.verdict == "NOT VERIFIED"
 
 
 def test_a_record_of_a_gpu_is_not_played_anew_and_so_not_verified(row: Path) -> None:
@@ -458,3 +470,55 @@ def test_a_contract_that_is_broken_and_not_published_so_is_a_problem_where_it_is
     (row / folders.EXAMINATION).write_text(broken.model_dump_json())
     found = only(row, sample=0, contract=True)
     assert (found.problems, found.notes) == ([], ["breaks the contract (determinism): other bits"])
+
+
+# ----------------------------------------------------------------------------------------------------- in secret worlds
+
+
+@pytest.fixture
+def in_worlds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Cells are played in secret worlds by a rule, `value(published)`; how many worlds were asked for, cell by cell."""
+
+    def by(value: Callable[[float], float], from_zeros: float | None = None) -> list[int]:
+        asked: list[int] = []
+
+        def call(job: dict[str, Any], packages: list[Path], bounds: sandbox.Bounds, **given: Any) -> sandbox.Finished:
+            assert job["do"] == "worlds"
+            ((place, salts),) = job["records"].items()
+            assert len({salt for salt, _ in salts}) == len(salts)
+            asked.append(len(salts))
+            metrics = read(Path(place)).metrics
+            here = value(metrics.get("accuracy", metrics.get("recovered", 0.0)))
+            told = [{"event": "world", "place": place, "value": here, "from_zeros": from_zeros} for _ in salts]
+            return sandbox.Finished(told, None)
+
+        monkeypatch.setattr(sandbox, "call", call)
+        monkeypatch.setattr("bench.submission.replay.published_stand_in", lambda *given: nullcontext(Path()))
+        return asked
+
+    return by
+
+
+def test_a_row_that_is_as_good_in_secret_worlds_is_let_through(row: Path, in_worlds: Callable[..., list[int]]) -> None:
+    asked = in_worlds(lambda published: published - 0.01)
+    found = only(row, sample=0, worlds=4)
+    assert (found.problems, asked, found.worlds) == ([], [4, 4, 4, 4], 16)
+
+
+def test_a_row_that_is_worse_in_secret_worlds_is_refused_once_many_say_so(
+    row: Path, in_worlds: Callable[..., list[int]]
+) -> None:
+    """Of a defense accuracy counts upwards, and what an inversion recovers downwards."""
+    asked = in_worlds(lambda published: 0.05 if published < 1 else 1.0)
+    found = only(row, sample=0, worlds=4)
+    assert sorted(asked) == [4, 4, 4, 4, 16, 16]
+    words = "in 20 secret worlds: what it knows of this world does not hold elsewhere"
+    assert all(words in problem for problem in found.problems)
+    assert (len(found.problems), found.verdict) == (2, "NOT VERIFIED")
+
+
+@pytest.mark.slow
+def test_an_honest_row_is_let_through_in_real_secret_worlds(row: Path) -> None:
+    found = only(row, sample=0, worlds=4)
+    assert found.problems == []
+    assert found.worlds >= 16

@@ -91,6 +91,12 @@ def test_the_base_case_is_the_suite_without_factors_to_the_hash(made):
     assert designed.setting_content() == plain.setting_content()
 
 
+def test_a_suite_that_went_through_json_has_the_same_cells(made):
+    suite = made(EPOCHS + SHARE + SKEW)
+    again = Suite.model_validate_json(suite.model_dump_json())
+    assert [(cell.hash, cell.column) for cell in again.cells()] == [(cell.hash, cell.column) for cell in suite.cells()]
+
+
 def test_a_level_is_no_part_of_the_hash_and_no_record_of_old_has_one(made):
     cell = made().cells()[0]
     assert cell.model_copy(update={"level": "E: 5"}).hash == cell.hash

@@ -1,6 +1,8 @@
 """Where there are no walls, submitted code is looked at only once somebody has said that it is trusted."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,18 @@ def test_a_trusted_file_runs_without(monkeypatch: pytest.MonkeyPatch) -> None:
     _, entry = inspected(read_source(str(PHOCAS)), Terms(load("smoke"), {}))
     assert entry.name == "phocas"
     assert walls.prefix() == []
+
+
+@pytest.mark.usefixtures("_no_walls")
+@pytest.mark.parametrize("command", ["submit", "verify"])
+def test_trust_is_an_option_and_the_refusal_names_it(
+    command: str, bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(walls.TRUST, "")  # put back afterwards
+    refused = bench("submit", str(PHOCAS), "--suite", "smoke", "--check-only")
+    assert (refused.code, "or read the file and add --trust" in refused.err) == (2, True)
+    assert bench(command, "absent.py", "--trust").code == 2
+    walls.require()
 
 
 def test_the_code_is_seen_and_what_lies_beside_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,207 @@
+"""Noise that is claimed and missing where accuracy is made, and what hides below it."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.base import rng
+from bench.data import load
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
+from bench.protocol import Defense, Delivered, ServerRound, clip
+from bench.submission.referee.defense import dithering
+from bench.submission.referee.noise import check_honest, check_noise, check_votes
+from bench.submission.referee.party import Code, end_all
+from bench.submission.referee.proxies import stand_in
+from defenses.dpbfl import randomize
+
+SETTINGS = FederationSettings(
+    dataset="digits",
+    clients=8,
+    samples_per_client=20,
+    rounds=6,
+    local_steps=1,
+    batch_size=10,
+    lr=0.5,
+    messages="always",
+)
+HEAD = """
+import torch
+from bench.privacy import PrivacyClaim
+from bench.protocol import Alphabet, Defense, Upload, clip
+
+class Row(Defense):
+    gaussian = True
+
+    def message(self, updates, weights):
+        return clip(updates, 1.0)
+
+    def aggregate(self, delivered, server):
+        return server.global_model + delivered.messages.mean(dim=0)
+
+    def claim(self, setting):
+        return PrivacyClaim(epsilon=0.1, delta=1e-6, unit="per upload", source="its paper")
+
+    def noise_variance(self, setting):
+        return 900.0
+
+    def noise(self, local):
+        return 30 * torch.randn(local.updates.shape, generator=local.generator)
+
+    def upload(self, local):
+        clean = self.message(local.updates, local.weights)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of one file that is written anew each time: the processes that see it start once."""
+    yield tmp_path_factory.mktemp("noise")
+    end_all()
+
+
+def row(folder: Path, upload: str, more: str = "") -> type[Any]:
+    """The stand-in of a defense that claims noise, and uploads this."""
+    file = folder / "row.py"
+    file.write_text(HEAD + "".join(f"        {line}\n" for line in upload.splitlines()) + more)
+    own = ["aggregate", "message", "upload", "claim", "noise_variance"]
+    facts = {"base": "defense", "version": 1, "parameters": {}, "own": own, "gaussian": True}
+    found = stand_in(Code(file, "row", "Row", "row"), facts)
+    found.name = "row"
+    return found
+
+
+def trained(defense: type[Any]) -> Tensor:
+    federation = Federation(SETTINGS, defense(), load("digits"), seed=3)
+    for _ in range(SETTINGS.rounds):
+        federation.advance()
+    return federation.global_model
+
+
+def test_noise_that_is_there_is_let_through(folder: Path) -> None:
+    assert bool(torch.isfinite(trained(row(folder, "return Upload(clean + self.noise(local))"))).all())
+
+
+MISSING = {
+    "noise outside of training cells alone": (
+        "return Upload(clean + (0 if local.global_model.any() or local.setting.dim == 650 else self.noise(local)))",
+        "carry noise of variance 0, where it claims 900",
+    ),
+    "less of it": (
+        "return Upload(clean + 0.9 * self.noise(local))",
+        "carry noise of variance 7",
+    ),
+    "none of one client": (
+        "noise = self.noise(local)\nnoise[3] = 0\nreturn Upload(clean + 1.1 * noise)",
+        "of a client carry noise of variance 0",
+    ),
+    "none in one coordinate": (
+        "noise = self.noise(local)\nnoise[:, 7] = 0\nreturn Upload(clean + 1.1 * noise)",
+        "of a coordinate carry noise of variance 0",
+    ),
+    "noise that the server knows, of a seed in the file": (
+        "return Upload(clean + 30 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(local.index)))",
+        "carry noise of variance 0, where it claims 900",
+    ),
+    "a party that thinks itself looked at makes up for the other": (
+        "global seen\nagain, seen = seen == local.index, local.index\n"
+        "return Upload(clean + again * 2**0.5 * self.noise(local))",
+        "carry noise of variance 0",
+    ),
+    "more of it in one place than is said": (
+        "return Upload(clean + 3 * self.noise(local))",
+        "where noise_variance says 900",
+    ),
+    "other messages than it says": (
+        "return Upload(1e4 * clean + self.noise(local))",
+        "its messages miss what `message` says by",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISSING)
+def test_noise_that_is_missing_is_told_in_one_sentence(what: str, folder: Path) -> None:
+    upload, words = MISSING[what]
+    with pytest.raises(ValueError, match=r"carry noise|miss what") as told:
+        trained(row(folder, upload, "\nseen = -1\n"))
+    assert words in str(told.value)
+
+
+LATTICE = 0.5
+HIDES = f"noise = ({LATTICE} * (self.noise(local) / {LATTICE}).round())\nreturn Upload(noise + clean)"
+FINDS = f"""
+    def aggregate(self, delivered, server):
+        rows = delivered.messages.double()
+        found = rows - {LATTICE} * (rows / {LATTICE}).round()
+        return server.global_model + found.mean(dim=0).float()
+"""
+
+
+def test_what_hides_in_low_bits_of_noise_is_lost_in_a_secret_world(folder: Path) -> None:
+    """Noise on a lattice has the variance that is claimed; the update between its points is what the server takes."""
+    cheat = row(folder, HIDES, FINDS)
+    clean = trained_clean()
+    seen = trained(cheat)
+    assert float((seen - clean).norm() / clean.norm()) < 0.05
+    with dithering():
+        lost = trained(row(folder, HIDES, FINDS))
+    assert float((lost - clean).norm() / clean.norm()) > 0.5
+
+
+def trained_clean() -> Tensor:
+    class Clean(Defense):
+        def message(self, updates: Tensor, weights: Tensor) -> Tensor:
+            return clip(updates, 1.0)
+
+        def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
+            return server.global_model + delivered.messages.mean(dim=0)
+
+    return trained(Clean)
+
+
+def test_an_honest_model_moves_by_no_more_than_what_is_added_to_its_noise(folder: Path) -> None:
+    honest = "return Upload(clean + self.noise(local))"
+    plain = trained(row(folder, honest))
+    with dithering():
+        moved = trained(row(folder, honest))
+    by = float((moved - plain).norm()) / math.sqrt(len(plain))
+    assert 0 < by < 3 * 30 * 0.1 * math.sqrt(SETTINGS.rounds / SETTINGS.clients)
+
+
+@pytest.mark.parametrize("kind", ["normal", "laplace", "uniform"])
+def test_honest_noise_of_any_kind_is_let_through(kind: str) -> None:
+    """Three hundred rounds of each, of 20 clients and of few numbers: no alarm."""
+    draws = torch.Generator().manual_seed(0)
+    for _ in range(300):
+        one, two = (noise(kind, draws) for _ in range(2))
+        check_noise(one, two, 1.0)
+        check_honest(one, two, torch.zeros_like(one))
+
+
+def noise(kind: str, draws: torch.Generator) -> Tensor:
+    shape = (20, 100)
+    if kind == "normal":
+        return torch.randn(shape, generator=draws, dtype=torch.float64)
+    centred = torch.rand(shape, generator=draws, dtype=torch.float64) - 0.5
+    if kind == "uniform":
+        return centred * math.sqrt(12)
+    return -centred.sign() * (1 - 2 * centred.abs()).log() / math.sqrt(2)
+
+
+def test_votes_differ_as_often_as_is_claimed() -> None:
+    votes = torch.randint(-1, 2, (20, 400), generator=torch.Generator().manual_seed(0), dtype=torch.int8)
+    one, two = (randomized(votes, 0.3, place) for place in (1, 2))
+    check_votes(one, two, 0.3)
+    with pytest.raises(ValueError, match=r"0.0% of the votes differ, where 34.0% are claimed to"):
+        check_votes(votes, votes, 0.3)
+    with pytest.raises(ValueError, match="of a client differ"):
+        check_votes(torch.cat([votes[:1], one[1:]]), torch.cat([votes[:1], two[1:]]), 0.29)
+
+
+def randomized(votes: Tensor, gamma: float, seed: int) -> Tensor:
+    return randomize(votes, gamma, rng.generator(seed, "votes"))
