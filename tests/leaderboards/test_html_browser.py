@@ -89,6 +89,10 @@ class Browser:
         for log in ("browser", "performance"):
             self.driver.get_log(log)
         self.driver.get(self.address)
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        ready = "return !document.getElementById('filters').classList.contains('gone')"
+        WebDriverWait(self.driver, 20).until(lambda driver: driver.execute_script(ready))  # its data is unpacked first
         return self
 
     def run(self, script: str, *values):
