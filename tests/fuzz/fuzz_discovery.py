@@ -50,6 +50,7 @@ LEFT_OUT = {
     },
     "defenses.monna.around": "takes one of the rows; the rule around it is tried",
     "leaderboards.estimates.interval": "takes shares of images by seed; tried in tests/leaderboards",
+    "leaderboards.estimates.of_values": "takes an array of a metric's values; tried in tests/leaderboards",
     "leaderboards.estimates.wilson": "takes a share of images; tried in tests/leaderboards",
     "bench.base.rng.salted": "gives a context; the worlds of submissions are tried in tests/adversarial",
     "bench.rules.base.names_of": "takes the server's side of a round; the rules that remember clients are tried",
