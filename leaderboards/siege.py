@@ -15,8 +15,8 @@ CAPTION = (
     "members, and counts the one that left the attackers' images worst off; the best single attack is the other column "
     "with the same share of Byzantine clients that leaves the least, or, in a suite of sieges alone, the published "
     "attack among the members that does. Every row gets the same rounds, and as many evaluations of its rule as the "
-    "members ask for. A siege that falls behind a single attack by more than its interval is not as strong as it should "
-    "be, and the board says so."
+    "members ask for. A siege that falls behind a single attack by more than its interval is not as strong as it "
+    "should be, and the board says so."
 )
 CAMPAIGNS = ("look ahead", "bandit", "votes")
 """Members that no paper has as an attack of its own."""
