@@ -87,8 +87,16 @@ def _needed(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _estimate(cells: pd.DataFrame, metric: str) -> Estimate:
-    finished = _finished(cells, metric)
-    values = finished[metric].to_numpy(dtype=float)
+    found = of_values(_finished(cells, metric)[metric].to_numpy(dtype=float), metric)
+    return replace(
+        found,
+        failed=int((cells["status"] != "ok").sum()),
+        within_claim=bool(cells["within_claim"].ne(False).all()),  # a defense that says nothing is not beyond its claim
+    )
+
+
+def of_values(values: Array, metric: str) -> Estimate:
+    """The metric's estimate from its values `(k,)` in k seeds, all of which finished."""
     half_width = math.nan
     if len(values) > 1:
         from scipy import stats  # here, because loading it takes long, and a run makes its boards last
@@ -103,8 +111,7 @@ def _estimate(cells: pd.DataFrame, metric: str) -> Estimate:
         high=min(1.0, high) if cut else math.nan,
         half_width=half_width,
         seeds=len(values),
-        failed=int((cells["status"] != "ok").sum()),
-        within_claim=bool(cells["within_claim"].ne(False).all()),  # a defense that says nothing is not beyond its claim
+        failed=0,
     )
 
 

@@ -173,4 +173,5 @@ class Guess(ByzantineAttack):
 
     def forge(self, view: ByzantineView) -> Tensor:
         own = view.own.to(view.broadcast.dtype)
-        return self.attack.forge(replace(view, honest=own, names=torch.arange(len(own))))
+        seen = own if len(own) > 2 else own.repeat(3, 1)  # a spread, and z, of fewer than three clients are none
+        return self.attack.forge(replace(view, honest=seen, names=torch.arange(len(seen))))

@@ -26,6 +26,7 @@ from torch import Tensor
 from bench import registry
 from bench.base.elementary import sqrt
 from bench.base.errors import BadInputError
+from bench.base.events import LOADED
 from bench.base.rng import generator, salted, shuffled
 
 NUM_VALIDATION = 5_000  # of the training images of MNIST, Fashion-MNIST and CIFAR-10
@@ -198,10 +199,6 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
     """
     sys.audit(LOADED, name)
     return _change.get()(_loaded(name, root))
-
-
-LOADED = "bench.data.load"
-"""The audit event of a data set that is loaded, with its name (sys.audit)."""
 
 
 def _as_it_is(dataset: Dataset) -> Dataset:

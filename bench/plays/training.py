@@ -134,10 +134,10 @@ def _besieged(task: Task, dataset: Dataset, attack: Ensemble) -> Findings:
             evaluations += federation.evaluations
         if rehearsals[name].validation < lowest:
             chosen, worst, lowest = name, found, rehearsals[name].validation
-    if isinstance(worst, DivergedError):
-        raise DivergedError(f"under {chosen}: {worst}")
     rounds = task.cell.federation.rounds * len(rehearsals)
     told = Siege(chosen=chosen, members=rehearsals, rounds=rounds, evaluations=evaluations)
+    if isinstance(worst, DivergedError):
+        return Findings(status="diverged", error=f"under {chosen}: {worst}", siege=told)
     return replace(_findings(worst, dataset), siege=told)
 
 

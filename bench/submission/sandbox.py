@@ -182,6 +182,7 @@ def _environment(packages: Sequence[Path], hash_seed: str) -> dict[str, str]:
         "PYTHONPATH": path,
         "PYTHONHASHSEED": hash_seed,
         "PYTHONDONTWRITEBYTECODE": "1",
+        "TORCHINDUCTOR_CACHE_DIR": tempfile.gettempdir(),  # else torch looks for a folder that it can write into
     }
 
 

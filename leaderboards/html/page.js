@@ -1,8 +1,13 @@
 "use strict";
 // Sorting, filters and the panel of one number. Texts and numbers all come from the page; nothing is fetched.
-(() => {
+(async () => {
   const parsed = (id) => JSON.parse(document.getElementById(id).textContent);
-  const evidence = parsed("data");
+  async function unpacked(id) {
+    const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (char) => char.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  }
+  const evidence = await unpacked("data");
   const threats = parsed("threats");
   const byId = (id) => document.getElementById(id);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];

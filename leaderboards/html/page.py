@@ -1,6 +1,7 @@
 """The page: everything that it shows, put into its template, with style and script inlined and nothing else allowed."""
 
 import base64
+import gzip
 import hashlib
 import json
 import math
@@ -89,7 +90,7 @@ def html(leaderboard: Leaderboard, home: str = "") -> str:
         script=Markup(script),
         style_hash=_hash(style),
         script_hash=_hash(script),
-        data=Markup(_inline(evidence(leaderboard, columns))),
+        data=Markup(_packed(evidence(leaderboard, columns))),
         threats=Markup(_inline({name: asdict(threat) for name, threat in columns.items()})),
     )
     shown = [one for one in leaderboard.pictures if one.name not in DRAWN_BY_THE_PAGE]
@@ -126,6 +127,12 @@ def _own(name: str) -> str:
 def _hash(text: str) -> str:
     """What a content security policy names an inlined script or style by."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _packed(content: dict[str, Any]) -> str:
+    """JSON, compressed, in Base64: a tenth of its size where a suite has thousands of records."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")
 
 
 def _inline(content: dict[str, Any]) -> str:

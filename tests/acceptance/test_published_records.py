@@ -26,30 +26,13 @@ AWAITED = {
 }
 """Suites whose published records and boards are of an earlier protocol, until they are made anew."""
 
-OF_ANOTHER_RULE = {
-    "field": "monna's pivot is drawn for each seed now, centered clipping and FoolsGold remember",
-    "field-mnist": "centered clipping remembers, and alie_optimal has both signs",
-}
-"""Suites with rows whose records are of an earlier version of their rule, which the boards leave out and count."""
-
-INCOMPLETE = {
-    **OF_ANOTHER_RULE,
-    "digits": "its trainings have seeds 0 to 2 of 0 to 9",
-}
-"""Suites that lack records of cells or seeds that they ask for."""
-
-
-def awaited(*reasons: dict[str, str]) -> pytest.MarkDecorator:
-    """Every suite; a failure is expected of those that something is awaited of."""
-    known = {name: reason for some in reasons for name, reason in some.items()}
-    named = [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=known[name])) if name in known else name
+every_current_suite = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=AWAITED[name])) if name in AWAITED else name
         for name in PUBLISHED
-    ]
-    return pytest.mark.parametrize("name", named)
-
-
-every_current_suite = awaited(AWAITED)
+    ],
+)
 
 
 def folder(name: str) -> Path:
@@ -89,7 +72,7 @@ def values(name: str, metric: str, column: str, row: str | None = None) -> list[
 # -------------------------------------------------------------------------------------------------------- the records
 
 
-@awaited(AWAITED, INCOMPLETE)
+@every_current_suite
 def test_every_cell_and_seed_has_exactly_one_record(name: str) -> None:
     loaded = suite.load(name)
     wanted = {record_key(cell, seed) for cell in loaded.cells() for seed in loaded.seeds_for(cell)}
@@ -132,7 +115,7 @@ def test_mnist_is_the_mnist_at_hand(name: str, data_root: Path) -> None:
     assert {record.data_digest for record in published(name)} == {data.load("mnist", data_root).digest}
 
 
-@awaited(AWAITED, OF_ANOTHER_RULE)
+@every_current_suite
 @pytest.mark.parametrize("output_format", FILES)
 def test_the_published_boards_are_made_of_the_published_records(name: str, output_format: str) -> None:
     board = folder(name) / FILES[output_format]

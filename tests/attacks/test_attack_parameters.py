@@ -32,6 +32,7 @@ from attacks.ipm_optimal import ipm_optimal
 from attacks.mimic import furthest, oja
 from attacks.min_max import min_max
 from attacks.min_sum import min_sum
+from attacks.poisonedfl import is_filtered, poisonedfl
 from attacks.same_value import same_value
 from attacks.sign_flip import sign_flip
 from bench import registry
@@ -187,6 +188,33 @@ def poisoned(name: str, value: Any) -> Seam:
     return Seam(value, pure, play=poison)
 
 
+def steered(see: Sight) -> list[Tensor]:
+    """Broadcasts of five rounds, in which the model goes its own way."""
+    return [step * see.broadcast.roll(step) for step in range(5)]
+
+
+def forge_on_the_way(attack: Any, sight: Sight, make: MakeView) -> Tensor:
+    memory: dict[str, Tensor] = {}
+    for broadcast in steered(sight):
+        found: Tensor = attack.forge(make(sight.honest, sight.own, Alphabet.REAL, broadcast=broadcast, memory=memory))
+    return found
+
+
+def poisonedfl_seam(name: str, value: Any, **given: Any) -> Seam:
+    def pure(see: Sight, value: Any) -> Tensor:
+        p = {"c": 8.0, "beta": 0.7, "period": 50, **given, name: value}
+        way = steered(see)
+        signs = torch.where(torch.rand(D, generator=see.draws, dtype=torch.float64) < 0.5, -1.0, 1.0).double()
+        c, last, sent = p["c"], way[0], torch.zeros(D, dtype=torch.float64)
+        for step, broadcast in enumerate(way):
+            if step and step % p["period"] == 0:
+                c, last = c * p["beta"] if is_filtered(signs, broadcast - last) else c, broadcast
+            sent = poisonedfl(signs, broadcast - way[max(step - 1, 0)], sent, c)
+        return sent.expand(F, -1)
+
+    return Seam(value, pure, given, play=forge_on_the_way)
+
+
 SEAMS: dict[str, dict[str, Seam]] = {
     "adaptive": {"evaluations": adaptive_seam("evaluations", 4), "objective": adaptive_seam("objective", "deviation")},
     "alie": {
@@ -230,6 +258,11 @@ SEAMS: dict[str, dict[str, Seam]] = {
     "min_sum": {
         "perturbation": Seam("unit", lambda see, name: min_sum(see.honest, F, name)),
         "sign": Seam("minus", lambda see, sign: min_sum(see.honest, F, sign=sign)),
+    },
+    "poisonedfl": {
+        "c": poisonedfl_seam("c", 3.0),
+        "beta": poisonedfl_seam("beta", 0.9, period=2),
+        "period": poisonedfl_seam("period", 2),
     },
     "same_value": {"value": Seam(-3.0, lambda see, value: same_value(see.own, F, value))},
     "sign_flip": {"c": Seam(0.3, lambda see, c: sign_flip(see.own, c)), "on": Seam("model", flipped)},

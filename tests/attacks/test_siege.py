@@ -118,6 +118,25 @@ def test_what_no_message_moves_is_not_called_broken(digits: Dataset, monkeypatch
     assert {one.accuracy for one in found.siege.members.values()} == {clean.metrics["accuracy"]}
 
 
+class Deaf(Defense):
+    """Takes what is large, and nothing else: it has no bound."""
+
+    def aggregate(self, delivered: Delivered, round: ServerRound) -> Tensor:
+        messages = delivered.messages
+        norms = torch.linalg.vector_norm(messages, dim=1)
+        return round.global_model + 1e30 * messages[norms.argmax()]
+
+
+def test_a_run_that_diverges_is_the_worst_and_its_record_says_under_what(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = besieged(digits, monkeypatch, Deaf(), Flips())
+    assert found.status == "diverged"
+    assert found.siege is not None
+    assert found.error is not None
+    assert found.error.startswith(f"under {found.siege.chosen}: ")
+
+
 def test_both_sieges_are_attacks_like_others() -> None:
     assert {registry.get("attack", name) for name in ("siege", "oblivious_siege")} == {Siege, ObliviousSiege}
     assert replace(task("fedavg", "siege"), seed=1).cell.attack == Part(name="siege", version=1, parameters={})

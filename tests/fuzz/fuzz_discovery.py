@@ -44,6 +44,14 @@ LEFT_OUT = {
         for name in ("alike", "copies", "decided", "first_lowest", "lowest", "lowest_rows", "pairs_of", "rounding")
     },
     "defenses.krum.score_error": "a step of a choice; the rules that choose by it are tried",
+    **{
+        f"bench.plays.metrics.{name}": "takes counts by class of a trained model; tried in tests/bench/plays"
+        for name in ("right_by_class", "worst_class", "worst_tenth")
+    },
+    "defenses.monna.around": "takes one of the rows; the rule around it is tried",
+    "leaderboards.estimates.interval": "takes shares of images by seed; tried in tests/leaderboards",
+    "leaderboards.estimates.of_values": "takes an array of a metric's values; tried in tests/leaderboards",
+    "leaderboards.estimates.wilson": "takes a share of images; tried in tests/leaderboards",
     "bench.base.rng.salted": "gives a context; the worlds of submissions are tried in tests/adversarial",
     "bench.rules.base.names_of": "takes the server's side of a round; the rules that remember clients are tried",
     "bench.rules.preaggregation.require_rule": "takes a class; every registered one is tried in tests/defenses",

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import gzip
 import hashlib
 import io
 import json
@@ -77,7 +78,7 @@ class Page(HTMLParser):
 
     @property
     def evidence(self) -> dict:
-        return json.loads(self.scripts["data"])
+        return json.loads(gzip.decompress(base64.b64decode(self.scripts["data"])))
 
     def attributes(self, name: str) -> list[str]:
         return [found[name] or "" for _, found in self.tags if name in found]

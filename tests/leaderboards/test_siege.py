@@ -58,3 +58,12 @@ def test_within_the_interval_of_its_seeds_a_single_attack_is_no_stronger(make, m
 
 def test_where_nobody_besieged_there_is_no_board(make, make_boards, table):
     assert table(make_boards([make("krum"), make("krum", "ipm")]), "siege").board.text.empty
+
+
+def test_in_a_suite_of_sieges_it_stands_beside_the_published_attack_among_its_members(make, make_boards, table):
+    records = [besieged(make, "krum", 0.5, seed, votes=0.4, ipm=left) for seed, left in enumerate((0.6, 0.4))]
+    board = table(make_boards([make("krum"), *records]), "siege")
+    assert board.cell("krum", "best single attack") == "alie"
+    assert board.cell("krum", "left by it") == "50.0 ± 0.0"
+    lower = [besieged(make, "krum", 0.5, seed, votes=0.2, ipm=0.45) for seed in range(2)]
+    assert table(make_boards([make("krum"), *lower]), "siege").cell("krum", "best single attack") == "ipm"

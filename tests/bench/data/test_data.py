@@ -286,7 +286,7 @@ def test_whatever_a_reader_raises_is_one_line(
 def test_the_published_digests_are_those_of_every_known_data_set() -> None:
     assert {name: golden[-1] for name, golden in GOLDEN.items()} == data.CANONICAL
     files = [f"{spec.folder}/{file}" for spec in map(spec_of, registry.SHIPPED["dataset"]) for file in spec.files]
-    assert list(data.PUBLISHED) == files
+    assert list(data.PUBLISHED) == list(dict.fromkeys(files))  # features are made of another data set's files
 
 
 @rooted

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from bench.data.datasets import LOADED
+from bench.base.events import LOADED
 from bench.submission.guards import Watch
 
 _watching: list[Watch] = []

@@ -111,6 +111,7 @@ def test_the_command_makes_the_records_of_a_run_here_and_nothing_else_is_said(
     assert (again.code, again.err, json.loads(again.out)["ran"]) == (0, "", 0)
 
 
+@pytest.mark.slow
 def test_files_of_one_s_own_are_known_on_the_nodes(nodes: Nodes, tmp_path: Path) -> None:
     """A rule, an attack, data and a model: nothing of them lies on a node, and one has a data root of its own."""
     (tmp_path / "mine.py").write_text(OWN)
@@ -130,7 +131,10 @@ def test_files_of_one_s_own_are_known_on_the_nodes(nodes: Nodes, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("tags", "attack"),
-    [([1], CLEAN), pytest.param([2, 3, 4], SIGN_FLIP, marks=pytest.mark.slow)],
+    [
+        pytest.param([1], CLEAN, marks=pytest.mark.slow),
+        pytest.param([2, 3, 4], SIGN_FLIP, marks=pytest.mark.slow),
+    ],
     ids=["one", "six"],
 )
 def test_a_cell_whose_process_is_killed_runs_again(
@@ -145,6 +149,7 @@ def test_a_cell_whose_process_is_killed_runs_again(
     assert contents(store) == expected
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_or_stopped_goes_on_when_it_is_started_again(
     nodes: Nodes, tiny_suite: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -286,6 +291,7 @@ def test_a_node_whose_own_data_are_others_ends_the_run(
 # ---------------------------------------------------------------------------------------------------------------- code
 
 
+@pytest.mark.slow
 def test_a_node_with_another_version_of_the_code_ends_the_run(
     nodes: Nodes, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
