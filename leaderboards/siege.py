@@ -69,14 +69,16 @@ def _best_member(mine: Sequence[Record]) -> tuple[str, Estimate] | None:
 def _line(row: str, column: str, mine: Sequence[Record], best: tuple[str, Estimate] | None, here: Estimate) -> Line:
     chosen = dict.fromkeys(record.siege.chosen for record in mine if record.siege)
     budgets = [record.siege for record in mine if record.siege]
-    line = {"defense": row, "siege": column, "left by the siege": here.text()}
+    name, left, difference = "", "", ""
     if best is not None:
-        line |= {
-            "best single attack": best[0],
-            "left by it": best[1].text(),
-            "difference": f"{100 * (here.score - best[1].score):+.1f}",
-        }
-    return line | {
+        name, left, difference = best[0], best[1].text(), f"{100 * (here.score - best[1].score):+.1f}"
+    return {
+        "defense": row,
+        "siege": column,
+        "left by the siege": here.text(),
+        "best single attack": name,
+        "left by it": left,
+        "difference": difference,
         "played": ", ".join(chosen),
         "rounds": f"{fmean(one.rounds for one in budgets):,.0f}",
         "evaluations": f"{fmean(one.evaluations for one in budgets):,.0f}",

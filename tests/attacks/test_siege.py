@@ -118,19 +118,17 @@ def test_what_no_message_moves_is_not_called_broken(digits: Dataset, monkeypatch
     assert {one.accuracy for one in found.siege.members.values()} == {clean.metrics["accuracy"]}
 
 
-class Deaf(Defense):
-    """Takes what is large, and nothing else: it has no bound."""
+class Unbounded(Defense):
+    """Its model grows until no number holds it."""
 
     def aggregate(self, delivered: Delivered, round: ServerRound) -> Tensor:
-        messages = delivered.messages
-        norms = torch.linalg.vector_norm(messages, dim=1)
-        return round.global_model + 1e30 * messages[norms.argmax()]
+        return 1e20 * (round.global_model + delivered.messages.mean(dim=0))
 
 
 def test_a_run_that_diverges_is_the_worst_and_its_record_says_under_what(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = besieged(digits, monkeypatch, Deaf(), Flips())
+    found = besieged(digits, monkeypatch, Unbounded(), Flips())
     assert found.status == "diverged"
     assert found.siege is not None
     assert found.error is not None

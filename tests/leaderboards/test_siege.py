@@ -3,6 +3,7 @@
 import pytest
 
 from bench.records import Rehearsal, Siege
+from leaderboards.formats import FORMATS
 
 SIEGE = "siege b=0.2"
 
@@ -67,3 +68,12 @@ def test_in_a_suite_of_sieges_it_stands_beside_the_published_attack_among_its_me
     assert board.cell("krum", "left by it") == "50.0 ± 0.0"
     lower = [besieged(make, "krum", 0.5, seed, votes=0.2, ipm=0.45) for seed in range(2)]
     assert table(make_boards([make("krum"), *lower]), "siege").cell("krum", "best single attack") == "ipm"
+
+
+def test_a_row_whose_trainings_all_diverged_is_there(make, make_boards, table):
+    lost = besieged(make, "fedavg", 0.0).model_copy(update={"status": "diverged", "error": "under alie", "metrics": {}})
+    leaderboard = make_boards([make("krum"), make("fedavg"), besieged(make, "krum", 0.5, votes=0.8), lost])
+    board = table(leaderboard, "siege")
+    assert board.cell("fedavg", "left by the siege") == "failed"
+    assert board.cell("fedavg", "best single attack") == ""
+    assert "fedavg" in FORMATS["md"](leaderboard).split("The siege against")[1]
