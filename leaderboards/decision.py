@@ -247,14 +247,8 @@ def _holds(board: str, value: Estimate, clean: float) -> bool:
 
 def _reaches(name: str, board: Measured, row: str, best: str, columns: list[str]) -> bool:
     """Whether the interval of the row's worst case overlaps that of the best."""
-    (low, high), (least, most) = (_ends(board.worst(name, one, columns)[0]) for one in (row, best))
+    (low, high), (least, most) = (board.worst(name, one, columns)[0].ends for one in (row, best))
     return high >= least and low <= most
-
-
-def _ends(value: Estimate) -> tuple[float, float]:
-    reach = 0.0 if math.isnan(value.half_width) else value.half_width
-    low, high = value.mean - reach, value.mean + reach
-    return (low, high) if math.isnan(value.low) else (value.low, value.high)
 
 
 def _said(board: str, value: Estimate) -> str:

@@ -37,6 +37,14 @@ class Estimate:
         """What ranks: the mean, but 0 as soon as one seed failed, and nan where nothing was measured."""
         return 0.0 if self.failed else self.mean
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of the interval; the mean twice where a single seed has none."""
+        if not math.isnan(self.low):
+            return self.low, self.high
+        reach = 0.0 if math.isnan(self.half_width) else self.half_width
+        return self.mean - reach, self.mean + reach
+
     def text(self, scale: float = 100.0, digits: int = 1) -> str:
         """`87.1 ± 0.6`, or `98.5 [95.1, 100.0]`; a dagger beyond what the defense claims; what failed."""
         width = "" if math.isnan(self.half_width) else f" ± {self.half_width * scale:.{digits}f}"

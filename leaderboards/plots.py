@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.privacy.papers.noise_sharing import niss_collusion_variance
-from leaderboards.estimates import Estimate, Estimates
+from leaderboards.estimates import Estimates
 from leaderboards.looks import Look, looks
 from leaderboards.sweeps import Sweep
 
@@ -62,7 +62,7 @@ def curve(row: str, sweep: Sweep, found: Estimates, scale: float = 1.0, most: fl
     """The row's values wherever they were measured, in units of 1 / scale; larger ones than `most` count as that."""
     points = {rho: found[row, column] for rho, column in sweep.items() if (row, column) in found}
     known = {rho: value for rho, value in points.items() if value.seeds}
-    ends = np.array([_ends(value) for value in known.values()]).reshape(-1, 3) * scale
+    ends = np.array([(value.mean, *value.ends) for value in known.values()]).reshape(-1, 3) * scale
     value, low, high = (tuple(part) for part in ends.clip(max=most).round(2).T.tolist())
     return Curve(tuple(known), value, low, high)
 
@@ -137,12 +137,6 @@ def png(figure: Figure) -> bytes:
     figure.savefig(drawn, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
     Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
     return buffer.getvalue()
-
-
-def _ends(value: Estimate) -> tuple[float, float, float]:
-    if math.isnan(value.low):
-        return value.mean, value.mean - value.half_width, value.mean + value.half_width
-    return value.mean, value.low, value.high
 
 
 def _joint(curves: Sequence[Curve]) -> Curve:

@@ -1,12 +1,12 @@
 """The board of the siege: beside the best single attack, row by row, and what makes one doubt it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
 import numpy as np
 import pandas as pd
 
-from bench.records import Record
+from bench.records import Record, Siege
 from leaderboards.board import Board, Line, make_board, numbers
 from leaderboards.estimates import Estimate, Estimates, of_values
 
@@ -22,27 +22,29 @@ CAMPAIGNS = ("look ahead", "bandit", "votes")
 """Members that no paper has as an attack of its own."""
 FALLING = 0.02
 """By how much the last fifth of a curve must lie below the fifth before it, for the run to have ended too early."""
+MISSED = 0.1
+"""By how much less than the chosen member another may leave of the test images, which the attackers do not have."""
 ALIKE = 0.005
 """Between all members, where forging does nothing: one image in two hundred."""
 
 
-def is_siege(record: Record) -> bool:
-    return record.siege is not None
+Besieged = tuple[Record, Siege]
+"""A record, and what its siege rehearsed."""
 
 
 def siege_board(rows: Sequence[str], accuracy: Estimates, training: pd.DataFrame, records: Sequence[Record]) -> Board:
     """A line for each row and siege; nothing to show where nobody besieged."""
     shares = {str(column): float(b) for column, b in training.groupby("column")["byzantine"].first().items()}
-    sieges = list(dict.fromkeys(record.cell.column for record in records if is_siege(record)))
+    sieges: dict[str, dict[str, list[Besieged]]] = {}
+    for record in records:
+        if record.siege is not None:
+            sieges.setdefault(record.cell.column, {}).setdefault(record.cell.label, []).append((record, record.siege))
     lines: list[Line] = []
-    for column in sieges:
-        for row in rows:
-            mine = [one for one in records if one.cell.label == row and one.cell.column == column and is_siege(one)]
-            if not mine:
-                continue
-            others = [other for other, share in shares.items() if share == shares[column] and other not in sieges]
-            best = _best(row, others, accuracy) or _best_member(mine)
-            lines.append(_line(row, column, mine, best, accuracy[row, column]))
+    for column, besieged in sieges.items():
+        others = [other for other, share in shares.items() if share == shares[column] and other not in sieges]
+        for row in filter(besieged.__contains__, rows):
+            best = _best(row, others, accuracy) or _best_member(besieged[row])
+            lines.append(_line(row, column, besieged[row], best, accuracy[row, column]))
     known = {place: value for place, value in accuracy.items() if place[1] in sieges}
     return make_board("siege", "The siege against the best single attack", CAPTION, lines, numbers("accuracy", known))
 
@@ -56,9 +58,9 @@ def _best(row: str, columns: Sequence[str], accuracy: Estimates) -> tuple[str, E
     return column, found[column]
 
 
-def _best_member(mine: Sequence[Record]) -> tuple[str, Estimate] | None:
+def _best_member(mine: Sequence[Besieged]) -> tuple[str, Estimate] | None:
     """Where the suite has no other column: the single attack among the members that leaves the least, seed by seed."""
-    left = [_members(record) for record in mine if record.status == "ok"]
+    left = [_left(siege) for record, siege in mine if record.status == "ok"]
     if not left:
         return None
     means = {name: fmean(one[name] for one in left) for name in left[0] if name not in CAMPAIGNS}
@@ -66,9 +68,8 @@ def _best_member(mine: Sequence[Record]) -> tuple[str, Estimate] | None:
     return name, of_values(np.array([one[name] for one in left]), "accuracy")
 
 
-def _line(row: str, column: str, mine: Sequence[Record], best: tuple[str, Estimate] | None, here: Estimate) -> Line:
-    chosen = dict.fromkeys(record.siege.chosen for record in mine if record.siege)
-    budgets = [record.siege for record in mine if record.siege]
+def _line(row: str, column: str, mine: Sequence[Besieged], best: tuple[str, Estimate] | None, here: Estimate) -> Line:
+    sieges = [siege for _, siege in mine]
     name, left, difference = "", "", ""
     if best is not None:
         name, left, difference = best[0], best[1].text(), f"{100 * (here.score - best[1].score):+.1f}"
@@ -79,46 +80,31 @@ def _line(row: str, column: str, mine: Sequence[Record], best: tuple[str, Estima
         "best single attack": name,
         "left by it": left,
         "difference": difference,
-        "played": ", ".join(chosen),
-        "rounds": f"{fmean(one.rounds for one in budgets):,.0f}",
-        "evaluations": f"{fmean(one.evaluations for one in budgets):,.0f}",
+        "played": ", ".join(dict.fromkeys(one.chosen for one in sieges)),
+        "rounds": f"{fmean(one.rounds for one in sieges):,.0f}",
+        "evaluations": f"{fmean(one.evaluations for one in sieges):,.0f}",
         "doubts": "; ".join(doubts(mine, best, here)),
     }
 
 
-def doubts(mine: Sequence[Record], best: tuple[str, Estimate] | None, here: Estimate) -> list[str]:
+def doubts(mine: Sequence[Besieged], best: tuple[str, Estimate] | None, here: Estimate) -> list[str]:
     """What speaks against a row's siege: the flags of its records, which no number shows."""
     found = []
-    if best is not None and here.score > best[1].score + _reach(here):
+    if best is not None and here.score > best[1].score + here.ends[1] - here.mean:
         found.append(f"{best[0]} harms more")
-    if any(_is_moved_by_nothing(record) for record in mine):
+    left = [_left(siege) for _, siege in mine]
+    if any(max(one.values()) - min(one.values()) <= ALIKE for one in left):
         found.append("no member changes anything: the rule does not react to what is sent")
-    if (falling := sum(_still_falls(record.curve) for record in mine)) > len(mine) / 2:
+    if (falling := sum(_still_falls(record.curve) for record, _ in mine)) > len(mine) / 2:
         found.append(f"accuracy still falls at the end in {falling} of {len(mine)} seeds: longer runs leave less")
-    if any(_is_missed(record) for record in mine):
+    if any(one[siege.chosen] - min(one.values()) > MISSED for one, (_, siege) in zip(left, mine, strict=True)):
         found.append("a member harms the test images far more than the one that was chosen")
     return found
 
 
-def _reach(here: Estimate) -> float:
-    """Half the interval; what a single seed cannot tell counts as nothing."""
-    if here.low == here.low:  # not nan
-        return max(here.high - here.mean, 0.0)
-    return here.half_width if here.half_width == here.half_width else 0.0
-
-
-def _members(record: Record) -> Mapping[str, float]:
-    return {name: one.accuracy for name, one in record.siege.members.items()} if record.siege else {}
-
-
-def _is_moved_by_nothing(record: Record) -> bool:
-    left = _members(record).values()
-    return max(left) - min(left) <= ALIKE
-
-
-def _is_missed(record: Record) -> bool:
-    left = _members(record)
-    return record.siege is not None and left[record.siege.chosen] - min(left.values()) > 5 * FALLING
+def _left(siege: Siege) -> dict[str, float]:
+    """The accuracy on the test images that each member left."""
+    return {name: one.accuracy for name, one in siege.members.items()}
 
 
 def _still_falls(curve: Sequence[tuple[int, float]]) -> bool:

@@ -59,15 +59,21 @@ def harm_of(view: ByzantineView) -> Callable[[Tensor], float]:
     return harm
 
 
-class Lookahead(ByzantineAttack):
-    """Every round sends what harms the next model most: of all that the arsenal makes, stretched and shrunk."""
+class Armed(ByzantineAttack):
+    """Holds an arsenal, and images by which it measures what it does."""
 
-    omniscient, measures_damage = True, True
+    measures_damage = True
 
     arsenal: dict[str, ByzantineAttack]
 
     def needs_updates(self) -> bool:
         return any(attack.needs_updates() for attack in self.arsenal.values())
+
+
+class Lookahead(Armed):
+    """Every round sends what harms the next model most: of all that the arsenal makes, stretched and shrunk."""
+
+    omniscient = True
 
     def forge(self, view: ByzantineView) -> Tensor:
         assert view.honest is not None
@@ -85,19 +91,12 @@ class Lookahead(ByzantineAttack):
         return forged if factor == 1.0 else stretched[factor]
 
 
-class Controller(ByzantineAttack):
+class Controller(Armed):
     """Learns from round to round which attack the rule lets through: a bandit over the arsenal.
 
     The reward of an attack is how much the loss on the attackers' images rose in the round after it; the largest of the
     discounted upper confidence bounds is played (Garivier and Moulines 2011, D-UCB).
     """
-
-    measures_damage = True
-
-    arsenal: dict[str, ByzantineAttack]
-
-    def needs_updates(self) -> bool:
-        return any(attack.needs_updates() for attack in self.arsenal.values())
 
     def forge(self, view: ByzantineView) -> Tensor:
         memory, arms = view.memory, len(self.arsenal)

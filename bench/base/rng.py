@@ -6,28 +6,23 @@ the same whatever defense and attack meet, so that two rows of a board differ by
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 
 import torch
 
+from bench.base.context import holding
 from bench.base.device import current
 
 _salt: ContextVar[str] = ContextVar("salt", default="")
 
 
-@contextmanager
-def salted(salt: str) -> Iterator[None]:
+def salted(salt: str) -> AbstractContextManager[None]:
     """In here every draw depends on `salt` too: whoever knows a cell's seed, as everybody does, cannot repeat a draw.
 
     An empty salt changes nothing.
     """
-    before = _salt.set(salt)
-    try:
-        yield
-    finally:
-        _salt.reset(before)
+    return holding(_salt, salt)
 
 
 def salt() -> str:

@@ -10,8 +10,8 @@ import hashlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from http.client import HTTPException
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from bench import registry
+from bench.base.context import holding
 from bench.base.elementary import sqrt
 from bench.base.errors import BadInputError
 from bench.base.events import LOADED
@@ -208,14 +209,9 @@ def _as_it_is(dataset: Dataset) -> Dataset:
 _change: ContextVar[Callable[[Dataset], Dataset]] = ContextVar("change", default=_as_it_is)
 
 
-@contextmanager
-def changed(change: Callable[[Dataset], Dataset]) -> Iterator[None]:
+def changed(change: Callable[[Dataset], Dataset]) -> AbstractContextManager[None]:
     """In here `load` gives what `change` makes of a data set; the digest stays that of what was read."""
-    before = _change.set(change)
-    try:
-        yield
-    finally:
-        _change.reset(before)
+    return holding(_change, change)
 
 
 def _loaded(name: str, root: str | Path | None) -> Dataset:

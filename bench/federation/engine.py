@@ -1,7 +1,7 @@
 """One round, and the loop over rounds: broadcast, local training, upload, forging, channel, aggregation."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import replace
@@ -13,6 +13,7 @@ from torch import Tensor
 from bench import models
 from bench.attacking.poisoning import DataFacts, DataPoisoning, poison_shards
 from bench.base import device, rng
+from bench.base.context import holding
 from bench.base.errors import DivergedError
 from bench.data import Dataset
 from bench.federation.clients import Momentum, Plan, Shards, Step, as_held, rsa_blocks, sgd_blocks
@@ -36,14 +37,9 @@ from bench.threat import ByzantineAttack, ByzantineView, PublicFacts, RoundTrans
 _encodes: ContextVar[bool] = ContextVar("encodes", default=False)
 
 
-@contextmanager
-def encoding() -> Iterator[None]:
+def encoding() -> AbstractContextManager[None]:
     """In here Byzantine clients know how honest ones encode their updates, and send what they forge in the same way."""
-    before = _encodes.set(True)
-    try:
-        yield
-    finally:
-        _encodes.reset(before)
+    return holding(_encodes, True)
 
 
 class Federation:

@@ -115,7 +115,7 @@ def test_the_picture_tells_how_many_rules_are_where_everybody_wants_to_be(measur
 
 def test_the_ends_of_an_interval_are_those_of_the_estimate(measured):
     value, _ = measured.worst("robustness", "median", ["sign_flip b=0.2"])
-    assert decision._ends(value) == pytest.approx((value.mean - value.half_width, value.mean + value.half_width))
+    assert value.ends == pytest.approx((value.mean - value.half_width, value.mean + value.half_width))
     leak, _ = measured.worst("privacy", "median", measured.columns("privacy"))
-    assert decision._ends(leak) == (leak.low, leak.high)
+    assert leak.ends == (leak.low, leak.high)
     assert not math.isnan(leak.low)

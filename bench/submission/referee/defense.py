@@ -7,7 +7,7 @@ accuracy.
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Self
 
@@ -16,6 +16,7 @@ from pydantic import PrivateAttr
 from torch import Tensor
 
 from bench.base import rng
+from bench.base.context import holding
 from bench.privacy.claims import PrivacyClaim
 from bench.protocol import Alphabet, Defense, Delivered, LocalRound, ServerRound, Setting, Upload
 from bench.protocol.defense import Party as Side
@@ -41,14 +42,9 @@ IMAGINED: dict[Role, Role] = {
 _dithers: ContextVar[bool] = ContextVar("dithers", default=False)
 
 
-@contextmanager
-def dithering() -> Iterator[None]:
+def dithering() -> AbstractContextManager[None]:
     """In here messages reach the servers of defenses that claim noise with a little more of it."""
-    before = _dithers.set(True)
-    try:
-        yield
-    finally:
-        _dithers.reset(before)
+    return holding(_dithers, True)
 
 
 class Noise(NamedTuple):
