@@ -16,6 +16,7 @@ from leaderboards.backdoor import backdoor_boards
 from leaderboards.board import Board, Leaderboard, Picture
 from leaderboards.chance import floors, grain
 from leaderboards.claims import claims_board
+from leaderboards.coalitions import coalition_board, coalitions
 from leaderboards.estimates import estimates, shares
 from leaderboards.factors import effects, factor_boards, split
 from leaderboards.fairness import fairness_board
@@ -91,6 +92,7 @@ def build(
         *robustness,
         *backdoor_boards(rows, columns(training), backdoors, accuracy, gaps["robustness"]),
         *privacy,
+        coalition_board(coalitions(rows, private, selection.records)),
         noise_board(rows, columns(private), private),
         utility,
         siege_board(rows, accuracy, training, selection.records),

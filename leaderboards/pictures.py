@@ -10,11 +10,12 @@ from bench.records import Record, Store
 from bench.suite.factors import Design
 from leaderboards.audits import Audits, find_audits
 from leaderboards.board import Picture
+from leaderboards.coalitions import Coalition, coalitions
 from leaderboards.estimates import MISSING, Estimates, estimates, shares
 from leaderboards.factors import Effect, effects, split
 from leaderboards.frame import WIDE, Selection, columns
 from leaderboards.noise import falls_short
-from leaderboards.overall import LEAKING_SHARE
+from leaderboards.overall import BROKEN_SHARE, LEAKING_SHARE
 from leaderboards.robustness import asked, worst_case
 from leaderboards.sweeps import Sweep, colluding, families
 
@@ -40,6 +41,8 @@ def find_pictures(
     if len(columns(training)) > WIDE:
         accuracy = estimates(training, "accuracy")
         pictures.append(heat(rows, columns(training), accuracy, selection.evaluations))
+    if forged := coalitions(rows, private, records):
+        pictures.append(both(rows, forged))
     if sweeps:
         pictures.append(leakage(rows, sweeps, recovered, psnr, threshold))
     if sweeps and any(value.seeds for value in ratio.values()):
@@ -87,6 +90,22 @@ def factors(rows: Sequence[str], changed: Sequence[Effect]) -> Picture:
         else "No row has records of all attacks at two levels of a factor."
     )
     return Picture("factors", "What each factor does to the worst accuracy", sentence, draw)
+
+
+def both(rows: Sequence[str], found: Sequence[Coalition]) -> Picture:
+    """Worst accuracy against worst leak, an arrow a row: from a coalition that looks on to one that forges."""
+
+    def draw() -> bytes:
+        from leaderboards import arrows, plots
+
+        return plots.png(arrows.both_at_once(rows, found, sentence))
+
+    more = [one.row for one in found if one.added.mean >= LEAKING_SHARE]
+    broken = [one.row for one in found if one.forging.accuracy.score < BROKEN_SHARE * one.looking.accuracy.score]
+    sentence = (
+        f"Forging shows one image in ten more under {_list(more)}; " if more else "Forging shows no image in ten more; "
+    ) + f"it halves the accuracy of {len(broken)} of {len(found)} rows."
+    return Picture("both", "Forge and look at once", sentence, draw)
 
 
 def leakage(

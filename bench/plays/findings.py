@@ -76,8 +76,8 @@ def stated(defense: Defense, setting: Setting) -> dict[str, Any]:
 
 
 def count_byzantine(cell: Cell, seed: int) -> ByzantineCount | None:
-    """How many clients are Byzantine, and round by round how many of the sample attack; None where nobody is."""
-    if not cell.num_byzantine:
+    """How many clients are Byzantine, and round by round how many of the sample attack; None where nobody forges."""
+    if not cell.num_byzantine or not cell.forges:
         return None
     settings = cell.federation
     who = byzantine_by_round(settings, cell.byzantine, seed)

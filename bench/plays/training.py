@@ -2,26 +2,21 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from bench.attacking.poisoning import DataFacts, DataPoisoning
 from bench.base.errors import DivergedError
 from bench.base.memory import keep_freed_memory
-from bench.data import Dataset, Split
+from bench.data import Dataset
 from bench.federation.engine import Federation
-from bench.models.base import Model
 from bench.plays.findings import Findings, Task, build_attack, build_defense, cost_of, stated
-from bench.plays.metrics import accuracy_and_loss, right_by_class, worst_class, worst_tenth
+from bench.plays.metrics import accuracy_and_loss, damage_on, right_by_class, worst_class, worst_tenth
 from bench.records import Rehearsal, Siege, SingledOut
 from bench.suite import Cell
 from bench.threat import ByzantineAttack, Ensemble
-
-HELD = 500
-"""Images of the validation split by which attackers measure what they do."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +103,6 @@ def _told(roles: Mapping[str, Sequence[int]], federation: Federation) -> dict[st
         )
         for role, clients in roles.items()
     }
-
-
-def damage_on(model: Model, images: Split) -> Callable[[Tensor], float]:
-    """The loss of a model `(d,)` on the first `HELD` of these images."""
-    held = Split(images.x[:HELD], images.y[:HELD])
-    return lambda params: accuracy_and_loss(model, params, held)[1]
 
 
 def _besieged(task: Task, dataset: Dataset, attack: Ensemble) -> Findings:

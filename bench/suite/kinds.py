@@ -6,6 +6,7 @@ Nothing here imports torch.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
@@ -15,9 +16,9 @@ from bench.base.errors import BadInputError, require, require_somebody
 from bench.base.explain import explain
 from bench.base.files import digest
 from bench.federation.settings import FederationSettings
-from bench.suite.cell import Cell, KindName
+from bench.suite.cell import Cell, KindName, Parameters, Part
 from bench.suite.entries import AttackEntry, PrivacySettings
-from bench.suite.meeting import Meeting, sweep
+from bench.suite.meeting import Meeting, make_part, sweep
 
 
 class Kind(ABC):
@@ -49,12 +50,16 @@ class Kind(ABC):
         """Raise `ValueError`, with what stands behind the attack's name, where its table has what it cannot take."""
         if self.forges and not entry.byzantine:
             raise ValueError("needs byzantine, the fractions of clients")
-        if not self.forges and entry.byzantine:
+        if not self.forges and not self.watches and entry.byzantine:
             raise ValueError("forges nothing and takes no byzantine")
         if not self.forges and (entry.start, entry.stop) != (None, None):
             raise ValueError("forges nothing and takes no start or stop")
         if entry.privacy and not self.watches:
             raise ValueError("inverts nothing and takes no privacy table")
+        if entry.forging and not self.watches:
+            raise ValueError("inverts nothing and takes no forging table: its Byzantine clients send what it makes")
+        if entry.forging and not any(entry.byzantine):
+            raise ValueError("takes forging tables with byzantine, the fractions of clients that forge")
 
     def group(self, cell: Cell, seed: int) -> str:
         """Names the cells that share work where one worker plays them side by side; "" for none."""
@@ -110,7 +115,43 @@ class Inversion(Kind):
                 raise BadInputError(f"suite {met.suite.name!r}, privacy of {entry.name!r}: {explain(error)}") from None
             settings = met.federation(privacy.federation, where=f"privacy of {met.label}")
             told = [f"{key}={point[key]}" for key in swept]
-            yield met.cell(self.name, settings, told, targets=privacy.targets, trained=privacy.trained)
+            watched = {"targets": privacy.targets, "trained": privacy.trained}
+            if not entry.byzantine:
+                yield met.cell(self.name, settings, told, **watched)
+            for b in filter(None, entry.byzantine):
+                yield from self._coalitions(met, entry, settings, told, b, watched)
+
+    def _coalitions(
+        self,
+        met: Meeting,
+        entry: AttackEntry,
+        settings: FederationSettings,
+        told: list[str],
+        b: float,
+        watched: dict[str, int],
+    ) -> Iterator[Cell]:
+        """The cells of a server and its Byzantine clients: looking on, and under each of the forging tables."""
+        where = f"suite {met.suite.name!r}, row {met.label!r}, attack {entry.name!r}"
+        try:
+            require_somebody("byzantine", b, settings.clients, "clients")
+            require(
+                settings.clients - round(b * settings.clients) >= watched["targets"],
+                "privacy.targets",
+                watched["targets"],
+                f"at most the {settings.clients - round(b * settings.clients)} honest clients",
+            )
+        except ValueError as error:
+            raise BadInputError(f"{where}: {error}") from None
+        if (rho := met.attack.parameters.get("rho")) is not None:
+            if "rho" in entry.parameters and rho != b:
+                raise BadInputError(f"{where}: rho is {rho:g}, but must be byzantine, {b:g}: colluders are who forges")
+            met = replace(met, attack=make_part("attack", met.attack.name, {**met.attack.parameters, "rho": b}))
+        yield met.cell(self.name, settings, told, byzantine=b, **watched)
+        for table in entry.forging:
+            for point, swept in sweep(f"forging of attack {entry.name!r}", table):
+                forging = _forger(where, point)
+                strengths = [f"{key}={point[key]}" for key in swept]
+                yield met.cell(self.name, settings, [*told, *strengths], byzantine=b, forging=forging, **watched)
 
     def group(self, cell: Cell, seed: int) -> str:
         """Inversions of one federation and seed share controls and, without a defense's noise, reconstructions."""
@@ -133,6 +174,19 @@ class Audit(Kind):
 
     def possible_colluders(self, settings: FederationSettings) -> int:
         return settings.participants
+
+
+def _forger(where: str, table: Parameters) -> Part:
+    """What a forging table says; `BadInputError` unless it is a Byzantine attack that plays one run."""
+    name, parameters = table.get("name"), {key: value for key, value in table.items() if key != "name"}
+    if not isinstance(name, str):
+        raise BadInputError(f"{where}: a forging table needs the name of a Byzantine attack")
+    attack: Any = registry.get("attack", name)
+    if attack.plays != Training.name or hasattr(attack, "members"):
+        raise BadInputError(
+            f"{where}: {name!r} forges nothing in one run; take a Byzantine attack, such as 'sign_flip'"
+        )
+    return make_part("attack", name, parameters)
 
 
 KINDS: dict[KindName, Kind] = {kind.name: kind for kind in (Training(), Inversion(), Audit())}

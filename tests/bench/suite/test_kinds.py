@@ -34,7 +34,9 @@ def test_every_attack_makes_cells_of_the_kind_of_its_base(name: str) -> None:
     [
         ("training", {}, "needs byzantine"),
         ("training", {"byzantine": 0.2, "privacy": {"targets": 3}}, "inverts nothing"),
-        ("inversion", {"byzantine": 0.2}, "forges nothing"),
+        ("training", {"byzantine": 0.2, "forging": [{"name": "alie"}]}, "takes no forging table"),
+        ("inversion", {"forging": [{"name": "alie"}]}, "with byzantine"),
+        ("inversion", {"byzantine": 0.2, "start": 2}, "takes no start"),
         ("audit", {"byzantine": 0.2}, "forges nothing"),
         ("audit", {"privacy": {"targets": 3}}, "inverts nothing"),
     ],
