@@ -131,12 +131,15 @@ def _besieged(task: Task, dataset: Dataset, attack: Ensemble) -> Findings:
 
 
 def validation_accuracy(cell: Cell, seed: int, dataset: Dataset) -> float:
-    """The clean run's accuracy on the validation split, for `tune`; 0 where training diverges.
+    """A run's accuracy on the validation split, for `tune`; 0 where training diverges.
 
     It is the mean over the last fifth of the rounds: a step too long to settle must not win by a lucky last one.
     """
     keep_freed_memory()
-    federation = Federation(cell.federation, build_defense(cell), dataset, seed)
+    attack = None if cell.attack is None else build_attack(cell.attack)
+    assert attack is None or isinstance(attack, ByzantineAttack)
+    federation = Federation(cell.federation, build_defense(cell), dataset, seed, attack, cell.byzantine)
+    federation.damage = damage_on(federation.model, dataset.validation)
     last = -(-cell.federation.rounds // 5)
     accuracies = []
     for index in range(cell.federation.rounds):
