@@ -184,7 +184,7 @@ def watch(
     federation.shards.hold(targets, truth, labels)
 
     if bool(members.any()):  # those who collude are those who forge
-        colluders = members.expand(num_targets, clients) & (attack.collusion() > 0)
+        colluders = members.expand(num_targets, clients)
     else:
         check_collusion(attack.collusion(), clients)
         colluders = choose_colluders(clients, targets, attack.collusion(), rng.generator(seed, "colluders"))

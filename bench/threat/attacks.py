@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.base.numbers import Numbers
 from bench.protocol import Alphabet, Setting, all_finite
-from bench.threat.views import Reconstruction, RoundView, View
+from bench.threat.views import Reconstruction, RoundView, View, strip
 
 
 class Attack(Numbers, ABC):
@@ -100,7 +100,7 @@ class PrivacyAttack(Attack):
 
     def estimates(self, view: View) -> list[Tensor]:
         """The targets' messages `(T, d)` of each round, without the noise that colluders can account for."""
-        return [seen.estimate for seen in view.rounds]
+        return [strip(seen) for seen in view.rounds]
 
     @abstractmethod
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:

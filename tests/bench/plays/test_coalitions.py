@@ -40,7 +40,7 @@ trained = 3
 
 [[defense]]
 name = "{defense}"
-
+{row}
 [[attack]]
 name = "{attack}"
 byzantine = {share}
@@ -54,7 +54,7 @@ def cells(tmp_path: Path) -> Callable[..., list[Cell]]:
     """The suite's cells, the one that looks on first."""
 
     def made(defense: str = "fedavg", attack: str = "analytic", more: str = SIGN_FLIP, **change: Any) -> list[Cell]:
-        told = {"clients": CLIENTS, "targets": TARGETS, "share": SHARE, **change}
+        told = {"clients": CLIENTS, "targets": TARGETS, "share": SHARE, "row": "", **change}
         path = tmp_path / "suite.toml"
         path.write_text(SUITE.format(defense=defense, attack=attack, more=more, **told), encoding="utf-8")
         return load(str(path)).cells()
@@ -109,16 +109,29 @@ def test_who_looks_on_changes_nothing(cells: Callable[..., list[Cell]], digits: 
 
 
 def test_forgers_take_their_own_messages_out_of_a_sum(cells: Callable[..., list[Cell]], digits: Dataset) -> None:
-    """All others forge: what is left of a sum is the target's message, whatever they sent; alone the server sees n."""
-    _, forging = cells("secure_aggregation", "collusion", share=0.9, targets=1)
+    """All others forge: what is left of a sum is the target's message, whatever they sent."""
+    _, forging = cells("secure_aggregation", share=0.9, targets=1)
     watched = seen(forging, digits)
     for view in watched.view.rounds:
         assert view.hidden_among.tolist() == [1]
     target = watched.view.targets
     assert watched.last.messages[target].abs().sum() > 0
     torch.testing.assert_close(watched.view.rounds[-1].estimate, watched.last.messages[target], rtol=0, atol=1e-9)
-    _, alone = cells("secure_aggregation", "analytic", share=0.9, targets=1)
-    assert seen(alone, digits).view.rounds[-1].hidden_among.tolist() == [CLIENTS]
+
+
+def test_what_they_exchanged_with_a_target_is_taken_out_of_its_message(
+    cells: Callable[..., list[Cell]], digits: Dataset
+) -> None:
+    """With one factor for all, all shares known: nothing is left of the noise but what tau draws."""
+    looking, _ = cells("niss", share=0.9, targets=1, row="num_shares = 9\ntau_squared = 0.0\n")
+    watched, attack = seen(looking, digits), build_attack(looking.attack)
+    assert isinstance(attack, PrivacyAttack)
+    last = watched.view.rounds[-1]
+    assert last.num_got is not None
+    assert last.num_got.tolist() == [9]
+    update = watched.last.updates[watched.view.targets]
+    noise = (last.estimate - update / CLIENTS).abs().mean()
+    assert (attack.estimates(watched.view)[-1] - update / CLIENTS).abs().mean() < 1e-3 * noise
 
 
 def test_the_control_is_nobody_s_victim(cells: Callable[..., list[Cell]]) -> None:
