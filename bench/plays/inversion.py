@@ -190,13 +190,16 @@ def watch(
         colluders = choose_colluders(clients, targets, attack.collusion(), rng.generator(seed, "colluders"))
     if attack.active:
         federation.saboteurs = Saboteurs(targets, colluders)
-    rounds, last = [], None
-    for transcript in federation.rounds():
-        rounds.append(server_view(transcript, targets, colluders, attack.single_shares))
-        last = transcript
-    assert last is not None
     facts = federation.facts(dataset.mean, dataset.std)
     mean_image = dataset.train.x.mean(dim=0).to(federation.dtype)
+    rounds, last = [], None
+    for index in range(federation.settings.rounds):
+        if attack.deviates:
+            draws = rng.generator(seed, "tampered", index, device="cpu")
+            federation.global_model = attack.tampered(facts, federation.global_model, mean_image, draws)
+        last = federation.play()
+        rounds.append(server_view(last, targets, colluders, attack.single_shares))
+    assert last is not None
     return Watched(View(facts, targets, tuple(rounds), dataset.shape, mean_image), last, truth, labels)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.base.numbers import Numbers
 from bench.protocol import Alphabet, Setting, all_finite
-from bench.threat.views import Reconstruction, RoundView, View, strip
+from bench.threat.views import PublicFacts, Reconstruction, RoundView, View, strip
 
 
 class Attack(Numbers, ABC):
@@ -84,6 +84,8 @@ class PrivacyAttack(Attack):
     plays = "inversion"
     active: ClassVar[bool] = False
     """Whether colluders deviate: they send their targets peer messages of zeros."""
+    deviates: ClassVar[bool] = False
+    """Whether the server does: in the rounds that it watches it sends the model that `tampered` makes."""
     single_shares: ClassVar[bool] = False
     """Whether the attack looks at the peer messages one by one, not at their sums alone."""
 
@@ -97,6 +99,10 @@ class PrivacyAttack(Attack):
         Its `infer` also does the work where there are colluders, on a view whose messages are `estimates(view)`.
         """
         return self
+
+    def tampered(self, facts: PublicFacts, params: Tensor, mean_image: Tensor, generator: torch.Generator) -> Tensor:
+        """The model `(d,)` that a server which `deviates` sends in place of `params (d,)`."""
+        return params
 
     def estimates(self, view: View) -> list[Tensor]:
         """The targets' messages `(T, d)` of each round, without the noise that colluders can account for."""

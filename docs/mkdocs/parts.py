@@ -77,6 +77,8 @@ def sort_of(cls: type) -> str:
     if issubclass(cls, ByzantineAttack):
         return f"Byzantine, {'omniscient' if cls.omniscient else 'oblivious'}"
     if issubclass(cls, PrivacyAttack):
+        if cls.deviates:
+            return "privacy, server that deviates"
         colluding = "rho" in cls.model_fields
         return f"privacy, server with {'active ' if cls.active else ''}colluders" if colluding else "privacy, server"
     if issubclass(cls, PrivacyAudit):

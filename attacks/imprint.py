@@ -1,0 +1,92 @@
+"""Imprint (Fowl et al. 2022, "Robbing the Fed"): a server that deviates reads single images out of a sum of gradients.
+
+It sends another model than the protocol's. All r units of the first layer ask for the same number of an image x, w . x,
+and unit i fires where that is above t_i, the i / r quantile of w . x over images: normal, by what everybody knows of
+them. The second layer treats the units alike, so that every unit that fires gets the same error e. Of units i and i + 1
+the gradients then differ by those images alone that fall between t_i and t_{i + 1}: dW_i - dW_{i+1} = sum of e x and
+db_i - db_{i+1} = sum of e, of one image its pixels exactly. Nothing in it asks from whom a gradient came: of a sum over
+clients the server reads images of all of them. Of n images n (1 - 1 / r)^(n - 1) are expected to lie alone. In each
+round that it watches the direction w is another one, so that images that met once part again.
+
+As in the authors' code (breaching, `ImprintBlock` with `linfunc="randn"`), where the units are a block in front of the
+model; here they are the MLP's own first layer. Signs of a gradient have no differences: of those it sees what
+`analytic` sees.
+"""
+
+import math
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from attacks.analytic import Analytic, ends
+from bench.attacking.inversion import inferred_labels, observations
+from bench.attacking.linear_layers import TINY, Layer
+from bench.base.errors import require
+from bench.models.dense import DenseModel
+from bench.registry import register
+from bench.threat import PrivacyAttack, PublicFacts, Reconstruction, View
+
+GAIN = 1e-3
+"""How small the first layer is made, and its gradient large beside the others (the authors' default)."""
+LOWEST = -10.0
+"""Standard deviations below the mean: the first unit fires for every image (the authors' value)."""
+
+
+@register("attack", "imprint")
+class Imprint(PrivacyAttack):
+    """All images that it reads are its answer, for each target; which of them are whose it cannot tell."""
+
+    deviates = True
+
+    def tampered(self, facts: PublicFacts, params: Tensor, mean_image: Tensor, generator: torch.Generator) -> Tensor:
+        """Raises `ValueError` for a model without two dense layers before the last."""
+        model = facts.model
+        require(isinstance(model, DenseModel) and len(model.shapes) >= 6, "model", model.name, "one like mlp")
+        sent = params.clone()
+        weight, bias, second, second_bias = model.split(sent)[:4]
+        units, inputs = weight.shape
+        w = torch.randn(inputs, generator=generator, dtype=torch.float64).to(params)
+        w = (w - w.mean()) / w.std() / math.sqrt(inputs)
+        weight.copy_(GAIN * w.expand(units, inputs))
+        bias.copy_(-GAIN * thresholds(w, mean_image.to(params), units))
+        second.fill_(1 / (GAIN * units))
+        second_bias.zero_()
+        return sent
+
+    def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
+        """Images `(T, K, C, H, W)`, K one for each unit and round; the mean image where a unit shows nothing."""
+        estimates = [seen.estimate for seen in view.rounds]
+        seen = observations(view, estimates)
+        if seen[-1].sign:
+            return Analytic().infer(view, generator)
+        layers = [Layer(*view.facts.model.split(each.target.double())[:2]) for each in seen]
+        read = [alone(differences(layer), view) for layer in layers]
+        images = torch.cat(read, dim=1).unflatten(2, view.image_shape).to(view.mean_image.dtype)
+        silent = torch.stack([(layer.bias == 0).double().mean(dim=1) for layer in layers]).mean(dim=0)
+        return Reconstruction(images, inferred_labels(view, seen[-1]), silent, [float(silent.median())], estimates[-1])
+
+
+def thresholds(w: Tensor, mean_image: Tensor, units: int) -> Tensor:
+    """Rising `(units,)`: the i / r quantiles of w . x `(in,)` if that is normal.
+
+    Pixels are normalised, so that their mean square is 1; what the mean image has of that does not vary. Entries of w
+    are independent of the images, so the variance of w . x is in the mean that of a pixel (w has length 1).
+    """
+    middle = float(w @ mean_image.flatten())
+    spread = math.sqrt(max(1 - float(mean_image.square().mean()), TINY))
+    normal = NormalDist()
+    scores = [LOWEST, *(normal.inv_cdf(i / units) for i in range(1, units))]
+    return torch.tensor([middle + spread * score for score in scores], dtype=w.dtype)
+
+
+def differences(layer: Layer) -> Layer:
+    """What each unit's gradient has beyond that of the next one, which fires for fewer images."""
+    return Layer(*(part - torch.cat([part[:, 1:], torch.zeros_like(part[:, :1])], dim=1) for part in layer))
+
+
+def alone(layer: Layer, view: View) -> Tensor:
+    """Each unit's dW / db `(T, r, in)` within what pixels can be; the mean image where db is 0 but for rounding."""
+    shown = layer.bias.abs() > 1e-9 * layer.bias.abs().amax(dim=1, keepdim=True).clamp(min=TINY)
+    pixels = (layer.weight / torch.where(shown, layer.bias, 1).unsqueeze(2)).clamp(*ends(view))
+    return torch.where(shown.unsqueeze(2), pixels, view.mean_image.double().flatten())
