@@ -107,7 +107,8 @@ def fill(markdown: str, results: Path, way: str = "../results") -> Filled:
 def measured(results: Path) -> list[decision.Measured]:
     """Every shipped suite that is published, but what reproduces a paper."""
     loaded = [load(name) for name in shipped() if "/" not in name and (results / name / "leaderboard.csv").is_file()]
-    return [decision.Measured.published(suite, results) for suite in loaded]
+    whole = [decision.Measured.published(suite, results) for suite in loaded]
+    return whole + [one for suite in loaded for one in decision.Measured.levels(suite, results / suite.name)]
 
 
 def picture(results: Path) -> str:

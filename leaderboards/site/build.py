@@ -104,7 +104,7 @@ def _index(writer: Writer, published: Sequence[Published], shipped: Mapping[Kind
         "Attacks and defenses of federated learning",
         front=front.front(most) if most else "",
         front_suite=most.suite if most else "",
-        choices=decision.decide(decision.SITUATIONS, boards),
+        choices=decision.decide(decision.SITUATIONS, [*boards, *(level for one in published for level in one.levels)]),
         cards=[_card(writer, one) for one in published],
         counts={
             "attacks": len(shipped["attack"]),
