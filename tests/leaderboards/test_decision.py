@@ -146,7 +146,7 @@ def test_a_board_of_one_seed_is_asked_where_no_other_is(make, make_boards):
 
 
 def test_a_level_of_a_factor_answers_as_a_suite_of_its_own():
-    """The published suite `factors`, played with a tenth of the clients a round; the base case is none of its levels."""
+    """The published suite `factors`, played with a tenth of the clients a round; the base case is no level."""
     folder = Path(__file__).parents[2] / "results" / "factors"
     if not (folder / "leaderboard.csv").is_file():
         pytest.skip("results/factors is not here: `python -m bench run --suite factors --results results` makes it")
