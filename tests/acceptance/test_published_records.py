@@ -17,7 +17,7 @@ from leaderboards.formats import FORMATS
 RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED = (
     *("digits", "mnist", "mnist-bounds", "audits", "cifar100-sample", "digits-collusion", "digits-leakage"),
-    *("field", "field-mnist", "siege"),
+    *("field", "field-mnist", "siege", "malicious-server", "digits-tuned", "factors"),
 )
 every_suite = pytest.mark.parametrize("name", PUBLISHED)
 
