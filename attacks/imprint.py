@@ -22,6 +22,7 @@ from torch import Tensor
 from attacks.analytic import Analytic, ends
 from bench.attacking.inversion import inferred_labels, observations
 from bench.attacking.linear_layers import TINY, Layer
+from bench.base.elementary import distances
 from bench.base.errors import require
 from bench.models.dense import DenseModel
 from bench.registry import register
@@ -29,13 +30,15 @@ from bench.threat import PrivacyAttack, PublicFacts, Reconstruction, View
 
 GAIN = 1e-3
 """How small the first layer is made, and its gradient large beside the others (the authors' default)."""
+SAME = 0.01
+"""How far apart, as a share of their length, rows of two rounds may be that show one image."""
 LOWEST = -10.0
 """Standard deviations below the mean: the first unit fires for every image (the authors' value)."""
 
 
 @register("attack", "imprint")
 class Imprint(PrivacyAttack):
-    """All images that it reads are its answer, for each target; which of them are whose it cannot tell."""
+    """Its answer for a target hidden in a sum is as many images as the sum is of: whose they are it cannot tell."""
 
     deviates = True
 
@@ -55,14 +58,13 @@ class Imprint(PrivacyAttack):
         return sent
 
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
-        """Images `(T, K, C, H, W)`, K one for each unit and round; the mean image where a unit shows nothing."""
+        """Images `(T, K, C, H, W)`, K as many as there are in what was seen; the mean image where nothing was read."""
         estimates = [seen.estimate for seen in view.rounds]
         seen = observations(view, estimates)
         if seen[-1].sign:
             return Analytic().infer(view, generator)
-        layers = [Layer(*view.facts.model.split(each.target.double())[:2]) for each in seen]
-        read = [alone(differences(layer), view) for layer in layers]
-        images = torch.cat(read, dim=1).unflatten(2, view.image_shape).to(view.mean_image.dtype)
+        layers = [differences(Layer(*view.facts.model.split(each.target.double())[:2])) for each in seen]
+        images = best(layers, view).unflatten(2, view.image_shape).to(view.mean_image.dtype)
         silent = torch.stack([(layer.bias == 0).double().mean(dim=1) for layer in layers]).mean(dim=0)
         return Reconstruction(images, inferred_labels(view, seen[-1]), silent, [float(silent.median())], estimates[-1])
 
@@ -85,8 +87,27 @@ def differences(layer: Layer) -> Layer:
     return Layer(*(part - torch.cat([part[:, 1:], torch.zeros_like(part[:, :1])], dim=1) for part in layer))
 
 
-def alone(layer: Layer, view: View) -> Tensor:
-    """Each unit's dW / db `(T, r, in)` within what pixels can be; the mean image where db is 0 but for rounding."""
-    shown = layer.bias.abs() > 1e-9 * layer.bias.abs().amax(dim=1, keepdim=True).clamp(min=TINY)
-    pixels = (layer.weight / torch.where(shown, layer.bias, 1).unsqueeze(2)).clamp(*ends(view))
-    return torch.where(shown.unsqueeze(2), pixels, view.mean_image.double().flatten())
+def best(layers: list[Layer], view: View) -> Tensor:
+    """Inputs `(T, K, in)` that units' dW / db show, those first that two rounds show: an image, not an average of some.
+
+    Among the others those that lie best between black and white: averages with errors of both signs seldom do.
+    """
+    black, white = ends(view)
+    weight, bias = (
+        torch.cat([layer.weight for layer in layers], dim=1),
+        torch.cat([layer.bias for layer in layers], dim=1),
+    )
+    index = torch.arange(len(layers)).repeat_interleave(layers[0].bias.shape[1])
+    shown = bias.abs() > 1e-9 * bias.abs().amax(dim=1, keepdim=True).clamp(min=TINY)
+    rows = weight / torch.where(shown, bias, 1).unsqueeze(2)
+    length = rows.norm(dim=2).clamp(min=TINY)
+    alike = (distances(rows, rows) <= SAME * length.unsqueeze(2)) & shown.unsqueeze(1) & shown.unsqueeze(2)
+    again = alike & (index.unsqueeze(1) > index)  # a row that an earlier round has shown
+    outside = ((rows - rows.clamp(black, white)).norm(dim=2) / length).clamp(max=0.99)
+    twice = (alike & (index.unsqueeze(1) != index)).any(dim=2)
+    score = torch.where(shown & ~again.any(dim=2), twice.double() - outside, -math.inf)
+    order = score.topk(min(view.most_images, score.shape[1]), dim=1)
+    found = rows.clamp(black, white).gather(1, order.indices.unsqueeze(2).expand(-1, -1, rows.shape[2]))
+    found = torch.where(order.values.isfinite().unsqueeze(2), found, view.mean_image.double().flatten())
+    missing = view.most_images - found.shape[1]
+    return torch.cat([found, view.mean_image.double().flatten().expand(len(found), missing, -1)], dim=1)

@@ -93,6 +93,8 @@ def play(task: Task, dataset: Dataset) -> Findings:
     what = (cell.federation, type(alone), alone.model_dump_json(), cell.targets, cell.trained, looking)
     control = _control(*what, task.seed, task.data_root, device.current(), rng.salt())
     result = reconstruct(attack, watched.view, task.seed)
+    most, given = watched.view.most_images, result.images.shape[1]
+    require(given <= most, "infer's images", given, f"at most {most} a target, as many as there are in what was seen")
 
     view, truth = watched.view, watched.truth.flatten(0, 1)
     shown = {

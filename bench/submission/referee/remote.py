@@ -18,7 +18,7 @@ SLACK = 2**14
 
 SHOWN = (
     *("alphabet", "keeps_models", "weighted", "gaussian", "breakdown"),
-    *("omniscient", "finite", "active", "single_shares"),
+    *("omniscient", "finite", "active", "deviates", "single_shares"),
 )
 """Class attributes of defenses and attacks that the engine reads."""
 
@@ -41,6 +41,7 @@ class Facts(BaseModel):
     finite: bool = True
     needs_updates: bool = False
     active: bool = False
+    deviates: bool = False
     single_shares: bool = False
     collusion: float = Field(default=0.0, ge=0, le=1)
     sabotages: bool = False
