@@ -106,13 +106,24 @@ def cells_of(card: Card) -> list[Cell]:
     return cells
 
 
-def verdict(card: Card, results: Path) -> tuple[Judged, Evidence | None]:
-    """The verdict on a card from the records below `results`, and the evidence of one that is played."""
+@dataclass(frozen=True)
+class Found:
+    """A card, the verdict on it, and its evidence where it is one to be played; `measured` is empty without it."""
+
+    card: Card
+    judged: Judged
+    evidence: Evidence | None = None
+    measured: tuple[Measured, ...] = ()
+
+
+def find(card: Card, results: Path) -> Found:
+    """The verdict on a card from the records below `results`."""
     if not card.is_played:
-        return judge(card, None), None
+        return Found(card, judge(card, None))
     evidence = collect(card, results)
+    measured = evidence.measured()
     refuted = None if card.stands is None else refutation(evidence, card.stands, results)
-    return judge(card, evidence.measured(), refuted), evidence
+    return Found(card, judge(card, measured, refuted), evidence, tuple(measured or ()))
 
 
 def refutation(evidence: Evidence, stands: Stands, results: Path) -> Refutation | None:

@@ -12,7 +12,8 @@ from leaderboards.estimates import MISSING, Estimate, of_values
 
 RULE = """A statement is a difference of measured numbers, taken seed by seed, and a bound. It *holds* where the whole
 95 % t interval of the difference is on the bound's right side, it *fails* where the whole interval is on the wrong
-side, and it is *open* in between, with fewer than two seeds, or where a seed failed. A run that diverged has accuracy 0.
+side, and it is *open* in between, with fewer than two seeds, or where a seed failed. The accuracy of a run that
+diverged is 0.
 
 - **held**: every statement holds, the setting is the paper's, and ours is within the tolerance of every number that the
   card has of theirs.
@@ -23,8 +24,8 @@ side, and it is *open* in between, with fewer than two seeds, or where a seed fa
   statement of its own fails, and a published record in a comparable setting breaks the rule. Comparable is a board's
   training of the same rule with the same parameters, by an attack of that class, with at most that share of Byzantine
   clients, within what the rule itself claims to stand, with at least three seeds, and on alike clients where the claim
-  is about these. It breaks the rule where the 95 % t interval of its accuracy minus the share of the clean accuracy that
-  the card says is kept lies below 0.
+  is about these. It breaks the rule where the 95 % t interval of its accuracy minus the share of the clean accuracy
+  that the card says is kept lies below 0.
 - **cannot be played (why)**: what the claim is about is not here, or takes too long; the reason says which.
 - **cannot be judged: text not at hand**: neither the paper's text nor its authors' code was read.
 """

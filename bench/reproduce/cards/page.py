@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.reproduce import report
 from bench.reproduce import item as items
+from bench.reproduce import report
 from bench.reproduce.cards.card import FOLDER, Card
-from bench.reproduce.cards.evidence import verdict
+from bench.reproduce.cards.evidence import Found, find
 from bench.reproduce.cards.judge import RULE, Measured, Verdict
 from bench.reproduce.tables import markdown_table
 
@@ -52,17 +52,16 @@ class Line:
         return asdict(self)
 
 
-def line_of(card: Card, results: Path) -> Line:
-    """The row of a card, from the records below `results`."""
-    judged, evidence = verdict(card, results)
-    measured = evidence.measured() if evidence is not None else None
+def line_of(found: Found) -> Line:
+    """The row of a card."""
+    card, judged = found.card, found.judged
     return Line(
         name=card.name,
         claim=card.title,
         paper=card.paper,
         where=card.where,
         theirs=card.theirs or "no number at hand",
-        ours="; ".join(one.text() for one in measured) if measured else "–",
+        ours="; ".join(one.text() for one in found.measured) or "–",
         verdict=str(judged),
         reason=judged.reason,
         record=judged.record,
@@ -97,7 +96,8 @@ def _item_line(entry: report.Entry) -> Line:
 
 def markdown(cards: Sequence[Card], results: Path) -> bytes:
     """The whole page, from the records below `results`."""
-    lines = [line_of(card, results) for card in cards]
+    found = [find(card, results) for card in cards]
+    lines = [line_of(one) for one in found]
     everything = [*lines, *item_lines(results)]
     parts = [
         HEAD.rstrip(),
@@ -105,12 +105,12 @@ def markdown(cards: Sequence[Card], results: Path) -> bytes:
         table(lines),
         "## The two papers",
         "Items of `python -m bench reproduce`, played and judged there, each by a rule of its own: "
-        "[the report](../papers/README.md). *Reproduced* is *held* here, and *infeasible as stated* *cannot be played*.",
+        "[the report](../papers/README.md). *Reproduced* is *held* here, *infeasible as stated* is *cannot be played*.",
         table(item_lines(results)),
         "## The rule of verdicts",
         RULE.rstrip(),
         "## The cards",
-        *(_section(card, line, results) for card, line in zip(cards, lines, strict=True)),
+        *(_section(one, line) for one, line in zip(found, lines, strict=True)),
     ]
     return ("\n\n".join(parts) + "\n").encode()
 
@@ -142,8 +142,9 @@ def _link(line: Line, way: str) -> str:
     return f"[{line.claim}]({way}{FILE if way else ''}#{line.name})" if not line.of_reproduce else line.claim
 
 
-def _section(card: Card, line: Line, results: Path) -> str:
+def _section(found: Found, line: Line) -> str:
     """What a card says, how it was played, and what became of each statement."""
+    card, evidence = found.card, found.evidence
     parts = [
         f'### <a id="{card.name}"></a>{card.title}',
         f"{card.says}\n\n*{card.paper}; {card.where}. Read: {card.source_read}.*",
@@ -151,10 +152,8 @@ def _section(card: Card, line: Line, results: Path) -> str:
     ]
     if card.scaled_down:
         parts.append(f"Setting scaled down: {card.scaled_down}.")
-    judged, evidence = verdict(card, results)
-    measured = evidence.measured() if evidence is not None else None
-    if measured:
-        parts.append(markdown_table([_row(one) for one in measured]))
+    if found.measured:
+        parts.append(markdown_table([_row(one) for one in found.measured]))
     if card.stands is not None:
         attacks = ", ".join(card.stands.attacks) or "any attack"
         parts.append(

@@ -12,7 +12,7 @@ from bench.base.errors import BadInputError
 from bench.records import Record, Store
 from bench.reproduce.cards import page
 from bench.reproduce.cards.card import FOLDER, Card, choose, published
-from bench.reproduce.cards.evidence import cells_of
+from bench.reproduce.cards.evidence import cells_of, find
 from bench.reproduce.papers import stated
 from bench.runs import places, runner
 from bench.runs.jobs import run_with_progress, write_bytes
@@ -65,7 +65,7 @@ def play(request: Request) -> Outcome:
             records, count = _run(card, request)
             ran += count
             unfinished += [record for record in records if record.status == "failed"]
-    lines = [page.line_of(card, request.results) for card in cards]
+    lines = [page.line_of(find(card, request.results)) for card in cards]
     if items or not request.names:
         lines += [line for line in page.item_lines(request.results) if not items or line.name in items]
     written = None
