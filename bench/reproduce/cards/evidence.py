@@ -91,19 +91,26 @@ def collect(card: Card, results: Path) -> Evidence:
 
 
 def cells_of(card: Card) -> list[Cell]:
-    """The card's cells, all that it names being among them."""
+    """The card's cells that its statements name: the others of its suite judge nothing, and are not played.
+
+    Raises `BadInputError` where it names one that the suite does not have.
+    """
     cells = card.cells_suite.cells()
     known: dict[str, set[str]] = {}
     for cell in cells:
         known.setdefault(cell.label, set()).add(cell.column)
-    named = [term for one in card.statement for term in (one.left, one.right) if term is not None]
-    for term in [*named, *([Term(row=card.stands.row)] if card.stands else [])]:
-        if term.row not in known:
-            raise BadInputError(f"claim card {card.name}: {unknown('row', term.row, known)}")
-        for column in term.column:
-            if column not in known[term.row]:
-                raise BadInputError(f"claim card {card.name}: {unknown('column', column, known[term.row])}")
-    return cells
+    terms = [term for one in card.statement for term in (one.left, one.right) if term is not None]
+    named = {(term.row, column) for term in terms for column in term.column}
+    rows = [term.row for term in terms] + ([card.stands.row] if card.stands else [])
+    for row in rows:
+        if row not in known:
+            raise BadInputError(f"claim card {card.name}: {unknown('row', row, known)}")
+    for row, column in sorted(named):
+        if column not in known[row]:
+            raise BadInputError(f"claim card {card.name}: {unknown('column', column, known[row])}")
+    if card.stands and card.stands.row not in {row for row, _ in named}:
+        raise BadInputError(f"claim card {card.name}: stands.row {card.stands.row!r} is in no statement")
+    return [cell for cell in cells if _place(cell) in named]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.reproduce import item as items
 from bench.reproduce import report
-from bench.reproduce.cards.card import FOLDER, Card
+from bench.reproduce.cards.card import FOLDER, Card, published
 from bench.reproduce.cards.evidence import Found, find
 from bench.reproduce.cards.judge import RULE, Measured, Verdict
 from bench.reproduce.tables import markdown_table
@@ -47,6 +47,11 @@ class Line:
     record: str = ""  # what refutes it, below the results folder
     source_read: str = ""
     of_reproduce: bool = False
+
+    @property
+    def told(self) -> str:
+        """The verdict with the record that refutes."""
+        return self.verdict + (f" ({self.record})" if self.record else "")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -122,24 +127,29 @@ def summary(lines: Iterable[Line]) -> str:
     return f"Of {sum(counts.values())} claims: {', '.join(told)}."
 
 
-def table(lines: Iterable[Line], way: str = "") -> str:
-    """Claim, paper, what they have, ours and the verdict, a row each; `way` leads from the page to this one."""
+def overview(results: Path, way: str) -> str:
+    """Claim, paper and verdict of every published card, with a count; `way` leads from another page to this one's."""
+    lines = [line_of(find(card, results)) for card in published().values()]
+    rows = [
+        {"claim": f"[{one.claim}]({way}{FILE}#{one.name})", "paper": one.paper, "verdict": one.told} for one in lines
+    ]
+    return f"{summary(lines)}\n\n{markdown_table(rows, links=['claim'])}"
+
+
+def table(lines: Iterable[Line]) -> str:
+    """Claim, paper, what they have, ours and the verdict, a row each."""
     rows = [
         {
-            "claim": _link(line, way),
+            "claim": line.claim if line.of_reproduce else f"[{line.claim}](#{line.name})",
             "paper": line.paper,
             "where": line.where,
             "they have": line.theirs,
             "ours": line.ours,
-            "verdict": line.verdict + (f" ({line.record})" if line.record else ""),
+            "verdict": line.told,
         }
         for line in lines
     ]
     return markdown_table(rows, links=["claim"])
-
-
-def _link(line: Line, way: str) -> str:
-    return f"[{line.claim}]({way}{FILE if way else ''}#{line.name})" if not line.of_reproduce else line.claim
 
 
 def _section(found: Found, line: Line) -> str:
