@@ -63,8 +63,10 @@ class Measured:
 
     @property
     def estimate(self) -> Estimate:
-        """Their mean and 95 % t interval."""
-        return of_values(np.array(self.values, dtype=float), "difference") if self.values else MISSING
+        """Their mean and 95 % t interval, which ends at 0 and 1 where there is nothing to subtract."""
+        alone = self.statement.right is None and self.statement.left.times == 1
+        metric = self.statement.metric if alone else "difference"
+        return of_values(np.array(self.values, dtype=float), metric) if self.values else MISSING
 
     @property
     def answer(self) -> Answer:

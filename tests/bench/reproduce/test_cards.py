@@ -82,7 +82,7 @@ REFUTED = Refutation("siege b=0.2", "siege", "siege/a/siege/k-s0.json", 0.1, 0.9
 )
 def test_a_statement_is_answered_by_its_whole_interval(values: tuple[float, ...], answer: Answer) -> None:
     assert Measured(statement(), values).answer is answer
-    turned = statement(at_least=None, at_most=-0.1)
+    turned = statement(at_least=None, at_most=-0.1, right=Term(row="b"))
     assert Measured(turned, tuple(-one for one in values)).answer is answer
 
 
@@ -90,9 +90,15 @@ def test_a_statement_is_answered_by_its_whole_interval(values: tuple[float, ...]
 def test_the_answer_is_that_of_scipy_s_interval(values: list[float], bound: float) -> None:
     error = float(stats.sem(values))
     low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error) if error else [values[0]] * 2
-    found = Measured(statement(at_least=bound), tuple(values)).answer
+    said = statement(at_least=bound, right=Term(row="b"))
+    found = Measured(said, tuple(values)).answer
     if min(abs(low - bound), abs(high - bound)) > 1e-9:
         assert found is (Answer.HOLDS if low > bound else Answer.FAILS if high < bound else Answer.OPEN)
+
+
+def test_a_share_alone_is_never_told_beyond_100_percent() -> None:
+    said = statement(metric="backdoor_success", at_least=0.9)
+    assert Measured(said, (1.0, 0.97, 1.0)).text() == "99.0 [94.7, 100.0]"
 
 
 def test_a_failed_seed_leaves_a_statement_open() -> None:
