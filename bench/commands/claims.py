@@ -31,19 +31,8 @@ def claims(
     as_json: JsonOption = False,
 ) -> None:
     """Claims of the field's papers: play what is missing, judge it, then write runs/claims/claims.md."""
-    from bench.reproduce.cards import card
-
     if list_:
-        from bench.reproduce.papers import stated
-
-        chosen = {one.name: f"{one.title} ({one.paper})" for one in card.choose(names or [])}
-        items = {} if names else {name: one.says for name, one in stated().items()}
-        if as_json:
-            echo_json({"cards": chosen, "reproduce": items})
-            return
-        for title, entries in {"cards": chosen, "items of reproduce": items}.items():
-            for line in [f"{title}:", *aligned(entries, 0)] if entries else []:
-                say(line)
+        _list(names or [], as_json)
         return
 
     from bench.reproduce.cards import play
@@ -64,3 +53,20 @@ def claims(
     elif not quiet:
         outcome.print()
     raise typer.Exit(1 if outcome.unfinished else 0)
+
+
+def _list(names: list[str], as_json: bool) -> None:
+    """The cards and items of these names, or all of them, without loading what plays them."""
+    from bench.reproduce.cards import card
+    from bench.reproduce.papers import stated
+
+    items = {name: one.says for name, one in stated().items() if not names or name in names}
+    wanted = [name for name in names if name not in items]
+    cards = card.choose(wanted) if wanted or not names else []
+    found = {"cards": {one.name: f"{one.title} ({one.paper})" for one in cards}, "items of reproduce": items}
+    if as_json:
+        echo_json(found)
+        return
+    for title, entries in found.items():
+        for line in [f"{title}:", *aligned(entries, 0)] if entries else []:
+            say(line)

@@ -52,7 +52,7 @@ class Outcome:
 
 
 def play(request: Request) -> Outcome:
-    """Play what is missing of the cards asked for, and write the page of all published cards.
+    """Play what is missing of the cards asked for, and write the page of all published cards where it is about one.
 
     An item of `reproduce` may be named too: it is not played here, and its verdict is that of its records. Raises
     `BadInputError` for what is no card, and for what cannot be played.
@@ -68,8 +68,8 @@ def play(request: Request) -> Outcome:
     lines = [page.line_of(find(card, request.results)) for card in cards]
     if items or not request.names:
         lines += [line for line in page.item_lines(request.results) if not items or line.name in items]
-    written = None
-    if known := published():
+    written, known = None, published()
+    if items or any(known.get(card.name) == card for card in cards):
         written = request.results / FOLDER / page.FILE
         write_bytes(written, page.markdown(list(known.values()), request.results))
     return Outcome(ran, unfinished, lines, written)
