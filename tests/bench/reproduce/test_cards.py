@@ -21,7 +21,7 @@ from bench.reproduce.cards.judge import Answer, Judged, Measured, Refutation, Ve
 from bench.reproduce.cards.play import Request, play
 
 Command = Callable[..., Any]
-HEAD = """title = "A flip costs the mean much"
+HEAD = """title = "A flip costs the median much"
 paper = "Somebody 2020"
 where = "abstract"
 says = "It does"
@@ -30,8 +30,8 @@ source_read = "abstract"
 BODY = """
 [[statement]]
 text = "it costs at least 1 point"
-left = { row = "fedavg" }
-right = { row = "fedavg", column = "sign_flip b=0.4" }
+left = { row = "median" }
+right = { row = "median", column = "sign_flip b=0.4" }
 at_least = 0.01
 
 [suite]
@@ -45,7 +45,7 @@ batch_size = 8
 lr = 0.5
 assumed_byzantine = 0.4
 [[suite.defense]]
-name = "fedavg"
+name = "median"
 [[suite.attack]]
 name = "sign_flip"
 byzantine = 0.4
@@ -163,7 +163,7 @@ def test_a_card_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('title = "A flip costs the mean much"', "", "title: Field required"),
+        ('title = "A flip costs the median much"', "", "title: Field required"),
         ("at_least = 0.01", "", "either at_least or at_most"),
         ("at_least = 0.01", "at_least = 0.01\nat_most = 0.5", "either at_least or at_most"),
         ("at_least = 0.01", "at_least = 0.01\ntheirs = 0.5", "theirs and tolerance go together"),
@@ -190,9 +190,9 @@ def test_a_bad_card_is_refused_in_one_line(tmp_path: Path, bench: Command, old: 
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('left = { row = "fedavg" }', 'left = { row = "fedavgs" }', "no row named 'fedavgs': did you mean fedavg?"),
+        ('left = { row = "median" }', 'left = { row = "medians" }', "no row named 'medians': did you mean median?"),
         ("sign_flip b=0.4", "sign_flip b=0.3", "no column named 'sign_flip b=0.3'"),
-        ('name = "fedavg"', 'name = "fedavgs"', "no defense named"),
+        ('name = "median"', 'name = "medians"', "no defense named"),
     ],
 )
 def test_a_card_that_names_what_it_has_not_is_refused(tmp_path: Path, old: str, new: str, told: str) -> None:
@@ -261,6 +261,12 @@ def test_the_command_prints_json(played: tuple[Card, Path], bench: Command) -> N
 # ------------------------------------------------------------------------------------------------------- refuted
 
 
+@pytest.fixture
+def _one_board(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other board is read, which are published and large."""
+    monkeypatch.setattr(evidence, "BOARDS", ("siege",))
+
+
 def board(results: Path, name: str, records: list[Record], accuracy: dict[str, float], **changes: Any) -> None:
     """The records of a card as those of a board, with these accuracies by column."""
     store = Store(results, name)
@@ -270,6 +276,7 @@ def board(results: Path, name: str, records: list[Record], accuracy: dict[str, f
         store.write(one.model_copy(update={"suite": name, "cell": cell, "metrics": {"accuracy": value}}))
 
 
+@pytest.mark.usefixtures("_one_board")
 @pytest.mark.parametrize(
     ("left", "stands", "refuted"),
     [
@@ -287,7 +294,7 @@ def test_a_published_record_refutes_where_it_is_comparable(
     mine, results = played
     records = list(contents(results / "claims" / "mine").records.values())
     board(tmp_path, "siege", records, {"clean": 0.9, "sign_flip b=0.4": left})
-    claim = Stands(**{"row": "fedavg", "byzantine": 0.4, **stands})
+    claim = Stands(**{"row": "median", "byzantine": 0.4, **stands})
     found = evidence.refutation(evidence.collect(mine, results), claim, tmp_path)
     assert (found is not None) == refuted
     if found is not None:
@@ -295,6 +302,7 @@ def test_a_published_record_refutes_where_it_is_comparable(
         assert (tmp_path / found.record).is_file()
 
 
+@pytest.mark.usefixtures("_one_board")
 @pytest.mark.parametrize("partition", ["iid", "dirichlet"])
 def test_a_claim_about_alike_clients_is_refuted_on_alike_clients_alone(
     played: tuple[Card, Path], tmp_path: Path, partition: str
@@ -303,15 +311,16 @@ def test_a_claim_about_alike_clients_is_refuted_on_alike_clients_alone(
     records = list(contents(results / "claims" / "mine").records.values())
     federation = records[0].cell.federation.model_copy(update={"partition": partition})
     board(tmp_path, "siege", records, {"clean": 0.9, "sign_flip b=0.4": 0.1}, federation=federation)
-    claim = Stands(row="fedavg", byzantine=0.4, iid=True)
+    claim = Stands(row="median", byzantine=0.4, iid=True)
     found = evidence.refutation(evidence.collect(mine, results), claim, tmp_path)
     assert (found is not None) == (partition == "iid")
 
 
+@pytest.mark.usefixtures("_one_board")
 def test_two_seeds_or_another_rule_refute_nothing(played: tuple[Card, Path], tmp_path: Path) -> None:
     mine, results = played
     records = list(contents(results / "claims" / "mine").records.values())
-    claim = Stands(row="fedavg", byzantine=0.4)
+    claim = Stands(row="median", byzantine=0.4)
     board(tmp_path / "two", "siege", [one for one in records if one.seed < 2], {"clean": 0.9, "sign_flip b=0.4": 0.1})
     assert evidence.refutation(evidence.collect(mine, results), claim, tmp_path / "two") is None
     other = records[0].cell.defense.model_copy(update={"parameters": {"other": 1}})
