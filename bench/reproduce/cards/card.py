@@ -83,8 +83,9 @@ class Statement(Numbers):
 
     @property
     def bound(self) -> str:
-        """`>= 0.1`."""
-        return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
+        """`≥ 10`, in points."""
+        sign, value = ("≥", self.at_least) if self.at_least is not None else ("≤", self.at_most)
+        return f"{sign} {100 * (value or 0):g}"
 
     def difference(self) -> str:
         """What is compared, in the names of the card's cells."""

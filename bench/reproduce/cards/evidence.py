@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -144,14 +145,19 @@ def refutation(evidence: Evidence, stands: Stands, results: Path) -> Refutation 
         folder = results if places.has_records(results, board) else places.published(board)
         if folder is None:
             continue
-        records = contents(folder / board).records
         mine = {
             path: one
-            for path, one in records.items()
+            for path, one in _board(folder / board).items()
             if one.cell.kind == "training" and (one.cell.defense.name, str(one.cell.defense.parameters)) in rules
         }
         found += [one for one in _broken(mine, board, folder, stands) if one is not None]
     return min(found, key=lambda one: one.left / one.clean, default=None)
+
+
+@cache
+def _board(folder: Path) -> dict[Path, Record]:
+    """The records of a board, read once for all cards."""
+    return contents(folder).records
 
 
 def _broken(records: dict[Path, Record], board: str, folder: Path, stands: Stands) -> Iterable[Refutation | None]:

@@ -128,24 +128,24 @@ def summary(lines: Iterable[Line]) -> str:
 
 
 def overview(results: Path, way: str) -> str:
-    """Claim, paper and verdict of every published card, with a count; `way` leads from another page to this one's."""
+    """Claim, verdict and paper of every published card, with a count; `way` leads from another page to this one's."""
     lines = [line_of(find(card, results)) for card in published().values()]
     rows = [
-        {"claim": f"[{one.claim}]({way}{FILE}#{one.name})", "paper": one.paper, "verdict": one.told} for one in lines
+        {"claim": f"[{one.claim}]({way}{FILE}#{one.name})", "verdict": one.told, "paper": one.paper} for one in lines
     ]
     return f"{summary(lines)}\n\n{markdown_table(rows, links=['claim'])}"
 
 
 def table(lines: Iterable[Line]) -> str:
-    """Claim, paper, what they have, ours and the verdict, a row each."""
+    """Claim, verdict, what they have, ours, and where it stands, a row each."""
     rows = [
         {
             "claim": line.claim if line.of_reproduce else f"[{line.claim}](#{line.name})",
-            "paper": line.paper,
-            "where": line.where,
+            "verdict": line.told,
             "they have": line.theirs,
             "ours": line.ours,
-            "verdict": line.told,
+            "paper": line.paper,
+            "where": line.where,
         }
         for line in lines
     ]
@@ -157,7 +157,7 @@ def _section(found: Found, line: Line) -> str:
     card, evidence = found.card, found.evidence
     parts = [
         f'### <a id="{card.name}"></a>{card.title}',
-        f"{card.says}\n\n*{card.paper}; {card.where}. Read: {card.source_read}.*",
+        f"{card.says}.\n\n*{card.paper}; {card.where}. Read: {card.source_read}.*",
         f"**{line.verdict}**: {line.reason}.",
     ]
     if card.scaled_down:
@@ -185,11 +185,10 @@ def _section(found: Found, line: Line) -> str:
 def _row(one: Measured) -> dict[str, str]:
     said = one.statement
     theirs = "–" if said.theirs is None else f"{100 * said.theirs:z.1f} (± {100 * (said.tolerance or 0):g})"
-    bound = said.bound.split()
     return {
         "statement": said.text,
         "difference": said.difference(),
-        "wanted": f"{bound[0]} {100 * float(bound[1]):g}",
+        "wanted": said.bound,
         "theirs": theirs,
         "ours": one.text(),
         "answer": str(one.answer) + (f" ({one.failed} seeds failed)" if one.failed else ""),

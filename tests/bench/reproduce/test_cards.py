@@ -156,7 +156,7 @@ def written(folder: Path, text: str, name: str = "mine") -> Path:
 
 def test_a_card_is_read(tmp_path: Path) -> None:
     found = read(written(tmp_path, HEAD + BODY))
-    assert (found.name, found.cells_suite.name, found.statement[0].bound) == ("mine", "claims/mine", "≥ 0.01")
+    assert (found.name, found.cells_suite.name, found.statement[0].bound) == ("mine", "claims/mine", "≥ 1")
     assert [cell.column for cell in evidence.cells_of(found)] == ["clean", "sign_flip b=0.4"]
 
 
