@@ -335,7 +335,7 @@ def test_the_page_says_what_a_card_says(played: tuple[Card, Path]) -> None:
     mine, results = played
     text = page.markdown([mine], results).decode()
     found = evidence.find(mine, results)
-    assert f"| [{mine.title}](#mine) | {mine.paper}" in " ".join(text.split())
+    assert f"| [{mine.title}](#mine) | {found.judged} |" in " ".join(text.split())
     assert f"**{found.judged}**: {found.judged.reason}." in text
     assert "## The two papers" in text
 
