@@ -135,7 +135,31 @@ class Audit(Kind):
         return settings.participants
 
 
-KINDS: dict[KindName, Kind] = {kind.name: kind for kind in (Training(), Inversion(), Audit())}
+class Membership(Kind):
+    """A training to its end, and an attack that tells afterwards who trained on which image."""
+
+    name = "membership"
+    play = "bench.plays.membership:play"
+    words = "who trained on an image"
+    order = 3
+    watches = True
+
+    def check(self, entry: AttackEntry) -> None:
+        super().check(entry)
+        if others := sorted(set(entry.privacy) - {"targets"}):
+            raise ValueError(f"watches the suite's own training: its privacy table takes targets, not {others[0]}")
+
+    def cells(self, met: Meeting, entry: AttackEntry) -> Iterator[Cell]:
+        for point, swept in sweep(f"privacy of attack {entry.name!r}", entry.privacy):
+            try:
+                targets = PrivacySettings(**{"targets": met.suite.privacy.targets, **point}).targets
+            except ValidationError as error:
+                raise BadInputError(f"suite {met.suite.name!r}, privacy of {entry.name!r}: {explain(error)}") from None
+            told = [f"{key}={point[key]}" for key in swept]
+            yield met.cell(self.name, met.federation(), told, targets=targets)
+
+
+KINDS: dict[KindName, Kind] = {kind.name: kind for kind in (Training(), Inversion(), Audit(), Membership())}
 
 
 def of(cell: Cell) -> Kind:

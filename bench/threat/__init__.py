@@ -11,6 +11,7 @@ from bench.threat.attacks import (
     sanitize,
 )
 from bench.threat.collusion import Saboteurs, check_collusion, choose_colluders
+from bench.threat.membership import MembershipAttack, MembershipView, Sight
 from bench.threat.views import PublicFacts, Reconstruction, RoundTranscript, RoundView, View, server_view, strip
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "ByzantineView",
     "Ensemble",
     "Game",
+    "MembershipAttack",
+    "MembershipView",
     "PrivacyAttack",
     "PrivacyAudit",
     "PublicFacts",
@@ -26,6 +29,7 @@ __all__ = [
     "RoundTranscript",
     "RoundView",
     "Saboteurs",
+    "Sight",
     "View",
     "check_collusion",
     "choose_colluders",
