@@ -1,9 +1,8 @@
 """Membership by gradient (Zhu et al. 2024: FedMIA): an upload points down the loss of the images that it is made of.
 
-In each round, the cosine of minus the image's gradient, at the broadcast model, with the client's update. An image that
-the client trained on gave a part of the update; its cosine is higher. How high is that by chance? The other clients, who
-do not hold the image, tell: their cosines with the same image are taken for normal, and the score is the mean over the
-rounds of
+In each round, the cosine of minus the image's gradient, at the broadcast model, with the client's update. An image
+that the client trained on gave a part of the update; its cosine is higher. How high is it by chance? The other clients
+tell, who do not hold the image: their cosines with it are taken for normal, and the score is the mean over rounds of
 
     Phi((own - mean of the others') / deviation of the others')
 
@@ -41,7 +40,8 @@ def beside_others(cosines: Tensor) -> Tensor:
         raise ValueError(f"cosines is of {len(cosines)} clients, but must be of at least {FEWEST}")
     mean = others.mean(dim=2)
     variance = (others - mean.unsqueeze(2)).square().mean(dim=2)
-    return torch.special.ndtr((own - mean) / sqrt(variance + LEAST_VARIANCE))
+    found: Tensor = torch.special.ndtr((own - mean) / sqrt(variance + LEAST_VARIANCE))
+    return found
 
 
 def own_cosines(cosines: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ had it and another one over those that had not, and the score is
 
 the online attack. With few rehearsals no image has a variance of its own, so that the deviations of all images from
 their means are pooled. (The authors' code, whose `fix_variance` is for that, pools the values themselves, means and
-all, and takes medians for means; the paper's text was not at hand.) The statistic is the confidence ln(p / (1 - p)) under the
-last model, or, for a server, the mean over the rounds of how the target's upload points down the image's loss, as in
-`membership_gradient`.
+all, and takes medians for means; the paper's text was not at hand.) The statistic is the confidence ln(p / (1 - p))
+under the last model, or, for a server, how the target's upload points down the image's loss, the cosine of
+`membership_gradient`: a ratio for each round, added up as if rounds were independent.
 """
 
 from typing import Literal
@@ -42,7 +42,7 @@ def lira(observed: Tensor, rehearsed: Tensor, inside: Tensor) -> Tensor:
 
 
 def _log_density(observed: Tensor, rehearsed: Tensor, some: Tensor) -> Tensor:
-    """ln N(observed; mean, pooled variance) of the rehearsals marked in `some (K, ...)`, without ln sqrt(2 pi)."""
+    """Log density of `observed` by mean and pooled variance of the runs in `some (K, ...)`, but for a constant."""
     values, count = rehearsed.double(), some.sum(dim=0)
     mean = torch.where(some, values, 0).sum(dim=0) / count
     squares = torch.where(some, values - mean, 0).square().sum()
@@ -67,14 +67,17 @@ class MembershipLiRA(MembershipAttack):
         for index in range(0, self.rehearsals, 2):
             half = random_half(view.y, rng.fork(generator, index))
             for step, some in enumerate((half, ~half)):
-                rehearsed.append(self._statistic(view.rehearse(index + step, some)))
+                rehearsed.append(self._statistics(view.rehearse(index + step, some)))
                 inside.append(some)
-        return lira(self._statistic(view), torch.stack(rehearsed), torch.stack(inside))
+        observed, played, had = self._statistics(view), torch.stack(rehearsed), torch.stack(inside)
+        ratios = [lira(one, played[:, at], had) for at, one in enumerate(observed)]
+        return torch.stack(ratios).sum(dim=0)
 
-    def _statistic(self, view: MembershipView) -> Tensor:
+    def _statistics(self, view: MembershipView) -> Tensor:
+        """`(S, T, B)`: one of the last model, or one of each round's uploads."""
         if self.on == "model":
-            return confidence(logits(view, view.models[-1]), view.y)
-        return torch.stack([own_cosines(alignments(view, seen)) for seen in view.uploads]).mean(dim=0)
+            return confidence(logits(view, view.models[-1]), view.y).unsqueeze(0)
+        return torch.stack([own_cosines(alignments(view, seen)) for seen in view.uploads])
 
 
 def random_half(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,8 +1,8 @@
 """Membership by loss (Yeom et al. 2018): a model knows what it was trained on better than what it was not.
 
-The score of an image is minus its cross-entropy under the models that were broadcast, of the last round or the mean over
-all rounds (FedMIA's code has the latter as its loss-based attack over rounds). It needs no upload: every client, and
-everybody who gets the model, may try it.
+The score of an image is minus its cross-entropy under the model after the last round, or the mean over the models of
+all rounds (FedMIA's code averages the loss over rounds too). It needs no upload: every client, and everybody who gets
+the model, may try it.
 """
 
 from typing import Literal

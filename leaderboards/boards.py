@@ -24,6 +24,7 @@ from leaderboards.frame import CLEAN, Selection, columns
 from leaderboards.gaps import find_gaps
 from leaderboards.gaps import told as told_of_gaps
 from leaderboards.harmless import missing_control, notes_on_columns, saved
+from leaderboards.membership import membership_boards
 from leaderboards.noise import noise_board
 from leaderboards.origin import unnamed
 from leaderboards.overall import Measured, overall_board
@@ -70,12 +71,13 @@ def build(
     everything, (selection, _) = selection, split(selection)
     frame = selection.frame
     training, private, audited = (frame[frame["kind"] == kind] for kind in ("training", "inversion", "audit"))
+    inferred = frame[frame["kind"] == "membership"]
     rows = selection.rows(rows)
     accuracy, recovered = estimates(training, "accuracy"), shares(private, "recovered")
     audits, chance = find_audits(selection.records), floors(selection.records)
     cells = [record.cell for record in selection.records]
     attacked, clean = training[training["column"] != CLEAN], training[training["column"] == CLEAN]
-    parts = {"robustness": attacked, "privacy": private, "utility": clean}
+    parts = {"robustness": attacked, "privacy": private, "membership": inferred, "utility": clean}
     gaps = {name: find_gaps(rows, part, selection) for name, part in parts.items()}
     told, step = counts(cells), grain(selection.records)
     robustness = robustness_boards(
@@ -87,11 +89,14 @@ def build(
     measured = Measured(accuracy, backdoors, recovered, audits, chance)
     ranked = (robustness[0], privacy[0], utility)
     boards = [
-        overall_board(rows, columns(frame), ranked, measured, selection.expects),
+        overall_board(rows, columns(frame.drop(inferred.index)), ranked, measured, selection.expects),
         *robustness,
         *backdoor_boards(rows, columns(training), backdoors, accuracy, gaps["robustness"]),
         *privacy,
         noise_board(rows, columns(private), private),
+        *membership_boards(
+            rows, columns(inferred), inferred, selection.records, selection.evaluations, gaps["membership"]
+        ),
         utility,
         siege_board(rows, accuracy, training, selection.records),
         fairness_board(rows, columns(training), training),

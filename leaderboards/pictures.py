@@ -13,6 +13,7 @@ from leaderboards.board import Picture
 from leaderboards.estimates import MISSING, Estimates, estimates, shares
 from leaderboards.factors import Effect, effects, split
 from leaderboards.frame import WIDE, Selection, columns
+from leaderboards.membership import SEEN, panels
 from leaderboards.noise import falls_short
 from leaderboards.overall import LEAKING_SHARE
 from leaderboards.robustness import asked, worst_case
@@ -46,6 +47,8 @@ def find_pictures(
         pictures.append(noise(rows, sweeps, ratio, records))
     if audits:
         pictures.append(epsilons(rows, columns(selection.frame), audits))
+    if any(record.roc for record in records):
+        pictures.append(membership(rows, records))
     for name, sweep in found.items():
         if drawn := _with_pictures(rows, sweep, records, store):
             pictures.append(gallery(name, sweep, drawn, recovered, threshold))
@@ -159,6 +162,23 @@ def epsilons(rows: Sequence[str], places: Sequence[str], audits: Audits) -> Pict
     )
     parts += [f"the claim of {_list(void)} is void"] if void else []
     return Picture("epsilons", "Claimed ε against audited ε", f"{'; '.join(parts)}.", draw)
+
+
+def membership(rows: Sequence[str], records: Sequence[Record]) -> Picture:
+    """ROC curves of membership inference, a panel for what is seen."""
+    found = panels(records)
+
+    def draw() -> bytes:
+        from leaderboards import plots, roc
+
+        return plots.png(roc.rocs(rows, found))
+
+    parts = []
+    for seen, curves in found.items():
+        leaking = max(curves, key=lambda row: curves[row].area)
+        parts.append(f"{curves[leaking].area:.2f} under {leaking} for {SEEN[seen]}")
+    sentence = f"The largest areas (0.5 is a guess): {_list(parts)}. Each row's attack with the largest area is drawn."
+    return Picture("membership", "Membership inference: true against false positives", sentence, draw)
 
 
 def gallery(

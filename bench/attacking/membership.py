@@ -1,4 +1,4 @@
-"""What attacks on membership measure of each candidate: loss, confidence, and how an upload points along its gradient."""
+"""What attacks on membership measure of each candidate: its loss, its confidence, how an upload points."""
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +16,15 @@ BLOCK = 2**24
 def logits(view: MembershipView, model: Tensor) -> Tensor:
     """What a model `(d,)` answers to the candidates, `(T, B, classes)`."""
     answers = view.facts.model.logits(model, view.x.flatten(0, 1).to(model.dtype))
-    return answers.unflatten(0, view.y.shape)
+    shaped: Tensor = answers.unflatten(0, view.y.shape)
+    return shaped
 
 
 def losses(view: MembershipView, model: Tensor) -> Tensor:
     """The cross-entropy `(T, B)` of the candidates under a model `(d,)`."""
     found = F.cross_entropy(logits(view, model).flatten(0, 1), view.y.flatten(), reduction="none")
-    return found.unflatten(0, view.y.shape)
+    shaped: Tensor = found.unflatten(0, view.y.shape)
+    return shaped
 
 
 def confidence(answers: Tensor, labels: Tensor) -> Tensor:
@@ -54,11 +56,12 @@ def alignments(view: MembershipView, seen: RoundView) -> Tensor:
         for some, labels in zip(x.split(rows), y.split(rows), strict=True)
         for gradients in [_gradients(facts.model, seen.broadcast, some, labels)]
     ]
-    return torch.cat(found).unflatten(0, view.y.shape)
+    shaped: Tensor = torch.cat(found).unflatten(0, view.y.shape)
+    return shaped
 
 
 def updates(facts: PublicFacts, seen: RoundView) -> Tensor:
-    """The targets' messages `(T, d)` as directions of updates, less the noise that colluders know; a vote is minus one."""
+    """The targets' messages `(T, d)` as updates, less the noise that colluders know; a vote is minus an update."""
     messages = strip(seen)
     return -messages if facts.alphabet is Alphabet.TERNARY else messages
 

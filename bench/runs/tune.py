@@ -13,8 +13,8 @@ from bench.base.explain import explain
 from bench.base.names import unknown
 from bench.base.threads import blas_threads
 from bench.federation.settings import FederationSettings
+from bench.suite import Part, make_part
 from bench.suite import load as load_suite
-from bench.suite import make_part
 
 SEED = 1_000_003
 """Partition, batches and noise of the search; no board has a record with it."""
@@ -32,7 +32,7 @@ class Trial:
 
 
 def search(suite: str, defense: str, data_root: str | None, changes: Iterable[str] = ()) -> list[Trial]:
-    """Every point of `[tune.DEFENSE]`, best first; a key is a federation setting or a parameter of the defense."""
+    """Every point of `[tune.DEFENSE]`, best first; a key is a parameter of the defense or a federation setting."""
     import torch
 
     from bench.data import load
@@ -55,7 +55,7 @@ def search(suite: str, defense: str, data_root: str | None, changes: Iterable[st
     trials = []
     for values in itertools.product(*grid.values()):
         point = dict(zip(grid, values, strict=True))
-        settings = {key: value for key, value in point.items() if key in FederationSettings.model_fields}
+        settings = {key: value for key, value in point.items() if _is_setting(key, clean.defense)}
         parameters = {key: value for key, value in point.items() if key not in settings}
         try:
             federation = FederationSettings(**clean.federation.model_dump() | settings)
@@ -68,6 +68,11 @@ def search(suite: str, defense: str, data_root: str | None, changes: Iterable[st
         except ValueError as error:
             raise BadInputError(f"search grid for {defense!r}: {error}") from None
     return sorted(trials, key=lambda trial: -trial.accuracy)
+
+
+def _is_setting(key: str, defense: Part) -> bool:
+    """Whether a key of the grid is the federation's; `server_lr` of both is the defense's."""
+    return key in FederationSettings.model_fields and key not in defense.parameters
 
 
 def print_trials(trials: list[Trial]) -> None:
