@@ -31,7 +31,7 @@ CAPTION = (
     "Wilson's at the effective number of members, because those of a seed belong together (design effect, with the "
     "degrees of freedom of the seeds). {resolution} Ranked by the worst column's share at 1 %: lower is better. A "
     "column whose control, fedavg, is not above a guess says nothing of the others. Composed is what the row claims of "
-    "all that one client releases in the run, if it claims anything; signs and reals are in units of their own."
+    "all that one client releases in the run, if anything, be it against some of these attackers alone: see the claims."
 )
 
 
@@ -60,7 +60,9 @@ def membership_boards(
 
     def worst(row: str, some: list[str]) -> tuple[str, str]:
         share, where = _highest(found[RATE], row, known(row, some))
-        return share.share(), where
+        areas = [found[AREA].get((row, column), MISSING).mean for column in ([where] if where else some)]
+        told = f", AUC {max(areas):.2f}" if share.seeds else ""
+        return share.share() + told, where
 
     title, caption = "Membership: who was in it", CAPTION.format(resolution=_resolution(inferred))
     matrix = Matrix("membership", title, caption, columns, cell, worst, most=MOST)

@@ -114,8 +114,7 @@ def check_watched(settings: FederationSettings, attack: MembershipAttack, target
     beside = f"at most {clients - colluders}, the clients that do not collude"
     require(targets + colluders <= clients, "privacy.targets", targets, beside)
     held = shard_size(images, clients, settings.samples_per_client)
-    most = (images - targets * held) // clients
-    told = f"at most {most}: each target's images need as many that nobody holds, of {images}"
+    told = f"at most {images // (clients + targets)}: each target's images need as many that nobody holds, of {images}"
     require(clients * held + targets * held <= images, "samples_per_client", held, told)
 
 

@@ -29,13 +29,16 @@ from attacks.gaussian import gaussian
 from attacks.inverting_gradients import InvertingGradients, direction_matcher
 from attacks.ipm import ipm
 from attacks.ipm_optimal import ipm_optimal
+from attacks.membership_gradient import MembershipGradient
+from attacks.membership_lira import MembershipLiRA
+from attacks.membership_loss import MembershipLoss
 from attacks.mimic import furthest, oja
 from attacks.min_max import min_max
 from attacks.min_sum import min_sum
 from attacks.poisonedfl import is_filtered, poisonedfl
 from attacks.same_value import same_value
 from attacks.sign_flip import sign_flip
-from bench import registry
+from bench import models, registry
 from bench.attacking.directions import variation_slope
 from bench.attacking.inversion import Observation
 from bench.attacking.linear_layers import Layer, repeated_rows
@@ -44,7 +47,7 @@ from bench.base import rng
 from bench.data import Split
 from bench.models.base import one_hot
 from bench.protocol import Alphabet
-from bench.threat import Attack, ByzantineAttack, ByzantineView, View
+from bench.threat import Attack, ByzantineAttack, ByzantineView, MembershipView, RoundView, View
 from defenses.fedavg import FedAvg
 from defenses.median import coordinate_median
 
@@ -283,6 +286,9 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "inverting_gradients": dict.fromkeys(
         ("steps", "starts", "lr", "momentum", "tv"), "test_signed_adam_gets_its_steps_rate_momentum_and_prior"
     ),
+    "membership_gradient": dict.fromkeys(("rho", "reference"), "test_membership_is_scored_as_its_parameters_say"),
+    "membership_lira": dict.fromkeys(("on", "rehearsals"), "test_membership_is_scored_as_its_parameters_say"),
+    "membership_loss": {"models": "test_membership_is_scored_as_its_parameters_say"},
     **{
         name: dict.fromkeys((*DLG_FIELDS, "rho"), "test_colluders_hand_on_what_dlg_was_given")
         for name in ("collusion", "subspace", "zero_shares")
@@ -466,3 +472,40 @@ def test_an_audit_says_what_it_was_given() -> None:
     other = Audit()
     assert (other.collusion(), other.sabotages(), other.size()) == (0.0, False, (1000, 100))
     assert bool(other.canary(rng.generator(0, "canary")).all())
+
+
+# --------------------------------------------------------------------------------------------- attacks on membership
+
+
+@pytest.mark.parametrize(
+    ("attack", "collusion", "sees"),
+    [
+        (MembershipGradient(rho=0.5), 0.5, "uploads"),
+        (MembershipGradient(reference="none"), 0.0, "uploads"),
+        (MembershipLiRA(on="uploads"), 0.0, "uploads"),
+        (MembershipLiRA(rehearsals=6), 0.0, "broadcasts"),
+        (MembershipLoss(models="all"), 0.0, "broadcasts"),
+    ],
+)
+def test_membership_is_scored_as_its_parameters_say(attack: Any, collusion: float, sees: str) -> None:
+    """Colluders and what is seen are told to the bench; any other parameter gives other scores than its default."""
+    assert (attack.collusion(), attack.sees()) == (collusion, sees)
+    if not collusion:
+        assert not torch.allclose(scored(attack), scored(type(attack)()))
+
+
+def scored(attack: Any) -> Tensor:
+    """Scores of three targets with four candidates each in a run of two rounds, and its rehearsals."""
+
+    def run(seed: int, rehearse: Any = None) -> MembershipView:
+        draws = torch.Generator().manual_seed(seed)
+        facts: Any = SimpleNamespace(model=models.build("softmax", (1, 2, 2), 10), alphabet=Alphabet.REAL)
+        known = [torch.randn(50, generator=draws) for _ in range(3)]
+        sent = [torch.randn(3, 50, generator=draws) for _ in range(2)]
+        uploads = tuple(RoundView(at, known[at], one, torch.ones(3).long()) for at, one in enumerate(sent))
+        return MembershipView(facts, x, y, tuple(known), uploads, rehearse)
+
+    x = torch.randn(3, 4, 1, 2, 2, generator=torch.Generator().manual_seed(1))
+    y = torch.arange(12).reshape(3, 4) % 10
+    found: Tensor = attack.infer(run(0, lambda index, inside: run(1 + index)), rng.generator(0, "attack"))
+    return found
