@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
 import pytest
 
 from bench import data, suite
@@ -12,12 +13,13 @@ from bench.privacy.papers.shuffle import robustness_bound
 from bench.records import Record, Store, contents, protocol_hash, record_key, setting_hash
 from bench.runs.jobs import FILES, make_leaderboard
 from leaderboards.board import Leaderboard
+from leaderboards.estimates import of_values
 from leaderboards.formats import FORMATS
 
 RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED = (
     *("digits", "mnist", "mnist-bounds", "audits", "cifar100-sample", "digits-collusion", "digits-leakage"),
-    *("field", "field-mnist", "siege"),
+    *("field", "field-mnist", "siege", "membership"),
 )
 every_suite = pytest.mark.parametrize("name", PUBLISHED)
 
@@ -185,3 +187,20 @@ def test_dpbfl_holds_below_its_bound_and_breaks_beyond_it() -> None:
     assert clean > 0.8
     assert kept[0.3] >= 0.5
     assert kept[0.5] < 0.5
+
+
+def test_membership_is_told_of_the_control_and_not_under_much_noise() -> None:
+    """The control memorises; under epsilon = 1 an upload no attacker is above a guess by its interval."""
+    column = "membership_lira on=uploads"
+    assert min(values("membership", "membership_auc", column, "fedavg")) > 0.7
+    assert min(values("membership", "tpr_at_1", column, "fedavg")) > 0.05
+    found = of_values(
+        np.array(values("membership", "membership_auc", column, "dp_fedavg (epsilon=1)")), "membership_auc"
+    )
+    assert found.ends[0] <= 0.5
+
+
+def test_membership_is_asked_of_as_many_who_are_in_as_who_are_not() -> None:
+    asked = [record for record in published("membership") if record.cell.kind == "membership"]
+    assert {record.metrics["members"] * record.metrics["least_fpr"] for record in asked} == {1.0}
+    assert {record.metrics["members"] for record in asked} == {200, 400}

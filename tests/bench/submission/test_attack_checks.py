@@ -90,7 +90,6 @@ def test_what_is_broken_is_told_by_its_rule(broken: ModuleType, name: str, rule:
         ("RealsForVotes", (REAL,)),
         ("FlipsLabels", (REAL, TERNARY)),
         ("Guess", (REAL, TERNARY)),
-        ("Leaker", {}, "Leaker infers membership: such an attack cannot be submitted yet"),
         ("FewGames", (REAL, TERNARY)),
     ],
 )
@@ -178,6 +177,7 @@ def test_what_only_a_process_of_its_own_shows(name: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "parameters", "words"),
     [
+        ("Leaker", {}, "Leaker infers membership: such an attack cannot be submitted yet"),
         ("NoKind", {}, "NoKind is an attack of no kind: derive it from one of ByzantineAttack, PrivacyAttack"),
         ("FewGames", {"runs": -1}, "runs: Input should be greater than or equal to"),
     ],
