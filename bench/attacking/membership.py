@@ -21,10 +21,8 @@ def logits(view: MembershipView, model: Tensor) -> Tensor:
 
 
 def losses(view: MembershipView, model: Tensor) -> Tensor:
-    """The cross-entropy `(T, B)` of the candidates under a model `(d,)`."""
-    found = F.cross_entropy(logits(view, model).flatten(0, 1), view.y.flatten(), reduction="none")
-    shaped: Tensor = found.unflatten(0, view.y.shape)
-    return shaped
+    """The cross-entropy `(T, B)` of the candidates under a model `(d,)`, without ties where it is sure."""
+    return F.softplus(-confidence(logits(view, model), view.y))  # -ln p, where ln p itself would round to 0
 
 
 def confidence(answers: Tensor, labels: Tensor) -> Tensor:

@@ -77,6 +77,17 @@ def test_confidence_does_not_cancel_where_a_model_is_sure() -> None:
     assert float(confidence(answers, torch.tensor([0]))) == pytest.approx(60 - math.log(2))
 
 
+def test_losses_are_the_cross_entropy_and_do_not_tie_where_a_model_is_sure() -> None:
+    seen = view()
+    at, model = seen.models[1], seen.facts.model
+    expected = torch.nn.functional.cross_entropy(
+        model.logits(at, seen.x.flatten(0, 1)), seen.y.flatten(), reduction="none"
+    )
+    torch.testing.assert_close(losses(seen, at).flatten(), expected)
+    sure = losses(seen, 60 * at)
+    assert len(sure.unique()) == sure.numel()
+
+
 def test_an_alignment_is_the_cosine_with_a_step_down_the_loss() -> None:
     seen = view(upload(drawn(T, D, seed=3)))
     found = alignments(seen, seen.uploads[0])
