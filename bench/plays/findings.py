@@ -42,6 +42,7 @@ class Findings:
     error: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     curve: list[tuple[int, float]] = field(default_factory=list)
+    success: list[tuple[int, float]] = field(default_factory=list)
     trace: list[float] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
     control_psnr: list[float] = field(default_factory=list)

@@ -113,6 +113,7 @@ class Record(Numbers):
     finished_at: datetime
     salt: str = added("")  # of all draws of a judged run; empty where they are public
     siege: Siege | None = added(None)  # of an ensemble of attacks
+    success: list[tuple[int, float]] = added([])  # (round, a backdoor's success), of attacks in some rounds only
     sources: tuple[str, ...] = added(())  # sha256 of the submitted files that played, sorted
 
     @property

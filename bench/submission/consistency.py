@@ -55,6 +55,9 @@ def problems(place: Path, record: Record, suite: Suite | None, data_root: str | 
     accuracy = record.metrics.get("accuracy")
     if record.curve and accuracy is not None and round(accuracy, 4) != record.curve[-1][1]:
         yield f"its accuracy is {accuracy:.4f}, but its curve ends at {record.curve[-1][1]:.4f}"
+    success = record.metrics.get("backdoor_success")
+    if record.success and success is not None and round(success, 4) != record.success[-1][1]:
+        yield f"its backdoor succeeds with {success:.4f}, but its curve of success ends at {record.success[-1][1]:.4f}"
 
 
 def foreign(

@@ -11,14 +11,17 @@ from bench.threat.attacks import (
     sanitize,
 )
 from bench.threat.collusion import Saboteurs, check_collusion, choose_colluders
+from bench.threat.training import Batch, OwnTraining
 from bench.threat.views import PublicFacts, Reconstruction, RoundTranscript, RoundView, View, server_view, strip
 
 __all__ = [
     "Attack",
+    "Batch",
     "ByzantineAttack",
     "ByzantineView",
     "Ensemble",
     "Game",
+    "OwnTraining",
     "PrivacyAttack",
     "PrivacyAudit",
     "PublicFacts",
