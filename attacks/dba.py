@@ -22,7 +22,7 @@ PARTS, BAR = 4, 4
 def parts(shape: torch.Size, bar: int | None = None, gap: int = 2) -> Tensor:
     """Where each part lies in an image of shape (H, W): `(4, H, W)` bool, row by row from the upper left corner.
 
-    A bar has `BAR` pixels where nothing is said, or as many as fit. Raises `ValueError` where they do not fit, or touch.
+    A bar has `BAR` pixels by default, or as many as fit. Raises `ValueError` where bars do not fit, or touch.
     """
     height, width = shape
     most = (width - gap) // 2
