@@ -16,6 +16,7 @@ from leaderboards.backdoor import backdoor_boards
 from leaderboards.board import Board, Leaderboard, Picture
 from leaderboards.chance import floors, grain
 from leaderboards.claims import claims_board
+from leaderboards.durability import durability_boards
 from leaderboards.estimates import estimates, shares
 from leaderboards.factors import effects, factor_boards, split
 from leaderboards.fairness import fairness_board
@@ -90,6 +91,7 @@ def build(
         overall_board(rows, columns(frame), ranked, measured, selection.expects),
         *robustness,
         *backdoor_boards(rows, columns(training), backdoors, accuracy, gaps["robustness"]),
+        *durability_boards(rows, columns(training), backdoors, selection.records),
         *privacy,
         noise_board(rows, columns(private), private),
         utility,

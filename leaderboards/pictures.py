@@ -10,6 +10,7 @@ from bench.records import Record, Store
 from bench.suite.factors import Design
 from leaderboards.audits import Audits, find_audits
 from leaderboards.board import Picture
+from leaderboards.durability import HALF, Lives, lives_of
 from leaderboards.estimates import MISSING, Estimates, estimates, shares
 from leaderboards.factors import Effect, effects, split
 from leaderboards.frame import WIDE, Selection, columns
@@ -40,6 +41,8 @@ def find_pictures(
     if len(columns(training)) > WIDE:
         accuracy = estimates(training, "accuracy")
         pictures.append(heat(rows, columns(training), accuracy, selection.evaluations))
+    if lives := lives_of(records):
+        pictures.append(durability(rows, columns(training), lives, records))
     if sweeps:
         pictures.append(leakage(rows, sweeps, recovered, psnr, threshold))
     if sweeps and any(value.seeds for value in ratio.values()):
@@ -87,6 +90,27 @@ def factors(rows: Sequence[str], changed: Sequence[Effect]) -> Picture:
         else "No row has records of all attacks at two levels of a factor."
     )
     return Picture("factors", "What each factor does to the worst accuracy", sentence, draw)
+
+
+def durability(rows: Sequence[str], places: Sequence[str], lives: Lives, records: Sequence[Record]) -> Picture:
+    """Success round by round of every backdoor that stops, a small picture a row."""
+
+    def draw() -> bytes:
+        from leaderboards import lifespans, plots
+
+        return plots.png(lifespans.small_multiples(rows, places, records))
+
+    kept, worked = Counter[str](), Counter[str]()
+    for (row, _), seeds in lives.items():
+        worked[row] += sum(life.stop >= HALF for life in seeds.values())
+        kept[row] += sum(life.stop >= HALF and life.survived for life in seeds.values())
+    none = [row for row in rows if not worked[row]]
+    sentence = (
+        f"Of {sum(worked.values())} runs in which a backdoor worked on half of the images when the attackers left, "
+        f"{sum(kept.values())} still do at the end of the training"
+    )
+    sentence += f"; in no run did one work under {_list(none)}." if none else "."
+    return Picture("durability", "Backdoors while they are attacked with, and after", sentence, draw)
 
 
 def leakage(

@@ -33,6 +33,7 @@ from leaderboards import (
     backdoor,
     claims,
     decision,
+    durability,
     fairness,
     front,
     noise,
@@ -63,6 +64,7 @@ CAPTIONS = {
     "claims": claims.CAPTION,
     "audits": audits.CAPTION,
     "backdoor": backdoor.CAPTION,
+    "durability": durability.CAPTION,
     "submissions": submissions.CAPTION,
 }
 GAMES = (100, 500, 1000, 10_000, 100_000)

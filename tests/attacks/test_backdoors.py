@@ -225,6 +225,7 @@ def test_a_mean_gives_the_answer_that_they_want(attack: Any, digits: Dataset) ->
         for _ in range(rounds):
             fed.advance()
         goal = fed.goal(digits.test)
+        assert goal is not None
         answers = fed.model.logits(fed.global_model, goal.x.to(fed.dtype)).argmax(dim=1)
         found.append(float((answers == goal.y).double().mean()))
     assert found[0] < 0.35
