@@ -91,7 +91,7 @@ def durability_boards(
         return []
     at_stop, at_end = (_estimates(lives, tried, part) for part in ("stop", "end"))
     clean = _clean(records)
-    worst = {row: _worst(row, places, at_stop) for row in rows}
+    worst = {row: _worst(row, places, at_stop, at_end) for row in rows}
     order = sorted(rows, key=lambda row: _score(at_stop.get((row, worst[row] or ""), MISSING)))
     lines = [_line(row, worst[row], at_stop, at_end, lives, clean) for row in order]
     every: list[Line] = [
@@ -118,10 +118,10 @@ def _clean(records: Iterable[Record]) -> Clean:
     return {(record.cell.label, record.seed): dict(record.curve) for record in chosen}
 
 
-def _worst(row: str, columns: Sequence[str], found: Estimates) -> str | None:
-    """The column that succeeds most in the last attacked round."""
-    mine = [column for column in columns if (row, column) in found]
-    return max(mine, key=lambda column: found[row, column].mean) if mine else None
+def _worst(row: str, columns: Sequence[str], at_stop: Estimates, at_end: Estimates) -> str | None:
+    """The column that succeeds most after its last round; of equal ones that of which most is left."""
+    mine = [column for column in columns if (row, column) in at_stop]
+    return max(mine, key=lambda column: (at_stop[row, column].mean, at_end[row, column].mean)) if mine else None
 
 
 def _score(value: Estimate) -> float:
