@@ -20,7 +20,8 @@ CAPTION = (
     "training, and before the first attacked round, where it is the control. Rounds above half: how many rounds after "
     "the last attack success stays at 50 % or more, as far as evaluations tell, the median over the seeds; ≥ where it "
     "does to the end. Accuracy lost: of the row's own run without an attack, after the last attacked round, in points, "
-    "paired by seed. The lowest success leads. † beyond what the defense itself claims to stand."
+    "paired by seed. The lowest success leads; a training that broke off is worse than any success. † beyond what the "
+    "defense itself claims to stand."
 )
 EVERY = (
     "The same share for every attack, after its last round, mean and 95 % t interval over the seeds; behind the arrow "
@@ -105,7 +106,9 @@ def durability_boards(
 def _estimates(lives: Lives, tried: Estimates, part: str) -> Estimates:
     """The mean of a part of the lives; failed seeds, and whether the claim covers them, as the end's success has it."""
     found = {}
-    for place, seeds in lives.items():
+    stopped = {column for _, column in lives}
+    for place in {*lives, *(place for place, value in tried.items() if value.failed and place[1] in stopped)}:
+        seeds = lives.get(place, {})
         value = of_values(np.array([getattr(life, part) for life in seeds.values()]), "backdoor_success")
         known = tried.get(place, MISSING)
         found[place] = replace(value, failed=known.failed, within_claim=known.within_claim)
@@ -119,13 +122,17 @@ def _clean(records: Iterable[Record]) -> Clean:
 
 
 def _worst(row: str, columns: Sequence[str], at_stop: Estimates, at_end: Estimates) -> str | None:
-    """The column that succeeds most after its last round; of equal ones that of which most is left."""
+    """The column that succeeds most after its last round; of equal ones that of which most is left.
+
+    Where a seed of a column failed, that is worse.
+    """
     mine = [column for column in columns if (row, column) in at_stop]
-    return max(mine, key=lambda column: (at_stop[row, column].mean, at_end[row, column].mean)) if mine else None
+    return max(mine, key=lambda column: (_score(at_stop[row, column]), at_end[row, column].mean)) if mine else None
 
 
 def _score(value: Estimate) -> float:
-    return math.inf if math.isnan(value.mean) else value.mean
+    """The lower the better; a failed seed is worse than any success, and so is nothing."""
+    return math.inf if value.failed or math.isnan(value.mean) else value.mean
 
 
 def _line(

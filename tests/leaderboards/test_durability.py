@@ -76,3 +76,12 @@ def test_failed_seeds_and_daggers_are_those_of_the_last_models_success(make):
     board = durability_boards(["fedavg"], [COLUMN], {("fedavg", COLUMN): value}, records)[0]
     assert board.text["in its last round"][0] == "90.0 (2 failed) †"
     assert lives_of(records)["fedavg", COLUMN].keys() == {0}
+
+
+def test_a_row_whose_trainings_broke_off_comes_last(make):
+    records = [attacked(make, "krum", 0, [0.0, 0.9, 0.8, 0.7])]
+    broken = replace(of_values(np.array([]), "backdoor_success"), failed=1)
+    board, every = durability_boards(["rlr", "krum"], [COLUMN], {("rlr", COLUMN): broken}, records)
+    assert list(board.text["defense"]) == ["krum", "rlr"]
+    assert board.text["in its last round"][1] == "failed"
+    assert every.text[COLUMN][1] == "failed"
