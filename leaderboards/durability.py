@@ -107,7 +107,8 @@ def _estimates(lives: Lives, tried: Estimates, part: str) -> Estimates:
     """The mean of a part of the lives; failed seeds, and whether the claim covers them, as the end's success has it."""
     found = {}
     stopped = {column for _, column in lives}
-    for place in {*lives, *(place for place, value in tried.items() if value.failed and place[1] in stopped)}:
+    broken = [place for place, value in tried.items() if value.failed and place[1] in stopped]
+    for place in dict.fromkeys([*lives, *broken]):
         seeds = lives.get(place, {})
         value = of_values(np.array([getattr(life, part) for life in seeds.values()]), "backdoor_success")
         known = tried.get(place, MISSING)
