@@ -27,6 +27,8 @@ from bench.commands import catalogue
 from bench.federation.settings import FederationSettings
 from bench.privacy.audit import judge
 from bench.registry import PACKAGES, Kind
+from bench.reproduce.cards import judge as card_rules
+from bench.reproduce.cards import page as card_page
 from bench.suite import load, shipped
 from leaderboards import (
     audits,
@@ -93,6 +95,8 @@ def fill(markdown: str, results: Path, way: str = "../results") -> Filled:
             content = "\n\n".join(parts.section(kind, name) for name in parts.names(kind) if name not in own[kind])
         elif what == "decision":
             content = decision.markdown(decision.decide(decision.SITUATIONS, measured(results)), way)
+        elif what == "claim-cards":
+            content = card_page.overview(results, f"{way}/claims/")
         elif what in MARKS:
             content = MARKS[what](one or "")
         else:
@@ -182,6 +186,7 @@ MARKS: dict[str, Callable[[str], str]] = {
     "flags": _flags,
     "federation": _federation,
     "audit-limits": _audit_limits,
+    "claim-rule": lambda _: card_rules.RULE.rstrip(),
     "reference": _reference,
 }
 """What stands in a page for each mark, of its argument."""
