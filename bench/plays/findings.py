@@ -11,7 +11,7 @@ from bench.federation.roles import assumed_fraction, byzantine_by_round, setting
 from bench.protocol import Defense, Setting
 from bench.records import PUBLIC, ByzantineCount, Cost, Privacy, Siege, SingledOut, Status, World
 from bench.suite import Cell, Part, kinds
-from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
+from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit, RunAudit
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ def build_defense(cell: Cell) -> Defense:
     return defense
 
 
-def build_attack(part: Part) -> ByzantineAttack | PrivacyAttack | PrivacyAudit:
+def build_attack(part: Part) -> ByzantineAttack | PrivacyAttack | PrivacyAudit | RunAudit:
     """An attack with its parameters."""
-    attack: ByzantineAttack | PrivacyAttack | PrivacyAudit = registry.get("attack", part.name)(**part.parameters)
+    attack: ByzantineAttack | PrivacyAttack | PrivacyAudit | RunAudit = registry.get("attack", part.name)(**part.parameters)
     return attack
 
 

@@ -11,6 +11,7 @@ from bench.threat.attacks import (
     sanitize,
 )
 from bench.threat.collusion import Saboteurs, check_collusion, choose_colluders
+from bench.threat.run_audits import RunAudit, RunGame, RunRound
 from bench.threat.views import PublicFacts, Reconstruction, RoundTranscript, RoundView, View, server_view, strip
 
 __all__ = [
@@ -25,6 +26,9 @@ __all__ = [
     "Reconstruction",
     "RoundTranscript",
     "RoundView",
+    "RunAudit",
+    "RunGame",
+    "RunRound",
     "Saboteurs",
     "View",
     "check_collusion",
