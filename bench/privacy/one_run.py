@@ -11,6 +11,7 @@ bound at the same confidence. Nothing is drawn at random.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,6 +61,7 @@ def one_run_p_value(canaries: int, guesses: int, correct: int, epsilon: float, d
     return min(1.0, beyond + 2 * canaries * delta * max(0.0, float(np.max(between / steps))))
 
 
+@lru_cache(maxsize=4096)
 def one_run_epsilon(canaries: int, guesses: int, correct: int, delta: float, confidence: float = 0.95) -> float:
     """Lower bound on epsilon at this delta, for any mechanism: up to it so many right guesses are too unlikely.
 
@@ -85,6 +87,7 @@ def one_run_gaussian_epsilon(
     return gaussian_epsilon(1 / mu, delta, 1.0) if mu > 0 else 0.0
 
 
+@lru_cache(maxsize=4096)
 def one_run_mu(canaries: int, guesses: int, correct: int, confidence: float = 0.95) -> float:
     """Lower bound on mu of a mu-Gaussian-private mechanism; 0.0 where nothing is shown. Raises as `one_run_epsilon`.
 

@@ -39,6 +39,7 @@ from leaderboards import (
     overall,
     privacy,
     robustness,
+    run_audits,
     siege,
     submissions,
     utility,
@@ -62,6 +63,7 @@ CAPTIONS = {
     "fairness": fairness.CAPTION,
     "claims": claims.CAPTION,
     "audits": audits.CAPTION,
+    "run_audits": run_audits.CAPTION,
     "backdoor": backdoor.CAPTION,
     "submissions": submissions.CAPTION,
 }
