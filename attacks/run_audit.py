@@ -8,7 +8,7 @@ the sum over the rounds of the inner products of what is seen with what the cana
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -102,7 +102,9 @@ class OneRunAudit(RunAudit):
         _add(memory, "own", (rows[places.clamp(min=0)].double() * differences).sum(dim=1) * here)
         _add(memory, "energy", differences.square().sum(dim=1) * here)
 
-    def _watch_rows(self, index: int, rows: Tensor, differences: Tensor, game: RunGame, memory: dict[str, Tensor]) -> None:
+    def _watch_rows(
+        self, index: int, rows: Tensor, differences: Tensor, game: RunGame, memory: dict[str, Tensor]
+    ) -> None:
         """How loud each row without a name answers to each canary, `(q, k)`, summed over the run's halves.
 
         A shuffler that keeps an order adds up one client's answers in one row.

@@ -106,7 +106,9 @@ def build(
     submitted = of_rows(submissions, {slug(row): row for row in rows})
     boards += submission_boards(submitted, boards)
     sensitive = verified.sensitive(verifications, {cell.hash for cell in cells})
-    flags = find_flags(rows, selection, accuracy, audits | runs, {**dict.fromkeys(KINDS, seeds), **seeds_of}, federation)
+    flags = find_flags(
+        rows, selection, accuracy, audits | runs, {**dict.fromkeys(KINDS, seeds), **seeds_of}, federation
+    )
     on_columns = notes_on_columns(rows, columns(training), accuracy, backdoors, selection.records)
     for row, note in [
         *saved(rows, on_columns, accuracy, selection.records).items(),

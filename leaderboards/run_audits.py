@@ -85,7 +85,9 @@ def run_audits_board(rows: list[str], columns: list[str], runs: Audits, audits: 
         for metric, value in (("epsilon_run", audit.epsilon), ("epsilon_composed", audit.allowed))
         if value is not None
     ]
-    return make_board("run_audits", "Audits of whole runs: what a training shows of one client", CAPTION, lines, numbers)
+    return make_board(
+        "run_audits", "Audits of whole runs: what a training shows of one client", CAPTION, lines, numbers
+    )
 
 
 def _stated(claim: PrivacyClaim | None) -> str:

@@ -62,7 +62,9 @@ def build_defense(cell: Cell) -> Defense:
 
 def build_attack(part: Part) -> ByzantineAttack | PrivacyAttack | PrivacyAudit | RunAudit:
     """An attack with its parameters."""
-    attack: ByzantineAttack | PrivacyAttack | PrivacyAudit | RunAudit = registry.get("attack", part.name)(**part.parameters)
+    attack: ByzantineAttack | PrivacyAttack | PrivacyAudit | RunAudit = registry.get("attack", part.name)(
+        **part.parameters
+    )
     return attack
 
 

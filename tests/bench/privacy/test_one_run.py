@@ -73,7 +73,10 @@ def test_more_right_guesses_prove_no_less_and_more_delta_no_more(guesses: int, d
         less, more = (bound(canaries, guesses, count, 1e-5) for count in (correct, correct + 1))
         assert 0 <= less <= more + 1e-5
     assert one_run_epsilon(canaries, guesses, correct, 1e-3) <= one_run_epsilon(canaries, guesses, correct, 0.0) + 1e-5
-    assert one_run_epsilon(canaries, guesses, correct, 0.0, 0.99) <= one_run_epsilon(canaries, guesses, correct, 0.0) + 1e-5
+    assert (
+        one_run_epsilon(canaries, guesses, correct, 0.0, 0.99)
+        <= one_run_epsilon(canaries, guesses, correct, 0.0) + 1e-5
+    )
 
 
 def test_half_of_the_guesses_right_proves_nothing() -> None:
