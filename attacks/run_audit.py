@@ -123,7 +123,8 @@ class OneRunAudit(RunAudit):
         gram, gamma = memory["gram"], game.random_share
         variance = game.participants * (1 - gamma / 3 - (1 - gamma) ** 2)
         ridge = max(4 * variance / (1 - gamma) ** 2, 1e-9 * float(gram.diagonal().mean()))
-        return torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), memory["inner"])
+        found: Tensor = torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), memory["inner"])
+        return found
 
 
 def _kept_order(memory: Mapping[str, Tensor]) -> Tensor | None:

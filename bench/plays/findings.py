@@ -60,11 +60,12 @@ def build_defense(cell: Cell) -> Defense:
     return defense
 
 
-def build_attack(part: Part) -> ByzantineAttack | PrivacyAttack | PrivacyAudit | RunAudit:
+AnyAttack = ByzantineAttack | PrivacyAttack | PrivacyAudit | RunAudit
+
+
+def build_attack(part: Part) -> AnyAttack:
     """An attack with its parameters."""
-    attack: ByzantineAttack | PrivacyAttack | PrivacyAudit | RunAudit = registry.get("attack", part.name)(
-        **part.parameters
-    )
+    attack: AnyAttack = registry.get("attack", part.name)(**part.parameters)
     return attack
 
 

@@ -22,7 +22,7 @@ from bench.plays.findings import Findings, Task, build_attack, build_defense, co
 from bench.privacy.claims import PrivacyClaim
 from bench.privacy.one_run import RunVerdict, judge_run
 from bench.protocol import Alphabet, Defense
-from bench.threat import RoundTranscript, RunAudit, RunGame, RunRound
+from bench.threat import RoundTranscript, RunAudit, RunGame, RunRound, check_canaries
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Coins:
 
     @classmethod
     def toss(cls, num_clients: int, count: int, seed: int) -> Self:
-        require(count <= num_clients, "canaries", count, f"at most {num_clients}, the clients")
+        check_canaries(count, num_clients)
         chosen = rng.shuffled(num_clients, rng.generator(seed, "canary clients"))[:count].sort().values
         return cls(chosen, torch.randint(2, (count,), generator=rng.generator(seed, "coins")).bool())
 

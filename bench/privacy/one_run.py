@@ -1,8 +1,9 @@
 """Audits of a whole run: a lower bound on epsilon from many canaries in one training, each there with probability 1/2.
 
-The adversary scores every canary, guesses those with extreme scores and abstains on the others. Privacy bounds how many
-guesses can be right, whatever the adversary does: Steinke, Nasr and Jagielski 2023 (arXiv 2305.08846) for any mechanism,
-Mahloujifar, Melis and Chaudhuri 2024 (arXiv 2410.22235) for one whose trade-off curve is known, here a Gaussian one.
+The adversary scores every canary, guesses those with extreme scores and abstains on the others. Privacy bounds how
+many guesses can be right, whatever the adversary does: Steinke, Nasr and Jagielski 2023 (arXiv 2305.08846) for any
+mechanism, Mahloujifar, Melis and Chaudhuri 2024 (arXiv 2410.22235) for one whose trade-off curve is known, here a
+Gaussian one.
 
 How many it guesses is chosen beforehand, or by Bonferroni's correction: the best of several numbers of guesses is no
 bound at the same confidence. Nothing is drawn at random.
@@ -94,9 +95,9 @@ def one_run_mu(canaries: int, guesses: int, correct: int, confidence: float = 0.
     Mahloujifar et al. 2024, section 3. Let p_j be the probability of exactly j right guesses of r among m canaries,
     R_i the sum of j p_j / m over j >= i, and W_i that of (r - j) p_j / m. Another value of a canary that was guessed
     right makes the guess wrong, and takes one from the number: so W_i >= f(R_(i+1)), f(x) = Phi(Phi^-1(x) - mu) the
-    least probability that f-privacy leaves (it is convex, so that it holds of the mean over the canaries). Were `correct`
-    or more right with a probability of 1 - confidence, R_0 + W_0 would have to be at least what follows from that, and
-    it is r / m.
+    least probability that f-privacy leaves (it is convex, so that it holds of the mean over the canaries). Were
+    `correct` or more right with a probability of 1 - confidence, R_0 + W_0 would have to be at least what follows from
+    that, and it is r / m.
     """
     _check(canaries, guesses, correct, 0.0)
     require(0 < confidence < 1, "confidence", confidence, "between 0 and 1, both excluded")

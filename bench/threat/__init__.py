@@ -11,7 +11,7 @@ from bench.threat.attacks import (
     sanitize,
 )
 from bench.threat.collusion import Saboteurs, check_collusion, choose_colluders
-from bench.threat.run_audits import RunAudit, RunGame, RunRound
+from bench.threat.run_audits import RunAudit, RunGame, RunRound, check_canaries
 from bench.threat.views import PublicFacts, Reconstruction, RoundTranscript, RoundView, View, server_view, strip
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "RunRound",
     "Saboteurs",
     "View",
+    "check_canaries",
     "check_collusion",
     "choose_colluders",
     "sanitize",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.base.errors import require
 from bench.threat.attacks import Attack
 
 
@@ -16,7 +17,8 @@ class RunGame:
     """What the adversary of a run audit knows beforehand.
 
     canaries `(k,)`: the names of the clients that hold one of two inputs; a coin of their own says which.
-    participants: m, the clients of a round. rounds: of the run. random_share: the probability that an entry of a ternary message is random.
+    participants: m, the clients of a round. rounds: of the run. random_share: the probability that an entry of a ternary
+    message is random.
     parameters: the defense's, public.
     """
 
@@ -42,6 +44,11 @@ class RunRound:
     total: Tensor
     rows: Tensor | None = None
     senders: Tensor | None = None
+
+
+def check_canaries(count: int, num_clients: int) -> None:
+    """Raise `ValueError` where there are more canaries than clients."""
+    require(count <= num_clients, "canaries", count, f"at most {num_clients}, the clients")
 
 
 class RunAudit(Attack):

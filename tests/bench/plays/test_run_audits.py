@@ -1,7 +1,7 @@
 """Audits of whole runs: they find leaks that no single round shows, and leave alone what keeps its promise.
 
-Each bound holds with 95 % confidence. The seeds are fixed, 0 to 2 for what is planted, 0 to 4 for what is right; one of
-five right runs would be flagged with probability at most 23 % if the level were exactly 5 %, and the bound is far from it.
+Each bound holds with 95 % confidence. The seeds are fixed, 0 to 2 for what is planted, 0 to 4 for what is right: one of
+those five would be flagged with probability 23 % at most if the level were exactly 5 %, and the bounds stay far below.
 """
 
 from collections.abc import Callable
@@ -240,7 +240,7 @@ def test_only_rows_with_a_claim_over_a_run_have_cells(make_cell: Callable[..., C
     assert make_cell({"name": "median"}, AUDIT).attack is None  # the clean run alone
 
 
-# ------------------------------------------------------------------------------------------------- the adversary's parts
+# ------------------------------------------------------------------------------------------------ the adversary's parts
 
 
 def test_the_first_directions_are_orthogonal() -> None:

@@ -25,10 +25,10 @@ REFERENCE = [
     (1000, 200, 150, 0.05, 1e-6, 0.8212543847531151, 1.4769311077386698, 0.3033112080909583),
     (1000, 1000, 560, 0.0125, 1e-5, 0.09601860007604329, 0.16762402053244457, 1.0),
 ]
-"""Canaries, guesses, right ones, significance, delta; epsilon for any mechanism, for a Gaussian one; p-value at epsilon 1.
+"""Canaries, guesses, right ones, significance, delta; epsilon for any mechanism, for a Gaussian one; p at epsilon 1.
 
 From google-deepmind/jax_privacy at 8967688c (20 August 2026), `jax_privacy/auditing.py`: `_epsilon_one_run(0, ...)`,
-`_epsilon_one_run_fdp(0, ...)` and `_one_run_p_value(..., 1.0, delta)`, with scipy 1.x and dp-accounting alone, without jax.
+`_epsilon_one_run_fdp(0, ...)` and `_one_run_p_value(..., 1.0, delta)`; the file needs scipy and dp-accounting, no jax.
 """
 
 
@@ -58,7 +58,7 @@ def test_the_p_value_is_the_papers_sum() -> None:
 
 
 def test_a_gaussian_bound_lies_below_what_independent_guesses_show() -> None:
-    """A guess of one of two Gaussians mu apart is right with probability Phi(mu / 2) at most; all of r, to that power."""
+    """One of two Gaussians mu apart is guessed with probability Phi(mu / 2) at most; all of r, to that power."""
     for guesses in (20, 200):
         exact = 2 * float(norm.ppf(0.05 ** (1 / guesses)))
         assert 0.45 * exact < one_run_mu(guesses, guesses, guesses) <= exact
@@ -72,7 +72,8 @@ def test_more_right_guesses_prove_no_less_and_more_delta_no_more(guesses: int, d
     for bound in (one_run_epsilon, one_run_gaussian_epsilon):
         less, more = (bound(canaries, guesses, count, 1e-5) for count in (correct, correct + 1))
         assert 0 <= less <= more + 1e-5
-    assert one_run_epsilon(canaries, guesses, correct, 1e-3) <= one_run_epsilon(canaries, guesses, correct, 0.0) + 1e-5
+    plain = one_run_epsilon(canaries, guesses, correct, 0.0)
+    assert one_run_epsilon(canaries, guesses, correct, 1e-3) <= plain + 1e-5
     assert (
         one_run_epsilon(canaries, guesses, correct, 0.0, 0.99)
         <= one_run_epsilon(canaries, guesses, correct, 0.0) + 1e-5

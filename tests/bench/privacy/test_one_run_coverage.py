@@ -79,7 +79,7 @@ def test_randomized_response_over_rounds(epsilon: float, share: float) -> None:
 
 
 def test_the_bound_is_tight_for_randomized_response_once() -> None:
-    """One answer of epsilon: all guesses are right with probability e^epsilon / (1 + e^epsilon), what the bound allows."""
+    """One answer of epsilon: a guess is right with probability e^epsilon / (1 + e^epsilon), what the bound allows."""
     generator, epsilon = np.random.default_rng(43), 1.0
     truth = coins(generator)
     right = generator.random(truth.shape) < math.exp(epsilon) / (1 + math.exp(epsilon))
@@ -88,8 +88,8 @@ def test_the_bound_is_tight_for_randomized_response_once() -> None:
     assert np.median(found) > 0.5
 
 
-def test_a_bound_at_half_the_significance_would_be_caught() -> None:
-    """What would be claimed without allowing for chance, the share of right guesses itself, is above in half of the runs."""
+def test_a_bound_that_makes_no_allowance_for_chance_would_be_caught() -> None:
+    """What the share of right guesses itself says is above the truth in half of the runs."""
     generator, epsilon = np.random.default_rng(44), 1.0
     right = generator.binomial(CANARIES, math.exp(epsilon) / (1 + math.exp(epsilon)), RUNS) / CANARIES
     assert (np.log(right / (1 - right)) > epsilon).sum() > TOO_HIGH
