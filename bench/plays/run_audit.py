@@ -224,6 +224,6 @@ def _audited(claim: PrivacyClaim, found: RunVerdict, audit: RunAudit, fit: bool)
     """The lower bound in the composed claim's own unit, and how it was found."""
     by = "Mahloujifar et al. 2024 for a Gaussian mechanism" if fit else "Steinke et al. 2023"
     of = "canary samples" if audit.samples() else "canary updates"
-    source = f"one run, {audit.count()} {of}, {found.correct} of {found.guesses} guesses right, {by}, {CONFIDENCE:.0%} "
-    changes = {"epsilon": found.epsilon, "reason": None, "source": f"{source}confidence", "colluders": 0.0}
+    source = f"audit: one run, {audit.count():,} {of}, {by}, {CONFIDENCE:.0%} confidence"
+    changes = {"epsilon": found.epsilon, "reason": None, "source": source, "colluders": 0.0}
     return claim.model_copy(update=changes)

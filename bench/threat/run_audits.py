@@ -17,8 +17,8 @@ class RunGame:
     """What the adversary of a run audit knows beforehand.
 
     canaries `(k,)`: the names of the clients that hold one of two inputs; a coin of their own says which.
-    participants: m, the clients of a round. rounds: of the run. random_share: the probability that an entry of a ternary
-    message is random.
+    participants: m, the clients of a round. rounds: of the run. random_share: the probability that an entry of a
+    ternary message is random.
     parameters: the defense's, public.
     """
 
