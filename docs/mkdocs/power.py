@@ -1,6 +1,6 @@
 """What one-run audits prove of mechanisms whose epsilon is known: `python docs/mkdocs/power.py` writes the table's CSV.
 
-Some minutes. `pages.py` puts it into docs/privacy.md.
+Seconds. `pages.py` puts it into docs/privacy.md.
 """
 
 import csv
@@ -19,7 +19,7 @@ from bench.privacy.one_run import judge_run
 POWER = Path(__file__).with_name("power.csv")
 HEAD = ("mechanism", "epsilon", "canaries", "bound", "median", "above")
 RUNS, ROUNDS, DELTA = 200, 50, 1e-5
-EPSILONS, CANARIES = (1.0, 2.0, 4.0, 8.0), (100, 500)
+EPSILONS, CANARIES = (1.0, 2.0, 4.0, 8.0), (100, 500, 2000)
 
 Scores = Callable[[NDArray[np.bool_], np.random.Generator], NDArray[np.float64]]
 """Of canaries `(m,)` by their coins."""
