@@ -80,10 +80,8 @@ def run_audits_board(rows: list[str], columns: list[str], runs: Audits, audits: 
                 {"defense": row, "claimed": _stated(privacy.claimed), "composed": _stated(privacy.composed), **told}
             )
     numbers = [
-        Number(row, column, metric, value, seeds=audit.seeds, failed=audit.failed, within_claim=True)
+        Number(row, column, "epsilon_run", audit.epsilon, seeds=audit.seeds, failed=audit.failed, within_claim=True)
         for (row, column), audit in runs.items()
-        for metric, value in (("epsilon_run", audit.epsilon), ("epsilon_composed", audit.allowed))
-        if value is not None
     ]
     return make_board(
         "run_audits", "Audits of whole runs: what a training shows of one client", CAPTION, lines, numbers

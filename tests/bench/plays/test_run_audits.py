@@ -14,7 +14,11 @@ from torch import Tensor
 
 from attacks.run_audit import OneRunAudit
 from bench import registry
+from bench.data import Dataset
+from bench.federation.engine import Federation
 from bench.plays.cell import run_cell
+from bench.plays.findings import build_defense
+from bench.plays.run_audit import Coins, Samples
 from bench.protocol import Defense, Delivered, LocalRound, Upload, clip
 from bench.records import Record
 from bench.suite import Cell
@@ -192,12 +196,36 @@ def test_canary_samples_show_less_than_canary_updates(audit: Play) -> None:
     assert "300 canary samples" in str(samples.privacy.audited)
 
 
-def test_a_sample_of_a_client_that_is_there_or_not(audit: Play) -> None:
-    attack = {"canary": "sample", "canaries": 100}
-    record = audit({"name": "central_dp_fedavg", "z": 0.02, "zeta": 3.0}, 0, attack, lr=1.0)
-    audited, composed = bounds(record)
-    assert record.metrics["canary_accuracy"] > 0.62  # by chance with probability 1 %
+def test_of_a_sample_whose_client_is_not_there_nothing_comes(
+    make_cell: Callable[..., Cell], digits: Dataset, audit: Play
+) -> None:
+    defense = {"name": "central_dp_fedavg", "z": 0.5, "zeta": 1.0}
+    cell = make_cell(defense, AUDIT, **FEDERATION)
+    federation = Federation(cell.federation, build_defense(cell), digits, seed=0)
+    coins = Coins.toss(300, 50, seed=0)
+    planted = Samples.of(federation, digits, coins, replaced=False)
+    planted.plant(federation)
+    updates = federation.play().updates[coins.clients]
+    assert updates.any(dim=1).tolist() == coins.included.tolist()
+    differences = planted.differences(federation, 0, torch.zeros(federation.model.dim))
+    assert bool(differences.any(dim=1).all())
+    audited, composed = bounds(audit(defense, 0, {"canary": "sample", "canaries": 50}))
     assert audited <= composed
+
+
+def test_the_canary_takes_the_place_of_one_sample(make_cell: Callable[..., Cell], digits: Dataset) -> None:
+    cell = make_cell({"name": "dp_fedavg"}, AUDIT, **FEDERATION)
+    federation = Federation(cell.federation, build_defense(cell), digits, seed=0)
+    coins = Coins.toss(300, 50, seed=0)
+    shards = federation.shards
+    before, _ = (part.clone() for part in shards.window(shards.place[coins.clients], 0, 2))
+    planted = Samples.of(federation, digits, coins, replaced=True)
+    planted.plant(federation)
+    after, targets = shards.window(shards.place[coins.clients], 0, 2)
+    expected = torch.where(coins.included.view(-1, 1, 1, 1), planted.images, before[:, 0])
+    assert torch.equal(after[:, 0], expected)
+    assert torch.equal(after[:, 1], before[:, 1])
+    assert torch.equal(targets[coins.included, 0], planted.targets[coins.included])
 
 
 def test_few_clients_a_round_are_watched_in_their_rounds(audit: Play) -> None:
