@@ -36,7 +36,8 @@ def run_epsilons(rows: Sequence[str], columns: Sequence[str], runs: Audits) -> F
     for line, audit in enumerate(found.values()):
         at, colour = max(audit.epsilon, LEAST), BROKEN if audit.exceeds else KEPT
         if audit.allowed:
-            axes.plot([at, audit.allowed], [line, line], color=FAINT, linewidth=5, solid_capstyle="butt", zorder=1)
+            beyond: dict[str, Any] = {"color": BROKEN, "alpha": 0.25} if audit.exceeds else {"color": FAINT}
+            axes.plot([at, audit.allowed], [line, line], linewidth=5, solid_capstyle="butt", zorder=1, **beyond)
             axes.plot(audit.allowed, line, **COMPOSED, **NONE)
         colour = colour if audit.allowed else VOID
         axes.plot(at, line, marker="o", markersize=6.5, color=colour, **NONE)

@@ -8,6 +8,7 @@ import pytest
 from bench.privacy.claims import PrivacyClaim
 from bench.records import Privacy, Record
 from leaderboards.run_audits import ONCE, RUN, find_run_audits, run_audits_board
+from leaderboards.run_epsilons import LEAST, run_epsilons
 
 ROW, COLUMN = "noisy", "run_audit"
 COMPOSED = PrivacyClaim(epsilon=3.0, delta=1e-6, unit="per client and run", source="60 Gaussian releases")
@@ -68,3 +69,14 @@ def test_failed_seeds_are_told(make_run_audit: Make) -> None:
 def test_audits_of_one_round_are_not_among_them(make_audit: Make) -> None:
     assert find_run_audits([make_audit(ROW, 2.0)]) == {}
     assert not len(run_audits_board([ROW], [], {}, {}).text)
+
+
+def test_the_picture_has_a_line_a_row_with_both_ends(make_run_audit: Make) -> None:
+    runs = find_run_audits([make_run_audit("kept", 2.0), make_run_audit("broken", 9.0), make_run_audit("silent", 0.0)])
+    rows = ["broken", "kept", "silent", "another"]
+    (axes,) = run_epsilons(rows, [COLUMN], runs).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == rows[:3]
+    points = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    marked = {(line.get_marker(), round(float(line.get_xdata()[0]), 6)) for line in points}
+    assert marked == {("|", 3.0), ("o", 2.0), ("o", 9.0), ("o", LEAST)}
+    assert [text.get_text() for text in axes.texts] == ["9+", "2", "0"]
