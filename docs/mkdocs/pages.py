@@ -28,6 +28,8 @@ from bench.commands import catalogue
 from bench.federation.settings import FederationSettings
 from bench.privacy.audit import judge
 from bench.registry import PACKAGES, Kind
+from bench.reproduce.cards import judge as card_rules
+from bench.reproduce.cards import page as card_page
 from bench.suite import load, shipped
 from leaderboards import (
     audits,
@@ -95,6 +97,8 @@ def fill(markdown: str, results: Path, way: str = "../results") -> Filled:
             content = "\n\n".join(parts.section(kind, name) for name in parts.names(kind) if name not in own[kind])
         elif what == "decision":
             content = decision.markdown(decision.decide(decision.SITUATIONS, measured(results)), way)
+        elif what == "claim-cards":
+            content = card_page.overview(results, f"{way}/claims/")
         elif what in MARKS:
             content = MARKS[what](one or "")
         else:
@@ -204,6 +208,7 @@ MARKS: dict[str, Callable[[str], str]] = {
     "federation": _federation,
     "audit-limits": _audit_limits,
     "run-audit-power": _run_audit_power,
+    "claim-rule": lambda _: card_rules.RULE.rstrip(),
     "reference": _reference,
 }
 """What stands in a page for each mark, of its argument."""
