@@ -31,6 +31,7 @@ from leaderboards.overall import Measured, overall_board
 from leaderboards.privacy import privacy_boards
 from leaderboards.robustness import counts, robustness_boards
 from leaderboards.root import root_board, root_images
+from leaderboards.run_audits import find_run_audits, run_audits_board
 from leaderboards.siege import siege_board
 from leaderboards.submissions import of_rows, submission_boards
 from leaderboards.utility import utility_board
@@ -73,7 +74,7 @@ def build(
     training, private, audited = (frame[frame["kind"] == kind] for kind in ("training", "inversion", "audit"))
     rows = selection.rows(rows)
     accuracy, recovered = estimates(training, "accuracy"), shares(private, "recovered")
-    audits, chance = find_audits(selection.records), floors(selection.records)
+    audits, runs, chance = find_audits(selection.records), find_run_audits(selection.records), floors(selection.records)
     cells = [record.cell for record in selection.records]
     attacked, clean = training[training["column"] != CLEAN], training[training["column"] == CLEAN]
     parts = {"robustness": attacked, "privacy": private, "utility": clean}
@@ -85,7 +86,7 @@ def build(
     privacy = privacy_boards(rows, columns(private), private, recovered_psnr, selection.evaluations, gaps["privacy"])
     utility = utility_board(rows, accuracy, training, chance, gaps["utility"], step)
     backdoors = estimates(training, "backdoor_success")
-    measured = Measured(accuracy, backdoors, recovered, audits, chance)
+    measured = Measured(accuracy, backdoors, recovered, audits | runs, chance)
     ranked = (robustness[0], privacy[0], utility)
     boards = [
         overall_board(rows, columns(frame), ranked, measured, selection.expects),
@@ -99,6 +100,7 @@ def build(
         fairness_board(rows, columns(training), training),
         claims_board(rows, selection.records, audits),
         audits_board(rows, columns(audited), audits),
+        run_audits_board(rows, columns(frame[frame["kind"] == "run_audit"]), runs, audits),
         *factor_boards(rows, effects(rows, designs, everything)),
     ]
     if images := root_images(selection.records):
@@ -106,7 +108,9 @@ def build(
     submitted = of_rows(submissions, {slug(row): row for row in rows})
     boards += submission_boards(submitted, boards)
     sensitive = verified.sensitive(verifications, {cell.hash for cell in cells})
-    flags = find_flags(rows, selection, accuracy, audits, {**dict.fromkeys(KINDS, seeds), **seeds_of}, federation)
+    flags = find_flags(
+        rows, selection, accuracy, audits | runs, {**dict.fromkeys(KINDS, seeds), **seeds_of}, federation
+    )
     on_columns = notes_on_columns(rows, columns(training), accuracy, backdoors, selection.records)
     for row, note in [
         *saved(rows, on_columns, accuracy, selection.records).items(),

@@ -17,6 +17,7 @@ from leaderboards.frame import WIDE, Selection, columns
 from leaderboards.noise import falls_short
 from leaderboards.overall import LEAKING_SHARE
 from leaderboards.robustness import asked, worst_case
+from leaderboards.run_audits import find_run_audits
 from leaderboards.sweeps import Sweep, colluding, families
 
 SHARING = "niss"
@@ -49,6 +50,8 @@ def find_pictures(
         pictures.append(noise(rows, sweeps, ratio, records))
     if audits:
         pictures.append(epsilons(rows, columns(selection.frame), audits))
+    if runs := find_run_audits(records):
+        pictures.append(run_epsilons(rows, columns(selection.frame), runs))
     for name, sweep in found.items():
         if drawn := _with_pictures(rows, sweep, records, store):
             pictures.append(gallery(name, sweep, drawn, recovered, threshold))
@@ -183,6 +186,21 @@ def epsilons(rows: Sequence[str], places: Sequence[str], audits: Audits) -> Pict
     )
     parts += [f"the claim of {_list(void)} is void"] if void else []
     return Picture("epsilons", "Claimed ε against audited ε", f"{'; '.join(parts)}.", draw)
+
+
+def run_epsilons(rows: Sequence[str], places: Sequence[str], runs: Audits) -> Picture:
+    """What a whole run promises against what one shows."""
+
+    def draw() -> bytes:
+        from leaderboards import plots, run_epsilons
+
+        return plots.png(run_epsilons.run_epsilons(rows, places, runs))
+
+    broken = [row for row in rows if any(audit.breaks for (name, _), audit in runs.items() if name == row)]
+    silent = [row for row in rows if any(not audit.epsilon for (name, _), audit in runs.items() if name == row)]
+    parts = [f"One run proves more than is composed under {_list(broken)}" if broken else "No run breaks a claim"]
+    parts += [f"it proves nothing under {_list(silent)}"] if silent else []
+    return Picture("run-epsilons", "Composed ε against what one run proves", f"{'; '.join(parts)}.", draw)
 
 
 def gallery(

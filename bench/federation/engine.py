@@ -99,6 +99,7 @@ class Federation:
         count = defense.num_root_samples()
         self._root = Root(dataset, count, self.model, self.plan, seed, self.dtype, self.step) if count else None
         self.saboteurs: Saboteurs | None = None
+        self.planted: Callable[[Tensor, Tensor], None] | None = None  # writes into the updates (m, d) of clients (m,)
         self.damage: Callable[[Tensor], float] | None = None  # of a model, on images that the attackers hold
         self.evaluations = 0  # of the deployed rule, by attackers who try what they might send
         self.round = 0
@@ -155,6 +156,8 @@ class Federation:
         placed = self.shards.place[participants].argsort()  # those that lie side by side train together
         for rows, block in self._train(participants[placed]):
             updates.index_copy_(0, placed[rows], block)
+        if self.planted is not None:
+            self.planted(participants, updates)
         local = self._local_round(participants, updates, self._weights(participants), self._generator("noise"))
         try:
             return self._exchange(local, keep)

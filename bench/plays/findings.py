@@ -11,7 +11,7 @@ from bench.federation.roles import assumed_fraction, byzantine_by_round, setting
 from bench.protocol import Defense, Setting
 from bench.records import PUBLIC, ByzantineCount, Cost, Privacy, Siege, SingledOut, Status, World
 from bench.suite import Cell, Part, kinds
-from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
+from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit, RunAudit
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,12 @@ def build_defense(cell: Cell) -> Defense:
     return defense
 
 
-def build_attack(part: Part) -> ByzantineAttack | PrivacyAttack | PrivacyAudit:
+AnyAttack = ByzantineAttack | PrivacyAttack | PrivacyAudit | RunAudit
+
+
+def build_attack(part: Part) -> AnyAttack:
     """An attack with its parameters."""
-    attack: ByzantineAttack | PrivacyAttack | PrivacyAudit = registry.get("attack", part.name)(**part.parameters)
+    attack: AnyAttack = registry.get("attack", part.name)(**part.parameters)
     return attack
 
 

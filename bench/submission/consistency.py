@@ -150,7 +150,7 @@ def _of_another_world(record: Record, submitted: list[Submission]) -> str | None
 
 def _missing_of_submission(found: Counter[str], suite: Suite) -> Iterator[str]:
     """The attacks of which a submitted row has fewer cells than the suite's rows; audits are for those that claim."""
-    cells = [cell for cell in suite.cells() if cell.kind != "audit"]
+    cells = [cell for cell in suite.cells() if cell.kind not in ("audit", "run_audit")]
     wanted = Counter((cell.label, cell.attack_name) for cell in cells)
     for attack in dict.fromkeys(cell.attack_name for cell in cells):
         most = max(count for (_, name), count in wanted.items() if name == attack)

@@ -135,7 +135,22 @@ class Audit(Kind):
         return settings.participants
 
 
-KINDS: dict[KindName, Kind] = {kind.name: kind for kind in (Training(), Inversion(), Audit())}
+class RunAudit(Kind):
+    """An audit of a whole run: one training with many canaries, against the claim composed over it."""
+
+    name = "run_audit"
+    play = "bench.plays.run_audit:play"
+    words = "audit of the whole run"
+    order = 3
+    on_cpu = True
+
+    def cells(self, met: Meeting, entry: AttackEntry) -> Iterator[Cell]:
+        defense: Any = registry.get("defense", met.defense.name)
+        if defense.composes_privacy():
+            yield met.cell(self.name, met.federation())
+
+
+KINDS: dict[KindName, Kind] = {kind.name: kind for kind in (Training(), Inversion(), Audit(), RunAudit())}
 
 
 def of(cell: Cell) -> Kind:

@@ -11,6 +11,7 @@ from bench.threat.attacks import (
     sanitize,
 )
 from bench.threat.collusion import Saboteurs, check_collusion, choose_colluders
+from bench.threat.run_audits import RunAudit, RunGame, RunRound, check_canaries
 from bench.threat.training import Batch, OwnTraining
 from bench.threat.views import PublicFacts, Reconstruction, RoundTranscript, RoundView, View, server_view, strip
 
@@ -28,8 +29,12 @@ __all__ = [
     "Reconstruction",
     "RoundTranscript",
     "RoundView",
+    "RunAudit",
+    "RunGame",
+    "RunRound",
     "Saboteurs",
     "View",
+    "check_canaries",
     "check_collusion",
     "choose_colluders",
     "sanitize",

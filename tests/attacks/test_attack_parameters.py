@@ -33,6 +33,7 @@ from attacks.mimic import furthest, oja
 from attacks.min_max import min_max
 from attacks.min_sum import min_sum
 from attacks.poisonedfl import is_filtered, poisonedfl
+from attacks.run_audit import OneRunAudit
 from attacks.same_value import same_value
 from attacks.sign_flip import sign_flip
 from bench import registry
@@ -323,6 +324,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "inverting_gradients": dict.fromkeys(
         ("steps", "starts", "lr", "momentum", "tv"), "test_signed_adam_gets_its_steps_rate_momentum_and_prior"
     ),
+    "run_audit": dict.fromkeys(("canaries", "canary"), "test_a_run_audit_says_what_it_was_given"),
     **{
         name: dict.fromkeys((*DLG_FIELDS, "rho"), "test_colluders_hand_on_what_dlg_was_given")
         for name in ("collusion", "subspace", "zero_shares")
@@ -512,6 +514,13 @@ def test_signed_adam_gets_its_steps_rate_momentum_and_prior(view: View, monkeypa
         with_prior = (slope + 0.02 * variation_slope(guess)).sign()
         torch.testing.assert_close(optimizer.slopes[0], with_prior)
         assert not torch.equal(with_prior, (slope + 1e-4 * variation_slope(guess)).sign())
+
+
+def test_a_run_audit_says_what_it_was_given() -> None:
+    attack = OneRunAudit(canaries=7, canary="sample")
+    assert (attack.count(), attack.samples()) == (7, True)
+    assert attack.directions(9, False, rng.generator(0, "canaries")).shape == (7, 9)
+    assert (OneRunAudit().count(), OneRunAudit().samples()) == (100, False)
 
 
 def test_an_audit_says_what_it_was_given() -> None:

@@ -16,6 +16,7 @@ from bench.submission import attack_checks, guards
 from bench.submission.attack_probe import AttackSubject
 from bench.submission.examination import Terms, examined, inspected
 from bench.submission.package import read_source
+from bench.threat import RunAudit
 
 FILE = Path(__file__).with_name("broken_attacks.py")
 SIZE = (20, 650)
@@ -142,7 +143,15 @@ CHEAP: dict[str, dict[str, int]] = {
 """What is asked of an inversion does not depend on how long it searches."""
 
 
-@pytest.mark.parametrize("name", registry.names("attack"))
+OPEN = [name for name in registry.names("attack") if not issubclass(registry.get("attack", name), RunAudit)]
+
+
+def test_an_audit_of_a_run_cannot_be_submitted() -> None:
+    with pytest.raises(BadInputError, match="OneRunAudit is an attack of no kind"):
+        findings(registry.get("attack", "run_audit"), REAL, TERNARY)
+
+
+@pytest.mark.parametrize("name", OPEN)
 def test_shipped_attacks_keep_the_contract(name: str) -> None:
     assert failures(findings(registry.get("attack", name), REAL, TERNARY, **CHEAP.get(name, {}))) == {}
 
