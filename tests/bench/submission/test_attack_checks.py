@@ -139,8 +139,9 @@ SHORT = {"starts": 1, "evaluations": 4}
 CHEAP: dict[str, dict[str, int]] = {
     **dict.fromkeys(("dlg", "collusion", "subspace", "zero_shares"), SHORT),
     "inverting_gradients": {"starts": 1, "steps": 4},
+    "edge_case": {"source": 2, "target": 1},  # a class that the check's few clients hold
 }
-"""What is asked of an inversion does not depend on how long it searches."""
+"""What is asked of an inversion does not depend on how long it searches, or on a class."""
 
 
 OPEN = [name for name in registry.names("attack") if not issubclass(registry.get("attack", name), RunAudit)]
