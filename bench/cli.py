@@ -18,7 +18,7 @@ import typer
 from bench import __version__
 from bench.base import systems
 from bench.base.errors import BadInputError
-from bench.commands import leaderboard, list_, new, perf, reproduce, run, show, site, submit, try_, tune, verify
+from bench.commands import claims, leaderboard, list_, new, perf, reproduce, run, show, site, submit, try_, tune, verify
 from bench.commands.options import AllOption, ArithmeticOption, QuietOption, ResultsOption, WorkersOption
 from bench.commands.output import say
 from bench.perf.options import BareCompare
@@ -84,6 +84,7 @@ app.command()(show.show)
 app.command()(site.site)
 app.command()(tune.tune)
 app.command()(reproduce.reproduce)
+app.command()(claims.claims)
 app.command(cls=BareCompare)(perf.perf)
 app.command(name="new-defense")(new.new_defense)
 app.command(name="new-attack")(new.new_attack)

@@ -16,6 +16,7 @@ from leaderboards.backdoor import backdoor_boards
 from leaderboards.board import Board, Leaderboard, Picture
 from leaderboards.chance import floors, grain
 from leaderboards.claims import claims_board
+from leaderboards.durability import durability_boards
 from leaderboards.estimates import estimates, shares
 from leaderboards.factors import effects, factor_boards, split
 from leaderboards.fairness import fairness_board
@@ -31,6 +32,7 @@ from leaderboards.overall import Measured, overall_board
 from leaderboards.privacy import privacy_boards
 from leaderboards.robustness import counts, robustness_boards
 from leaderboards.root import root_board, root_images
+from leaderboards.run_audits import find_run_audits, run_audits_board
 from leaderboards.siege import siege_board
 from leaderboards.submissions import of_rows, submission_boards
 from leaderboards.utility import utility_board
@@ -74,7 +76,7 @@ def build(
     inferred = frame[frame["kind"] == "membership"]
     rows = selection.rows(rows)
     accuracy, recovered = estimates(training, "accuracy"), shares(private, "recovered")
-    audits, chance = find_audits(selection.records), floors(selection.records)
+    audits, runs, chance = find_audits(selection.records), find_run_audits(selection.records), floors(selection.records)
     cells = [record.cell for record in selection.records]
     attacked, clean = training[training["column"] != CLEAN], training[training["column"] == CLEAN]
     parts = {"robustness": attacked, "privacy": private, "membership": inferred, "utility": clean}
@@ -86,12 +88,13 @@ def build(
     privacy = privacy_boards(rows, columns(private), private, recovered_psnr, selection.evaluations, gaps["privacy"])
     utility = utility_board(rows, accuracy, training, chance, gaps["utility"], step)
     backdoors = estimates(training, "backdoor_success")
-    measured = Measured(accuracy, backdoors, recovered, audits, chance)
+    measured = Measured(accuracy, backdoors, recovered, audits | runs, chance)
     ranked = (robustness[0], privacy[0], utility)
     boards = [
         overall_board(rows, columns(frame.drop(inferred.index)), ranked, measured, selection.expects),
         *robustness,
         *backdoor_boards(rows, columns(training), backdoors, accuracy, gaps["robustness"]),
+        *durability_boards(rows, columns(training), backdoors, selection.records),
         *privacy,
         noise_board(rows, columns(private), private),
         *membership_boards(
@@ -102,6 +105,7 @@ def build(
         fairness_board(rows, columns(training), training),
         claims_board(rows, selection.records, audits),
         audits_board(rows, columns(audited), audits),
+        run_audits_board(rows, columns(frame[frame["kind"] == "run_audit"]), runs, audits),
         *factor_boards(rows, effects(rows, designs, everything)),
     ]
     if images := root_images(selection.records):
@@ -109,7 +113,9 @@ def build(
     submitted = of_rows(submissions, {slug(row): row for row in rows})
     boards += submission_boards(submitted, boards)
     sensitive = verified.sensitive(verifications, {cell.hash for cell in cells})
-    flags = find_flags(rows, selection, accuracy, audits, {**dict.fromkeys(KINDS, seeds), **seeds_of}, federation)
+    flags = find_flags(
+        rows, selection, accuracy, audits | runs, {**dict.fromkeys(KINDS, seeds), **seeds_of}, federation
+    )
     on_columns = notes_on_columns(rows, columns(training), accuracy, backdoors, selection.records)
     for row, note in [
         *saved(rows, on_columns, accuracy, selection.records).items(),

@@ -10,6 +10,7 @@ from bench.records import Record, Store
 from bench.suite.factors import Design
 from leaderboards.audits import Audits, find_audits
 from leaderboards.board import Picture
+from leaderboards.durability import HALF, Lives, lives_of
 from leaderboards.estimates import MISSING, Estimates, estimates, shares
 from leaderboards.factors import Effect, effects, split
 from leaderboards.frame import WIDE, Selection, columns
@@ -17,6 +18,7 @@ from leaderboards.membership import SEEN, panels
 from leaderboards.noise import falls_short
 from leaderboards.overall import LEAKING_SHARE
 from leaderboards.robustness import asked, worst_case
+from leaderboards.run_audits import find_run_audits
 from leaderboards.sweeps import Sweep, colluding, families
 
 SHARING = "niss"
@@ -41,6 +43,8 @@ def find_pictures(
     if len(columns(training)) > WIDE:
         accuracy = estimates(training, "accuracy")
         pictures.append(heat(rows, columns(training), accuracy, selection.evaluations))
+    if lives := lives_of(records):
+        pictures.append(durability(rows, columns(training), lives, records))
     if sweeps:
         pictures.append(leakage(rows, sweeps, recovered, psnr, threshold))
     if sweeps and any(value.seeds for value in ratio.values()):
@@ -49,6 +53,8 @@ def find_pictures(
         pictures.append(epsilons(rows, columns(selection.frame), audits))
     if any(record.roc for record in records):
         pictures.append(membership(rows, records))
+    if runs := find_run_audits(records):
+        pictures.append(run_epsilons(rows, columns(selection.frame), runs))
     for name, sweep in found.items():
         if drawn := _with_pictures(rows, sweep, records, store):
             pictures.append(gallery(name, sweep, drawn, recovered, threshold))
@@ -90,6 +96,27 @@ def factors(rows: Sequence[str], changed: Sequence[Effect]) -> Picture:
         else "No row has records of all attacks at two levels of a factor."
     )
     return Picture("factors", "What each factor does to the worst accuracy", sentence, draw)
+
+
+def durability(rows: Sequence[str], places: Sequence[str], lives: Lives, records: Sequence[Record]) -> Picture:
+    """Success round by round of every backdoor that stops, a small picture a row."""
+
+    def draw() -> bytes:
+        from leaderboards import lifespans, plots
+
+        return plots.png(lifespans.small_multiples(rows, places, records))
+
+    kept, worked = Counter[str](), Counter[str]()
+    for (row, _), seeds in lives.items():
+        worked[row] += sum(life.stop >= HALF for life in seeds.values())
+        kept[row] += sum(life.stop >= HALF and life.survived for life in seeds.values())
+    none = [row for row in rows if not worked[row]]
+    sentence = (
+        f"Of {sum(worked.values())} runs in which a backdoor worked on half of the images when the attackers left, "
+        f"{sum(kept.values())} still do at the end of the training"
+    )
+    sentence += f"; in no run did one work under {_list(none)}." if none else "."
+    return Picture("durability", "Backdoors while they are attacked with, and after", sentence, draw)
 
 
 def leakage(
@@ -179,6 +206,21 @@ def membership(rows: Sequence[str], records: Sequence[Record]) -> Picture:
         parts.append(f"{curves[leaking].area:.2f} under {leaking} for {SEEN[seen]}")
     sentence = f"The largest areas (0.5 is a guess): {_list(parts)}. Each row's attack with the largest area is drawn."
     return Picture("membership", "Membership inference: true against false positives", sentence, draw)
+
+
+def run_epsilons(rows: Sequence[str], places: Sequence[str], runs: Audits) -> Picture:
+    """What a whole run promises against what one shows."""
+
+    def draw() -> bytes:
+        from leaderboards import plots, run_epsilons
+
+        return plots.png(run_epsilons.run_epsilons(rows, places, runs))
+
+    broken = [row for row in rows if any(audit.breaks for (name, _), audit in runs.items() if name == row)]
+    silent = [row for row in rows if any(not audit.epsilon for (name, _), audit in runs.items() if name == row)]
+    parts = [f"One run proves more than is composed under {_list(broken)}" if broken else "No run breaks a claim"]
+    parts += [f"it proves nothing under {_list(silent)}"] if silent else []
+    return Picture("run-epsilons", "Composed ε against what one run proves", f"{'; '.join(parts)}.", draw)
 
 
 def gallery(

@@ -11,9 +11,9 @@ from bench.federation.roles import assumed_fraction, byzantine_by_round, setting
 from bench.protocol import Defense, Setting
 from bench.records import PUBLIC, ByzantineCount, Cost, Privacy, Siege, SingledOut, Status, World
 from bench.suite import Cell, Part, kinds
-from bench.threat import ByzantineAttack, MembershipAttack, PrivacyAttack, PrivacyAudit
+from bench.threat import ByzantineAttack, MembershipAttack, PrivacyAttack, PrivacyAudit, RunAudit
 
-AnyAttack = ByzantineAttack | PrivacyAttack | PrivacyAudit | MembershipAttack
+AnyAttack = ByzantineAttack | PrivacyAttack | PrivacyAudit | RunAudit | MembershipAttack
 """The kinds of attack that cells are played with."""
 
 
@@ -45,6 +45,7 @@ class Findings:
     error: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     curve: list[tuple[int, float]] = field(default_factory=list)
+    success: list[tuple[int, float]] = field(default_factory=list)
     trace: list[float] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
     control_psnr: list[float] = field(default_factory=list)

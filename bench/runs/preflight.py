@@ -11,7 +11,7 @@ from bench.federation.settings import check_inverted
 from bench.plays.findings import build_attack, build_defense
 from bench.plays.membership import check_watched
 from bench.suite import Cell, kinds
-from bench.threat import ByzantineAttack, MembershipAttack, check_collusion
+from bench.threat import ByzantineAttack, MembershipAttack, RunAudit, check_canaries, check_collusion
 
 
 def check_settings(suite: str, cells: Iterable[Cell], data_root: str | None) -> None:
@@ -66,6 +66,8 @@ def _check_attack(cell: Cell, data_root: str | None) -> None:
     elif isinstance(attack, DataPoisoning):
         images = len(load(settings.dataset, data_root).train)
         attack.check_shard(shard_size(images, settings.clients, settings.samples_per_client))
+    elif isinstance(attack, RunAudit):
+        check_canaries(attack.count(), settings.clients)
     elif not isinstance(attack, ByzantineAttack):
         check_collusion(attack.collusion(), kinds.of(cell).possible_colluders(settings))
         if cell.is_privacy:

@@ -179,6 +179,8 @@ def _is_board(parts: list[str]) -> bool:
 def _unknown(parts: list[str]) -> str:
     if parts[1:2] == ["papers"]:
         return "made by `reproduce`, and not made anew here: a maintainer has to look at it"
+    if parts[1:2] == ["claims"]:
+        return "made by `claims`, and not made anew here: a maintainer has to look at it"
     if parts[1:2] in (["perf"], ["soak"]):
         return "measured on somebody's machine: a maintainer has to look at it"
     return "no file of a row or of a board that this version knows"

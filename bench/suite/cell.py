@@ -13,7 +13,7 @@ from bench.federation.settings import FederationSettings
 
 Parameters = dict[str, Any]
 
-KindName = Literal["training", "inversion", "audit", "membership"]
+KindName = Literal["training", "inversion", "audit", "run_audit", "membership"]
 """The names of the kinds of cells, of `bench.suite.kinds`."""
 
 CLEAN = "clean"

@@ -135,13 +135,28 @@ class Audit(Kind):
         return settings.participants
 
 
+class RunAudit(Kind):
+    """An audit of a whole run: one training with many canaries, against the claim composed over it."""
+
+    name = "run_audit"
+    play = "bench.plays.run_audit:play"
+    words = "audit of the whole run"
+    order = 3
+    on_cpu = True
+
+    def cells(self, met: Meeting, entry: AttackEntry) -> Iterator[Cell]:
+        defense: Any = registry.get("defense", met.defense.name)
+        if defense.composes_privacy():
+            yield met.cell(self.name, met.federation())
+
+
 class Membership(Kind):
     """A training to its end, and an attack that tells afterwards who trained on which image."""
 
     name = "membership"
     play = "bench.plays.membership:play"
     words = "who trained on an image"
-    order = 3
+    order = 4
     watches = True
 
     def check(self, entry: AttackEntry) -> None:
@@ -159,7 +174,7 @@ class Membership(Kind):
             yield met.cell(self.name, met.federation(), told, targets=targets)
 
 
-KINDS: dict[KindName, Kind] = {kind.name: kind for kind in (Training(), Inversion(), Audit(), Membership())}
+KINDS: dict[KindName, Kind] = {kind.name: kind for kind in (Training(), Inversion(), Audit(), RunAudit(), Membership())}
 
 
 def of(cell: Cell) -> Kind:

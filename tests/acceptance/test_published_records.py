@@ -19,7 +19,7 @@ from leaderboards.formats import FORMATS
 RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED = (
     *("digits", "mnist", "mnist-bounds", "audits", "cifar100-sample", "digits-collusion", "digits-leakage"),
-    *("field", "field-mnist", "siege", "membership"),
+    *("field", "field-mnist", "siege", "backdoors", "membership"),
 )
 every_suite = pytest.mark.parametrize("name", PUBLISHED)
 
@@ -204,3 +204,25 @@ def test_membership_is_asked_of_as_many_who_are_in_as_who_are_not() -> None:
     asked = [record for record in published("membership") if record.cell.kind == "membership"]
     assert {record.metrics["members"] * record.metrics["least_fpr"] for record in asked} == {1.0}
     assert {record.metrics["members"] for record in asked} == {200, 400}
+
+
+def successes(row: str, attack: str) -> list[dict[int, float]]:
+    """Success by round in every seed of a row under a backdoor that stops."""
+    found = [one for one in published("backdoors") if (one.cell.label, one.cell.attack_name) == (row, attack)]
+    return [dict(record.success) for record in found if record.status == "ok"]
+
+
+BACKDOORS = ("backdoor", "dba", "neurotoxin", "model_replacement", "edge_case", "a3fl")
+
+
+@pytest.mark.parametrize("attack", BACKDOORS)
+def test_a_backdoor_works_under_a_mean_and_not_before_it_is_planted(attack: str) -> None:
+    found = successes("fedavg", attack)
+    assert len(found) >= 3
+    assert max(one[30] for one in found) < 0.2
+    assert mean(one[60] for one in found) > 0.9
+
+
+def test_flame_stops_a_trigger_and_not_edge_cases() -> None:
+    assert max(one[60] for one in successes("flame", "backdoor")) < 0.1
+    assert min(one[60] for one in successes("flame", "edge_case")) > 0.9

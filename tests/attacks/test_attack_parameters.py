@@ -36,6 +36,7 @@ from attacks.mimic import furthest, oja
 from attacks.min_max import min_max
 from attacks.min_sum import min_sum
 from attacks.poisonedfl import is_filtered, poisonedfl
+from attacks.run_audit import OneRunAudit
 from attacks.same_value import same_value
 from attacks.sign_flip import sign_flip
 from bench import models, registry
@@ -44,7 +45,9 @@ from bench.attacking.inversion import Observation
 from bench.attacking.linear_layers import Layer, repeated_rows
 from bench.attacking.poisoning import DataFacts
 from bench.base import rng
-from bench.data import Split
+from bench.data import Split, load
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
 from bench.models.base import one_hot
 from bench.protocol import Alphabet
 from bench.threat import Attack, ByzantineAttack, ByzantineView, MembershipView, RoundView, View
@@ -272,7 +275,45 @@ SEAMS: dict[str, dict[str, Seam]] = {
 }
 
 DLG_FIELDS = ("label", "starts", "evaluations", "history", "matched", "agreement")
+TRAINED: dict[str, dict[str, tuple[Any, dict[str, Any]]]] = {
+    "a3fl": {
+        "target": (4, {}),
+        "size": (2, {}),
+        "corner": (1, {}),
+        "share": (0.75, {}),
+        "boost": (2.5, {}),
+        "searches": (12, {}),
+        "rate": (0.3, {}),
+        "balance": (5.0, {}),
+        "every": (3, {"balance": 5.0}),
+        "adversarial_steps": (2, {"balance": 5.0}),
+    },
+    "dba": {"target": (4, {}), "width": (2, {}), "gap": (1, {}), "share": (0.2, {}), "boost": (2.5, {})},
+    "edge_case": {
+        "edge": ("tail", {}),
+        "source": (3, {}),
+        "target": (4, {}),
+        "share": (0.2, {}),
+        "boost": (2.5, {}),
+        "radius": (0.01, {}),
+    },
+    "model_replacement": {
+        "target": (4, {}),
+        "size": (5, {}),
+        "share": (0.2, {}),
+        "boost": (4.0, {}),
+        "alpha": (0.5, {}),
+        "bound": (0.1, {}),
+        "passes": (2, {}),
+        "step": (0.1, {}),
+    },
+    "neurotoxin": {"target": (4, {}), "size": (5, {}), "share": (0.2, {}), "boost": (2.5, {}), "ratio": (0.5, {})},
+    "targeted_label_flip": {"source": (3, {}), "target": (4, {})},
+}
+"""Of attacks that poison, or train themselves: a value that is not the default, and the other parameters."""
+
 ELSEWHERE: dict[str, dict[str, str]] = {
+    **{name: dict.fromkeys(fields, "test_what_is_trained_depends_on_it") for name, fields in TRAINED.items()},
     "analytic": {"same": "test_analytic_compares_rows_up_to_same"},
     "audit": dict.fromkeys(("rho", "active", "direction", "runs", "dim"), "test_an_audit_says_what_it_was_given"),
     "dlg": {
@@ -289,6 +330,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "membership_gradient": dict.fromkeys(("rho", "reference"), "test_membership_is_scored_as_its_parameters_say"),
     "membership_lira": dict.fromkeys(("on", "rehearsals"), "test_membership_is_scored_as_its_parameters_say"),
     "membership_loss": {"models": "test_membership_is_scored_as_its_parameters_say"},
+    "run_audit": dict.fromkeys(("canaries", "canary"), "test_a_run_audit_says_what_it_was_given"),
     **{
         name: dict.fromkeys((*DLG_FIELDS, "rho"), "test_colluders_hand_on_what_dlg_was_given")
         for name in ("collusion", "subspace", "zero_shares")
@@ -330,6 +372,21 @@ def test_a_replaced_model_and_a_flipped_one_have_their_own_factors(omniscient_vi
     torch.testing.assert_close(replaced, backdoor(see.own, (H + F) / F))
     model = forge(ATTACKS["sign_flip"](c=0.3, on="model"), see, omniscient_view)
     torch.testing.assert_close(model, flipped_model(see, 0.3))
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in TRAINED.items() for field in fields])
+def test_what_is_trained_depends_on_it(name: str, field: str) -> None:
+    """Two rounds in which all attackers take part; what else they do is in the attack's own tests."""
+    value, others = TRAINED[name][field]
+    shape = {"clients": 10, "rounds": 2, "local_steps": 2, "batch_size": 8, "lr": 0.2, "dtype": "float64"}
+    settings = FederationSettings.model_validate({"dataset": "digits", "model": "mlp", **shape})
+    sent = []
+    for given in ({}, {field: value}):
+        fed = Federation(settings, FedAvg(), load("digits"), 0, ATTACKS[name](**others, **given), 0.4)
+        fed.play()
+        sent.append(fed.play().messages)
+        assert torch.isfinite(sent[-1]).all()
+    assert not torch.allclose(*sent), f"{field} of {value} does what its default does"
 
 
 # -------------------------------------------------------------------------------------------- attacks on privacy
@@ -463,6 +520,13 @@ def test_signed_adam_gets_its_steps_rate_momentum_and_prior(view: View, monkeypa
         with_prior = (slope + 0.02 * variation_slope(guess)).sign()
         torch.testing.assert_close(optimizer.slopes[0], with_prior)
         assert not torch.equal(with_prior, (slope + 1e-4 * variation_slope(guess)).sign())
+
+
+def test_a_run_audit_says_what_it_was_given() -> None:
+    attack = OneRunAudit(canaries=7, canary="sample")
+    assert (attack.count(), attack.samples()) == (7, True)
+    assert attack.directions(9, False, rng.generator(0, "canaries")).shape == (7, 9)
+    assert (OneRunAudit().count(), OneRunAudit().samples()) == (100, False)
 
 
 def test_an_audit_says_what_it_was_given() -> None:

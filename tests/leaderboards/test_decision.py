@@ -119,3 +119,14 @@ def test_the_ends_of_an_interval_are_those_of_the_estimate(measured):
     leak, _ = measured.worst("privacy", "median", measured.columns("privacy"))
     assert leak.ends == (leak.low, leak.high)
     assert not math.isnan(leak.low)
+
+
+def test_accuracy_after_the_attackers_have_left_is_no_robustness(make, make_boards):
+    records = []
+    for row, accuracy in (("fedavg", 0.96), ("median", 0.90)):
+        for seed in range(2):
+            attacked = make(row, "backdoor", 0.2, accuracy, seed=seed)
+            stopped = attacked.model_copy(update={"cell": attacked.cell.model_copy(update={"start": 2, "stop": 3})})
+            records += [make(row, accuracy=accuracy, seed=seed), stopped]
+    found = choice(ATTACKED, Measured.from_leaderboard(make_boards(records, seeds=2)))
+    assert not found.row

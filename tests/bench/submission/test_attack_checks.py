@@ -16,7 +16,7 @@ from bench.submission import attack_checks, guards
 from bench.submission.attack_probe import AttackSubject
 from bench.submission.examination import Terms, examined, inspected
 from bench.submission.package import read_source
-from bench.threat import MembershipAttack
+from bench.threat import MembershipAttack, RunAudit
 
 FILE = Path(__file__).with_name("broken_attacks.py")
 SIZE = (20, 650)
@@ -139,16 +139,24 @@ SHORT = {"starts": 1, "evaluations": 4}
 CHEAP: dict[str, dict[str, int]] = {
     **dict.fromkeys(("dlg", "collusion", "subspace", "zero_shares"), SHORT),
     "inverting_gradients": {"starts": 1, "steps": 4},
+    "edge_case": {"source": 2, "target": 1},  # a class that the check's few clients hold
 }
-"""What is asked of an inversion does not depend on how long it searches."""
+"""What is asked of an inversion does not depend on how long it searches, or on a class."""
 
 
-SUBMITTABLE = [
-    name for name in registry.names("attack") if not issubclass(registry.get("attack", name), MembershipAttack)
+OPEN = [
+    name
+    for name in registry.names("attack")
+    if not issubclass(registry.get("attack", name), RunAudit | MembershipAttack)
 ]
 
 
-@pytest.mark.parametrize("name", SUBMITTABLE)
+def test_an_audit_of_a_run_cannot_be_submitted() -> None:
+    with pytest.raises(BadInputError, match="OneRunAudit is an attack of no kind"):
+        findings(registry.get("attack", "run_audit"), REAL, TERNARY)
+
+
+@pytest.mark.parametrize("name", OPEN)
 def test_shipped_attacks_keep_the_contract(name: str) -> None:
     assert failures(findings(registry.get("attack", name), REAL, TERNARY, **CHEAP.get(name, {}))) == {}
 

@@ -150,6 +150,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda at: (at / "results/papers/niss-fig3/table.md").write_text("2\n"),
         "results/papers/niss-fig3/table.md: made by `reproduce`",
     ),
+    "claim cards": (
+        lambda at: [(at / "results/claims").mkdir(), (at / "results/claims/mine.toml").write_text("")],
+        "results/claims/mine.toml: made by `claims`",
+    ),
     "measurements": (
         lambda at: [(at / "results/perf").mkdir(), (at / "results/perf/history.jsonl").write_text("{}")],
         "results/perf/history.jsonl: measured on somebody's machine",
