@@ -109,9 +109,14 @@ class Measured:
         return max(filter(math.isfinite, map(self.clean, self.defenses)), default=math.nan)
 
     def columns(self, board: str, most: float | None = None) -> list[str]:
-        """The attacked columns of a board, of at most this Byzantine share."""
+        """The attacked columns of a board, of at most this Byzantine share.
+
+        Accuracy after the attackers have left says nothing of robustness.
+        """
         measured = {column for (_, column), value in self.found.get(board, {}).items() if value.seeds or value.failed}
         there = [column for column in self.cells if column in measured and column != CLEAN]
+        if board == "robustness":
+            there = [column for column in there if self.cells[column].stop is None]
         return [column for column in there if most is None or self.cells[column].byzantine <= most]
 
     def worst(self, board: str, row: str, columns: Iterable[str]) -> tuple[Estimate, str]:

@@ -17,7 +17,7 @@ from bench.base.explain import explain
 from bench.base.names import unknown
 from bench.base.threads import blas_threads
 from bench.federation.settings import FederationSettings
-from bench.suite import Cell, Suite, make_part
+from bench.suite import Cell, Part, Suite, make_part
 from bench.suite import load as load_suite
 from bench.suite.cell import CLEAN
 
@@ -49,7 +49,7 @@ class Trial:
 def search(
     suite: str, defense: str, data_root: str | None, changes: Iterable[str] = (), worst_case: bool = False
 ) -> list[Trial]:
-    """Every point of `[tune.DEFENSE]`, best first; a key is a federation setting or a parameter of the defense.
+    """Every point of `[tune.DEFENSE]`, best first; a key is a parameter of the defense or a federation setting.
 
     With `worst_case` the best is the one whose lowest accuracy under the suite's tuning attacks is highest.
     """
@@ -77,7 +77,7 @@ def search(
     trials = []
     for values in itertools.product(*grid.values()):
         point = dict(zip(grid, values, strict=True))
-        settings = {key: value for key, value in point.items() if key in FederationSettings.model_fields}
+        settings = {key: value for key, value in point.items() if _is_setting(key, cells[0].defense)}
         parameters = {key: value for key, value in point.items() if key not in settings}
         try:
             changed = [_changed(cell, settings, parameters) for cell in cells]
@@ -112,6 +112,11 @@ def _trial(point: dict[str, float], cells: Iterable[Cell], dataset: "Dataset") -
 
     found = {cell.column: validation_accuracy(cell, SEED, dataset) for cell in cells}
     return Trial(point, found.pop(CLEAN), found)
+
+
+def _is_setting(key: str, defense: Part) -> bool:
+    """Whether a key of the grid is the federation's; `server_lr` of both is the defense's."""
+    return key in FederationSettings.model_fields and key not in defense.parameters
 
 
 def print_trials(trials: list[Trial]) -> None:

@@ -35,6 +35,8 @@ class Kind(ABC):
     """Whether its attacks take `byzantine`, the fractions of clients that forge."""
     watches: ClassVar[bool] = False
     """Whether its attacks take a privacy table: what they watch."""
+    coalitions: ClassVar[bool] = False
+    """Whether its attackers may be joined by Byzantine clients that forge."""
     on_cpu: ClassVar[bool] = False
     """Whether it is a CPU's work wherever the rest runs."""
     metrics_version: ClassVar[int | None] = None
@@ -50,13 +52,13 @@ class Kind(ABC):
         """Raise `ValueError`, with what stands behind the attack's name, where its table has what it cannot take."""
         if self.forges and not entry.byzantine:
             raise ValueError("needs byzantine, the fractions of clients")
-        if not self.forges and not self.watches and entry.byzantine:
+        if not self.forges and not self.coalitions and entry.byzantine:
             raise ValueError("forges nothing and takes no byzantine")
         if not self.forges and (entry.start, entry.stop) != (None, None):
             raise ValueError("forges nothing and takes no start or stop")
         if entry.privacy and not self.watches:
             raise ValueError("inverts nothing and takes no privacy table")
-        if entry.forging and not self.watches:
+        if entry.forging and not self.coalitions:
             raise ValueError("inverts nothing and takes no forging table: its Byzantine clients send what it makes")
         if entry.forging and not any(entry.byzantine):
             raise ValueError("takes forging tables with byzantine, the fractions of clients that forge")
@@ -103,6 +105,7 @@ class Inversion(Kind):
     words = "images recovered"
     order = 0
     watches = True
+    coalitions = True
     metrics_version = 2
     """2: SSIM in windows inside the image, scikit-image's default; 1 also took windows over mirrored borders."""
     preload = ("torchvision.utils",)  # takes as long as all else together
@@ -176,6 +179,45 @@ class Audit(Kind):
         return settings.participants
 
 
+class RunAudit(Kind):
+    """An audit of a whole run: one training with many canaries, against the claim composed over it."""
+
+    name = "run_audit"
+    play = "bench.plays.run_audit:play"
+    words = "audit of the whole run"
+    order = 3
+    on_cpu = True
+
+    def cells(self, met: Meeting, entry: AttackEntry) -> Iterator[Cell]:
+        defense: Any = registry.get("defense", met.defense.name)
+        if defense.composes_privacy():
+            yield met.cell(self.name, met.federation())
+
+
+class Membership(Kind):
+    """A training to its end, and an attack that tells afterwards who trained on which image."""
+
+    name = "membership"
+    play = "bench.plays.membership:play"
+    words = "who trained on an image"
+    order = 4
+    watches = True
+
+    def check(self, entry: AttackEntry) -> None:
+        super().check(entry)
+        if others := sorted(set(entry.privacy) - {"targets"}):
+            raise ValueError(f"watches the suite's own training: its privacy table takes targets, not {others[0]}")
+
+    def cells(self, met: Meeting, entry: AttackEntry) -> Iterator[Cell]:
+        for point, swept in sweep(f"privacy of attack {entry.name!r}", entry.privacy):
+            try:
+                targets = PrivacySettings(**{"targets": met.suite.privacy.targets, **point}).targets
+            except ValidationError as error:
+                raise BadInputError(f"suite {met.suite.name!r}, privacy of {entry.name!r}: {explain(error)}") from None
+            told = [f"{key}={point[key]}" for key in swept]
+            yield met.cell(self.name, met.federation(), told, targets=targets)
+
+
 def _forger(where: str, table: Parameters) -> Part:
     """What a forging table says; `BadInputError` unless it is a Byzantine attack that plays one run."""
     name, parameters = table.get("name"), {key: value for key, value in table.items() if key != "name"}
@@ -189,7 +231,7 @@ def _forger(where: str, table: Parameters) -> Part:
     return make_part("attack", name, parameters)
 
 
-KINDS: dict[KindName, Kind] = {kind.name: kind for kind in (Training(), Inversion(), Audit())}
+KINDS: dict[KindName, Kind] = {kind.name: kind for kind in (Training(), Inversion(), Audit(), RunAudit(), Membership())}
 
 
 def of(cell: Cell) -> Kind:

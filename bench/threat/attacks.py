@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.base.numbers import Numbers
 from bench.protocol import Alphabet, Setting, all_finite
+from bench.threat.training import OwnTraining
 from bench.threat.views import PublicFacts, Reconstruction, RoundView, View, strip
 
 
@@ -36,6 +37,8 @@ class ByzantineView:
     `(h,)`, whose those are; aggregate, the change `(d,)` of the model that the server would make of messages `(m, d)`,
     the honest rows first: its deployed rule, with randomness of its own rather than the round's.
     damage: for attacks that measure it, the mean loss of a model `(d,)` on images that the attackers hold.
+    training: for attacks that train their clients themselves, what those would train on; None where it is not at hand,
+    as for submitted attacks.
     """
 
     own: Tensor
@@ -49,6 +52,7 @@ class ByzantineView:
     aggregate: Callable[[Tensor], Tensor] | None = None
     updates: Tensor | None = None
     damage: Callable[[Tensor], float] | None = None
+    training: OwnTraining | None = None
 
 
 class ByzantineAttack(Attack):
@@ -60,6 +64,8 @@ class ByzantineAttack(Attack):
     """Whether all that it sends are numbers; False is for attacks that mean to send others."""
     measures_damage: ClassVar[bool] = False
     """Whether it looks at the loss of models on images of its own."""
+    trains: ClassVar[bool] = False
+    """Whether it trains its clients itself, in a way of its own."""
 
     def needs_updates(self) -> bool:
         """Whether it looks at its clients' updates behind their messages, four times as large where those are signs."""

@@ -159,3 +159,14 @@ def test_a_level_of_a_factor_answers_as_a_suite_of_its_own():
     found = choice(Situation("few", "robustness", suits=lambda one: one.participation < 1), few)
     assert (found.suite, found.level) == ("factors", "participation: 0.1")
     assert "[factors](results/factors/leaderboard.md) at participation: 0.1" in decision.markdown([found], "results")
+
+
+def test_accuracy_after_the_attackers_have_left_is_no_robustness(make, make_boards):
+    records = []
+    for row, accuracy in (("fedavg", 0.96), ("median", 0.90)):
+        for seed in range(2):
+            attacked = make(row, "backdoor", 0.2, accuracy, seed=seed)
+            stopped = attacked.model_copy(update={"cell": attacked.cell.model_copy(update={"start": 2, "stop": 3})})
+            records += [make(row, accuracy=accuracy, seed=seed), stopped]
+    found = choice(ATTACKED, Measured.from_leaderboard(make_boards(records, seeds=2)))
+    assert not found.row

@@ -17,7 +17,7 @@ SLACK = 2**14
 
 
 SHOWN = (
-    *("alphabet", "keeps_models", "weighted", "gaussian", "breakdown"),
+    *("alphabet", "keeps_models", "weighted", "gaussian", "against", "breakdown"),
     *("omniscient", "finite", "active", "deviates", "single_shares"),
 )
 """Class attributes of defenses and attacks that the engine reads."""
@@ -35,6 +35,7 @@ class Facts(BaseModel):
     keeps_models: bool = False
     weighted: bool = False
     gaussian: bool = False
+    against: Literal["server", "models"] = "server"
     breakdown: float | Literal["assumed"] = 0.0
     own: frozenset[str] = frozenset()  # the methods that it has of its own
     omniscient: bool = False

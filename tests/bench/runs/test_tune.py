@@ -95,6 +95,16 @@ def test_a_key_is_a_setting_or_a_parameter_of_the_clean_cell(tiny: str, tried: l
         assert cell.federation.model_copy(update={"lr": 0.5}) == clean.federation  # batch_size 5 is the row's own
 
 
+def test_a_key_of_both_is_the_defenses(tmp_path: Path, tiny_suite: Callable[..., str], tried: Any) -> None:
+    """The server's step of sign_majority has the name of that of server optimizers."""
+    path = tmp_path / "signs.toml"
+    rows = '[[defense]]\nname = "sign_majority"\n[[attack]]\nname = "sign_flip"\nbyzantine = 0.25\n'
+    path.write_text(tiny_suite(rows + "[tune.sign_majority]\nserver_lr = [0.1, 0.2]\n", clients=8))
+    tune.search(str(path), "sign_majority", None)
+    assert [cell.defense.parameters["server_lr"] for cell, _ in tried] == [0.1, 0.2]
+    assert {cell.federation.server_lr for cell, _ in tried} == {1.0}
+
+
 def test_the_seed_of_the_search_is_no_suites(tiny: str, tried: list[tuple[Cell, int]]) -> None:
     tune.search(tiny, "krum", None)
     assert {seed for _, seed in tried} == {tune.SEED}
