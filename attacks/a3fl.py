@@ -86,6 +86,9 @@ class A3FL(DataPoisoning):
     def goal(self, test: Split, data: DataFacts) -> Split:
         return self.goal_now(test, data, {})
 
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return False
+
     def forge(self, view: ByzantineView) -> Tensor:
         sent, own = view.own, view.training
         if own is not None:

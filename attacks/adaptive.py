@@ -125,6 +125,9 @@ class Adaptive(ByzantineAttack):
     evaluations: int = Field(default=60, ge=1)
     objective: Objective = "descent"
 
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return alphabet is Alphabet.REAL
+
     def forge(self, view: ByzantineView) -> Tensor:
         assert view.honest is not None
         if view.alphabet is Alphabet.TERNARY:

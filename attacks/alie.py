@@ -15,6 +15,7 @@ from torch import Tensor
 from bench.attacking.forging import SIGNS, Sign, check_honest, check_number, check_sign, copies, fit, in_range, moments
 from bench.base.errors import require
 from bench.base.numbers import added
+from bench.protocol import Alphabet
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
 
@@ -53,6 +54,9 @@ class ALIE(ByzantineAttack):
     z: float | None = None
     ddof: int = Field(default=0, ge=0, le=1)
     sign: Sign = added("plus")
+
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return False
 
     def forge(self, view: ByzantineView) -> Tensor:
         assert view.honest is not None

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from bench.attacking.forging import check_honest, copies
 from bench.base.errors import require
+from bench.protocol import Alphabet
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
 
@@ -27,6 +28,9 @@ class Crash(ByzantineAttack):
     finite = False
 
     kind: Kind = "nan"
+
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return False
 
     def forge(self, view: ByzantineView) -> Tensor:
         return crash(view.own.to(view.broadcast.dtype), len(view.own), self.kind)

@@ -82,6 +82,9 @@ class EdgeCase(DataPoisoning):
         shown = edge_of(test.x[test.y == self.source], self.edge)
         return Split(shown, torch.full_like(test.y[: len(shown)], self.target))
 
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return self.radius is None
+
     def forge(self, view: ByzantineView) -> Tensor:
         sent = view.own
         if self.radius is not None and view.training is not None:

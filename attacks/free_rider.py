@@ -32,6 +32,9 @@ class FreeRider(ByzantineAttack):
 
     s: float = Field(default=1e-3, ge=0)
 
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return False
+
     def forge(self, view: ByzantineView) -> Tensor:
         change = view.broadcast - view.memory.get("broadcast", view.broadcast)
         view.memory["broadcast"] = view.broadcast

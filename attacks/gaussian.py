@@ -24,6 +24,9 @@ class Gaussian(ByzantineAttack):
 
     s: float = Field(default=1.0, gt=0)
 
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return False
+
     def forge(self, view: ByzantineView) -> Tensor:
         own = view.own if view.alphabet is Alphabet.REAL else view.own.float()
         noise = gaussian(own, len(own), self.s, view.generator)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bench.attacking.forging import check_honest, copies, fit, in_range, mean_row
 from bench.base.errors import require
+from bench.protocol import Alphabet
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
 
@@ -27,6 +28,9 @@ class IPM(ByzantineAttack):
     omniscient = True
 
     epsilon: float = Field(default=0.5, gt=0)
+
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return False
 
     def forge(self, view: ByzantineView) -> Tensor:
         assert view.honest is not None

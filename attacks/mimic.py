@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.attacking.forging import check_honest, copies, fit, is_clear, mean_row, unit_of
 from bench.base.errors import require
+from bench.protocol import Alphabet
 from bench.registry import register
 from bench.threat import ByzantineAttack, ByzantineView
 
@@ -64,6 +65,9 @@ class Mimic(ByzantineAttack):
     omniscient = True
 
     warmup: int = Field(default=10, ge=1)  # rounds in which the direction is learnt
+
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return False
 
     def forge(self, view: ByzantineView) -> Tensor:
         honest, names, memory = view.honest, view.names, view.memory

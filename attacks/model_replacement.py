@@ -54,6 +54,9 @@ class ModelReplacement(Backdoor):
     passes: int = Field(default=7, ge=1)  # how often they take the round's steps
     step: float = Field(default=0.5, gt=0)  # of a step, as a share of the honest learning rate
 
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return False
+
     def forge(self, view: ByzantineView) -> Tensor:
         sent = view.own
         if (own := view.training) is not None:

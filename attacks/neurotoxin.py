@@ -57,6 +57,9 @@ class Neurotoxin(Backdoor):
 
     ratio: float = Field(default=0.95, gt=0, le=1)  # of the coordinates, those that are moved
 
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return False
+
     def forge(self, view: ByzantineView) -> Tensor:
         before = view.memory.get("broadcast", view.broadcast)
         change = view.broadcast - before

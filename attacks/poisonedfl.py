@@ -61,6 +61,9 @@ class PoisonedFL(ByzantineAttack):
     beta: float = Field(default=0.7, gt=0, lt=1)
     period: int = Field(default=50, ge=1)
 
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return False
+
     def forge(self, view: ByzantineView) -> Tensor:
         memory, broadcast = view.memory, view.broadcast
         if not memory:

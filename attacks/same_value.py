@@ -21,6 +21,9 @@ class SameValue(ByzantineAttack):
 
     value: float = 100.0
 
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return False
+
     def forge(self, view: ByzantineView) -> Tensor:
         own, value = view.own.to(view.broadcast.dtype), self.value
         return fit(same_value(own, len(own), -value if view.alphabet is Alphabet.TERNARY else value), view.alphabet)

@@ -39,6 +39,7 @@ class CentralDPFedAvg(SumDefense):
     """
 
     gaussian = True
+    apart = True
     against = "models"
 
     zeta: float = Field(default=3.0, gt=0)  # S, the norm to which a client clips

@@ -22,6 +22,7 @@ class DPFedAvg(SumDefense):
 
     weighted = True
     gaussian = True
+    apart = True
 
     epsilon: float = Field(default=10.0, gt=0)
     delta: float = Field(default=1e-4, gt=0, lt=1)

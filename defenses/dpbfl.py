@@ -55,6 +55,7 @@ class RandomizedVotes(RSA):
     """RSA whose clients send R(sign(w_0 - w_i)), and whose server follows the analyzer's sum."""
 
     alphabet = Alphabet.TERNARY
+    apart = True
 
     gamma: float = Field(default=0.283, ge=0, lt=1)
 

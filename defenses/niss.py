@@ -67,6 +67,8 @@ def exchange(
 class NISS(DPFedAvg):
     """Client k uploads p_k w + sum of (n_i + s_i r_i), the r_i negated shares of others, s_i ~ N(1, tau_k^2)."""
 
+    apart = True  # shares are noise, drawn whatever the updates are
+
     unit_variance: float = Field(default=0.01, gt=0)  # sigma^2 of the paper, which gives v = sigma_k^2 / sigma^2
     num_shares: int | None = Field(default=None, ge=1)  # v, where it is set directly
     tau_squared: float | tuple[float, ...] = 0.0

@@ -24,6 +24,7 @@ class SecureAggregation(SumDefense):
     """FedAvg behind a channel that opens the sum alone. Masks and key exchanges are not among its bytes."""
 
     weighted = True
+    apart = True
 
     def message(self, updates: Tensor, weights: Tensor) -> Tensor:
         return weights[:, None] * updates

@@ -23,6 +23,7 @@ class SignMajority(SumDefense):
     """Clients send sign(w_0 - w_i), that of the gradient after one local step; w_0 <- w_0 - server_lr sign(sum)."""
 
     alphabet = Alphabet.TERNARY
+    apart = True
     breakdown = 0.5  # of adversaries that are blind
 
     server_lr: float = Field(default=0.01, gt=0)  # eta; it decays as the clients' learning rate does

@@ -245,6 +245,9 @@ class FactorSearch(ByzantineAttack):
     def strongest(self, honest: Tensor, num_byzantine: int, aggregate: Rule) -> Tensor:
         """The forged messages `(f, d)`, reals, with the factor from `low` to `high` that harms `aggregate` most."""
 
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return False
+
     def forge(self, view: ByzantineView) -> Tensor:
         assert view.honest is not None
         return fit(self.strongest(view.honest, len(view.own), deployed(view)), view.alphabet)
@@ -267,6 +270,9 @@ class AgnosticAttack(ByzantineAttack):
     @abstractmethod
     def furthest(self, honest: Tensor, num_byzantine: int) -> Tensor:
         """The forged messages `(f, d)`, reals, as far along the perturbation as the honest messages allow."""
+
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        return False
 
     def forge(self, view: ByzantineView) -> Tensor:
         assert view.honest is not None

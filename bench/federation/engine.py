@@ -154,6 +154,10 @@ class Federation:
         """Every message is there: `keep` says whether the transcript's updates must stay as they were trained."""
         updates = torch.empty(len(participants), self.model.dim, dtype=self.dtype)
         placed = self.shards.place[participants].argsort()  # those that lie side by side train together
+        if not keep and self.defense.uploads_apart() and self._forges_untrained():
+            forging = self._is_forging(participants)
+            updates[forging] = 0
+            placed = placed[~forging[placed]]
         for rows, block in self._train(participants[placed]):
             updates.index_copy_(0, placed[rows], block)
         if self.planted is not None:
@@ -214,7 +218,11 @@ class Federation:
     def _own_messages(self, clients: Tensor) -> tuple[Tensor, Tensor | None]:
         """What these clients would send honestly and without noise `(f, d)`, and the updates if they are at hand."""
         assert self.attack is not None
-        if self.defense.alphabet is Alphabet.REAL or self.attack.needs_updates():
+        real = self.defense.alphabet is Alphabet.REAL
+        if self._forges_untrained():
+            zeros = torch.zeros(1, self.model.dim, dtype=self.dtype if real else torch.int8)
+            return zeros.expand(len(clients), -1), None
+        if real or self.attack.needs_updates():
             trained = torch.empty(len(clients), self.model.dim, dtype=self.dtype)
             for _ in self._train(clients, trained):
                 pass
@@ -295,6 +303,18 @@ class Federation:
         forging = self.is_byzantine[participants]
         attacks = self.attack is not None and self.round in self.attacked
         return forging if attacks else torch.zeros_like(forging)
+
+    def _forges_untrained(self) -> bool:
+        """Whether nothing would come of the honest training of those who forge in this round.
+
+        Kept models, momentum and memories matter to those who train again when the attack has stopped.
+        """
+        attack, rounds = self.attack, self.settings.rounds
+        if attack is None or self.round not in self.attacked or attack.needs_training(self.defense.alphabet):
+            return False
+        plain = type(self.defense).upload is Defense.upload  # others may keep something in the clients' memory
+        forgets = plain and self._placed is None and self._momentum is None
+        return forgets or all(index in self.attacked for index in range(self.round, rounds))
 
     def _own_message(self, clients: Tensor, updates: Tensor) -> Tensor:
         """What Byzantine clients would send of these updates without noise, in units of updates, or as signs."""

@@ -20,6 +20,7 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor
 
+from bench.base.classes import still_said
 from bench.base.errors import require
 from bench.base.numbers import Numbers
 from bench.privacy.claims import PrivacyClaim
@@ -175,6 +176,7 @@ class Defense(Numbers, ABC):
     breakdown: ClassVar[float | Literal["assumed"]] = 0.0  # stands fewer attackers, or as many as assumed
     weighted: ClassVar[bool] = False  # messages carry the weight p_k already; the server adds them up
     gaussian: ClassVar[bool] = False  # the noise of the claim is Gaussian: audits may fit a Gaussian mechanism
+    apart: ClassVar[bool] = True  # a client's message has to do with no other's update; who changes upload says it anew
     against: ClassVar[Literal["server", "models"]] = "server"  # whom the claim is against: or who sees models alone
 
     def side(self, party: Party) -> Self:
@@ -202,6 +204,11 @@ class Defense(Numbers, ABC):
         `weights (m,)` are the clients' p_k. Audits and privacy metrics measure against this; by default the updates.
         """
         return updates
+
+    @classmethod
+    def uploads_apart(cls) -> bool:
+        """Whether it says of its own `upload` and `message` that they are `apart`; a base's word does not count."""
+        return cls.apart and still_said(cls, "apart", "upload", "message")
 
     def upload(self, local: LocalRound) -> Upload:
         """The messages `(m, d)` with whatever noise the clients add; by default none."""

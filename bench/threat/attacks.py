@@ -9,6 +9,7 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor
 
+from bench.base.classes import still_said
 from bench.base.numbers import Numbers
 from bench.protocol import Alphabet, Setting, all_finite
 from bench.threat.training import OwnTraining
@@ -31,11 +32,12 @@ class ByzantineView:
     """What Byzantine clients know when they forge.
 
     own `(f, d)`: the updates of their own honest training, or the signs sign(w_0 - w_i) in a ternary alphabet, without
-    any noise (errata D12, D14: they bypass it); updates `(f, d)`: those updates in any alphabet, where the attack
-    `needs_updates`; broadcast `(d,)`; memory: what they keep from round to round, empty at
-    first. For omniscient attacks only: honest `(h, d)`, the others' messages as sent, in units of updates; names
-    `(h,)`, whose those are; aggregate, the change `(d,)` of the model that the server would make of messages `(m, d)`,
-    the honest rows first: its deployed rule, with randomness of its own rather than the round's.
+    any noise (errata D12, D14: they bypass it), and perhaps zeros where the attack does not say `needs_own`; updates
+    `(f, d)`: those updates in any alphabet, where the attack `needs_updates`; broadcast `(d,)`; memory: what they keep
+    from round to round, empty at first. For omniscient attacks only: honest `(h, d)`, the others' messages as sent, in
+    units of updates; names `(h,)`, whose those are; aggregate, the change `(d,)` of the model that the server would
+    make of messages `(m, d)`, the honest rows first: its deployed rule, with randomness of its own rather than the
+    round's.
     damage: for attacks that measure it, the mean loss of a model `(d,)` on images that the attackers hold.
     training: for attacks that train their clients themselves, what those would train on; None where it is not at hand,
     as for submitted attacks.
@@ -70,6 +72,18 @@ class ByzantineAttack(Attack):
     def needs_updates(self) -> bool:
         """Whether it looks at its clients' updates behind their messages, four times as large where those are signs."""
         return False
+
+    def needs_own(self, alphabet: Alphabet) -> bool:
+        """Whether what it forges depends on the numbers in `view.own`, beyond their shape and type.
+
+        Where it does not, nobody need train its clients. An attack that `trains` them itself has `view.training` here.
+        """
+        return True
+
+    def needs_training(self, alphabet: Alphabet) -> bool:
+        """Whether its clients have to train before it forges; they do where a subclass changed `forge` alone."""
+        known = still_said(type(self), "needs_own", "forge")
+        return not known or self.needs_own(alphabet) or self.needs_updates()
 
     @abstractmethod
     def forge(self, view: ByzantineView) -> Tensor:
