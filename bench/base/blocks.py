@@ -49,7 +49,7 @@ def per_thread(block_bytes: int, cache_bytes: int) -> int:
 
 def on_all_threads(work: Callable[[int], None], items: Sequence[int]) -> None:
     """Do the work on as many threads as torch may use; numpy lets go of the interpreter's lock while it computes."""
-    threads = min(torch.get_num_threads(), len(items))
+    threads = min(torch.get_num_threads(), len(items)) if len(items) > 1 else 1
     if threads == 1:
         for item in items:
             work(item)

@@ -314,9 +314,16 @@ def lowest(values: Tensor, count: int, tolerance: Tensor) -> tuple[Tensor, Tenso
     Values tie with the border where they differ by no more than both tolerances `(n,)`; ties are in their order.
     """
     border = values.kthvalue(count)
-    width = tolerance + tolerance[border.indices]
-    tied = (values == border.values) | ((values - border.values).abs() <= width)
-    return ((values < border.values) & ~tied).nonzero()[:, 0], tied.nonzero()[:, 0]
+    if on_gpu(values):
+        width = tolerance + tolerance[border.indices]
+        tied = (values == border.values) | ((values - border.values).abs() <= width)
+        return ((values < border.values) & ~tied).nonzero()[:, 0], tied.nonzero()[:, 0]
+    ordered, off, at = values.numpy(), tolerance.numpy(), border.indices.item()  # numpy: each step costs less
+    with np.errstate(all="ignore"):
+        last = ordered[at]
+        ties = (ordered == last) | (np.abs(ordered - last) <= off + off[at])
+        sure = ((ordered < last) & ~ties).nonzero()[0]
+    return torch.from_numpy(sure), torch.from_numpy(ties.nonzero()[0])
 
 
 def first_lowest(values: Tensor, count: int, tolerance: Tensor) -> Tensor:
