@@ -94,10 +94,12 @@ def play(
     """The cell of a record in the world of a salt, under another seed; of an inversion also what it makes of zeros."""
     from bench import data
     from bench.base import rng
+    from bench.base.errors import BadInputError
     from bench.federation.engine import encoding
     from bench.plays.cell import run_cell
     from bench.plays.findings import Task
     from bench.records import World
+    from bench.submission.referee.again import asking_again
     from bench.submission.referee.defense import dithering
 
     task = Task(
@@ -111,8 +113,12 @@ def play(
         world=World(salt, record.sources),
     )
     everywhere = record.cell.kind == "training" and record.cell.federation.model in WITHOUT_PLACES
-    with data.changed(shuffle(salt, everywhere)), dithering(), encoding():
+    with data.changed(shuffle(salt, everywhere)), dithering(), encoding(), asking_again() as ask_again:
         value = value_of(run_cell(task).record)
+        try:
+            ask_again()
+        except (ValueError, RuntimeError) as error:
+            raise BadInputError(str(error)) from None
         if not zeros:
             return Outcome(value)
         with rng.salted(salt):

@@ -1,7 +1,5 @@
-"""What the sides of a defense could tell each other beside messages, by what the kernel or the machine lets them share."""
+"""What the sides of a defense could tell each other beside messages, by what kernel and machine let them share."""
 
-import ctypes
-import os
 import platform
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from bench.data import load
 from bench.federation.engine import Federation
 from bench.federation.settings import FederationSettings
 from bench.submission.referee import calls
+from bench.submission.referee.again import asking_again
 from bench.submission.referee.party import Code, end_all
 from bench.submission.referee.proxies import stand_in
 
@@ -126,3 +125,64 @@ def test_no_side_hears_of_another_but_by_messages(what: str, folder: Path) -> No
         assert "PermissionError" in str(error)  # noqa: PT017
     else:
         assert torch.equal(model, first)
+
+
+LISTENS = """
+import time
+from bench.protocol import Defense, Upload
+
+class Row(Defense):
+    def upload(self, local):
+        return Upload(local.updates)
+
+    def aggregate(self, delivered, server):
+        mean = delivered.messages.mean(dim=0)
+        {before}
+        return server.global_model + mean {heard}
+
+BORN, CALLS = time.monotonic_ns(), []
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "heard", "words"),
+    [
+        ("CALLS.append(mean)", "+ CALLS[0]", None),  # what it keeps in its process it has again
+        ("pass", "* (time.monotonic_ns() % 1000)", "in round 1 its server gives another model when it is asked again"),
+        ("server.memory['x'] = mean * 0 + BORN % 1000", "", "its server gives another model"),
+    ],
+)
+def test_a_server_that_hears_something_beside_its_messages_is_found(
+    before: str, heard: str, words: str | None, folder: Path
+) -> None:
+    """By the clock, which stands for whatever processes of one machine tell each other by time or load."""
+    played = row(folder, LISTENS.format(before=before, heard=heard))()
+    with asking_again() as ask_again:
+        trained(played)
+        if words is None:
+            ask_again()
+        else:
+            with pytest.raises(ValueError, match=words):
+                ask_again()
+
+
+REFUSES = """
+import ctypes, errno
+from bench.submission.referee.calls import REFUSED, refuse_calls
+print(refuse_calls())
+libc = ctypes.CDLL(None, use_errno=True)
+for name, numbers in REFUSED.items():
+    if numbers[PLACE] is not None:
+        print(name, libc.syscall(numbers[PLACE], -1, 0, 0, 0, 0), ctypes.get_errno() == errno.EPERM)
+"""
+
+
+def test_calls_by_which_processes_find_each_other_are_refused() -> None:
+    place = 0 if platform.machine() == "x86_64" else 1
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSES.replace("PLACE", str(place))], capture_output=True, text=True, check=True
+    )
+    first, *told = done.stdout.splitlines()
+    assert first == "True"
+    assert len(told) >= 18
+    assert all(line.endswith(" -1 True") for line in told)

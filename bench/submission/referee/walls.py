@@ -59,18 +59,18 @@ def prefix(readable: Sequence[Path] = (), hidden: Sequence[Path] = ()) -> list[s
     words = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"]
     system = [Path(name) for name in SYSTEM if Path(name).is_dir()]
     seen = [*system, *_interpreter(system), *(ROOT / name for name in CODE), *readable]
-    emptied = [folder for folder in (Path("/tmp"), *hidden) if folder.is_dir()]  # noqa: S108  one that is empty
+    emptied = [folder for folder in (Path("/tmp"), *hidden) if folder.is_dir()]
     covered = [folder for folder in emptied if any(folder.is_relative_to(place) for place in system)]
     for place in system:
         words += ["--ro-bind", str(place), str(place)]
     words += ["--dev", "/dev", "--proc", "/proc"]
-    for folder in emptied:
-        words += ["--tmpfs", str(folder)]
+    for empty in emptied:
+        words += ["--tmpfs", str(empty)]
     for place in seen[len(system) :]:
         words += ["--ro-bind", str(place), str(place)]
-    for folder in emptied:
-        if folder not in covered and any(folder.is_relative_to(place) for place in seen):
-            words += ["--tmpfs", str(folder)]
+    for empty in emptied:
+        if empty not in covered and any(empty.is_relative_to(place) for place in seen):
+            words += ["--tmpfs", str(empty)]
     for name in EMBEDDED_DATA:
         for place in Path(sysconfig.get_path("purelib")).glob(f"sklearn/datasets/data/{name}"):
             words += ["--ro-bind", "/dev/null", str(place)]
