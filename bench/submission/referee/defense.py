@@ -186,12 +186,16 @@ class RemoteDefense(Remote, Defense):
         if not self._is_own("deliver"):
             return super().deliver(messages, generator)
         given = {"messages": messages, "generator": generator.get_state()}
+        secret = rng.fork(generator, "shuffled again")  # before the party sets the generator
         _, made = self._call("deliver", given, messages.numel() * 8 + len(messages) * 8)
         drawn(made, generator)
         if "rows" not in made or made["rows"].dim() != 2 or len(made["rows"]) > len(messages):
             raise ValueError(f"{self.name}.deliver gave no rows, or more than were sent")
-        check_channel(made["rows"], messages, made.get("senders"))
-        return Delivered(made["rows"], made.get("senders"))
+        rows, senders = made["rows"], made.get("senders")
+        check_channel(rows, messages, senders)
+        if _dithers.get() and senders is None:  # whose a row is may stand in its place
+            rows = rows[rng.shuffled(len(rows), secret)]
+        return Delivered(rows, senders)
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         rows = delivered.messages
