@@ -6,11 +6,9 @@ messages. Against everybody else they know nothing that the server does not.
 """
 
 from pydantic import Field
-from torch import Tensor
 
 from attacks.dlg import DLG
 from bench.registry import register
-from bench.threat import View, strip
 
 
 @register("attack", "collusion")
@@ -24,6 +22,3 @@ class Collusion(DLG):
 
     def alone(self) -> DLG:
         return DLG(**self.model_dump(exclude={"rho"}))
-
-    def estimates(self, view: View) -> list[Tensor]:
-        return [strip(seen) for seen in view.rounds]

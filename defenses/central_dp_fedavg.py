@@ -38,6 +38,9 @@ class CentralDPFedAvg(SumDefense):
     the sum with noise N(0, (z zeta)^2) is a Gaussian mechanism of noise multiplier z.
     """
 
+    gaussian = True
+    against = "models"
+
     zeta: float = Field(default=3.0, gt=0)  # S, the norm to which a client clips
     z: float = Field(default=1.0, gt=0)  # the noise multiplier
 

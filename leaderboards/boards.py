@@ -16,6 +16,8 @@ from leaderboards.backdoor import backdoor_boards
 from leaderboards.board import Board, Leaderboard, Picture
 from leaderboards.chance import floors, grain
 from leaderboards.claims import claims_board
+from leaderboards.coalitions import coalition_board, coalitions
+from leaderboards.durability import durability_boards
 from leaderboards.estimates import estimates, shares
 from leaderboards.factors import effects, factor_boards, split
 from leaderboards.fairness import fairness_board
@@ -24,12 +26,14 @@ from leaderboards.frame import CLEAN, Selection, columns
 from leaderboards.gaps import find_gaps
 from leaderboards.gaps import told as told_of_gaps
 from leaderboards.harmless import missing_control, notes_on_columns, saved
+from leaderboards.membership import membership_boards
 from leaderboards.noise import noise_board
 from leaderboards.origin import unnamed
 from leaderboards.overall import Measured, overall_board
 from leaderboards.privacy import privacy_boards
 from leaderboards.robustness import counts, robustness_boards
 from leaderboards.root import root_board, root_images
+from leaderboards.run_audits import find_run_audits, run_audits_board
 from leaderboards.siege import siege_board
 from leaderboards.submissions import of_rows, submission_boards
 from leaderboards.utility import utility_board
@@ -70,12 +74,13 @@ def build(
     everything, (selection, _) = selection, split(selection)
     frame = selection.frame
     training, private, audited = (frame[frame["kind"] == kind] for kind in ("training", "inversion", "audit"))
+    inferred = frame[frame["kind"] == "membership"]
     rows = selection.rows(rows)
     accuracy, recovered = estimates(training, "accuracy"), shares(private, "recovered")
-    audits, chance = find_audits(selection.records), floors(selection.records)
+    audits, runs, chance = find_audits(selection.records), find_run_audits(selection.records), floors(selection.records)
     cells = [record.cell for record in selection.records]
     attacked, clean = training[training["column"] != CLEAN], training[training["column"] == CLEAN]
-    parts = {"robustness": attacked, "privacy": private, "utility": clean}
+    parts = {"robustness": attacked, "privacy": private, "membership": inferred, "utility": clean}
     gaps = {name: find_gaps(rows, part, selection) for name, part in parts.items()}
     told, step = counts(cells), grain(selection.records)
     robustness = robustness_boards(
@@ -84,19 +89,25 @@ def build(
     privacy = privacy_boards(rows, columns(private), private, recovered_psnr, selection.evaluations, gaps["privacy"])
     utility = utility_board(rows, accuracy, training, chance, gaps["utility"], step)
     backdoors = estimates(training, "backdoor_success")
-    measured = Measured(accuracy, backdoors, recovered, audits, chance)
+    measured = Measured(accuracy, backdoors, recovered, audits | runs, chance)
     ranked = (robustness[0], privacy[0], utility)
     boards = [
-        overall_board(rows, columns(frame), ranked, measured, selection.expects),
+        overall_board(rows, columns(frame.drop(inferred.index)), ranked, measured, selection.expects),
         *robustness,
         *backdoor_boards(rows, columns(training), backdoors, accuracy, gaps["robustness"]),
+        *durability_boards(rows, columns(training), backdoors, selection.records),
         *privacy,
+        coalition_board(coalitions(rows, private, selection.records)),
         noise_board(rows, columns(private), private),
+        *membership_boards(
+            rows, columns(inferred), inferred, selection.records, selection.evaluations, gaps["membership"]
+        ),
         utility,
         siege_board(rows, accuracy, training, selection.records),
         fairness_board(rows, columns(training), training),
         claims_board(rows, selection.records, audits),
         audits_board(rows, columns(audited), audits),
+        run_audits_board(rows, columns(frame[frame["kind"] == "run_audit"]), runs, audits),
         *factor_boards(rows, effects(rows, designs, everything)),
     ]
     if images := root_images(selection.records):
@@ -104,7 +115,9 @@ def build(
     submitted = of_rows(submissions, {slug(row): row for row in rows})
     boards += submission_boards(submitted, boards)
     sensitive = verified.sensitive(verifications, {cell.hash for cell in cells})
-    flags = find_flags(rows, selection, accuracy, audits, {**dict.fromkeys(KINDS, seeds), **seeds_of}, federation)
+    flags = find_flags(
+        rows, selection, accuracy, audits | runs, {**dict.fromkeys(KINDS, seeds), **seeds_of}, federation
+    )
     on_columns = notes_on_columns(rows, columns(training), accuracy, backdoors, selection.records)
     for row, note in [
         *saved(rows, on_columns, accuracy, selection.records).items(),

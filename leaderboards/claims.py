@@ -33,7 +33,7 @@ def _privacy(row: str, records: list[Record]) -> Privacy | None:
     """Of a clean run, or else of an attacked one or of an audit: all are about the suite's own training."""
     mine = [record for record in records if record.cell.label == row and record.status == "ok"]
     training = [record for record in mine if record.cell.kind != "inversion"]
-    clean_first = sorted(training, key=lambda record: (record.cell.kind == "audit", record.cell.attack is not None))
+    clean_first = sorted(training, key=lambda record: (record.cell.kind != "training", record.cell.attack is not None))
     return clean_first[0].privacy if clean_first else None
 
 

@@ -27,6 +27,8 @@ NAMED = 2
 """Rules named beside the first, which its interval does not tell from it."""
 SKEWED = 2.0
 """Dirichlet parameters up to this one, over ten classes, make clients that lack most of them."""
+FACTOR = "factor-"
+"""How the names of the boards of factors begin."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,35 @@ class Measured:
     suite: str
     data: pd.DataFrame
     of: Sequence[Cell]
+    level: str = ""  # of a factor, such as "participation: 0.1"
 
     @classmethod
     def from_leaderboard(cls, leaderboard: Leaderboard) -> Self:
-        filled = [board.data for board in leaderboard.boards if len(board.data)]
-        data = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(LONG_FORMAT))
-        return cls(leaderboard.suite, data, _base(record.cell for record in leaderboard.evidence))
+        return cls(leaderboard.suite, _numbers(leaderboard), _base(record.cell for record in leaderboard.evidence))
 
     @classmethod
     def published(cls, suite: Suite, results: Path) -> Self:
         """From the suite's leaderboard.csv, in which numbers have six digits; `OSError` where there is none."""
         return cls(suite.name, pd.read_csv(results / suite.name / "leaderboard.csv"), _base(suite.cells()))
+
+    @classmethod
+    def levels(cls, suite: Suite, numbers: Leaderboard | Path) -> list[Self]:
+        """A suite at each level of its factors, as if that were one with a board of robustness alone.
+
+        `numbers` are its leaderboard, or the folder in which its leaderboard.csv lies.
+        """
+        if not suite.factor:
+            return []
+        data = pd.read_csv(numbers / "leaderboard.csv") if isinstance(numbers, Path) else _numbers(numbers)
+        data = data[data["board"].str.startswith(FACTOR) & (data["metric"] == "accuracy")]
+        found = []
+        for level in dict.fromkeys(cell.level for cell in suite.cells() if cell.level):
+            ending = f" [{level}]"
+            mine = data[data["column"].str.endswith(ending)]
+            columns = mine["column"].str.removesuffix(ending)
+            cells = [cell.model_copy(update={"level": ""}) for cell in suite.cells() if cell.level == level]
+            found.append(cls(suite.name, mine.assign(board="robustness", column=columns), cells, level))
+        return [one for one in found if len(one.data)]
 
     @cached_property
     def found(self) -> dict[str, Estimates]:
@@ -71,6 +91,11 @@ class Measured:
         """Of what is trained, where anything is."""
         return min(self.of, key=lambda cell: cell.kind != "training").federation
 
+    @property
+    def repeats(self) -> bool:
+        """Whether its numbers are means over several seeds, so that they have intervals."""
+        return bool((self.data["seeds"] > 1).any())
+
     def peers(self, row: str) -> bool:
         """Whether its clients send each other something."""
         data = self.data
@@ -84,9 +109,14 @@ class Measured:
         return max(filter(math.isfinite, map(self.clean, self.defenses)), default=math.nan)
 
     def columns(self, board: str, most: float | None = None) -> list[str]:
-        """The attacked columns of a board, of at most this Byzantine share."""
+        """The attacked columns of a board, of at most this Byzantine share.
+
+        Accuracy after the attackers have left says nothing of robustness.
+        """
         measured = {column for (_, column), value in self.found.get(board, {}).items() if value.seeds or value.failed}
         there = [column for column in self.cells if column in measured and column != CLEAN]
+        if board == "robustness":
+            there = [column for column in there if self.cells[column].stop is None]
         return [column for column in there if most is None or self.cells[column].byzantine <= most]
 
     def worst(self, board: str, row: str, columns: Iterable[str]) -> tuple[Estimate, str]:
@@ -97,6 +127,12 @@ class Measured:
             return MISSING, ""
         where = max(sorted(values), key=lambda column: sign * values[column].score)
         return values[where], where
+
+
+def _numbers(leaderboard: Leaderboard) -> pd.DataFrame:
+    """Of all boards, in the long format."""
+    filled = [board.data for board in leaderboard.boards if len(board.data)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(LONG_FORMAT))
 
 
 def _base(cells: Iterable[Cell]) -> list[Cell]:
@@ -129,6 +165,7 @@ class Choice:
 
     situation: str
     suite: str = ""
+    level: str = ""  # of a factor of the suite
     row: str = ""
     holds: bool = False
     alike: tuple[str, ...] = ()
@@ -185,20 +222,21 @@ def decide(situations: Iterable[Situation], boards: Iterable[Measured]) -> list[
 
 
 def _choice(situation: Situation, boards: Sequence[Measured]) -> Choice:
-    """From the board that compares most rules, then under most attacks."""
-    able = [board for board in boards if situation.suits(board.federation) and _compared(situation, board)]
-    board = max(able, key=lambda one: (len(_compared(situation, one)), len(one.cells)), default=None)
+    """From the board that compares most rules, then under most attacks; one of a single seed where no other is."""
+    able = [board for board in boards if _measures(situation, board) and _compared(situation, board)]
+    board = max(able, key=lambda one: (one.repeats, len(_compared(situation, one)), len(one.cells)), default=None)
     if board is None:
         return Choice(situation.said)
     rows = _ranked(situation, board)
     if not rows:
-        return Choice(situation.said, board.suite)
+        return Choice(situation.said, board.suite, board.level)
     best, columns = rows[0], board.columns(situation.board, situation.share)
     value, where = board.worst(situation.board, best, columns)
     same = len({board.worst(situation.board, best, [column])[0].score for column in columns}) == 1 < len(columns)
     return Choice(
         situation.said,
         board.suite,
+        board.level,
         best,
         holds=_holds(situation.board, value, board.clean(best)),
         alike=tuple(row for row in rows[1:] if _reaches(situation.board, board, row, best, columns)),
@@ -206,6 +244,12 @@ def _choice(situation: Situation, boards: Sequence[Measured]) -> Choice:
         cost=_cost(best, board),
         breaks=_breaks(best, board),
     )
+
+
+def _measures(situation: Situation, board: Measured) -> bool:
+    """Whether it is of such federations, and attacked by as many clients."""
+    shares = [board.cells[column].byzantine for column in board.columns(situation.board)]
+    return situation.suits(board.federation) and max(shares, default=0.0) >= (situation.share or 0.0)
 
 
 def _compared(situation: Situation, board: Measured) -> list[str]:
@@ -304,15 +348,10 @@ def markdown(choices: Iterable[Choice], results: str) -> str:
 def _line(choice: Choice, results: str) -> tuple[str, ...]:
     if not choice.suite:
         return choice.situation, "not measured yet", "", "", ""
-    if not choice.row:
-        return (
-            choice.situation,
-            "none of those measured",
-            f"[{choice.suite}]({results}/{choice.suite}/leaderboard.md)",
-            "",
-            "",
-        )
     board = f"[{choice.suite}]({results}/{choice.suite}/leaderboard.md)"
+    board += f" at {choice.level}" if choice.level else ""
+    if not choice.row:
+        return choice.situation, "none of those measured", board, "", ""
     return choice.situation, use(choice), f"{choice.worst}, {board}", choice.cost, choice.breaks
 
 

@@ -12,7 +12,10 @@ CONFIDENCE = 0.95
 NORMAL = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
 Array = NDArray[np.float64]
-FRACTIONS = ("accuracy", "backdoor_success", "model_accuracy", "worst_class_accuracy", "worst_tenth_accuracy")
+FRACTIONS = (
+    *("accuracy", "backdoor_success", "membership_auc", "model_accuracy"),
+    *("worst_class_accuracy", "worst_tenth_accuracy"),
+)
 """Metrics that are never below 0 or above 1, nor are their intervals."""
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from bench.records import Record
@@ -27,11 +27,12 @@ SKEW = {"alpha", "partition", "similarity", "shards_per_client"}
 
 @dataclass(frozen=True)
 class Worst:
-    """A row at a level: its estimate under the worst attack, that attack's column, and its clean run."""
+    """A row at a level: its estimate under the worst attack, that attack's column, its clean run, and all by column."""
 
     value: Estimate
     attack: str
     clean: Estimate
+    every: Mapping[str, Estimate] = field(default_factory=dict)
 
     def text(self) -> str:
         if math.isnan(self.value.score):
@@ -110,7 +111,9 @@ def _alone(rows: Sequence[str], records: Sequence[Record], everything: Sequence[
         mine = estimates(
             to_frame([one for one in clean if one.cell.federation.model_dump_json() in played]), "accuracy"
         )
-        found[row] = Worst(accuracy.get((row, where), MISSING), where, mine.get((row, CLEAN), MISSING))
+        clean_run = mine.get((row, CLEAN), MISSING)
+        every = {column: accuracy.get((row, column), MISSING) for column in attacked} | {CLEAN: clean_run}
+        found[row] = Worst(accuracy.get((row, where), MISSING), where, clean_run, every)
     return found
 
 
@@ -139,6 +142,12 @@ def _board(rows: Sequence[str], effect: Effect) -> Board:
             for metric, value in (("worst_accuracy", worst.value), ("clean_accuracy", worst.clean)):
                 if value.seeds or value.failed:
                     numbers.append(_number(row, level, metric, value))
+            if level != effect.base:  # the base's columns stand on the board of robustness
+                numbers += [
+                    _number(row, f"{column} [{effect.factor}: {level}]", "accuracy", value)
+                    for column, value in worst.every.items()
+                    if value.seeds or value.failed
+                ]
     name = f"factor-{'-'.join(effect.factor.lower().split())}"
     return make_board(name, f"Factor: {effect.factor}", " ".join([CAPTION, *_notes(effect)]), lines, numbers)
 

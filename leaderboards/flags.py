@@ -100,7 +100,8 @@ def _evidence(audit: Audit) -> str:
         if audit.beyond
         else "the privacy claim is broken: an audit proves"
     )
-    bound = f"epsilon of at least {audit.epsilon:.3g} {claim.unit}, where {claim.epsilon:.3g} is claimed"
+    promised = "composed" if audit.record.cell.kind == "run_audit" else "claimed"
+    bound = f"epsilon of at least {audit.epsilon:.3g} {claim.unit}, where {claim.epsilon:.3g} is {promised}"
     return f"{verdict} {bound} ({', '.join(evidence)}; record {audit.record.key})"
 
 

@@ -16,8 +16,8 @@ CLEAN = "clean"
 """The column without an attack."""
 ALONE = "dlg"
 """The attack of a server without colluders, whose columns stand before other attacks'."""
-AUDIT = "audit"
-"""The attack whose cells only defenses with a privacy claim have."""
+AUDITS = ("audit", "run_audit")
+"""The attacks whose cells only defenses with a privacy claim have."""
 LISTED = 5
 """The most names in a line about what is missing."""
 WIDE = 8
@@ -47,7 +47,7 @@ class Selection:
         """Whether there should be records; in a row that the suite does not name, of all attacks but audits."""
         if any(row == named for named, _ in self.wanted):
             return (row, column) in self.wanted
-        return attack_of(column) != AUDIT and column not in self.evaluations
+        return attack_of(column) not in AUDITS and column not in self.evaluations
 
     @property
     def evaluations(self) -> frozenset[str]:

@@ -10,12 +10,16 @@ from bench.records import Record, Store
 from bench.suite.factors import Design
 from leaderboards.audits import Audits, find_audits
 from leaderboards.board import Picture
+from leaderboards.coalitions import Coalition, coalitions
+from leaderboards.durability import HALF, Lives, lives_of
 from leaderboards.estimates import MISSING, Estimates, estimates, shares
 from leaderboards.factors import Effect, effects, split
 from leaderboards.frame import WIDE, Selection, columns
+from leaderboards.membership import SEEN, panels
 from leaderboards.noise import falls_short
-from leaderboards.overall import LEAKING_SHARE
+from leaderboards.overall import BROKEN_SHARE, LEAKING_SHARE
 from leaderboards.robustness import asked, worst_case
+from leaderboards.run_audits import find_run_audits
 from leaderboards.sweeps import Sweep, colluding, families
 
 SHARING = "niss"
@@ -40,12 +44,20 @@ def find_pictures(
     if len(columns(training)) > WIDE:
         accuracy = estimates(training, "accuracy")
         pictures.append(heat(rows, columns(training), accuracy, selection.evaluations))
+    if forged := coalitions(rows, private, records):
+        pictures.append(both(rows, forged))
+    if lives := lives_of(records):
+        pictures.append(durability(rows, columns(training), lives, records))
     if sweeps:
         pictures.append(leakage(rows, sweeps, recovered, psnr, threshold))
     if sweeps and any(value.seeds for value in ratio.values()):
         pictures.append(noise(rows, sweeps, ratio, records))
     if audits:
         pictures.append(epsilons(rows, columns(selection.frame), audits))
+    if any(record.roc for record in records):
+        pictures.append(membership(rows, records))
+    if runs := find_run_audits(records):
+        pictures.append(run_epsilons(rows, columns(selection.frame), runs))
     for name, sweep in found.items():
         if drawn := _with_pictures(rows, sweep, records, store):
             pictures.append(gallery(name, sweep, drawn, recovered, threshold))
@@ -87,6 +99,43 @@ def factors(rows: Sequence[str], changed: Sequence[Effect]) -> Picture:
         else "No row has records of all attacks at two levels of a factor."
     )
     return Picture("factors", "What each factor does to the worst accuracy", sentence, draw)
+
+
+def both(rows: Sequence[str], found: Sequence[Coalition]) -> Picture:
+    """Worst accuracy against worst leak, an arrow a row: from a coalition that looks on to one that forges."""
+
+    def draw() -> bytes:
+        from leaderboards import arrows, plots
+
+        return plots.png(arrows.both_at_once(rows, found, sentence))
+
+    more = [one.row for one in found if one.added.mean >= LEAKING_SHARE]
+    broken = [one.row for one in found if one.forging.accuracy.score < BROKEN_SHARE * one.looking.accuracy.score]
+    sentence = (
+        f"Forging shows one image in ten more under {_list(more)}; " if more else "Forging shows no image in ten more; "
+    ) + f"it halves the accuracy of {len(broken)} of {len(found)} rows."
+    return Picture("both", "Forge and look at once", sentence, draw)
+
+
+def durability(rows: Sequence[str], places: Sequence[str], lives: Lives, records: Sequence[Record]) -> Picture:
+    """Success round by round of every backdoor that stops, a small picture a row."""
+
+    def draw() -> bytes:
+        from leaderboards import lifespans, plots
+
+        return plots.png(lifespans.small_multiples(rows, places, records))
+
+    kept, worked = Counter[str](), Counter[str]()
+    for (row, _), seeds in lives.items():
+        worked[row] += sum(life.stop >= HALF for life in seeds.values())
+        kept[row] += sum(life.stop >= HALF and life.survived for life in seeds.values())
+    none = [row for row in rows if not worked[row]]
+    sentence = (
+        f"Of {sum(worked.values())} runs in which a backdoor worked on half of the images when the attackers left, "
+        f"{sum(kept.values())} still do at the end of the training"
+    )
+    sentence += f"; in no run did one work under {_list(none)}." if none else "."
+    return Picture("durability", "Backdoors while they are attacked with, and after", sentence, draw)
 
 
 def leakage(
@@ -159,6 +208,38 @@ def epsilons(rows: Sequence[str], places: Sequence[str], audits: Audits) -> Pict
     )
     parts += [f"the claim of {_list(void)} is void"] if void else []
     return Picture("epsilons", "Claimed ε against audited ε", f"{'; '.join(parts)}.", draw)
+
+
+def membership(rows: Sequence[str], records: Sequence[Record]) -> Picture:
+    """ROC curves of membership inference, a panel for what is seen."""
+    found = panels(records)
+
+    def draw() -> bytes:
+        from leaderboards import plots, roc
+
+        return plots.png(roc.rocs(rows, found))
+
+    parts = []
+    for seen, curves in found.items():
+        leaking = max(curves, key=lambda row: curves[row].area)
+        parts.append(f"{curves[leaking].area:.2f} under {leaking} for {SEEN[seen]}")
+    sentence = f"The largest areas (0.5 is a guess): {_list(parts)}. Each row's attack with the largest area is drawn."
+    return Picture("membership", "Membership inference: true against false positives", sentence, draw)
+
+
+def run_epsilons(rows: Sequence[str], places: Sequence[str], runs: Audits) -> Picture:
+    """What a whole run promises against what one shows."""
+
+    def draw() -> bytes:
+        from leaderboards import plots, run_epsilons
+
+        return plots.png(run_epsilons.run_epsilons(rows, places, runs))
+
+    broken = [row for row in rows if any(audit.breaks for (name, _), audit in runs.items() if name == row)]
+    silent = [row for row in rows if any(not audit.epsilon for (name, _), audit in runs.items() if name == row)]
+    parts = [f"One run proves more than is composed under {_list(broken)}" if broken else "No run breaks a claim"]
+    parts += [f"it proves nothing under {_list(silent)}"] if silent else []
+    return Picture("run-epsilons", "Composed ε against what one run proves", f"{'; '.join(parts)}.", draw)
 
 
 def gallery(

@@ -1,5 +1,6 @@
 """The pages of docs/: filled in from code and published boards, every link and every example good."""
 
+import csv
 import math
 import os
 import re
@@ -30,6 +31,7 @@ sys.path.insert(0, str(DOCS / "mkdocs"))
 import cited  # noqa: E402
 import pages  # noqa: E402
 import parts  # noqa: E402
+import power  # noqa: E402
 import text  # noqa: E402
 
 sys.path.pop(0)
@@ -163,6 +165,23 @@ def test_faultless_games_prove_what_the_binomial_bound_gives() -> None:
     for games, epsilon in found.items():
         rate = 1 - 0.025 ** (2 / games)  # Clopper-Pearson without a success among half of the games
         assert epsilon == pytest.approx(math.log((1 - rate - 1e-4) / rate), abs=0.01)
+
+
+def test_the_power_of_run_audits_is_what_its_script_measures() -> None:
+    """Where this fails: python docs/mkdocs/power.py."""
+    with power.POWER.open(newline="") as file:
+        head, *lines = [tuple(one) for one in csv.reader(file)]
+    assert head == power.HEAD
+    assert len(lines) == 3 * len(power.EPSILONS) * len(power.CANARIES)
+    assert all(int(line[-1]) <= power.RUNS // 20 for line in lines)  # above the truth
+    for mechanism, epsilon, canaries, fitted in (
+        ("Gaussian noise", 4.0, 100, True),
+        ("randomized response", 2.0, 100, False),
+    ):
+        *where, median, above = power.line(mechanism, epsilon, canaries, fitted)
+        (written,) = [line for line in lines if list(line[:4]) == where]
+        assert float(written[4]) == pytest.approx(float(median), abs=0.02)
+        assert abs(int(written[5]) - int(above)) <= 1
 
 
 def slug(heading: str) -> str:

@@ -1,6 +1,7 @@
 """Data poisoning: Byzantine clients that follow the protocol on training data that they have changed."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,10 @@ class DataPoisoning(ByzantineAttack):
     def goal(self, test: Split, data: DataFacts) -> Split | None:
         """Images as the attackers would show them to the model, with the answers that they want; None without any."""
         return None
+
+    def goal_now(self, test: Split, data: DataFacts, memory: Mapping[str, Tensor]) -> Split | None:
+        """The same where it depends on what the attackers have kept in `memory`, such as a trigger that they search."""
+        return self.goal(test, data)
 
     def forge(self, view: ByzantineView) -> Tensor:
         return view.own

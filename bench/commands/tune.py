@@ -15,12 +15,15 @@ def tune(
     data: DataOption = None,
     load: LoadOption = None,
     arithmetic: ArithmeticOption = None,
+    worst_case: Annotated[
+        bool, typer.Option("--worst-case", help="By the worst of the suite's tuning attacks.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Try the suite's search grid for a defense on the validation split of its clean run."""
+    """Try the suite's search grid for a defense on the validation split, by its clean run or its worst case."""
     from bench.runs import tune
 
-    found = tune.search(suite, defense, data, changes or ())
+    found = tune.search(suite, defense, data, changes or (), worst_case)
     if as_json:
         echo_json([trial.as_dict() for trial in found])
     else:

@@ -15,7 +15,7 @@ from bench.attacking.poisoning import DataFacts, DataPoisoning, poison_shards
 from bench.base import device, rng
 from bench.base.context import holding
 from bench.base.errors import DivergedError
-from bench.data import Dataset
+from bench.data import Dataset, Split
 from bench.federation.clients import Momentum, Plan, Shards, Step, as_held, rsa_blocks, sgd_blocks
 from bench.federation.roles import (
     assumed_fraction,
@@ -32,7 +32,7 @@ from bench.federation.server_optimizers import ServerOptimizer
 from bench.federation.settings import FederationSettings
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, SumDefense, all_finite, plays_in_sums
 from bench.protocol.contract import check_shape, untouched
-from bench.threat import ByzantineAttack, ByzantineView, PublicFacts, RoundTranscript, Saboteurs, sanitize
+from bench.threat import ByzantineAttack, ByzantineView, OwnTraining, PublicFacts, RoundTranscript, Saboteurs, sanitize
 
 _encodes: ContextVar[bool] = ContextVar("encodes", default=False)
 
@@ -76,10 +76,11 @@ class Federation:
         def shards(x: Tensor, y: Tensor, held: Tensor) -> Shards:
             return Shards(x, y, held, dataset.num_classes, settings.batch_size, honest_first, self._sizes, self.dtype)
 
+        self._data = DataFacts.of(dataset)
         self._by_phase: dict[bool, Shards] = {}  # by whether a round is attacked, where only some rounds are poisoned
         if isinstance(attack, DataPoisoning) and num_byzantine:
-            data, generator = DataFacts.of(dataset), rng.generator(seed, "poison")
-            poisoned = poison_shards(attack, inputs, labels, indices, self.is_byzantine, data, generator)
+            generator = rng.generator(seed, "poison")
+            poisoned = poison_shards(attack, inputs, labels, indices, self.is_byzantine, self._data, generator)
             self.shards = shards(*poisoned)
             if any(index not in self.attacked for index in range(settings.rounds)):
                 self._by_phase = {True: self.shards, False: shards(inputs, labels, indices)}
@@ -98,6 +99,7 @@ class Federation:
         count = defense.num_root_samples()
         self._root = Root(dataset, count, self.model, self.plan, seed, self.dtype, self.step) if count else None
         self.saboteurs: Saboteurs | None = None
+        self.planted: Callable[[Tensor, Tensor], None] | None = None  # writes into the updates (m, d) of clients (m,)
         self.damage: Callable[[Tensor], float] | None = None  # of a model, on images that the attackers hold
         self.evaluations = 0  # of the deployed rule, by attackers who try what they might send
         self.round = 0
@@ -124,6 +126,12 @@ class Federation:
         """Names by role of the clients that the server's side has singled out so far."""
         return self._sides.server.singled_out(self._server_memory)
 
+    def goal(self, test: Split) -> Split | None:
+        """Test images as the attackers would show them to today's model, with the answers that they want."""
+        if not isinstance(self.attack, DataPoisoning):
+            return None
+        return self.attack.goal_now(test, self._data, self._memory)
+
     def rounds(self) -> Iterator[RoundTranscript]:
         """Play all rounds, one after the other."""
         for _ in range(self.settings.rounds):
@@ -148,6 +156,8 @@ class Federation:
         placed = self.shards.place[participants].argsort()  # those that lie side by side train together
         for rows, block in self._train(participants[placed]):
             updates.index_copy_(0, placed[rows], block)
+        if self.planted is not None:
+            self.planted(participants, updates)
         local = self._local_round(participants, updates, self._weights(participants), self._generator("noise"))
         try:
             return self._exchange(local, keep)
@@ -194,7 +204,7 @@ class Federation:
         summary = torch.stack(parts).sum(dim=0)
         total = clients.drawn_sum(summary, len(honest), self.setting, noise)
         if len(forgers):
-            forged = self._forged(self._view(*self._own_messages(forgers)), forged_weights)
+            forged = self._forged(self._view(forgers, *self._own_messages(forgers)), forged_weights)
             total = total + server.add_up(forged, forged_weights)
         with untouched(f"{server.name}.aggregate", broadcast=self.global_model):
             model = server.step(total, self._server_round(weights))
@@ -299,7 +309,8 @@ class Federation:
             return messages
         assert self.attack is not None
         updates = local.updates[rows]
-        view = self._view(self._own_message(local.clients[rows], updates), updates)
+        clients = local.clients[rows]
+        view = self._view(clients, self._own_message(clients, updates), updates)
         if self.attack.omniscient:
             honest = messages[~rows] / self._shares(local.weights[~rows])
             aggregate = partial(self._imagined, rows, local)
@@ -317,8 +328,8 @@ class Federation:
         again = replace(local, updates=updates, memory=dict(local.memory))
         return self._sides.clients.upload(again).messages[rows]
 
-    def _view(self, own: Tensor, updates: Tensor | None) -> ByzantineView:
-        """What oblivious Byzantine clients know."""
+    def _view(self, clients: Tensor, own: Tensor, updates: Tensor | None) -> ByzantineView:
+        """What oblivious Byzantine clients `(f,)` know."""
         assert self.attack is not None
         known = (self.global_model, self.defense.alphabet, self._generator("forge"), self.setting, self._memory)
         return ByzantineView(
@@ -327,7 +338,16 @@ class Federation:
             *known,
             updates=updates if self.attack.needs_updates() else None,
             damage=self.damage if self.attack.measures_damage else None,
+            training=self._training(clients) if self.attack.trains else None,
         )
+
+    def _training(self, clients: Tensor) -> OwnTraining:
+        """What these clients `(f,)` train on in this round: the same batches, model and step as everybody's."""
+        windows = self.plan.windows(self.shards.circle, self._generator("batches", "cpu"))
+        lr = self.setting.learning_rate(self.round)
+        window = partial(self.shards.window, self.shards.place[clients])
+        pixels = (self._data.normalised(pixel).to(self.dtype) for pixel in (0.0, 1.0))
+        return OwnTraining(self.model, lr, windows, window, partial(self.step.direction, self.model), *pixels)
 
     def _imagined(self, forging: Tensor, local: LocalRound, messages: Tensor) -> Tensor:
         """The change `(d,)` of the model that the server would make of `messages (m, d)`, those not `forging` first.

@@ -11,7 +11,10 @@ from bench.federation.roles import assumed_fraction, byzantine_by_round, setting
 from bench.protocol import Defense, Setting
 from bench.records import PUBLIC, ByzantineCount, Cost, Privacy, Siege, SingledOut, Status, World
 from bench.suite import Cell, Part, kinds
-from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
+from bench.threat import ByzantineAttack, MembershipAttack, PrivacyAttack, PrivacyAudit, RunAudit
+
+AnyAttack = ByzantineAttack | PrivacyAttack | PrivacyAudit | RunAudit | MembershipAttack
+"""The kinds of attack that cells are played with."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Findings:
     error: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     curve: list[tuple[int, float]] = field(default_factory=list)
+    success: list[tuple[int, float]] = field(default_factory=list)
     trace: list[float] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
     control_psnr: list[float] = field(default_factory=list)
@@ -51,6 +55,7 @@ class Findings:
     singled_out: dict[str, SingledOut] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     siege: Siege | None = None
+    roc: list[tuple[float, float]] = field(default_factory=list)
     images: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -60,9 +65,9 @@ def build_defense(cell: Cell) -> Defense:
     return defense
 
 
-def build_attack(part: Part) -> ByzantineAttack | PrivacyAttack | PrivacyAudit:
+def build_attack(part: Part) -> AnyAttack:
     """An attack with its parameters."""
-    attack: ByzantineAttack | PrivacyAttack | PrivacyAudit = registry.get("attack", part.name)(**part.parameters)
+    attack: AnyAttack = registry.get("attack", part.name)(**part.parameters)
     return attack
 
 
@@ -76,8 +81,8 @@ def stated(defense: Defense, setting: Setting) -> dict[str, Any]:
 
 
 def count_byzantine(cell: Cell, seed: int) -> ByzantineCount | None:
-    """How many clients are Byzantine, and round by round how many of the sample attack; None where nobody is."""
-    if not cell.num_byzantine:
+    """How many clients are Byzantine, and round by round how many of the sample attack; None where nobody forges."""
+    if not cell.num_byzantine or not cell.forges:
         return None
     settings = cell.federation
     who = byzantine_by_round(settings, cell.byzantine, seed)

@@ -22,9 +22,11 @@ from bench.data import Dataset, load
 from bench.federation.engine import Federation
 from bench.federation.settings import FederationSettings, check_inverted
 from bench.plays.findings import Findings, Task, build_attack, build_defense, cost_of, stated
-from bench.plays.metrics import accuracy_and_loss, image_metrics, labels_recovered, matched
-from bench.protocol import Alphabet
+from bench.plays.metrics import accuracy_and_loss, damage_on, image_metrics, labels_recovered, matched
+from bench.protocol import Alphabet, Defense
+from bench.suite import Cell, Part
 from bench.threat import (
+    ByzantineAttack,
     PrivacyAttack,
     Reconstruction,
     RoundTranscript,
@@ -38,6 +40,31 @@ from bench.threat import (
 TRACE_POINTS = 30
 CONTROL = "fedavg"
 """The defense of the control: none."""
+
+
+@dataclass(frozen=True)
+class Coalition:
+    """The server's Byzantine clients, a fraction of all, and what they send; `forging` is empty where they look on."""
+
+    byzantine: float = 0.0
+    forging: str = ""  # the part of the cell as JSON, which can be hashed
+    rounds: int = 0  # trained and watched, in all of which they forge
+
+    @classmethod
+    def of(cls, cell: Cell) -> Self:
+        forging = "" if cell.forging is None else cell.forging.model_dump_json()
+        return cls(cell.byzantine, forging, cell.trained + cell.federation.rounds)
+
+    def federation(self, settings: FederationSettings, defense: Defense, dataset: Dataset, seed: int) -> Federation:
+        """With these clients in it, and nobody else who attacks."""
+        attack = build_attack(Part.model_validate_json(self.forging)) if self.forging else None
+        assert attack is None or isinstance(attack, ByzantineAttack)
+        federation = Federation(settings, defense, dataset, seed, attack, self.byzantine, range(self.rounds))
+        federation.damage = damage_on(federation.model, dataset.validation)
+        return federation
+
+
+NOBODY = Coalition()
 
 
 @dataclass(frozen=True)
@@ -56,14 +83,18 @@ def play(task: Task, dataset: Dataset) -> Findings:
     assert cell.attack is not None
     attack = build_attack(cell.attack)
     assert isinstance(attack, PrivacyAttack)
-    federation = Federation(cell.federation, build_defense(cell), dataset, task.seed)
+    coalition = Coalition.of(cell)
+    federation = coalition.federation(cell.federation, build_defense(cell), dataset, task.seed)
     before = time.perf_counter()
     watched = watch(federation, dataset, attack, cell.targets, cell.trained)
     seconds = time.perf_counter() - before
     alone = attack.alone()
-    what = (cell.federation, type(alone), alone.model_dump_json(), cell.targets, cell.trained)
+    looking = replace(coalition, forging="")  # forging may ruin a model that nobody defends, and the control with it
+    what = (cell.federation, type(alone), alone.model_dump_json(), cell.targets, cell.trained, looking)
     control = _control(*what, task.seed, task.data_root, device.current(), rng.salt())
     result = reconstruct(attack, watched.view, task.seed)
+    most, given = watched.view.most_images, result.images.shape[1]
+    require(given <= most, "infer's images", given, f"at most {most} a target, as many as there are in what was seen")
 
     view, truth = watched.view, watched.truth.flatten(0, 1)
     shown = {
@@ -80,7 +111,7 @@ def play(task: Task, dataset: Dataset) -> Findings:
     for prefix, values in measured.items():
         metrics[f"{prefix}recovered"] = float((values["psnr"] >= task.recovered_psnr).double().mean())
         metrics |= {f"{prefix}{name}": float(value.double().mean()) for name, value in values.items()}
-    if cell.trained:
+    if cell.trained or cell.is_coalition:
         metrics["model_accuracy"] = accuracy_and_loss(federation.model, view.rounds[0].broadcast, dataset.test)[0]
     ratio = _residual_noise_ratio(federation, watched, result)
     if ratio is not None:
@@ -138,12 +169,15 @@ def watch(
         raise ValueError(f"privacy.targets is {num_targets}, but there are {clients} clients")
     if trained and federation.settings.momentum:
         raise ValueError(f"privacy.trained is {trained}, but must be 0 with momentum: the attack needs its beginning")
+    members = federation.is_byzantine.cpu()
+    honest = int((~members).sum())
+    require(num_targets <= honest, "privacy.targets", num_targets, f"at most the {honest} honest clients")
     for _ in range(trained):
         federation.advance()
         if not bool(torch.isfinite(federation.global_model).all()):
             raise DivergedError(f"the global model is not finite after round {federation.round}")
     order = rng.shuffled(clients, rng.generator(seed, "targets"))
-    targets = order[:num_targets].sort().values
+    targets = order[~members[order]][:num_targets].sort().values
     batch, size = federation.settings.batch_size, federation.shards.size
     require(batch <= size, "samples_per_client", size, f"at least the {batch} images of a batch")
     held = dataset.train.y[federation.shards.indices[targets, :batch]]
@@ -151,17 +185,23 @@ def watch(
     truth, labels = dataset.test.x[private].to(federation.dtype), dataset.test.y[private]
     federation.shards.hold(targets, truth, labels)
 
-    check_collusion(attack.collusion(), clients)
-    colluders = choose_colluders(clients, targets, attack.collusion(), rng.generator(seed, "colluders"))
+    if bool(members.any()):  # those who collude are those who forge
+        colluders = members.expand(num_targets, clients)
+    else:
+        check_collusion(attack.collusion(), clients)
+        colluders = choose_colluders(clients, targets, attack.collusion(), rng.generator(seed, "colluders"))
     if attack.active:
         federation.saboteurs = Saboteurs(targets, colluders)
-    rounds, last = [], None
-    for transcript in federation.rounds():
-        rounds.append(server_view(transcript, targets, colluders, attack.single_shares))
-        last = transcript
-    assert last is not None
     facts = federation.facts(dataset.mean, dataset.std)
     mean_image = dataset.train.x.mean(dim=0).to(federation.dtype)
+    rounds, last = [], None
+    for index in range(federation.settings.rounds):
+        if attack.deviates:
+            draws = rng.generator(seed, "tampered", index, device="cpu")
+            federation.global_model = attack.tampered(facts, federation.global_model, mean_image, draws)
+        last = federation.play()
+        rounds.append(server_view(last, targets, colluders, attack.single_shares))
+    assert last is not None
     return Watched(View(facts, targets, tuple(rounds), dataset.shape, mean_image), last, truth, labels)
 
 
@@ -230,6 +270,7 @@ def _control(
     parameters: str,
     targets: int,
     trained: int,
+    coalition: Coalition,
     seed: int,
     data_root: str | None,
     place: torch.device,
@@ -240,7 +281,7 @@ def _control(
     All defenses of a suite share them, so they are kept: images alone, which are small. `salt` is that of the draws.
     """
     dataset, attack = load(settings.dataset, data_root).to(place), kind.model_validate_json(parameters)
-    federation = Federation(settings, registry.get("defense", CONTROL)(), dataset, seed)
+    federation = coalition.federation(settings, registry.get("defense", CONTROL)(), dataset, seed)
     return reconstruct(attack, watch(federation, dataset, attack, targets, trained).view, seed).images
 
 

@@ -1,7 +1,7 @@
 """What the bench measures with the truth in hand: accuracy of models, closeness of reconstructed images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,9 @@ from bench.data import Dataset, Split
 from bench.models.base import Model
 
 EVALUATION_BATCH = 2000
+
+HELD = 500
+"""Images of the validation split by which attackers measure what they do."""
 
 SSIM_WINDOW = 7
 """Pixels on a side, scikit-image's default; an 8 x 8 image still holds four of them."""
@@ -27,6 +30,12 @@ def accuracy_and_loss(model: Model, params: Tensor, split: Split) -> tuple[float
         right += int((logits.argmax(dim=1) == y).sum())
         loss += float(F.cross_entropy(logits, y, reduction="sum"))
     return right / len(split.y), loss / len(split.y)
+
+
+def damage_on(model: Model, images: Split) -> Callable[[Tensor], float]:
+    """The loss of a model `(d,)` on the first `HELD` of these images."""
+    held = Split(images.x[:HELD], images.y[:HELD])
+    return lambda params: accuracy_and_loss(model, params, held)[1]
 
 
 def right_by_class(model: Model, params: Tensor, split: Split, classes: int) -> tuple[list[int], list[int]]:

@@ -2,26 +2,20 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
-from bench.attacking.poisoning import DataFacts, DataPoisoning
 from bench.base.errors import DivergedError
 from bench.base.memory import keep_freed_memory
-from bench.data import Dataset, Split
+from bench.data import Dataset
 from bench.federation.engine import Federation
-from bench.models.base import Model
 from bench.plays.findings import Findings, Task, build_attack, build_defense, cost_of, stated
-from bench.plays.metrics import accuracy_and_loss, right_by_class, worst_class, worst_tenth
+from bench.plays.metrics import accuracy_and_loss, damage_on, right_by_class, worst_class, worst_tenth
 from bench.records import Rehearsal, Siege, SingledOut
 from bench.suite import Cell
 from bench.threat import ByzantineAttack, Ensemble
-
-HELD = 500
-"""Images of the validation split by which attackers measure what they do."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +24,7 @@ class Run:
 
     federation: Federation
     curve: list[tuple[int, float]]
+    success: list[tuple[int, float]]  # of a backdoor that attacks in some rounds only, on the way
     roles: dict[str, list[int]]  # of clients that the rule singles out, by round
     accuracy: float
     loss: float
@@ -53,6 +48,7 @@ def _trained(task: Task, dataset: Dataset, attack: ByzantineAttack | None) -> Ru
     )
     federation.damage = damage_on(federation.model, dataset.validation)
     curve: list[tuple[int, float]] = []
+    success: list[tuple[int, float]] = []
     seconds = 0.0
     roles: dict[str, list[int]] = {}
     accuracy, loss = 0.0, 0.0
@@ -67,22 +63,42 @@ def _trained(task: Task, dataset: Dataset, attack: ByzantineAttack | None) -> Ru
         if (index + 1) % cell.federation.eval_every == 0 or index + 1 == cell.federation.rounds:
             accuracy, loss = accuracy_and_loss(federation.model, federation.global_model, dataset.test)
             curve.append((index + 1, round(accuracy, 4)))
+        if _counts_success(cell, index + 1) and (share := _success(federation, dataset)) is not None:
+            success.append((index + 1, round(share, 4)))
     if not math.isfinite(loss):
         raise DivergedError(f"the loss is not finite after round {cell.federation.rounds}")
-    return Run(federation, curve, roles, accuracy, loss, seconds)
+    return Run(federation, curve, success, roles, accuracy, loss, seconds)
+
+
+def _counts_success(cell: Cell, played: int) -> bool:
+    """Whether a backdoor's success is asked after so many rounds: where the curve is, and after the last attack.
+
+    Only of attacks that begin later or end earlier than the training: of others the end says it.
+    """
+    if cell.start is None and cell.stop is None:
+        return False
+    settings = cell.federation
+    return played % settings.eval_every == 0 or played in (cell.stop, settings.rounds)
+
+
+def _success(federation: Federation, dataset: Dataset) -> float | None:
+    """The share of images that get the answer that the attackers want; None where they want none."""
+    goal = federation.goal(dataset.test)
+    return None if goal is None else accuracy_and_loss(federation.model, federation.global_model, goal)[0]
 
 
 def _findings(run: Run, dataset: Dataset) -> Findings:
-    federation, attack = run.federation, run.federation.attack
+    federation = run.federation
     metrics = {"accuracy": run.accuracy, "loss": run.loss, **_fairness(federation, dataset)}
     if federation.rejected:
         metrics["rejected_entries"] = float(federation.rejected)
-    if isinstance(attack, DataPoisoning) and (goal := attack.goal(dataset.test, DataFacts.of(dataset))) is not None:
-        metrics["backdoor_success"] = accuracy_and_loss(federation.model, federation.global_model, goal)[0]
+    if (share := _success(federation, dataset)) is not None:
+        metrics["backdoor_success"] = share
     claims = stated(federation.defense, federation.setting)
     return Findings(
         metrics=metrics,
         curve=run.curve,
+        success=run.success,
         cost=cost_of(federation, run.seconds),
         singled_out=_told(run.roles, federation),
         **claims,
@@ -108,12 +124,6 @@ def _told(roles: Mapping[str, Sequence[int]], federation: Federation) -> dict[st
         )
         for role, clients in roles.items()
     }
-
-
-def damage_on(model: Model, images: Split) -> Callable[[Tensor], float]:
-    """The loss of a model `(d,)` on the first `HELD` of these images."""
-    held = Split(images.x[:HELD], images.y[:HELD])
-    return lambda params: accuracy_and_loss(model, params, held)[1]
 
 
 def _besieged(task: Task, dataset: Dataset, attack: Ensemble) -> Findings:
@@ -142,12 +152,15 @@ def _besieged(task: Task, dataset: Dataset, attack: Ensemble) -> Findings:
 
 
 def validation_accuracy(cell: Cell, seed: int, dataset: Dataset) -> float:
-    """The clean run's accuracy on the validation split, for `tune`; 0 where training diverges.
+    """A run's accuracy on the validation split, for `tune`; 0 where training diverges.
 
     It is the mean over the last fifth of the rounds: a step too long to settle must not win by a lucky last one.
     """
     keep_freed_memory()
-    federation = Federation(cell.federation, build_defense(cell), dataset, seed)
+    attack = None if cell.attack is None else build_attack(cell.attack)
+    assert attack is None or isinstance(attack, ByzantineAttack)
+    federation = Federation(cell.federation, build_defense(cell), dataset, seed, attack, cell.byzantine)
+    federation.damage = damage_on(federation.model, dataset.validation)
     last = -(-cell.federation.rounds // 5)
     accuracies = []
     for index in range(cell.federation.rounds):

@@ -175,6 +175,7 @@ class Defense(Numbers, ABC):
     breakdown: ClassVar[float | Literal["assumed"]] = 0.0  # stands fewer attackers, or as many as assumed
     weighted: ClassVar[bool] = False  # messages carry the weight p_k already; the server adds them up
     gaussian: ClassVar[bool] = False  # the noise of the claim is Gaussian: audits may fit a Gaussian mechanism
+    against: ClassVar[Literal["server", "models"]] = "server"  # whom the claim is against: or who sees models alone
 
     def side(self, party: Party) -> Self:
         """A copy of its own for one of its parties, so that nothing passes between them but messages."""
@@ -230,6 +231,11 @@ class Defense(Numbers, ABC):
         a draw hides nothing.
         """
         return None
+
+    @classmethod
+    def composes_privacy(cls) -> bool:
+        """Whether the defense states a claim over a run, so that there is a run to audit."""
+        return cls.composed is not Defense.composed
 
     def derived(self, setting: Setting) -> dict[str, float]:
         """What the defense works out of its parameters and the setting (a noise level, a count), for the record."""

@@ -21,6 +21,7 @@ TOLERANCES: dict[str, Tolerance] = {
     "accuracy": Tolerance(0.01, 0.0),
     "validation": Tolerance(0.01, 0.0),
     "curve": Tolerance(0.01, 0.0),
+    "success": Tolerance(0.01, 0.0),
     "gradient_match_loss": Tolerance(1e-9, 0.01),
     "trace": Tolerance(1e-9, 0.01),
     "mse": Tolerance(1e-9, 0.3),
@@ -64,7 +65,7 @@ def shared(fields: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, 
 
 def numbers(record: Record) -> dict[str, Any]:
     """Every number of the experiment, flat, by its path in the record: no times, no versions, no file names."""
-    fields = {"status", "error", "metrics", "curve", "trace", "privacy", "derived", "within_claim"}
+    fields = {"status", "error", "metrics", "curve", "success", "trace", "privacy", "derived", "within_claim"}
     parts = {"cost": {"upload_bytes", "peer_bytes"}, "siege": {"members", "rounds", "evaluations"}}
     content = record.model_dump(mode="json", include={**dict.fromkeys(fields, True), **parts})
     return dict(_flat(content))

@@ -28,6 +28,7 @@ FALSE_ALARMS = 1e-3
 ROUNDING: dict[str, Tolerance] = {
     **TOLERANCES,
     **dict.fromkeys(("accuracy", "curve", "validation", "backdoor_success", "model_accuracy"), Tolerance(0.005, 0.0)),
+    "success": Tolerance(0.005, 0.0),
     **dict.fromkeys(("recovered", "label_recovered"), Tolerance(0.035, 0.0)),
     **dict.fromkeys(("gradient_match_loss", "trace"), Tolerance(1e-6, 0.01)),  # 1 - cosine, in units of 6e-8
     "mse": Tolerance(1e-6, 0.3),
@@ -54,10 +55,11 @@ MARGINS: dict[str, Tolerance] = {
     "psnr": Tolerance(1.0, 0.0),
     "ssim": Tolerance(0.05, 0.0),
     "epsilon_audited": Tolerance(0.05, 0.05),
+    "epsilon_run": Tolerance(0.05, 0.05),
 }
 """What boards rank by: a cell is verified where each of these is shown to be shifted by less than this."""
 
-DRAWN = ("metrics.", "curve.", "trace.", "siege.members.", "privacy.audited.epsilon")
+DRAWN = ("metrics.", "curve.", "success.", "trace.", "siege.members.", "privacy.audited.epsilon")
 """How the paths of numbers begin that rounding can change; all else follows from the cell alone."""
 
 
@@ -209,7 +211,8 @@ def _shifts(seeds: Sequence[Fields], plays: Sequence[Sequence[Fields]], alpha: f
     groups: dict[str, list[str]] = {}
     for field in drawn:
         if field not in ranking:
-            groups.setdefault("curve" if field.startswith("curve.") else field, []).append(field)
+            path = field.split(".")[0]
+            groups.setdefault(path if path in ("curve", "success") else field, []).append(field)
     rates = {field: alpha / 2 / len(ranking) for field in ranking}
     for fields in groups.values():
         rates |= {field: alpha / 2 / len(groups) / len(fields) for field in fields}

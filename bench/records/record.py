@@ -113,6 +113,8 @@ class Record(Numbers):
     finished_at: datetime
     salt: str = added("")  # of all draws of a judged run; empty where they are public
     siege: Siege | None = added(None)  # of an ensemble of attacks
+    roc: list[tuple[float, float]] = added([])  # of membership inference: (false, true) positive rates, thinned out
+    success: list[tuple[int, float]] = added([])  # (round, a backdoor's success), of attacks in some rounds only
     sources: tuple[str, ...] = added(())  # sha256 of the submitted files that played, sorted
 
     @property

@@ -9,8 +9,9 @@ from bench.data import load, shard_size
 from bench.federation.roles import check_fits, setting_of
 from bench.federation.settings import check_inverted
 from bench.plays.findings import build_attack, build_defense
+from bench.plays.membership import check_watched
 from bench.suite import Cell, kinds
-from bench.threat import ByzantineAttack, check_collusion
+from bench.threat import ByzantineAttack, MembershipAttack, RunAudit, check_canaries, check_collusion
 
 
 def check_settings(suite: str, cells: Iterable[Cell], data_root: str | None) -> None:
@@ -60,9 +61,13 @@ def _check_attack(cell: Cell, data_root: str | None) -> None:
     if cell.kind == "inversion" and not (dataset := load(settings.dataset, data_root)).images:
         others = f"data set {settings.dataset!r} has others, samples of shape {dataset.shape}"
         raise ValueError(f"an inversion takes images (C, H, W) with pixels in [0, 1], and {others}")
-    if isinstance(attack, DataPoisoning):
+    if isinstance(attack, MembershipAttack):
+        check_watched(settings, attack, cell.targets, len(load(settings.dataset, data_root).train))
+    elif isinstance(attack, DataPoisoning):
         images = len(load(settings.dataset, data_root).train)
         attack.check_shard(shard_size(images, settings.clients, settings.samples_per_client))
+    elif isinstance(attack, RunAudit):
+        check_canaries(attack.count(), settings.clients)
     elif not isinstance(attack, ByzantineAttack):
         check_collusion(attack.collusion(), kinds.of(cell).possible_colluders(settings))
         if cell.is_privacy:

@@ -36,12 +36,15 @@ def make_site(output: Path, results: Path | None, tell: Callable[[str], None]) -
         raise BadInputError(f"no records of a shipped suite in {folder}: run `fedsiege run --suite smoke` first")
     published = []
     for name in suites:
-        leaderboard = jobs.make_leaderboard(load(name), Store(folder, name))
+        suite = load(name)
+        leaderboard = jobs.make_leaderboard(suite, Store(folder, name))
         if not leaderboard.records:
             tell(f"{name}: left out, its records are of an older form of the suite")
             continue
         tell(f"{name}: {counted(leaderboard.records, 'record')}")
-        published.append(Published(leaderboard, Measured.from_leaderboard(leaderboard)))
+        published.append(
+            Published(leaderboard, Measured.from_leaderboard(leaderboard), Measured.levels(suite, leaderboard))
+        )
     files = _files(folder)
     if not any(path.startswith("docs/") for path in files):
         tell("no documentation lies beside these records, so that the site has none")

@@ -55,6 +55,9 @@ def problems(place: Path, record: Record, suite: Suite | None, data_root: str | 
     accuracy = record.metrics.get("accuracy")
     if record.curve and accuracy is not None and round(accuracy, 4) != record.curve[-1][1]:
         yield f"its accuracy is {accuracy:.4f}, but its curve ends at {record.curve[-1][1]:.4f}"
+    success = record.metrics.get("backdoor_success")
+    if record.success and success is not None and round(success, 4) != record.success[-1][1]:
+        yield f"its backdoor succeeds with {success:.4f}, but its curve of success ends at {record.success[-1][1]:.4f}"
 
 
 def foreign(
@@ -147,7 +150,7 @@ def _of_another_world(record: Record, submitted: list[Submission]) -> str | None
 
 def _missing_of_submission(found: Counter[str], suite: Suite) -> Iterator[str]:
     """The attacks of which a submitted row has fewer cells than the suite's rows; audits are for those that claim."""
-    cells = [cell for cell in suite.cells() if cell.kind != "audit"]
+    cells = [cell for cell in suite.cells() if cell.kind not in ("audit", "run_audit")]
     wanted = Counter((cell.label, cell.attack_name) for cell in cells)
     for attack in dict.fromkeys(cell.attack_name for cell in cells):
         most = max(count for (_, name), count in wanted.items() if name == attack)

@@ -183,7 +183,9 @@ def _check(found: object, view: View) -> None:
     if not isinstance(found, Reconstruction):
         raise StepError(f"infer returned {type(found).__name__}, not a Reconstruction")
     targets, batch = len(view.targets), view.facts.batch_size
-    check_shape(found.images, "infer's images", (targets, batch, *view.image_shape))
+    shown = found.images.shape[1] if isinstance(found.images, Tensor) and found.images.ndim > 1 else batch
+    count = min(max(shown, batch), view.most_images)
+    check_shape(found.images, "infer's images", (targets, count, *view.image_shape))
     check_shape(found.labels, "infer's labels", (targets, batch))
     check_shape(found.loss, "infer's loss", (targets,))
     check_shape(found.estimate, "infer's estimate", view.rounds[-1].estimate.shape)

@@ -2,8 +2,8 @@
 
 from bench.suite.cell import RECOVERED_PSNR, Cell, Parameters, Part
 from bench.suite.entries import DefenseEntry
-from bench.suite.expansion import make_part
 from bench.suite.loading import load, load_family, shipped
+from bench.suite.meeting import make_part
 from bench.suite.schema import Suite
 
 __all__ = [

@@ -13,11 +13,14 @@ from bench.federation.settings import FederationSettings
 
 Parameters = dict[str, Any]
 
-KindName = Literal["training", "inversion", "audit"]
+KindName = Literal["training", "inversion", "audit", "run_audit", "membership"]
 """The names of the kinds of cells, of `bench.suite.kinds`."""
 
 CLEAN = "clean"
 """The column, and the folder, of runs without an attack."""
+
+LOOKING = "looking"
+"""What a coalition does that forges nothing."""
 
 RECOVERED_PSNR = 20.0
 
@@ -35,6 +38,9 @@ class Part(BaseModel):
 class Cell(Numbers):
     """One meeting: a defense and an attack in a federation. `byzantine` and `rho` are fractions of the clients.
 
+    An inversion with Byzantine clients is that of a coalition: they tell the server what they know, and send what
+    `forging` makes, or, without it, what honest clients send.
+
     `loaded` are digests of the files of somebody's own that bring what it names, such as {"defense mine": "0123..."}:
     two files that bring the same name never share a record.
     """
@@ -48,17 +54,28 @@ class Cell(Numbers):
     byzantine: float = Field(default=0.0, ge=0, le=1)
     rho: float | None = Field(default=None, ge=0, le=1)
     kind: KindName = "training"
-    targets: int = Field(default=0, ge=0)  # clients that an inversion is after
+    targets: int = Field(default=0, ge=0)  # clients that an inversion, or membership inference, is after
     trained: int = Field(default=0, ge=0)  # rounds of training before the ones that it watches
     loaded: dict[str, str] = added({})
     sweep: str = ""  # what tells the attack from the suite's others of its name, such as "s=2"; a label, not content
     level: str = added("")  # of the factor that is changed, such as "local epochs: 5"; a label too
     start: int | None = added(None, ge=1, le=MOST)  # the first round, counted from 1, in which the attack forges
     stop: int | None = added(None, ge=1, le=MOST)  # and the last one
+    forging: Part | None = added(None)  # what the Byzantine clients of an inversion send
 
     @property
     def is_privacy(self) -> bool:
         return self.kind == "inversion"
+
+    @property
+    def is_coalition(self) -> bool:
+        """Whether Byzantine clients and the server are one attacker."""
+        return self.is_privacy and self.byzantine > 0
+
+    @property
+    def forges(self) -> bool:
+        """Whether anybody sends what an honest client would not."""
+        return self.byzantine > 0 and (self.forging is not None or not self.is_privacy)
 
     @property
     def num_byzantine(self) -> int:
@@ -81,6 +98,7 @@ class Cell(Numbers):
         Behind it the level of a factor, in a cell that is not of the base case.
         """
         strength = f" b={self.byzantine:g}" if self.byzantine else f" rho={self.rho:g}" if self.rho else ""
+        strength += f" + {LOOKING if self.forging is None else self.forging.name}" if self.is_coalition else ""
         level = f" [{self.level}]" if self.level else ""
         return f"{self.attack_name}{' ' * bool(self.sweep)}{self.sweep}{strength}{self._schedule}{level}"
 
@@ -110,6 +128,11 @@ def sourced(cell: Cell) -> Cell:
     named += [("defense", text) for text in _texts(cell.defense.parameters)]
     if cell.attack is not None:
         named += [("attack", cell.attack.name), *(("defense", text) for text in _texts(cell.attack.parameters))]
+    if cell.forging is not None:
+        named += [
+            ("attack", cell.forging.name),
+            *(("defense", text) for text in _texts(cell.forging.parameters)),
+        ]
     found = {f"{kind} {name}": digest for kind, name in named if (digest := registry.source_of(kind, name))}
     return cell.model_copy(update={"loaded": found}) if found else cell
 

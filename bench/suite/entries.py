@@ -27,6 +27,8 @@ class AttackEntry(Numbers):
 
     `start` and `stop` are the first and the last round, counted from 1, in which Byzantine clients attack; in all
     others they are honest. `[attack.privacy]` changes the suite's `[privacy]` for this attack; a list in it is a sweep.
+    An inversion with `byzantine` is that of a coalition, once looking on and once for each `[[attack.forging]]` table:
+    a Byzantine attack's `name` and its parameters.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -36,6 +38,7 @@ class AttackEntry(Numbers):
     start: int | None = added(None, ge=1, le=MOST)
     stop: int | None = added(None, ge=1, le=MOST)
     privacy: Parameters = Field(default_factory=dict)
+    forging: tuple[Parameters, ...] = added(())
 
     @field_validator("byzantine", mode="before")
     @classmethod

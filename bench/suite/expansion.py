@@ -2,19 +2,16 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from bench import registry
 from bench.base.errors import BadInputError
-from bench.base.explain import explain
 from bench.base.names import unknown
 from bench.suite import kinds
 from bench.suite.cell import CLEAN, Cell, Parameters, Part, sourced
 from bench.suite.entries import AttackEntry, DefenseEntry
 from bench.suite.factors import Level, levels
-from bench.suite.meeting import Meeting, federation_of, sweep
+from bench.suite.meeting import Meeting, federation_of, make_part, sweep
 
 if TYPE_CHECKING:
     from bench.suite.schema import Suite
@@ -119,16 +116,3 @@ def _asked_for(names: Iterable[str], known: Collection[str]) -> set[str]:
         parts = {part.strip() for part in name.split(",")}
         found |= parts if name not in known and parts & set(known) else {name}
     return found
-
-
-def make_part(kind: Literal["defense", "attack"], name: str, parameters: Parameters) -> Part:
-    """The part with all its parameters; `BadInputError` where they are not what its class takes."""
-    cls = registry.get(kind, name)
-    try:
-        instance = cls(**parameters)
-    except ValidationError as error:
-        raise BadInputError(f"{kind} {name!r}: {explain(error)}") from None
-    except ValueError as error:
-        raise BadInputError(f"{kind} {name!r}: {error}") from None
-    version: int = cls.version  # type: ignore[attr-defined]
-    return Part(name=name, version=version, parameters=instance.model_dump(mode="json"))

@@ -3,10 +3,11 @@
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
+from bench import registry
 from bench.base.errors import BadInputError
 from bench.base.explain import explain
 from bench.federation.settings import FederationSettings
@@ -71,3 +72,16 @@ def sweep(what: str, parameters: Parameters) -> Iterator[tuple[Parameters, list[
         raise BadInputError(f"{what}: {empty[0]} is an empty list, a sweep over nothing")
     for values in itertools.product(*(parameters[key] for key in swept)):
         yield {**parameters, **dict(zip(swept, values, strict=True))}, swept
+
+
+def make_part(kind: Literal["defense", "attack"], name: str, parameters: Parameters) -> Part:
+    """The part with all its parameters; `BadInputError` where they are not what its class takes."""
+    cls = registry.get(kind, name)
+    try:
+        instance = cls(**parameters)
+    except ValidationError as error:
+        raise BadInputError(f"{kind} {name!r}: {explain(error)}") from None
+    except ValueError as error:
+        raise BadInputError(f"{kind} {name!r}: {error}") from None
+    version: int = cls.version  # type: ignore[attr-defined]
+    return Part(name=name, version=version, parameters=instance.model_dump(mode="json"))

@@ -35,6 +35,7 @@ class Suite(Numbers):
     resources: Resources = Resources()  # of a cell on a cluster; no part of cells and setting, as it changes no number
     training: bool = True  # whether the clean run is among the cells; a suite of privacy attacks may do without
     tune: dict[str, dict[str, list[float]]] = Field(default_factory=dict)  # what `bench tune` tries, by defense
+    tuning_attack: tuple[AttackEntry, ...] = ()  # under which `bench tune --worst-case` tries it; none of the columns
 
     @field_validator("seeds")
     @classmethod
@@ -65,6 +66,13 @@ class Suite(Numbers):
     @model_validator(mode="after")
     def _factors_go_through_the_base(self) -> "Suite":
         check(self.factor, self.federation, self.defense, self.attack)
+        return self
+
+    @model_validator(mode="after")
+    def _tuned_under_other_attacks(self) -> "Suite":
+        columns = {entry.name for entry in self.attack}
+        if shared := [entry.name for entry in self.tuning_attack if entry.name in columns]:
+            raise ValueError(f"tuning_attack {shared[0]!r} is a column: rows must not be tuned under what ranks them")
         return self
 
     def with_seeds(self, seeds: Iterable[int]) -> "Suite":

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from bench.base.numbers import Numbers
 from bench.protocol import Alphabet, Setting, all_finite
-from bench.threat.views import Reconstruction, RoundView, View
+from bench.threat.training import OwnTraining
+from bench.threat.views import PublicFacts, Reconstruction, RoundView, View, strip
 
 
 class Attack(Numbers, ABC):
@@ -36,6 +37,8 @@ class ByzantineView:
     `(h,)`, whose those are; aggregate, the change `(d,)` of the model that the server would make of messages `(m, d)`,
     the honest rows first: its deployed rule, with randomness of its own rather than the round's.
     damage: for attacks that measure it, the mean loss of a model `(d,)` on images that the attackers hold.
+    training: for attacks that train their clients themselves, what those would train on; None where it is not at hand,
+    as for submitted attacks.
     """
 
     own: Tensor
@@ -49,6 +52,7 @@ class ByzantineView:
     aggregate: Callable[[Tensor], Tensor] | None = None
     updates: Tensor | None = None
     damage: Callable[[Tensor], float] | None = None
+    training: OwnTraining | None = None
 
 
 class ByzantineAttack(Attack):
@@ -60,6 +64,8 @@ class ByzantineAttack(Attack):
     """Whether all that it sends are numbers; False is for attacks that mean to send others."""
     measures_damage: ClassVar[bool] = False
     """Whether it looks at the loss of models on images of its own."""
+    trains: ClassVar[bool] = False
+    """Whether it trains its clients itself, in a way of its own."""
 
     def needs_updates(self) -> bool:
         """Whether it looks at its clients' updates behind their messages, four times as large where those are signs."""
@@ -84,6 +90,8 @@ class PrivacyAttack(Attack):
     plays = "inversion"
     active: ClassVar[bool] = False
     """Whether colluders deviate: they send their targets peer messages of zeros."""
+    deviates: ClassVar[bool] = False
+    """Whether the server does: in the rounds that it watches it sends the model that `tampered` makes."""
     single_shares: ClassVar[bool] = False
     """Whether the attack looks at the peer messages one by one, not at their sums alone."""
 
@@ -98,9 +106,13 @@ class PrivacyAttack(Attack):
         """
         return self
 
+    def tampered(self, facts: PublicFacts, params: Tensor, mean_image: Tensor, generator: torch.Generator) -> Tensor:
+        """The model `(d,)` that a server which `deviates` sends in place of `params (d,)`."""
+        return params
+
     def estimates(self, view: View) -> list[Tensor]:
         """The targets' messages `(T, d)` of each round, without the noise that colluders can account for."""
-        return [seen.estimate for seen in view.rounds]
+        return [strip(seen) for seen in view.rounds]
 
     @abstractmethod
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:

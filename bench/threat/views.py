@@ -93,11 +93,17 @@ class View:
     image_shape: tuple[int, ...]
     mean_image: Tensor  # (C, H, W), public knowledge of the domain; the best guess without any view
 
+    @property
+    def most_images(self) -> int:
+        """How many images there are in what was seen of a target, and may be in an answer: B, or m B in a sum of m."""
+        return self.facts.batch_size * max(1, int(torch.stack([seen.hidden_among.max() for seen in self.rounds]).max()))
+
 
 @dataclass(frozen=True)
 class Reconstruction:
     """What a privacy attack gives: normalised images `(T, B, C, H, W)`, labels `(T, B)`, its loss `(T,)` and its trace.
 
+    Where a target is hidden among m messages, up to m B images: which of them are the target's, nobody need know.
     The order of a target's images says nothing. `estimate (T, d)`, where the attack strips noise first, is its last
     guess at the targets' messages.
     """

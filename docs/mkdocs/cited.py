@@ -71,6 +71,8 @@ FORMS: dict[str, Callable[[Number], str]] = {
     "clean_accuracy": percent,
     "worst_accuracy": percent,
     "backdoor_success": percent,
+    "success_at_stop": percent,
+    "success_at_end": percent,
     "recovered": share,
     "worst_recovered": share,
     "label_recovered": share,

@@ -6,6 +6,7 @@ brings README.md, docs/*.md and the first picture up to date, in place: whoever 
 of the site sees. A test fails where they are not.
 """
 
+import csv
 import importlib
 import inspect
 import re
@@ -34,13 +35,18 @@ from leaderboards import (
     audits,
     backdoor,
     claims,
+    coalitions,
     decision,
+    durability,
     fairness,
     front,
+    learns,
+    membership,
     noise,
     overall,
     privacy,
     robustness,
+    run_audits,
     siege,
     submissions,
     utility,
@@ -48,6 +54,7 @@ from leaderboards import (
 from leaderboards.html import glossary
 
 ROOT = Path(__file__).parents[2]
+POWER = Path(__file__).with_name("power.csv")
 END = "<!-- end -->"
 MARK = re.compile(r"<!-- (?!end )([a-z-]+)(?: ([a-z0-9_.]+))?(?: ([a-z0-9_]+))? -->")
 KEPT = re.compile(rf"({MARK.pattern})\n(?:(?!<!-- ).)*{END}", re.DOTALL)
@@ -58,13 +65,17 @@ CAPTIONS = {
     "overall": overall.CAPTION,
     "robustness": robustness.CAPTION,
     "privacy": privacy.CAPTION.replace("{recovered_psnr:g}", "20") + privacy.TRAINED,
+    "membership": membership.CAPTION.replace("{resolution} ", ""),
     "noise": noise.CAPTION,
     "utility": utility.CAPTION,
     "siege": siege.CAPTION,
+    "coalitions": coalitions.CAPTION,
     "fairness": fairness.CAPTION,
     "claims": claims.CAPTION,
     "audits": audits.CAPTION,
+    "run_audits": run_audits.CAPTION,
     "backdoor": backdoor.CAPTION,
+    "durability": durability.CAPTION,
     "submissions": submissions.CAPTION,
 }
 GAMES = (100, 500, 1000, 10_000, 100_000)
@@ -93,6 +104,9 @@ def fill(markdown: str, results: Path, way: str = "../results") -> Filled:
             content = "\n\n".join(parts.section(kind, name) for name in parts.names(kind) if name not in own[kind])
         elif what == "decision":
             content = decision.markdown(decision.decide(decision.SITUATIONS, measured(results)), way)
+        elif what == "learns":
+            head, *lines = learns.table(measured(results))
+            content = _table(head, lines)
         elif what == "claim-cards":
             content = card_page.overview(results, f"{way}/claims/")
         elif what in MARKS:
@@ -109,7 +123,8 @@ def fill(markdown: str, results: Path, way: str = "../results") -> Filled:
 def measured(results: Path) -> list[decision.Measured]:
     """Every shipped suite that is published, but what reproduces a paper."""
     loaded = [load(name) for name in shipped() if "/" not in name and (results / name / "leaderboard.csv").is_file()]
-    return [decision.Measured.published(suite, results) for suite in loaded]
+    whole = [decision.Measured.published(suite, results) for suite in loaded]
+    return whole + [one for suite in loaded for one in decision.Measured.levels(suite, results / suite.name)]
 
 
 def picture(results: Path) -> str:
@@ -176,6 +191,25 @@ def _parameters(value: object) -> str:
     return f"({', '.join(inspect.signature(value).parameters)})"
 
 
+def _run_audit_power(_: str) -> str:
+    """What one-run audits prove of mechanisms of known epsilon, as `power.py` has measured it."""
+    with POWER.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    places = dict.fromkeys((one["mechanism"], one["bound"], one["canaries"]) for one in lines)
+    found = {
+        (one["mechanism"], one["bound"], one["canaries"], one["epsilon"]): f"{one['median']} ({one['above']})"
+        for one in lines
+    }
+    epsilons = list(dict.fromkeys(one["epsilon"] for one in lines))
+    head = ("mechanism", "bound for", "canaries", *(f"ε = {epsilon}" for epsilon in epsilons))
+    kinds = {"any": "any mechanism", "Gaussian": "a Gaussian one"}
+    rows = [
+        (mechanism, kinds[bound], canaries, *(found[mechanism, bound, canaries, epsilon] for epsilon in epsilons))
+        for mechanism, bound, canaries in places
+    ]
+    return _table(head, rows)
+
+
 MARKS: dict[str, Callable[[str], str]] = {
     "index": lambda kind: parts.index(cast(Kind, kind)),
     "list": _listing,
@@ -184,6 +218,7 @@ MARKS: dict[str, Callable[[str], str]] = {
     "flags": _flags,
     "federation": _federation,
     "audit-limits": _audit_limits,
+    "run-audit-power": _run_audit_power,
     "claim-rule": lambda _: card_rules.RULE.rstrip(),
     "reference": _reference,
 }

@@ -26,7 +26,7 @@ from bench.privacy.claims import PrivacyClaim
 from bench.protocol import Defense, Setting
 from bench.registry import Kind
 from bench.rules import CoordinateRule, PreAggregation, RowRule
-from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
+from bench.threat import ByzantineAttack, MembershipAttack, PrivacyAttack, PrivacyAudit, RunAudit
 
 MEANINGS: dict[str, str] = tomllib.loads((Path(__file__).parent / "meanings.toml").read_text())
 """What a parameter means, by `name` or by `part.name`, where no comment in the code says it."""
@@ -77,10 +77,16 @@ def sort_of(cls: type) -> str:
     if issubclass(cls, ByzantineAttack):
         return f"Byzantine, {'omniscient' if cls.omniscient else 'oblivious'}"
     if issubclass(cls, PrivacyAttack):
+        if cls.deviates:
+            return "privacy, server that deviates"
         colluding = "rho" in cls.model_fields
         return f"privacy, server with {'active ' if cls.active else ''}colluders" if colluding else "privacy, server"
     if issubclass(cls, PrivacyAudit):
         return "audit"
+    if issubclass(cls, MembershipAttack):
+        return "membership"
+    if issubclass(cls, RunAudit):
+        return "audit of a run"
     kinds = {PreAggregation: "pre-aggregation", RowRule: "row rule", CoordinateRule: "coordinate rule"}
     protocol = any(getattr(cls, step) is not getattr(Defense, step) for step in ("upload", "deliver"))
     return next((text for base, text in kinds.items() if issubclass(cls, base)), "protocol" if protocol else "rule")

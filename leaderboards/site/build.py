@@ -65,6 +65,7 @@ class Writer:
         self.known, self.safe = known, Markup
         self.bar = {"Boards": "index.html#boards", "Defenses": "index.html#defenses", "Attacks": "index.html#attacks"}
         self.bar |= {"Findings": "docs/findings.html"} if "docs/findings.html" in known else {}
+        self.bar |= {"Claims": "docs/claims.html"} if "docs/claims.html" in known else {}
         self.bar |= {"Papers": "papers/index.html"} if papers else {}
         self.bar |= {"Documentation": "docs/index.html"} if documented else {}
         self.environment = Environment(
@@ -104,7 +105,7 @@ def _index(writer: Writer, published: Sequence[Published], shipped: Mapping[Kind
         "Attacks and defenses of federated learning",
         front=front.front(most) if most else "",
         front_suite=most.suite if most else "",
-        choices=decision.decide(decision.SITUATIONS, boards),
+        choices=decision.decide(decision.SITUATIONS, [*boards, *(level for one in published for level in one.levels)]),
         cards=[_card(writer, one) for one in published],
         counts={
             "attacks": len(shipped["attack"]),

@@ -1,7 +1,7 @@
 """Where a defense stands on every board, and whom an attack breaks, in words and with the worst first."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.base.names import counted
@@ -13,10 +13,11 @@ from leaderboards.overall import BACKDOOR_SHARE, BROKEN_SHARE, LEAKING_SHARE
 
 @dataclass(frozen=True)
 class Published:
-    """A suite's leaderboard, and the same read for decisions."""
+    """A suite's leaderboard, and the same read for decisions, as it stands and at the levels of its factors."""
 
     leaderboard: Leaderboard
     measured: Measured
+    levels: Sequence[Measured] = ()
 
     @property
     def suite(self) -> str:

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
 import pytest
 
 from bench import data, suite
@@ -12,12 +13,13 @@ from bench.privacy.papers.shuffle import robustness_bound
 from bench.records import Record, Store, contents, protocol_hash, record_key, setting_hash
 from bench.runs.jobs import FILES, make_leaderboard
 from leaderboards.board import Leaderboard
+from leaderboards.estimates import of_values
 from leaderboards.formats import FORMATS
 
 RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED = (
     *("digits", "mnist", "mnist-bounds", "audits", "cifar100-sample", "digits-collusion", "digits-leakage"),
-    *("field", "field-mnist", "siege"),
+    *("field", "field-mnist", "siege", "backdoors", "membership", "malicious-server", "digits-tuned"),
 )
 every_suite = pytest.mark.parametrize("name", PUBLISHED)
 
@@ -185,3 +187,42 @@ def test_dpbfl_holds_below_its_bound_and_breaks_beyond_it() -> None:
     assert clean > 0.8
     assert kept[0.3] >= 0.5
     assert kept[0.5] < 0.5
+
+
+def test_membership_is_told_of_the_control_and_not_under_much_noise() -> None:
+    """The control memorises; under epsilon = 1 an upload no attacker is above a guess by its interval."""
+    column = "membership_lira on=uploads"
+    assert min(values("membership", "membership_auc", column, "fedavg")) > 0.7
+    assert min(values("membership", "tpr_at_1", column, "fedavg")) > 0.05
+    found = of_values(
+        np.array(values("membership", "membership_auc", column, "dp_fedavg (epsilon=1)")), "membership_auc"
+    )
+    assert found.ends[0] <= 0.5
+
+
+def test_membership_is_asked_of_as_many_who_are_in_as_who_are_not() -> None:
+    asked = [record for record in published("membership") if record.cell.kind == "membership"]
+    assert {record.metrics["members"] * record.metrics["least_fpr"] for record in asked} == {1.0}
+    assert {record.metrics["members"] for record in asked} == {200, 400}
+
+
+def successes(row: str, attack: str) -> list[dict[int, float]]:
+    """Success by round in every seed of a row under a backdoor that stops."""
+    found = [one for one in published("backdoors") if (one.cell.label, one.cell.attack_name) == (row, attack)]
+    return [dict(record.success) for record in found if record.status == "ok"]
+
+
+BACKDOORS = ("backdoor", "dba", "neurotoxin", "model_replacement", "edge_case", "a3fl")
+
+
+@pytest.mark.parametrize("attack", BACKDOORS)
+def test_a_backdoor_works_under_a_mean_and_not_before_it_is_planted(attack: str) -> None:
+    found = successes("fedavg", attack)
+    assert len(found) >= 3
+    assert max(one[30] for one in found) < 0.2
+    assert mean(one[60] for one in found) > 0.9
+
+
+def test_flame_stops_a_trigger_and_not_edge_cases() -> None:
+    assert max(one[60] for one in successes("flame", "backdoor")) < 0.1
+    assert min(one[60] for one in successes("flame", "edge_case")) > 0.9

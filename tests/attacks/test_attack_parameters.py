@@ -29,22 +29,28 @@ from attacks.gaussian import gaussian
 from attacks.inverting_gradients import InvertingGradients, direction_matcher
 from attacks.ipm import ipm
 from attacks.ipm_optimal import ipm_optimal
+from attacks.membership_gradient import MembershipGradient
+from attacks.membership_lira import MembershipLiRA
+from attacks.membership_loss import MembershipLoss
 from attacks.mimic import furthest, oja
 from attacks.min_max import min_max
 from attacks.min_sum import min_sum
 from attacks.poisonedfl import is_filtered, poisonedfl
+from attacks.run_audit import OneRunAudit
 from attacks.same_value import same_value
 from attacks.sign_flip import sign_flip
-from bench import registry
+from bench import models, registry
 from bench.attacking.directions import variation_slope
 from bench.attacking.inversion import Observation
 from bench.attacking.linear_layers import Layer, repeated_rows
 from bench.attacking.poisoning import DataFacts
 from bench.base import rng
-from bench.data import Split
+from bench.data import Split, load
+from bench.federation.engine import Federation
+from bench.federation.settings import FederationSettings
 from bench.models.base import one_hot
 from bench.protocol import Alphabet
-from bench.threat import Attack, ByzantineAttack, ByzantineView, View
+from bench.threat import Attack, ByzantineAttack, ByzantineView, MembershipView, RoundView, View
 from defenses.fedavg import FedAvg
 from defenses.median import coordinate_median
 
@@ -269,7 +275,45 @@ SEAMS: dict[str, dict[str, Seam]] = {
 }
 
 DLG_FIELDS = ("label", "starts", "evaluations", "history", "matched", "agreement")
+TRAINED: dict[str, dict[str, tuple[Any, dict[str, Any]]]] = {
+    "a3fl": {
+        "target": (4, {}),
+        "size": (2, {}),
+        "corner": (1, {}),
+        "share": (0.75, {}),
+        "boost": (2.5, {}),
+        "searches": (12, {}),
+        "rate": (0.3, {}),
+        "balance": (5.0, {}),
+        "every": (3, {"balance": 5.0}),
+        "adversarial_steps": (2, {"balance": 5.0}),
+    },
+    "dba": {"target": (4, {}), "width": (2, {}), "gap": (1, {}), "share": (0.2, {}), "boost": (2.5, {})},
+    "edge_case": {
+        "edge": ("tail", {}),
+        "source": (3, {}),
+        "target": (4, {}),
+        "share": (0.2, {}),
+        "boost": (2.5, {}),
+        "radius": (0.01, {}),
+    },
+    "model_replacement": {
+        "target": (4, {}),
+        "size": (5, {}),
+        "share": (0.2, {}),
+        "boost": (4.0, {}),
+        "alpha": (0.5, {}),
+        "bound": (0.1, {}),
+        "passes": (2, {}),
+        "step": (0.1, {}),
+    },
+    "neurotoxin": {"target": (4, {}), "size": (5, {}), "share": (0.2, {}), "boost": (2.5, {}), "ratio": (0.5, {})},
+    "targeted_label_flip": {"source": (3, {}), "target": (4, {})},
+}
+"""Of attacks that poison, or train themselves: a value that is not the default, and the other parameters."""
+
 ELSEWHERE: dict[str, dict[str, str]] = {
+    **{name: dict.fromkeys(fields, "test_what_is_trained_depends_on_it") for name, fields in TRAINED.items()},
     "analytic": {"same": "test_analytic_compares_rows_up_to_same"},
     "audit": dict.fromkeys(("rho", "active", "direction", "runs", "dim"), "test_an_audit_says_what_it_was_given"),
     "dlg": {
@@ -283,6 +327,10 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "inverting_gradients": dict.fromkeys(
         ("steps", "starts", "lr", "momentum", "tv"), "test_signed_adam_gets_its_steps_rate_momentum_and_prior"
     ),
+    "membership_gradient": dict.fromkeys(("rho", "reference"), "test_membership_is_scored_as_its_parameters_say"),
+    "membership_lira": dict.fromkeys(("on", "rehearsals"), "test_membership_is_scored_as_its_parameters_say"),
+    "membership_loss": {"models": "test_membership_is_scored_as_its_parameters_say"},
+    "run_audit": dict.fromkeys(("canaries", "canary"), "test_a_run_audit_says_what_it_was_given"),
     **{
         name: dict.fromkeys((*DLG_FIELDS, "rho"), "test_colluders_hand_on_what_dlg_was_given")
         for name in ("collusion", "subspace", "zero_shares")
@@ -324,6 +372,21 @@ def test_a_replaced_model_and_a_flipped_one_have_their_own_factors(omniscient_vi
     torch.testing.assert_close(replaced, backdoor(see.own, (H + F) / F))
     model = forge(ATTACKS["sign_flip"](c=0.3, on="model"), see, omniscient_view)
     torch.testing.assert_close(model, flipped_model(see, 0.3))
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in TRAINED.items() for field in fields])
+def test_what_is_trained_depends_on_it(name: str, field: str) -> None:
+    """Two rounds in which all attackers take part; what else they do is in the attack's own tests."""
+    value, others = TRAINED[name][field]
+    shape = {"clients": 10, "rounds": 2, "local_steps": 2, "batch_size": 8, "lr": 0.2, "dtype": "float64"}
+    settings = FederationSettings.model_validate({"dataset": "digits", "model": "mlp", **shape})
+    sent = []
+    for given in ({}, {field: value}):
+        fed = Federation(settings, FedAvg(), load("digits"), 0, ATTACKS[name](**others, **given), 0.4)
+        fed.play()
+        sent.append(fed.play().messages)
+        assert torch.isfinite(sent[-1]).all()
+    assert not torch.allclose(*sent), f"{field} of {value} does what its default does"
 
 
 # -------------------------------------------------------------------------------------------- attacks on privacy
@@ -459,6 +522,13 @@ def test_signed_adam_gets_its_steps_rate_momentum_and_prior(view: View, monkeypa
         assert not torch.equal(with_prior, (slope + 1e-4 * variation_slope(guess)).sign())
 
 
+def test_a_run_audit_says_what_it_was_given() -> None:
+    attack = OneRunAudit(canaries=7, canary="sample")
+    assert (attack.count(), attack.samples()) == (7, True)
+    assert attack.directions(9, False, rng.generator(0, "canaries")).shape == (7, 9)
+    assert (OneRunAudit().count(), OneRunAudit().samples()) == (100, False)
+
+
 def test_an_audit_says_what_it_was_given() -> None:
     audit = Audit(rho=0.4, active=True, direction="coordinate", runs=20, dim=6)
     assert (audit.collusion(), audit.sabotages(), audit.size()) == (0.4, True, (20, 6))
@@ -466,3 +536,40 @@ def test_an_audit_says_what_it_was_given() -> None:
     other = Audit()
     assert (other.collusion(), other.sabotages(), other.size()) == (0.0, False, (1000, 100))
     assert bool(other.canary(rng.generator(0, "canary")).all())
+
+
+# --------------------------------------------------------------------------------------------- attacks on membership
+
+
+@pytest.mark.parametrize(
+    ("attack", "collusion", "sees"),
+    [
+        (MembershipGradient(rho=0.5), 0.5, "uploads"),
+        (MembershipGradient(reference="none"), 0.0, "uploads"),
+        (MembershipLiRA(on="uploads"), 0.0, "uploads"),
+        (MembershipLiRA(rehearsals=6), 0.0, "broadcasts"),
+        (MembershipLoss(models="all"), 0.0, "broadcasts"),
+    ],
+)
+def test_membership_is_scored_as_its_parameters_say(attack: Any, collusion: float, sees: str) -> None:
+    """Colluders and what is seen are told to the bench; any other parameter gives other scores than its default."""
+    assert (attack.collusion(), attack.sees()) == (collusion, sees)
+    if not collusion:
+        assert not torch.allclose(scored(attack), scored(type(attack)()))
+
+
+def scored(attack: Any) -> Tensor:
+    """Scores of three targets with four candidates each in a run of two rounds, and its rehearsals."""
+
+    def run(seed: int, rehearse: Any = None) -> MembershipView:
+        draws = torch.Generator().manual_seed(seed)
+        facts: Any = SimpleNamespace(model=models.build("softmax", (1, 2, 2), 10), alphabet=Alphabet.REAL)
+        known = [torch.randn(50, generator=draws) for _ in range(3)]
+        sent = [torch.randn(3, 50, generator=draws) for _ in range(2)]
+        uploads = tuple(RoundView(at, known[at], one, torch.ones(3).long()) for at, one in enumerate(sent))
+        return MembershipView(facts, x, y, tuple(known), uploads, rehearse)
+
+    x = torch.randn(3, 4, 1, 2, 2, generator=torch.Generator().manual_seed(1))
+    y = torch.arange(12).reshape(3, 4) % 10
+    found: Tensor = attack.infer(run(0, lambda index, inside: run(1 + index)), rng.generator(0, "attack"))
+    return found

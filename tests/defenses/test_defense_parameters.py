@@ -27,6 +27,7 @@ from defenses.arc import arc
 from defenses.bucketing import bucketing
 from defenses.centered_clipping import CenteredClipping, centered_clipping
 from defenses.central_dp_fedavg import central_dp_fedavg
+from defenses.crfl import crfl
 from defenses.dnc import dnc
 from defenses.dp_fedavg import DPFedAvg
 from defenses.dpbfl import analyze, randomize, shuffle
@@ -43,9 +44,11 @@ from defenses.multi_krum import multi_krum
 from defenses.niss import exchange
 from defenses.nnm import nnm
 from defenses.norm_clipping import norm_clipping
+from defenses.rlr import rlr
 from defenses.rsa import sign_sum
 from defenses.sign_majority import sign_majority
 from defenses.trimmed_mean import trimmed_mean
+from defenses.weak_dp import weak_dp
 
 N, M, F, LR = 25, 20, 4, 0.1
 DIMS = (7, 40)
@@ -129,6 +132,20 @@ def dnc_seam(name: str, value: float, **given: float) -> Seam:
         return dnc(x, F, Round.draws("server"), **{**given, name: value})  # type: ignore[arg-type]
 
     return Seam(value, change(pure), given=given)
+
+
+def crfl_seam(name: str, value: float, **given: float) -> Seam:
+    def pure(played: Round, value: float) -> Tensor:
+        p = {"rho": 15.0, "first": 2.0, "growth": 0.1, "sigma": 0.01, **given, name: value}
+        rho = min(p["rho"], p["first"] + p["growth"])
+        averaged = played.broadcast + played.updates.mean(dim=0)
+        return crfl(averaged, Round.draws("server"), rho=rho, sigma=p["sigma"])
+
+    return Seam(value, pure, given=given)
+
+
+def weak(name: str) -> Pure:
+    return change(lambda x, value: weak_dp(x, Round.draws("server"), **{name: value}))
 
 
 def central(name: str) -> Pure:
@@ -273,6 +290,12 @@ SEAMS: dict[str, dict[str, Seam]] = {
         ),
     },
     "central_dp_fedavg": {"zeta": Seam(0.5, central("zeta")), "z": Seam(2.5, central("z"))},
+    "crfl": {
+        "rho": crfl_seam("rho", 0.5),
+        "first": crfl_seam("first", 0.2),
+        "growth": crfl_seam("growth", 0.5, first=0.1),
+        "sigma": crfl_seam("sigma", 0.3),
+    },
     "dnc": {
         "num_iterations": dnc_seam("num_iterations", 4, subsample=3, filter_fraction=2.5),
         "subsample": dnc_seam("subsample", 2, filter_fraction=2.5),
@@ -330,8 +353,10 @@ SEAMS: dict[str, dict[str, Seam]] = {
     },
     "nnm": pre_aggregated(lambda x: nnm(x, F), "median"),
     "norm_clipping": {"bound": Seam(0.4, change(lambda x, bound: norm_clipping(x, bound=bound)))},
+    "rlr": {"share": Seam(0.9, change(lambda x, share: rlr(x, theta=share * M)))},
     "rsa": {name: rsa_seam(name, 3.1) for name in RSA},
     "sign_majority": {"server_lr": Seam(0.2, votes)},
+    "weak_dp": {"bound": Seam(0.4, weak("bound")), "sigma": Seam(0.3, weak("sigma"))},
 }
 
 ELSEWHERE = {

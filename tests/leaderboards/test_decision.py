@@ -1,9 +1,12 @@
 """Which rule for whom: what a situation asks for, what counts as holding, and what is said of it."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from bench.suite import load
 from leaderboards import decision, front
 from leaderboards.decision import Measured, Situation, decide
 
@@ -119,3 +122,51 @@ def test_the_ends_of_an_interval_are_those_of_the_estimate(measured):
     leak, _ = measured.worst("privacy", "median", measured.columns("privacy"))
     assert leak.ends == (leak.low, leak.high)
     assert not math.isnan(leak.low)
+
+
+def test_a_board_that_fewer_attack_answers_nothing_about_more(make, make_boards):
+    records = [make(row, accuracy=0.9, seed=seed) for row in ("median", "krum") for seed in (0, 1)]
+    records += [make(row, "sign_flip", 0.2, 0.8, seed=seed) for row in ("median", "krum") for seed in (0, 1)]
+    board = Measured.from_leaderboard(make_boards(records, seeds=2))
+    assert choice(ATTACKED, board).suite == "tiny"
+    assert choice(Situation("two fifths", "robustness", 0.4), board).suite == ""
+
+
+def test_a_board_of_one_seed_is_asked_where_no_other_is(make, make_boards):
+    """It compares more rules, but has no intervals."""
+
+    def board(rows, seeds, name):
+        records = [make(row, accuracy=0.9, seed=seed) for row in rows for seed in range(seeds)]
+        records += [make(row, "sign_flip", 0.2, 0.8, seed=seed) for row in rows for seed in range(seeds)]
+        return replace(Measured.from_leaderboard(make_boards(records, seeds=seeds)), suite=name)
+
+    single, several = board(("median", "krum", "fedavg"), 1, "single"), board(("median", "krum"), 3, "several")
+    assert choice(ATTACKED, single, several).suite == "several"
+    assert choice(ATTACKED, single).suite == "single"
+
+
+def test_a_level_of_a_factor_answers_as_a_suite_of_its_own():
+    """The published suite `factors`, played with a tenth of the clients a round; the base case is no level."""
+    folder = Path(__file__).parents[2] / "results" / "factors"
+    if not (folder / "leaderboard.csv").is_file():
+        pytest.skip("results/factors is not here: `python -m bench run --suite factors --results results` makes it")
+    levels = {one.level: one for one in Measured.levels(load("factors"), folder)}
+    assert "participation: 0.1" in levels
+    assert "participation: 1" not in levels
+    few = levels["participation: 0.1"]
+    assert few.federation.participation == 0.1
+    assert "sign_flip on=model b=0.2" in few.columns("robustness")
+    found = choice(Situation("few", "robustness", suits=lambda one: one.participation < 1), few)
+    assert (found.suite, found.level) == ("factors", "participation: 0.1")
+    assert "[factors](results/factors/leaderboard.md) at participation: 0.1" in decision.markdown([found], "results")
+
+
+def test_accuracy_after_the_attackers_have_left_is_no_robustness(make, make_boards):
+    records = []
+    for row, accuracy in (("fedavg", 0.96), ("median", 0.90)):
+        for seed in range(2):
+            attacked = make(row, "backdoor", 0.2, accuracy, seed=seed)
+            stopped = attacked.model_copy(update={"cell": attacked.cell.model_copy(update={"start": 2, "stop": 3})})
+            records += [make(row, accuracy=accuracy, seed=seed), stopped]
+    found = choice(ATTACKED, Measured.from_leaderboard(make_boards(records, seeds=2)))
+    assert not found.row

@@ -30,6 +30,7 @@ QUICK: dict[str, Content] = {
     "zero_shares": {"starts": 1, "evaluations": 12, "history": 10},
     "inverting_gradients": {"steps": 8, "starts": 1},
     "audit": {"runs": 20, "dim": 10},
+    "run_audit": {"canaries": 4},
     "adaptive": {"evaluations": 8},
 }
 """What makes attacks that search last less than seconds."""

@@ -20,6 +20,7 @@ from bench.threat import (
     Game,
     PrivacyAttack,
     PrivacyAudit,
+    PublicFacts,
     Reconstruction,
     RoundView,
     View,
@@ -116,15 +117,22 @@ class RemoteInversion(RemoteAttack, PrivacyAttack):
         _, made = self._call("estimates", given, len(view.rounds) * shape.numel() * 8, view=known)
         return [only(made, str(place), "estimates", shape) for place in range(len(view.rounds))]
 
+    def tampered(self, facts: PublicFacts, params: Tensor, mean_image: Tensor, generator: torch.Generator) -> Tensor:
+        given: Tensors = {"params": params, "mean_image": mean_image, "generator": generator.get_state()}
+        _, made = self._call("tampered", given, params.numel() * 8, facts=pack(facts, given))
+        return only(made, "params", "tampered", params.shape)
+
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
         given: Tensors = {"generator": generator.get_state()}
         known = pack(view, given)
-        pixels, shape = math.prod(view.image_shape) * view.facts.batch_size, view.rounds[-1].estimate.shape
-        room = (len(view.targets) * (pixels + 1) + shape.numel()) * 8 + LONGEST_TRACE * 8
+        pixels, shape = math.prod(view.image_shape) * view.most_images, view.rounds[-1].estimate.shape
+        room = (len(view.targets) * (pixels + view.facts.batch_size) + shape.numel()) * 8 + LONGEST_TRACE * 8
         _, made = self._call("infer", given, room, view=known)
         size = torch.Size((len(view.targets), view.facts.batch_size))
+        shown = made["images"].shape[1] if "images" in made and made["images"].ndim > 1 else size[1]
+        count = min(max(shown, size[1]), view.most_images)
         return Reconstruction(
-            images=only(made, "images", "infer", torch.Size((*size, *view.image_shape))),
+            images=only(made, "images", "infer", torch.Size((size[0], count, *view.image_shape))),
             labels=only(made, "labels", "infer", size),
             loss=only(made, "loss", "infer", size[:1]),
             trace=trace_of(made.get("trace", torch.zeros(0))),

@@ -262,6 +262,10 @@ class RemoteDefense(Remote, Defense):
     def claims_privacy(cls) -> bool:
         return "claim" in cls.facts.own
 
+    @classmethod
+    def composes_privacy(cls) -> bool:
+        return "composed" in cls.facts.own
+
     def composed(self, setting: Setting) -> PrivacyClaim | None:
         return _claim(self._ask("composed", setting))
 

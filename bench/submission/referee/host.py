@@ -29,7 +29,7 @@ from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting
 from bench.submission.referee.calls import refuse_calls
 from bench.submission.referee.views import unpack
 from bench.submission.referee.wire import MEMORY, WALLED, Arena, Header, Tensors, named, prefixed, receive, send
-from bench.threat import ByzantineView, Game, RoundView, View
+from bench.threat import ByzantineView, Game, PublicFacts, RoundView, View
 
 NOT_DUMPABLE = 4, 0  # prctl.h: PR_SET_DUMPABLE, so that what it forks cannot look into it
 DIE_WITH_PARENT = 1, signal.SIGKILL  # PR_SET_PDEATHSIG
@@ -245,6 +245,10 @@ class Party:
     def do_estimates(self, call: Header, given: Tensors) -> Header:
         found = self._object.estimates(unpack(View, call["view"], given))
         return self._reply({str(place): estimate for place, estimate in enumerate(found)})
+
+    def do_tampered(self, call: Header, given: Tensors) -> Header:
+        facts, generator = unpack(PublicFacts, call["facts"], given), _generator(given["generator"])
+        return self._reply({"params": self._object.tampered(facts, given["params"], given["mean_image"], generator)})
 
     def do_infer(self, call: Header, given: Tensors) -> Header:
         found = self._object.infer(unpack(View, call["view"], given), _generator(given["generator"]))

@@ -17,8 +17,8 @@ SLACK = 2**14
 
 
 SHOWN = (
-    *("alphabet", "keeps_models", "weighted", "gaussian", "breakdown"),
-    *("omniscient", "finite", "active", "single_shares"),
+    *("alphabet", "keeps_models", "weighted", "gaussian", "against", "breakdown"),
+    *("omniscient", "finite", "active", "deviates", "single_shares"),
 )
 """Class attributes of defenses and attacks that the engine reads."""
 
@@ -35,12 +35,14 @@ class Facts(BaseModel):
     keeps_models: bool = False
     weighted: bool = False
     gaussian: bool = False
+    against: Literal["server", "models"] = "server"
     breakdown: float | Literal["assumed"] = 0.0
     own: frozenset[str] = frozenset()  # the methods that it has of its own
     omniscient: bool = False
     finite: bool = True
     needs_updates: bool = False
     active: bool = False
+    deviates: bool = False
     single_shares: bool = False
     collusion: float = Field(default=0.0, ge=0, le=1)
     sabotages: bool = False

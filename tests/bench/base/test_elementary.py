@@ -97,10 +97,12 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "niss": {"num_shares": 3, "tau_squared": 0.2},
     "arc": {"rule": "trimmed_mean"},
     "audit": {"runs": 100, "dim": 10},
+    "run_audit": {"canaries": 6},
     "collusion": {"starts": 1, "evaluations": 5, "rho": 0.5},
     "subspace": {"starts": 1, "evaluations": 5, "rho": 0.5},
     "dlg": {"starts": 1, "evaluations": 5},
     "inverting_gradients": {"starts": 1, "steps": 3},
+    "membership_lira": {"rehearsals": 4, "on": "uploads"},
 }
 BYZANTINE = {"byzantine": 1 / 9}
 ATTACKS = registry.names("attack")

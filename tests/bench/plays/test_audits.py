@@ -16,7 +16,6 @@ from scipy.stats import beta, norm
 from torch import Tensor
 
 from attacks.audit import Audit
-from attacks.collusion import strip
 from bench import registry
 from bench.base import rng
 from bench.federation.roles import setting_of
@@ -31,6 +30,7 @@ from bench.privacy.audit import audit_epsilon, audit_gaussian_epsilon, judge
 from bench.protocol import Defense, LocalRound, Setting, Upload, clip
 from bench.records import Record
 from bench.suite import Cell, Part
+from bench.threat import strip
 from defenses.dp_fedavg import DPFedAvg
 from defenses.dpbfl import randomize
 from defenses.ldpbfl import LDPBFL

@@ -95,6 +95,16 @@ def test_a_key_is_a_setting_or_a_parameter_of_the_clean_cell(tiny: str, tried: l
         assert cell.federation.model_copy(update={"lr": 0.5}) == clean.federation  # batch_size 5 is the row's own
 
 
+def test_a_key_of_both_is_the_defenses(tmp_path: Path, tiny_suite: Callable[..., str], tried: Any) -> None:
+    """The server's step of sign_majority has the name of that of server optimizers."""
+    path = tmp_path / "signs.toml"
+    rows = '[[defense]]\nname = "sign_majority"\n[[attack]]\nname = "sign_flip"\nbyzantine = 0.25\n'
+    path.write_text(tiny_suite(rows + "[tune.sign_majority]\nserver_lr = [0.1, 0.2]\n", clients=8))
+    tune.search(str(path), "sign_majority", None)
+    assert [cell.defense.parameters["server_lr"] for cell, _ in tried] == [0.1, 0.2]
+    assert {cell.federation.server_lr for cell, _ in tried} == {1.0}
+
+
 def test_the_seed_of_the_search_is_no_suites(tiny: str, tried: list[tuple[Cell, int]]) -> None:
     tune.search(tiny, "krum", None)
     assert {seed for _, seed in tried} == {tune.SEED}
@@ -117,6 +127,62 @@ def test_a_setting_that_is_a_whole_number_stays_one(tiny: str) -> None:
     path = Path(tiny)
     path.write_text(path.read_text().replace("lr = [1e-6, 0.5, 1.0]", "batch_size = [4, 8]"))
     assert {trial.values["batch_size"] for trial in tune.search(tiny, "krum", None)} == {4, 8}
+
+
+TUNING = """
+[[tuning_attack]]
+name = "ipm"
+byzantine = 0.25
+
+[[tuning_attack]]
+name = "label_flip"
+byzantine = 0.25
+"""
+
+
+def test_the_worst_case_is_the_lowest_accuracy_under_the_tuning_attacks(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each point is tried clean and under each of them; the board's own attack is not among them."""
+    with Path(tiny).open("a") as file:
+        file.write(TUNING)
+    value = {"clean": {1e-6: 0.1, 0.5: 0.8, 1.0: 0.9}, "ipm b=0.25": {1e-6: 0.1, 0.5: 0.7, 1.0: 0.2}}
+    monkeypatch.setattr(
+        training, "validation_accuracy", lambda cell, *_: value.get(cell.column, value["clean"])[cell.federation.lr]
+    )
+    trials = tune.search(tiny, "krum", None, worst_case=True)
+    assert len(trials) == len(POINTS)
+    assert trials[0].values == {"lr": 0.5, "num_selected": 1}
+    assert trials[0].attacked == {"ipm b=0.25": 0.7, "label_flip b=0.25": 0.8}
+    assert (trials[0].worst, trials[0].accuracy) == (0.7, 0.8)
+    assert tune.search(tiny, "krum", None)[0].values["lr"] == 1.0  # of the clean run alone
+
+
+def test_a_tuning_attack_is_played(tiny: str) -> None:
+    """What it does to the validation accuracy is what training under it does."""
+    with Path(tiny).open("a") as file:
+        file.write(TUNING)
+    trial = tune.search(tiny, "krum", None, ["rounds=10"], worst_case=True)[0]
+    cell = next(cell for cell in suite.load(tiny).cells(["krum"]) if cell.attack is None)
+    under = cell.model_copy(update={"attack": suite.make_part("attack", "ipm", {}), "byzantine": 0.25})
+    lr, selected = trial.values["lr"], trial.values["num_selected"]
+    part = suite.make_part("defense", "krum", {"num_selected": selected})
+    federation = cell.federation.model_copy(update={"lr": lr, "rounds": 10})
+    under = under.model_copy(update={"federation": federation, "defense": part})
+    assert trial.attacked["ipm b=0.25"] == training.validation_accuracy(under, tune.SEED, load("digits"))
+
+
+def test_a_row_is_never_tuned_under_what_ranks_it(tiny: str) -> None:
+    path = Path(tiny)
+    path.write_text(path.read_text() + TUNING.replace("ipm", "sign_flip"))
+    with pytest.raises(BadInputError, match="'sign_flip' is a column") as caught:
+        suite.load(tiny)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_tuning_attack_there_is_no_worst_case(tiny: str) -> None:
+    with pytest.raises(BadInputError, match="has no attack to tune under: add a"):
+        tune.search(tiny, "krum", None, worst_case=True)
 
 
 @pytest.mark.parametrize(("defense", "told"), [("krumm", "did you mean krum?"), ("fedavg", "known are krum")])

@@ -12,7 +12,17 @@ from torch import Tensor
 from attacks.audit import Audit
 from bench import data
 from bench.attacking.poisoning import DataFacts, DataPoisoning
-from bench.threat import Attack, ByzantineAttack, ByzantineView, Game, PrivacyAttack, Reconstruction, RoundView, View
+from bench.threat import (
+    Attack,
+    ByzantineAttack,
+    ByzantineView,
+    Game,
+    MembershipAttack,
+    PrivacyAttack,
+    Reconstruction,
+    RoundView,
+    View,
+)
 
 
 class Flip(ByzantineAttack):
@@ -136,6 +146,16 @@ class PoisonsBeyondTheClasses(DataPoisoning):
 
 class NoKind(Attack):
     """An attack of which the bench does not know what it is."""
+
+
+class Leaker(MembershipAttack):
+    """An attack on membership, which the examination has nothing to try on."""
+
+    def sees(self):
+        return "broadcasts"
+
+    def infer(self, view, generator):
+        return torch.zeros(view.y.shape)
 
 
 # ------------------------------------------------------------------------------------------------ attacks on privacy

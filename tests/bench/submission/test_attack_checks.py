@@ -16,6 +16,7 @@ from bench.submission import attack_checks, guards
 from bench.submission.attack_probe import AttackSubject
 from bench.submission.examination import Terms, examined, inspected
 from bench.submission.package import read_source
+from bench.threat import MembershipAttack, RunAudit
 
 FILE = Path(__file__).with_name("broken_attacks.py")
 SIZE = (20, 650)
@@ -138,11 +139,24 @@ SHORT = {"starts": 1, "evaluations": 4}
 CHEAP: dict[str, dict[str, int]] = {
     **dict.fromkeys(("dlg", "collusion", "subspace", "zero_shares"), SHORT),
     "inverting_gradients": {"starts": 1, "steps": 4},
+    "edge_case": {"source": 2, "target": 1},  # a class that the check's few clients hold
 }
-"""What is asked of an inversion does not depend on how long it searches."""
+"""What is asked of an inversion does not depend on how long it searches, or on a class."""
 
 
-@pytest.mark.parametrize("name", registry.names("attack"))
+OPEN = [
+    name
+    for name in registry.names("attack")
+    if not issubclass(registry.get("attack", name), RunAudit | MembershipAttack)
+]
+
+
+def test_an_audit_of_a_run_cannot_be_submitted() -> None:
+    with pytest.raises(BadInputError, match="OneRunAudit is an attack of no kind"):
+        findings(registry.get("attack", "run_audit"), REAL, TERNARY)
+
+
+@pytest.mark.parametrize("name", OPEN)
 def test_shipped_attacks_keep_the_contract(name: str) -> None:
     assert failures(findings(registry.get("attack", name), REAL, TERNARY, **CHEAP.get(name, {}))) == {}
 
@@ -171,6 +185,7 @@ def test_what_only_a_process_of_its_own_shows(name: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "parameters", "words"),
     [
+        ("Leaker", {}, "Leaker infers membership: such an attack cannot be submitted yet"),
         ("NoKind", {}, "NoKind is an attack of no kind: derive it from one of ByzantineAttack, PrivacyAttack"),
         ("FewGames", {"runs": -1}, "runs: Input should be greater than or equal to"),
     ],

@@ -11,7 +11,7 @@ from bench import registry
 from bench.suite import kinds
 from bench.suite.cell import KindName
 from bench.suite.entries import AttackEntry
-from bench.threat import ByzantineAttack, PrivacyAttack, PrivacyAudit
+from bench.threat import ByzantineAttack, MembershipAttack, PrivacyAttack, PrivacyAudit, RunAudit
 
 
 def test_every_name_that_a_cell_may_have_is_a_kind_and_can_be_played() -> None:
@@ -25,7 +25,13 @@ def test_every_name_that_a_cell_may_have_is_a_kind_and_can_be_played() -> None:
 @pytest.mark.parametrize("name", registry.names("attack"))
 def test_every_attack_makes_cells_of_the_kind_of_its_base(name: str) -> None:
     cls = registry.get("attack", name)
-    bases: dict[Any, str] = {ByzantineAttack: "training", PrivacyAttack: "inversion", PrivacyAudit: "audit"}
+    bases: dict[Any, str] = {
+        ByzantineAttack: "training",
+        PrivacyAttack: "inversion",
+        PrivacyAudit: "audit",
+        MembershipAttack: "membership",
+        RunAudit: "run_audit",
+    }
     assert kinds.of_attack(cls).name == next(kind for base, kind in bases.items() if issubclass(cls, base))
 
 
@@ -34,9 +40,14 @@ def test_every_attack_makes_cells_of_the_kind_of_its_base(name: str) -> None:
     [
         ("training", {}, "needs byzantine"),
         ("training", {"byzantine": 0.2, "privacy": {"targets": 3}}, "inverts nothing"),
-        ("inversion", {"byzantine": 0.2}, "forges nothing"),
+        ("training", {"byzantine": 0.2, "forging": [{"name": "alie"}]}, "takes no forging table"),
+        ("inversion", {"forging": [{"name": "alie"}]}, "with byzantine"),
+        ("inversion", {"byzantine": 0.2, "start": 2}, "takes no start"),
         ("audit", {"byzantine": 0.2}, "forges nothing"),
         ("audit", {"privacy": {"targets": 3}}, "inverts nothing"),
+        ("membership", {"byzantine": 0.2}, "forges nothing"),
+        ("membership", {"privacy": {"targets": 3, "rounds": 2}}, "takes targets, not rounds"),
+        ("run_audit", {"byzantine": 0.2}, "forges nothing"),
     ],
 )
 def test_what_a_kind_cannot_take_is_refused(kind: KindName, table: dict[str, object], words: str) -> None:

@@ -79,7 +79,8 @@ def test_the_full_suite_is_the_whole_matrix() -> None:
         (row, game) for row in PRIVATE for game in AUDITS
     ]
     assert sorted(matrix) == sorted(expected)
-    assert loaded.seeds_by_kind == {"training": tuple(range(10)), "inversion": (0, 1, 2), "audit": (0, 1, 2)}
+    seeds = {"training": tuple(range(10)), "inversion": (0, 1, 2), "audit": (0, 1, 2)}
+    assert loaded.seeds_by_kind.items() >= seeds.items()
 
 
 def test_the_mnist_suite_is_a_part_of_that_matrix_without_audits() -> None:
@@ -433,7 +434,7 @@ def test_a_kind_of_cells_may_have_seeds_of_its_own() -> None:
     assert digits.setting_content() == alone.setting_content()
     assert [cell.hash for cell in digits.cells()] == [cell.hash for cell in alone.cells()]
     asked = {cell.kind: digits.seeds_for(cell) for cell in digits.cells()}
-    assert asked == digits.seeds_by_kind
+    assert digits.seeds_by_kind.items() >= asked.items()
     assert asked["training"] == tuple(range(10))
     assert asked["audit"] == (0, 1, 2)
 

@@ -1,0 +1,172 @@
+"""The board of membership inference: members found at few false alarms, ranked by the worst column."""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench.plays.findings import build_attack
+from bench.records import Record
+from bench.threat import MembershipAttack
+from leaderboards.board import Board, Standing, numbers, ranks
+from leaderboards.estimates import MISSING, Estimate, Estimates, estimates, shares
+from leaderboards.rankings import by_seed, ranking, scored
+from leaderboards.wide import Matrix
+
+RATE, LOW, AREA = "tpr_at_1", "tpr_at_0.1", "membership_auc"
+SEEN = {
+    "the models alone": "whoever gets the models",
+    "uploads": "the server",
+    "uploads, colluders": "the server and its colluders",
+}
+"""What an attacker sees, and who that is."""
+MOST = 4
+"""Columns of one table: its cells are long."""
+CAPTION = (
+    "Share of the members found at a false positive rate of at most 1 %, with its 95 % interval · the same at 0.1 % · "
+    "AUC, mean and 95 % t interval over the seeds. Half of the candidates are images that a target holds, half are of "
+    "the same classes and held by nobody; whoever guesses finds 1 %, and has an AUC of 0.5. The interval of a share is "
+    "Wilson's at the effective number of members, because those of a seed belong together (design effect, with the "
+    "degrees of freedom of the seeds). {resolution} Ranked by the worst column's share at 1 %: lower is better. A "
+    "column whose control, fedavg, is not above a guess says nothing of the others. Composed is what the row claims of "
+    "all that one client releases in the run, if anything, be it against some of these attackers alone: see the claims."
+)
+
+
+def membership_boards(
+    rows: Sequence[str],
+    columns: list[str],
+    inferred: pd.DataFrame,
+    records: Sequence[Record],
+    evaluations: frozenset[str] = frozenset(),
+    lacking: Collection[str] = (),
+) -> list[Board]:
+    """Every row's members found, in every column; nothing to show where nobody asked.
+
+    `evaluations` are columns that single rows have on top of the suite's. A row that is `lacking` records that other
+    rows have has no rank.
+    """
+    found = {RATE: rates(inferred, RATE), LOW: rates(inferred, LOW), AREA: estimates(inferred, AREA)}
+    claims = _claims(records)
+
+    def known(row: str, some: Sequence[str]) -> list[str]:
+        return [column for column in some if column not in evaluations or (row, column) in found[RATE]]
+
+    def cell(row: str, column: str) -> str:
+        share, low, area = (found[metric].get((row, column), MISSING) for metric in (RATE, LOW, AREA))
+        return share.with_failures(f"{share.share()} · {low.mean:.1%} · {area.text(scale=1.0, digits=2)}")
+
+    def worst(row: str, some: list[str]) -> tuple[str, str]:
+        share, where = _highest(found[RATE], row, known(row, some))
+        areas = [found[AREA].get((row, column), MISSING).mean for column in ([where] if where else some)]
+        told = f", AUC {max(areas):.2f}" if share.seeds else ""
+        return share.share() + told, where
+
+    title, caption = "Membership: who was in it", CAPTION.format(resolution=_resolution(inferred))
+    matrix = Matrix("membership", title, caption, columns, cell, worst, most=MOST)
+    asked = {row: known(row, columns) for row in rows} if columns else {}
+    standing = _standing(asked, inferred, found[RATE], lacking)
+    data = [number for metric, values in found.items() for number in numbers(metric, values)]
+    boards = matrix.boards(standing, data)
+    return [_with_claims(boards[0], claims), *boards[1:]]
+
+
+def rates(inferred: pd.DataFrame, metric: str) -> Estimates:
+    """A share of members, over the members of all seeds."""
+    return shares(inferred.assign(images=inferred.get("members")), metric)
+
+
+def _resolution(inferred: pd.DataFrame) -> str:
+    """What one false positive is of a seed's images that nobody holds."""
+    least = sorted(inferred["least_fpr"].dropna().unique()) if "least_fpr" in inferred else []
+    if not least:
+        return ""
+    ends = f"{least[0]:.2%}" if len(least) == 1 else f"{least[0]:.2%} to {least[-1]:.2%}"
+    return f"One false positive is {ends} in a seed: a rate below that is no false positive at all."
+
+
+def _standing(
+    asked: dict[str, list[str]], inferred: pd.DataFrame, found: Estimates, lacking: Collection[str]
+) -> Standing:
+    worst = {row: _highest(found, row, mine)[0] for row, mine in asked.items() if mine}
+    points = ranks({row: (-share.mean,) for row, share in worst.items()}, lacking=lacking)
+    wanted = {row: asked[row] for row, share in worst.items() if row not in lacking and not math.isnan(share.mean)}
+    seen = by_seed(inferred, RATE, wanted, failed=1.0, spoils=False)
+    by_row = {row: scored(-values) for row, values in seen.items()}
+    scores = {row: share.mean for row, share in worst.items()}
+    texts = {row: share.share() for row, share in worst.items()}
+    grain = 1 / members if len(inferred) and (members := inferred["members"].min()) >= 1 else 0.0
+    return Standing.settled("worst_tpr_at_1", scores, texts, points, ranking(points, by_row, grain))
+
+
+def _highest(found: Estimates, row: str, columns: Sequence[str]) -> tuple[Estimate, str]:
+    """The estimate with the highest mean of a row, and its column; none where one is missing."""
+    values = {column: found.get((row, column), MISSING) for column in columns}
+    if not values or any(math.isnan(value.mean) for value in values.values()):
+        return MISSING, ""
+    where = max(values, key=lambda column: values[column].mean)
+    return values[where], where if len({value.mean for value in values.values()}) > 1 else ""
+
+
+def _claims(records: Sequence[Record]) -> dict[str, str]:
+    """By row, what it claims of a whole run: `ε = 12`."""
+    found = {}
+    for record in records:
+        if record.cell.kind == "membership" and (claim := record.privacy.composed) is not None:
+            found[record.cell.label] = "void" if claim.epsilon is None else f"ε = {claim.epsilon:.3g} {claim.unit}"
+    return found
+
+
+def _with_claims(board: Board, claims: dict[str, str]) -> Board:
+    """The table with a column of claims behind the row's name."""
+    if not len(board.text):
+        return board
+    text = board.text.copy()
+    at = list(text.columns).index("defense") + 1
+    text.insert(at, "composed", [claims.get(row, "–") for row in text["defense"]])
+    return Board(board.name, board.title, board.caption, text, board.data, board.standing)
+
+
+@dataclass(frozen=True)
+class Roc:
+    """A mean curve over the seeds: false and true positive rates, and the area below it."""
+
+    column: str
+    false: tuple[float, ...]
+    true: tuple[float, ...]
+    area: float
+
+
+def panels(records: Sequence[Record]) -> dict[str, dict[str, Roc]]:
+    """By what is seen, then by row: the curve of the column with the largest mean area."""
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        if record.roc and record.status == "ok":
+            groups.setdefault((_seen(record), record.cell.label, record.cell.column), []).append(record)
+    found: dict[str, dict[str, Roc]] = {}
+    for (seen, row, column), mine in groups.items():
+        curve, best = _mean(column, mine), found.setdefault(seen, {}).get(row)
+        if best is None or curve.area > best.area:
+            found[seen][row] = curve
+    return {seen: found[seen] for seen in SEEN if seen in found}
+
+
+def _seen(record: Record) -> str:
+    assert record.cell.attack is not None
+    attack = build_attack(record.cell.attack)
+    assert isinstance(attack, MembershipAttack)
+    if attack.sees() == "broadcasts":
+        return "the models alone"
+    return "uploads, colluders" if record.cell.rho else "uploads"
+
+
+def _mean(column: str, records: Sequence[Record]) -> Roc:
+    """At each false positive rate the mean true one over the seeds, which all have the same numbers of images."""
+    false, true = (tuple(point[axis] for point in records[0].roc) for axis in (0, 1))
+    alike = [record for record in records if tuple(point[0] for point in record.roc) == false]
+    if len(alike) > 1:
+        true = tuple(np.mean([[point[1] for point in record.roc] for record in alike], axis=0).tolist())
+    area = float(np.mean([record.metrics["membership_auc"] for record in records]))
+    return Roc(column, false, true, area)
