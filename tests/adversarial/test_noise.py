@@ -115,6 +115,14 @@ MISSING = {
         "return Upload(clean + again * 2**0.5 * self.noise(local))",
         "carry noise of variance 0",
     ),
+    "none, and a number that is none among it": (
+        "clean[0, 0] = float('nan')\nreturn Upload(clean)",
+        "not finite",
+    ),
+    "none, and an infinite one in each message": (
+        "clean[:, 0] = float('inf')\nreturn Upload(clean)",
+        "not finite",
+    ),
     "more of it in one place than is said": (
         "return Upload(clean + 3 * self.noise(local))",
         "where noise_variance says 900",
@@ -129,7 +137,7 @@ MISSING = {
 @pytest.mark.parametrize("what", MISSING)
 def test_noise_that_is_missing_is_told_in_one_sentence(what: str, folder: Path) -> None:
     upload, words = MISSING[what]
-    with pytest.raises(ValueError, match=r"carry noise|miss what") as told:
+    with pytest.raises(ValueError, match=r"carry noise|miss what|not finite") as told:
         trained(row(folder, upload, "\nseen = -1\n"))
     assert words in str(told.value)
 

@@ -141,11 +141,16 @@ class RemoteDefense(Remote, Defense):
         if noise.share:
             check_votes(first, second, noise.share)
             return
+        trained = torch.isfinite(local.updates).all(dim=1)  # an attacker's may be anything
+        if not all(bool(torch.isfinite(found[trained]).all()) for found in (first, second)):
+            raise ValueError("its messages are not finite, so that nobody can tell what noise they carry")
+        first, second = first[trained], second[trained]
         has_peers = any(name.endswith(".receivers") for name in made)
         check_noise(first, second, noise.variance, math.inf if has_peers else MOST)
-        message = other.message(local.updates, local.weights)
+        message = other.message(local.updates, local.weights)[trained]
         check_honest(first, second, message)
-        check_lengths(message, self.clip_norm(), local.weights if self.weighted else torch.ones_like(local.weights))
+        carried = local.weights if self.weighted else torch.ones_like(local.weights)
+        check_lengths(message, self.clip_norm(), carried[trained])
 
     def _parties(self, local: LocalRound) -> "tuple[RemoteDefense, RemoteDefense]":
         """Two that play every round: a draw that neither can know says which one is sent, and which one is a check."""
