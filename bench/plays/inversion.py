@@ -141,7 +141,7 @@ def from_others(task: Task, dataset: Dataset) -> float:
     assert isinstance(attack, PrivacyAttack)
 
     def watched(held: Dataset) -> Watched:
-        federation = Federation(cell.federation, build_defense(cell), held, task.seed)
+        federation = Coalition.of(cell).federation(cell.federation, build_defense(cell), held, task.seed)
         return watch(federation, held, attack, cell.targets, cell.trained)
 
     truth = watched(dataset).truth
