@@ -64,10 +64,10 @@ def noisy_rules(
         other = next((other for other, place in mine.items() if place == (epsilon, MEAN) and other != row), None)
         gains = (MISSING, MISSING)
         if other is not None:
-            clean = _gain(seeds.get((row, CLEAN), {}), seeds.get((other, CLEAN), {}))
-            gains = clean, _gain(seeds.get((row, worst[row]), {}), seeds.get((other, worst[other]), {}))
-        values = (accuracy.get((row, column), MISSING) for column in (CLEAN, worst[row]))
-        found.append(Noisy(row, rule, epsilon, *values, worst[row], *gains))
+            unattacked = _gain(seeds.get((row, CLEAN), {}), seeds.get((other, CLEAN), {}))
+            gains = unattacked, _gain(seeds.get((row, worst[row]), {}), seeds.get((other, worst[other]), {}))
+        clean, hardest = (accuracy.get((row, column), MISSING) for column in (CLEAN, worst[row]))
+        found.append(Noisy(row, rule, epsilon, clean, hardest, worst[row], *gains))
     return found
 
 

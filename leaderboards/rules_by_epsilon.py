@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -32,7 +32,7 @@ def rules_by_epsilon(found: Sequence[Noisy]) -> Figure:
     return figure
 
 
-def _style(rules: Sequence[str], rule: str) -> dict[str, object]:
+def _style(rules: Sequence[str], rule: str) -> dict[str, Any]:
     return {**look_of_row(rules, rule), **({"linewidth": 2.4} if rule == MEAN else {})}
 
 
@@ -50,7 +50,8 @@ def _panel(axes: Axes, rules: Sequence[str], found: Sequence[Noisy], metric: Lit
         x = [place for place, _ in points]
         style = _style(rules, rule)
         for place, value in points:
-            axes.vlines(place, *(100 * end for end in value.ends), color=style["color"], linewidth=0.8, alpha=0.6)
+            low, high = value.ends
+            axes.vlines(place, 100 * low, 100 * high, color=style["color"], linewidth=0.8, alpha=0.6)
         axes.plot(x, [100 * value.mean for _, value in points], **style, clip_on=False)
     axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
     axes.set(xlim=(-0.4, len(levels) - 0.6), ylim=(0, 100))
