@@ -100,7 +100,7 @@ def durability_boards(
     ]
     first = make_board("durability", "Backdoors that stop: what is left", CAPTION, lines, _lost(lives, clean))
     data = [*numbers("success_at_stop", at_stop), *numbers("success_at_end", at_end)]
-    return [first, make_board("success", "Backdoors that stop: every attack", EVERY, every, data)]
+    return [first, make_board("success", "Each backdoor, while it attacks and after", EVERY, every, data)]
 
 
 def _estimates(lives: Lives, tried: Estimates, part: str) -> Estimates:

@@ -40,6 +40,7 @@ from leaderboards import (
     durability,
     fairness,
     front,
+    learns,
     membership,
     noise,
     overall,
@@ -103,6 +104,9 @@ def fill(markdown: str, results: Path, way: str = "../results") -> Filled:
             content = "\n\n".join(parts.section(kind, name) for name in parts.names(kind) if name not in own[kind])
         elif what == "decision":
             content = decision.markdown(decision.decide(decision.SITUATIONS, measured(results)), way)
+        elif what == "learns":
+            head, *lines = learns.table(measured(results))
+            content = _table(head, lines)
         elif what == "claim-cards":
             content = card_page.overview(results, f"{way}/claims/")
         elif what in MARKS:

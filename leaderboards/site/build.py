@@ -65,6 +65,7 @@ class Writer:
         self.known, self.safe = known, Markup
         self.bar = {"Boards": "index.html#boards", "Defenses": "index.html#defenses", "Attacks": "index.html#attacks"}
         self.bar |= {"Findings": "docs/findings.html"} if "docs/findings.html" in known else {}
+        self.bar |= {"Claims": "docs/claims.html"} if "docs/claims.html" in known else {}
         self.bar |= {"Papers": "papers/index.html"} if papers else {}
         self.bar |= {"Documentation": "docs/index.html"} if documented else {}
         self.environment = Environment(
