@@ -23,6 +23,8 @@ from leaderboards.overall import BACKDOOR_SHARE, BROKEN_SHARE, LEAKING_SHARE
 
 METRICS = {"robustness": "accuracy", "backdoor": "backdoor_success", "privacy": "recovered"}
 """The metric of each board that a situation may ask for."""
+NEAR = 0.1
+"""A rule that is further from the best is no alternative, however wide its interval is."""
 NAMED = 2
 """Rules named beside the first, which its interval does not tell from it."""
 SKEWED = 2.0
@@ -290,9 +292,10 @@ def _holds(board: str, value: Estimate, clean: float) -> bool:
 
 
 def _reaches(name: str, board: Measured, row: str, best: str, columns: list[str]) -> bool:
-    """Whether the interval of the row's worst case overlaps that of the best."""
-    (low, high), (least, most) = (board.worst(name, one, columns)[0].ends for one in (row, best))
-    return high >= least and low <= most
+    """Whether the row's worst case is near that of the best, and its interval overlaps that one's."""
+    mine, leading = (board.worst(name, one, columns)[0] for one in (row, best))
+    (low, high), (least, most) = mine.ends, leading.ends
+    return high >= least and low <= most and abs(mine.score - leading.score) <= NEAR
 
 
 def _said(board: str, value: Estimate) -> str:

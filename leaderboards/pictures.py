@@ -17,7 +17,7 @@ from leaderboards.factors import Effect, effects, split
 from leaderboards.frame import CLEAN, WIDE, Selection, columns
 from leaderboards.membership import SEEN, panels
 from leaderboards.noise import falls_short
-from leaderboards.noisy_rules import MEAN, Noisy, noisy_rules
+from leaderboards.noisy_rules import MEAN, Noisy, noisy_rules, short
 from leaderboards.overall import BROKEN_SHARE, LEAKING_SHARE
 from leaderboards.robustness import asked, worst_case
 from leaderboards.run_audits import find_run_audits
@@ -118,7 +118,7 @@ def rules(found: Sequence[Noisy]) -> Picture:
         mine = {one.rule: one.worst.mean for one in found if one.epsilon == epsilon and one.worst.seeds}
         if MEAN in mine and len(mine) > 1:
             best = max(mine, key=lambda rule: mine[rule])
-            told.append(f"{mine[best]:.0%} ({best}) and {mine[MEAN]:.0%} (the mean) at ε = {epsilon:g}")
+            told.append(f"{mine[best]:.0%} ({best}) and {mine[MEAN]:.0%} (the mean) at ε = {short(epsilon)}")
     sentence = f"What the best rule and the mean keep in their worst columns: {_list(told)}." if told else ""
     return Picture("rules", "Robust rules under privacy noise", sentence, draw)
 

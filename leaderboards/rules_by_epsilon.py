@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from leaderboards.estimates import Estimate
 from leaderboards.levels import look_of_row
-from leaderboards.noisy_rules import MEAN, Noisy
+from leaderboards.noisy_rules import MEAN, Noisy, short
 from leaderboards.plots import INK, LEGEND, LEGEND_TEXT, PANEL, frame
 
 APART = 0.035
@@ -53,6 +53,6 @@ def _panel(axes: Axes, rules: Sequence[str], found: Sequence[Noisy], metric: Lit
             low, high = value.ends
             axes.vlines(place, 100 * low, 100 * high, color=style["color"], linewidth=0.8, alpha=0.6)
         axes.plot(x, [100 * value.mean for _, value in points], **style, clip_on=False)
-    axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
+    axes.set_xticks(range(len(levels)), [short(level) for level in levels])
     axes.set(xlim=(-0.4, len(levels) - 0.6), ylim=(0, 100))
     axes.set_xlabel("ε of one upload", color=INK, fontsize=8.5)

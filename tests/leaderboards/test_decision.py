@@ -170,3 +170,14 @@ def test_accuracy_after_the_attackers_have_left_is_no_robustness(make, make_boar
             records += [make(row, accuracy=accuracy, seed=seed), stopped]
     found = choice(ATTACKED, Measured.from_leaderboard(make_boards(records, seeds=2)))
     assert not found.row
+
+
+def test_a_rule_whose_seeds_scatter_is_no_alternative_to_one_that_holds(make, make_boards):
+    """Its interval overlaps, because it is as wide as the scale."""
+    records = []
+    for seed, luck in enumerate((0.1, 0.5, 0.9)):
+        records += [make("median", accuracy=0.9, seed=seed), make("median", "sign_flip", 0.2, 0.88, seed=seed)]
+        records += [make("fedavg", accuracy=0.9, seed=seed), make("fedavg", "sign_flip", 0.2, luck, seed=seed)]
+        records += [make("krum", accuracy=0.9, seed=seed), make("krum", "sign_flip", 0.2, 0.8 + luck / 10, seed=seed)]
+    found = choice(ATTACKED, Measured.from_leaderboard(make_boards(records, seeds=3)))
+    assert (found.row, found.alike) == ("median", ("krum",))
