@@ -20,11 +20,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED = (
     *("digits", "mnist", "mnist-bounds", "audits", "cifar100-sample", "digits-collusion", "digits-leakage"),
     *("field", "field-mnist", "siege", "backdoors", "membership", "malicious-server", "digits-tuned"),
-<<<<<<< HEAD
-    "robust-dp",
-=======
-    "uneven-clients",
->>>>>>> main
+    *("uneven-clients", "robust-dp"),
 )
 every_suite = pytest.mark.parametrize("name", PUBLISHED)
 
