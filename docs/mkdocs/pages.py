@@ -72,7 +72,7 @@ CAPTIONS = {
     "siege": siege.CAPTION,
     "coalitions": coalitions.CAPTION,
     "fairness": fairness.CAPTION,
-    "noisy-rules": noisy_rules.CAPTION,
+    "noisy_rules": noisy_rules.CAPTION,
     "claims": claims.CAPTION,
     "audits": audits.CAPTION,
     "run_audits": run_audits.CAPTION,
