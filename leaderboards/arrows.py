@@ -1,6 +1,7 @@
 """The picture of both at once: an arrow a rule, from a coalition that looks on to the same one that forges."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -12,6 +13,8 @@ from leaderboards.plots import INK, LEADER, frame, spread
 SIZE = (8.2, 5.2)
 """Inches; the names stand in the right third."""
 PLOT_RIGHT = 0.72
+WIDE = 95
+"""Characters of a line of the title."""
 NAME_GAP = 0.062
 """Of the axis's height, between the middles of two names."""
 DODGE = 0.012
@@ -23,7 +26,7 @@ def both_at_once(rows: Sequence[str], found: Sequence[Coalition], title: str) ->
     largest = max(one.share for one in found)
     shown = {one.row: one for one in found if one.share == largest and _has_both(one)}
     figure = Figure(figsize=SIZE)
-    axes = figure.add_axes((0.085, 0.11, PLOT_RIGHT - 0.085, 0.75))
+    axes = figure.add_axes((0.085, 0.11, PLOT_RIGHT - 0.085, 0.73))
     look, ends = looks(rows), dict[str, tuple[float, float]]()
     taken: dict[tuple[float, float], int] = {}
     for row, one in shown.items():
@@ -51,9 +54,9 @@ def both_at_once(rows: Sequence[str], found: Sequence[Coalition], title: str) ->
     frame(axes, "y")
     axes.grid(axis="x", color="#d8d8d8", linewidth=0.6)
     axes.annotate("wanted", (0.01, 0.99), xycoords="axes fraction", va="top", fontsize=8.5, color=INK, style="italic")
-    figure.text(0.01, 0.985, title, ha="left", va="top", fontsize=10.5, color=INK)
+    figure.text(0.01, 0.985, textwrap.fill(title, WIDE), ha="left", va="top", fontsize=10.5, color=INK)
     below = f"Hollow: a coalition of b = {largest:g} looks on. Filled: the same coalition forges."
-    figure.text(0.01, 0.935, below, ha="left", va="top", fontsize=8.5, color=INK)
+    figure.text(0.01, 0.905, below, ha="left", va="top", fontsize=8.5, color=INK)
     return figure
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 from bench.records import Record
 from leaderboards.board import Board, Line, make_board, numbers
-from leaderboards.estimates import MISSING, Estimate, Estimates, estimates, of_values, shares
+from leaderboards.estimates import CONFIDENCE, MISSING, Array, Estimate, Estimates, estimates, of_values, shares
+from leaderboards.overall import LEAKING_SHARE
 
 CAPTION = (
     "A coalition is the server and a share b of the clients, who tell it all that they know, and forge. Beside it "
@@ -18,7 +19,9 @@ CAPTION = (
     "last round that the server watches, in %, mean and 95 % t interval over the seeds, and 0 where the training "
     "diverged; recovered is the share of the targets' images, with the interval of the privacy board. Both are the "
     "worst over the columns, and what is worst stands behind. What forging adds is the difference of the two shares, "
-    "paired by seed; ✗ where its interval lies above 0: whoever forges sees more."
+    "paired by seed: the worst of several columns is above a single one by luck alone. ✗ where one column shows one "
+    "image in ten more, or more than that, and its paired t interval, corrected for the number of columns "
+    "(Bonferroni), lies above 0: whoever forges sees more."
 )
 
 
@@ -71,6 +74,7 @@ class Coalition:
     looking: Both
     forging: Both
     added: Estimate
+    sees_more: bool  # by forging, beyond luck
 
 
 def coalitions(rows: Sequence[str], private: pd.DataFrame, records: Sequence[Record]) -> list[Coalition]:
@@ -82,19 +86,32 @@ def coalitions(rows: Sequence[str], private: pd.DataFrame, records: Sequence[Rec
             looking = Both.of(row, columns.looking, accuracy, recovered)
             forging = Both.of(row, columns.forging, accuracy, recovered)
             if looking.breaks and forging.breaks:
-                added = _added(private[private["defense"] == row], looking.shows, forging.shows)
-                found.append(Coalition(row, share, looking, forging, added))
+                mine = private[private["defense"] == row]
+                added = of_values(_added(mine, looking.shows, forging.shows), "recovered")
+                more = any(
+                    _beyond_luck(_added(mine, looking.shows, one), len(columns.forging)) for one in columns.forging
+                )
+                found.append(Coalition(row, share, looking, forging, added, more))
     return found
 
 
-def _added(mine: pd.DataFrame, looking: str, forging: str) -> Estimate:
-    """The mean difference of the shares that are recovered in two columns, over the seeds that finished in both."""
+def _added(mine: pd.DataFrame, looking: str, forging: str) -> Array:
+    """The differences of the shares that are recovered in two columns, in each seed that finished in both."""
     by_seed = [
         mine[(mine["column"] == column) & (mine["status"] == "ok")].set_index("seed")["recovered"]
         for column in (looking, forging)
     ]
-    difference = (by_seed[1] - by_seed[0]).dropna()
-    return of_values(np.asarray(difference, dtype=float), "recovered")
+    return np.asarray((by_seed[1] - by_seed[0]).dropna(), dtype=float)
+
+
+def _beyond_luck(added: Array, columns: int) -> bool:
+    """Whether a mean of at least `LEAKING_SHARE` lies above 0, as one of so many columns; never by a single seed."""
+    if len(added) < 2 or added.mean() < LEAKING_SHARE:
+        return False
+    from scipy import stats  # here, because loading it takes long
+
+    reach = stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / columns, df=len(added) - 1) * stats.sem(added)
+    return bool(added.mean() - reach > 0)
 
 
 def coalition_board(found: Sequence[Coalition]) -> Board:
@@ -120,7 +137,6 @@ def _harmed(one: Coalition) -> tuple[float, float, float]:
 
 def _line(one: Coalition, several: bool) -> Line:
     known = not math.isnan(one.added.mean)
-    sees_more = known and one.added.ends[0] > 0 and one.added.seeds > 1
     return {
         "defense": one.row,
         **({"b": f"{one.share:g}"} if several else {}),
@@ -130,5 +146,5 @@ def _line(one: Coalition, several: bool) -> Line:
         "recovered, looking": one.looking.recovered.share(),
         "recovered, forging": one.forging.recovered.share(),
         "shown by": one.forging.shows or "–",
-        "forging adds": (one.added.text() if known else "–") + (" ✗" if sees_more else ""),
+        "forging adds": (one.added.text() if known else "–") + (" ✗" if one.sees_more else ""),
     }

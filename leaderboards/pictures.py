@@ -131,10 +131,12 @@ def both(rows: Sequence[str], found: Sequence[Coalition]) -> Picture:
 
         return plots.png(arrows.both_at_once(rows, found, sentence))
 
-    more = [one.row for one in found if one.added.mean >= LEAKING_SHARE]
+    more = [one.row for one in found if one.sees_more]
     broken = [one.row for one in found if one.forging.accuracy.score < BROKEN_SHARE * one.looking.accuracy.score]
     sentence = (
-        f"Forging shows one image in ten more under {_list(more)}; " if more else "Forging shows no image in ten more; "
+        f"Forging shows one image in ten more under {_list(more)}; "
+        if more
+        else "Under no rule does forging show one image in ten more, beyond luck; "
     ) + f"it halves the accuracy of {len(broken)} of {len(found)} rows."
     return Picture("both", "Forge and look at once", sentence, draw)
 

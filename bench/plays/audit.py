@@ -87,6 +87,9 @@ def play(task: Task, dataset: Dataset) -> Findings:
     claim = defense.claim(setting)
     if claim is None:
         raise ValueError(f"{defense.name} claims no privacy: there is nothing to audit")
+    model = models.build(settings.model, dataset.shape, dataset.num_classes)
+    whole = setting_of(settings, model.dim, settings.assumed_byzantine)
+    check_same_claim(defense, setting, whole)
     worlds = inputs(defense, claim, audit.canary(rng.generator(task.seed, "canary")))
     sent, sent_with = (message_of(defense, setting, update) for update in worlds)
     game = Game(sent, sent_with, setting.participants, {**defense.model_dump(), **defense.derived(setting)})
@@ -109,12 +112,32 @@ def play(task: Task, dataset: Dataset) -> Findings:
     }
     if defense.alphabet is Alphabet.REAL:
         metrics["estimate_error"] = (without.error + with_.error) / 2
-    model = models.build(settings.model, dataset.shape, dataset.num_classes)
-    whole = setting_of(settings, model.dim, settings.assumed_byzantine)
     findings = stated(defense, whole)
     privacy = findings.pop("privacy").model_copy(update={"audited": _audited(claim, found, audit, metrics, fit)})
     cost = Cost(upload_bytes=defense.upload_bytes(whole), peer_bytes=defense.peer_bytes(whole))
     return Findings(metrics=metrics, privacy=privacy, cost=cost, **findings)
+
+
+def check_same_claim(defense: Defense, audited: Setting, trained: Setting) -> None:
+    """Raise `ValueError` where less is claimed, or more noise is said, of the audit's vectors than of training's.
+
+    The two settings differ in the length of messages alone; the audit's answer stands beside the claim of training.
+    """
+    one, other = defense.claim(audited), defense.claim(trained)
+    if one is None or other is None or (one.unit, one.neighbours) != (other.unit, other.neighbours):
+        raise ValueError(f"{defense.name} claims something else of {audited.dim} numbers than of {trained.dim}")
+    if (one.delta or 0.0) > (other.delta or 0.0) or _weaker(one.epsilon, other.epsilon):
+        raise ValueError(f"{defense.name} claims less of {audited.dim} numbers, which are audited, than of training's")
+    noise, needed = (defense.noise_variance(where) or 0.0 for where in (trained, audited))
+    if noise < needed * (1 - 1e-9):
+        raise ValueError(
+            f"{defense.name} says noise of variance {needed:.4g} where it is audited, and {noise:.4g} where it trains"
+        )
+
+
+def _weaker(audited: float | None, trained: float | None) -> bool:
+    """Whether an epsilon is a weaker promise than that of training; one that is not there promises nothing."""
+    return trained is not None and (audited is None or audited > trained * (1 + 1e-9))
 
 
 def inputs(defense: Defense, claim: PrivacyClaim, direction: Tensor) -> tuple[Tensor, Tensor]:

@@ -129,29 +129,44 @@ def play(task: Task, dataset: Dataset) -> Findings:
     )
 
 
-def from_zeros(task: Task, dataset: Dataset) -> float:
-    """The share of images that the attack recovers where every message that it sees is zeros; 0 where it refuses that.
+def from_others(task: Task, dataset: Dataset) -> float:
+    """The share of the targets' images that an attack recovers from messages of other images, of the same classes.
 
-    That of a guess of the mean image, which needs no view, is taken off.
+    Such messages say nothing of what is recovered, and nothing in them tells that this is a check. The share that a
+    guess of the mean image has, which needs no view, is taken off; 0 where the attack refuses the view.
     """
     cell = task.cell
     assert cell.attack is not None
     attack = build_attack(cell.attack)
     assert isinstance(attack, PrivacyAttack)
-    federation = Federation(cell.federation, registry.get("defense", CONTROL)(), dataset, task.seed)
-    watched = watch(federation, dataset, attack, cell.targets, cell.trained)
-    zeros = (replace(seen, estimate=torch.zeros_like(seen.estimate)) for seen in watched.view.rounds)
-    view, truth = replace(watched.view, rounds=tuple(zeros)), watched.truth.flatten(0, 1)
+
+    def watched(held: Dataset) -> Watched:
+        federation = Coalition.of(cell).federation(cell.federation, build_defense(cell), held, task.seed)
+        return watch(federation, held, attack, cell.targets, cell.trained)
+
+    truth = watched(dataset).truth
+    view = watched(with_others(dataset)).view
     try:
-        images = matched(reconstruct(attack, view, task.seed).images, watched.truth, dataset).flatten(0, 1)
+        images = matched(reconstruct(attack, view, task.seed).images, truth, dataset).flatten(0, 1)
     except ValueError:
         return 0.0
-    guess = view.mean_image.expand_as(truth)
+    true = truth.flatten(0, 1)
     shares = [
-        float((image_metrics(some, truth, dataset)["psnr"] >= task.recovered_psnr).double().mean())
-        for some in (images, guess)
+        float((image_metrics(some, true, dataset)["psnr"] >= task.recovered_psnr).double().mean())
+        for some in (images, view.mean_image.expand_as(true))
     ]
     return shares[0] - shares[1]
+
+
+def with_others(dataset: Dataset) -> Dataset:
+    """The data set with validation images, of the same classes, in the places of all test images."""
+    others = torch.empty_like(dataset.test.x)
+    for label in dataset.test.y.unique().tolist():
+        places = (dataset.test.y == label).nonzero()[:, 0]
+        deck = (dataset.validation.y == label).nonzero()[:, 0]
+        require(len(deck) > 0, "validation", f"no image of class {label}", "images of all classes")
+        others[places] = dataset.validation.x[deck[torch.arange(len(places), device=deck.device) % len(deck)]]
+    return replace(dataset, test=replace(dataset.test, x=others))
 
 
 def watch(

@@ -259,7 +259,7 @@ def _other_pictures(place: Path, old: "Record", made: dict[str, bytes]) -> list[
 
 
 def worlds(job: Job, tell: Tell) -> None:
-    """Play recorded cells in worlds of these salts and seeds; of a submitted inversion from zeros too."""
+    """Play recorded cells in worlds of these salts and seeds; of a submitted inversion from others' messages too."""
     from bench.records import read
     from bench.submission.worlds import play
 
@@ -267,8 +267,8 @@ def worlds(job: Job, tell: Tell) -> None:
         tell("begin", what=place)
         old = read(Path(place))
         for salt, seed in salts:
-            found = play(old, salt, seed, job["data_root"], job["recovered_psnr"], job["zeros"])
-            tell("world", place=place, value=found.value, from_zeros=found.from_zeros)
+            found = play(old, salt, seed, job["data_root"], job["recovered_psnr"], job["others"])
+            tell("world", place=place, value=found.value, from_others=found.from_others)
 
 
 def _registered(module: Any, wanted: str | None) -> "Iterable[type[Defense] | type[Attack]]":

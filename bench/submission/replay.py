@@ -249,7 +249,7 @@ def play_worlds(rows: Sequence[Row], count: int, seed: int, data_root: str | Non
     """Hold each cell of submitted code against `count` worlds that nobody knew before `seed` was drawn.
 
     What is better in its records than in them, in its submitter's favour, is a problem of the row; so is an inversion
-    that finds images in messages of zeros.
+    that finds images in messages of others.
     """
     draws = Random(f"{seed} worlds")
     for row in rows:
@@ -269,14 +269,14 @@ def _hold_against_worlds(
     record, code = row.records[places[0]], row.playable[places[0]].code
     attacks = places[0].parent in code
     wanted = worlds.favour(record, row.folder in code, attacks)
-    zeros = attacks and record.cell.kind == "inversion"
+    others = attacks and record.cell.kind == "inversion"
     published = [worlds.value_of(row.records[place]) for place in places]
     played: list[worlds.Outcome] = []
     found: float | None = None
     for more, rate in ((count, worlds.SUSPECT), (worlds.MORE * count, worlds.FALSE_ALARMS / cells)):
         drawn = [(draws.randbytes(16).hex(), draws.randrange(2**31)) for _ in range(more)]
         try:
-            played += _in_worlds(row, places[0], drawn, data_root, zeros)
+            played += _in_worlds(row, places[0], drawn, data_root, others)
         except BadInputError as error:
             row.problems.append(f"{record.cell.column}: {error}")
             return
@@ -289,15 +289,15 @@ def _hold_against_worlds(
     tell(f"{record.cell.label} x {told}")
     if found is not None:
         row.problems.append(f"{told}: what it knows of this world does not hold elsewhere")
-    if zeros and (share := fmean(one.from_zeros or 0.0 for one in played)) > worlds.FROM_ZEROS:
+    if others and (share := fmean(one.from_others or 0.0 for one in played)) > worlds.FROM_OTHERS:
         row.problems.append(
-            f"{record.cell.column}: it recovers {share:.0%} of the images from messages of zeros, which say nothing"
+            f"{record.cell.column}: it recovers {share:.0%} of the images from messages of other images"
         )
     row.worlds += len(played)
 
 
 def _in_worlds(
-    row: Row, place: Path, drawn: Sequence[tuple[str, int]], data_root: str | None, zeros: bool
+    row: Row, place: Path, drawn: Sequence[tuple[str, int]], data_root: str | None, others: bool
 ) -> list[worlds.Outcome]:
     """What the cell of a record gives in each; `BadInputError` where it cannot be played there."""
     alike = row.playable[place]
@@ -306,10 +306,10 @@ def _in_worlds(
         "records": {str(place.resolve()): drawn},
         "data_root": data_root,
         "recovered_psnr": alike.recovered_psnr,
-        "zeros": zeros,
+        "others": others,
     }
     done = _call(job, Bounds(SECONDS_EACH, MEBIBYTES), alike.code)
-    found = [worlds.Outcome(event["value"], event["from_zeros"]) for event in done.all("world")]
+    found = [worlds.Outcome(event["value"], event["from_others"]) for event in done.all("world")]
     if len(found) < len(drawn):
         why = done.broken or (done.last("refused") or {}).get("sentence", "nothing came of it")
         raise BadInputError(f"it could not be played in a secret world: {why}")

@@ -19,7 +19,7 @@ from bench import suite as suites
 from bench.base import tables
 from bench.base.device import CPU
 from bench.base.errors import BadInputError
-from bench.records import Contents, Environment, Store, contents, read, verified
+from bench.records import Contents, Environment, Record, Store, contents, read, verified
 from bench.records.distribution import FALSE_ALARMS
 from bench.records.folder import is_of_papers, mixed_devices
 from bench.records.submissions import Submission
@@ -176,6 +176,7 @@ def _check(row: Row, whole: bool, data_root: str | None, contract: bool, tell: T
         found = list(problems(place, record, suite, data_root))
         if found != [OTHER_PROTOCOL]:  # what was played under that cannot be played now
             found += [] if suite is None else foreign(record, suite, submission, evaluations[place.parent])
+            found += _gave_up(record, evaluations[place.parent])
             given = ((row.folder, submission), (place.parent, evaluations[place.parent]))
             code = tuple(folder for folder, submitted in given if submitted is not None)
             row.playable[place] = Alike(code, recovered_psnr(suite))
@@ -222,6 +223,15 @@ def _broken_attack(folder: Path, submission: Submission) -> Iterator[str]:
         yield f"attack {submission.name} was not examined: nothing says that it keeps the contract"
     for finding in found.broken if found is not None else ():
         yield f"attack {submission.name} breaks the contract ({finding.rule}): it decides nobody's rank"
+
+
+def _gave_up(record: Record, evaluation: Submission | None) -> Iterator[str]:
+    """Why a training that failed under somebody's attack is no defeat that can be counted unseen."""
+    if evaluation is not None and record.status == "failed":
+        yield (
+            f"it failed ({printable(record.error or 'nobody says why')}), which would count as 0 for the row: a "
+            "maintainer has to look whether the row did, or the attack"
+        )
 
 
 def _check_contract(row: Row, folder: Path, submission: Submission, data_root: str | None, tell: Tell) -> None:

@@ -30,8 +30,8 @@ SUSPECT = 0.05
 MORE = 4
 """Times as many worlds as at first."""
 
-FROM_ZEROS = 0.1
-"""Share of images beyond what the mean image gives that an inversion may find in messages of zeros."""
+FROM_OTHERS = 0.1
+"""Share of images beyond what the mean image gives that an inversion may find in messages of other images."""
 
 WITHOUT_PLACES = ("softmax", "mlp")
 """Models to which it is all the same which pixel stands where."""
@@ -45,7 +45,7 @@ class Outcome:
     """What a cell gave in one world: accuracy, or the share of images recovered; from zeros too, of an inversion."""
 
     value: float
-    from_zeros: float | None = None
+    from_others: float | None = None
 
 
 def metric_of(record: "Record") -> str | None:
@@ -89,15 +89,17 @@ def excess(published: Sequence[float], played: Sequence[float], wanted: Favour, 
 
 
 def play(
-    record: "Record", salt: str, seed: int, data_root: str | None, recovered_psnr: float, zeros: bool = False
+    record: "Record", salt: str, seed: int, data_root: str | None, recovered_psnr: float, others: bool = False
 ) -> Outcome:
-    """The cell of a record in the world of a salt, under another seed; of an inversion also what it makes of zeros."""
+    """The cell of a record in the world of a salt, under another seed; of an inversion also from others' messages."""
     from bench import data
     from bench.base import rng
+    from bench.base.errors import BadInputError
     from bench.federation.engine import encoding
     from bench.plays.cell import run_cell
     from bench.plays.findings import Task
     from bench.records import World
+    from bench.submission.referee.again import asking_again
     from bench.submission.referee.defense import dithering
 
     task = Task(
@@ -111,12 +113,16 @@ def play(
         world=World(salt, record.sources),
     )
     everywhere = record.cell.kind == "training" and record.cell.federation.model in WITHOUT_PLACES
-    with data.changed(shuffle(salt, everywhere)), dithering(), encoding():
+    with data.changed(shuffle(salt, everywhere)), dithering(), encoding(), asking_again() as ask_again:
         value = value_of(run_cell(task).record)
-        if not zeros:
+        try:
+            ask_again()
+        except (ValueError, RuntimeError) as error:
+            raise BadInputError(str(error)) from None
+        if not others:
             return Outcome(value)
         with rng.salted(salt):
-            return Outcome(value, _from_zeros(task))
+            return Outcome(value, _from_others(task))
 
 
 def shuffle(salt: str, everywhere: bool) -> "Callable[[Dataset], Dataset]":
@@ -161,11 +167,11 @@ def _turned(shape: tuple[int, ...]) -> Callable[[Any], Any]:
     return turn
 
 
-def _from_zeros(task: Any) -> float:
-    """The share of images that an inversion recovers where every message it sees is zeros, beyond the mean image's."""
+def _from_others(task: Any) -> float:
+    """The share of images that an inversion recovers from messages of other images, beyond the mean image's."""
     from bench.base import device
     from bench.data import load
-    from bench.plays.inversion import from_zeros
+    from bench.plays.inversion import from_others
 
     dataset = load(task.cell.federation.dataset, task.data_root).to(device.current())
-    return from_zeros(task, dataset)
+    return from_others(task, dataset)

@@ -14,6 +14,7 @@ from bench.federation.engine import Federation, encoding
 from bench.federation.settings import FederationSettings
 from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Upload
 from bench.submission.referee.alone import check_channel
+from bench.submission.referee.defense import dithering
 from bench.submission.referee.party import Code, end_all
 from bench.submission.referee.proxies import stand_in
 from bench.threat import ByzantineAttack, ByzantineView
@@ -131,6 +132,25 @@ def test_a_channel_shuffles_drops_or_adds_up() -> None:
     ):
         with pytest.raises(ValueError, match="deliver gave other numbers"):
             check_channel(rows, messages, senders)
+
+
+IN_PLACE = (
+    "    def deliver(self, messages, generator):\n        return Delivered(messages, None)\n"
+    "    def aggregate(self, delivered, server):\n        return server.global_model + delivered.messages[0]\n"
+)
+"""A channel that unlinks rows and leaves them where they were: a server knows them by their places."""
+
+
+def test_rows_of_nobody_have_no_places_in_a_secret_world(folder: Path) -> None:
+    found = row(folder, IN_PLACE, "deliver")
+    with dithering():
+        moved = trained(row(folder, IN_PLACE, "deliver"))
+    mean = row(folder, IN_PLACE.replace("messages[0]", "messages.double().mean(dim=0).float()"), "deliver")
+    plain = trained(mean)
+    with dithering():
+        again = trained(mean)
+    assert not torch.equal(trained(found), moved)
+    assert torch.allclose(plain, again, atol=1e-6)
 
 
 # ---------------------------------------------------------------------------------------------------------------- marks

@@ -12,7 +12,9 @@ from torch import Tensor
 from bench.base import rng
 from bench.data import load
 from bench.federation.engine import Federation
+from bench.federation.roles import setting_of
 from bench.federation.settings import FederationSettings
+from bench.plays.audit import check_same_claim
 from bench.protocol import Defense, Delivered, ServerRound, clip
 from bench.submission.referee.defense import dithering
 from bench.submission.referee.noise import check_honest, check_noise, check_votes
@@ -65,11 +67,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     end_all()
 
 
-def row(folder: Path, upload: str, more: str = "") -> type[Any]:
+def row(folder: Path, upload: str, more: str = "", *also: str) -> type[Any]:
     """The stand-in of a defense that claims noise, and uploads this."""
     file = folder / "row.py"
     file.write_text(HEAD + "".join(f"        {line}\n" for line in upload.splitlines()) + more)
-    own = ["aggregate", "message", "upload", "claim", "noise_variance"]
+    own = ["aggregate", "message", "upload", "claim", "noise_variance", *also]
     facts = {"base": "defense", "version": 1, "parameters": {}, "own": own, "gaussian": True}
     found = stand_in(Code(file, "row", "Row", "row"), facts)
     found.name = "row"
@@ -113,6 +115,14 @@ MISSING = {
         "return Upload(clean + again * 2**0.5 * self.noise(local))",
         "carry noise of variance 0",
     ),
+    "none, and a number that is none among it": (
+        "clean[0, 0] = float('nan')\nreturn Upload(clean)",
+        "not finite",
+    ),
+    "none, and an infinite one in each message": (
+        "clean[:, 0] = float('inf')\nreturn Upload(clean)",
+        "not finite",
+    ),
     "more of it in one place than is said": (
         "return Upload(clean + 3 * self.noise(local))",
         "where noise_variance says 900",
@@ -127,9 +137,73 @@ MISSING = {
 @pytest.mark.parametrize("what", MISSING)
 def test_noise_that_is_missing_is_told_in_one_sentence(what: str, folder: Path) -> None:
     upload, words = MISSING[what]
-    with pytest.raises(ValueError, match=r"carry noise|miss what") as told:
+    with pytest.raises(ValueError, match=r"carry noise|miss what|not finite") as told:
         trained(row(folder, upload, "\nseen = -1\n"))
     assert words in str(told.value)
+
+
+SAYS = {
+    "a shorter bound than its messages have": (
+        "    def clip_norm(self):\n        return 1e-3\n",
+        "long before its noise, where clip_norm says 0.001",
+    ),
+    "no bound, and long messages": (
+        "    def message(self, updates, weights):\n        return clip(updates, 9.0) * 100\n",
+        "it names no clip_norm, and 1 is audited",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SAYS)
+def test_messages_are_no_longer_than_what_is_audited(what: str, folder: Path) -> None:
+    """An audit sends ten times the bound that is named: of one that is too small the noise hides everything."""
+    more, words = SAYS[what]
+    with pytest.raises(ValueError, match=words):
+        trained(row(folder, "return Upload(clean + self.noise(local))", more, "clip_norm"))
+
+
+def test_clients_that_clip_as_they_say_are_let_through(folder: Path) -> None:
+    more = "    def clip_norm(self):\n        return 1.0\n"
+    trained(row(folder, "return Upload(clean + self.noise(local))", more, "clip_norm"))
+
+
+CLAIMS = """
+    def claim(self, setting):
+        small = setting.dim == 100
+        return PrivacyClaim(epsilon=EPSILON, delta=DELTA, unit="per upload", source="its paper")
+
+    def noise_variance(self, setting):
+        small = setting.dim == 100
+        return VARIANCE
+
+    def noise(self, local):
+        spread = self.noise_variance(local.setting) ** 0.5
+        return spread * torch.randn(local.updates.shape, generator=local.generator)
+"""
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "delta", "variance", "words"),
+    [
+        ("1", "1e-6", "900.0", None),
+        ("1", "1e-6", "900.0 if small else 1e-9", "says noise of variance 900 where it is audited, and 1e-09"),
+        ("1", "0.999 if small else 1e-6", "900.0", "claims less of 100 numbers"),
+        ("1 if not small else 100", "1e-6", "900.0", "claims less of 100 numbers"),
+        ("1", "1e-6", "900.0 if ASKED.append(setting.dim) or 100 in ASKED else 1e-9", "says noise of variance 900"),
+    ],
+)
+def test_what_is_audited_is_what_is_said_of_training(
+    epsilon: str, delta: str, variance: str, words: str | None, folder: Path
+) -> None:
+    """Also of a file that tells an audit by the questions that it has heard before: none has heard any."""
+    text = CLAIMS.replace("EPSILON", epsilon).replace("DELTA", delta).replace("VARIANCE", variance)
+    found = row(folder, "return Upload(clean + self.noise(local))", text + "\nASKED = []\n")
+    audited, whole = (setting_of(SETTINGS, dim, SETTINGS.assumed_byzantine) for dim in (100, 650))
+    if words is None:
+        check_same_claim(found(), audited, whole)
+    else:
+        with pytest.raises(ValueError, match=words):
+            check_same_claim(found(), audited, whole)
 
 
 LATTICE = 0.5

@@ -6,6 +6,7 @@ submission does; what it would gain shows in the model, what it breaks in the se
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,8 +197,11 @@ def test_a_server_trains_on_few_images_of_its_own(tmp_path: Path) -> None:
 def test_behind_the_walls_there_is_no_network_no_data_and_nothing_to_write_to(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
+        around = (*walls.SYSTEM, "/dev", "/proc", "/tmp", sys.prefix, sys.base_prefix, walls.ROOT, tmp_path)
+        seen = ", ".join(repr(Path(one).parts[1]) for one in around)
         body = f"""
 import sklearn.datasets
+SEEN = {{{seen}}}
 def works(what):
     try:
         what()
@@ -212,7 +216,9 @@ tried = [
     works(sklearn.datasets.load_digits),
     len([name for name in os.listdir("/proc") if name.isdigit()]) > 4,
     os.path.exists({str(walls.ROOT / "results")!r}),
-    bool(os.listdir("/home")),
+    {str(Path.home())!r} != "/root" and os.path.exists({str(Path.home() / ".ssh")!r}),
+    not set(os.listdir("/")) <= SEEN,
+    os.path.exists({str(tmp_path.parent)!r}) and len(os.listdir({str(tmp_path.parent)!r})) > 1,
 ]
 mean = mean * 0 + sum(2**place for place, worked in enumerate(tried) if worked)"""
         assert float(model_of(server(tmp_path, body.strip("\n")))[0]) == 0.0

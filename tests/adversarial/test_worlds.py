@@ -19,7 +19,7 @@ from bench.federation.roles import byzantine_clients, holdings
 from bench.federation.settings import FederationSettings
 from bench.plays.cell import run_cell
 from bench.plays.findings import Task
-from bench.plays.inversion import from_zeros, private_images
+from bench.plays.inversion import from_others, private_images
 from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Upload
 from bench.records import Record, World
 from bench.submission import worlds
@@ -206,21 +206,31 @@ class FromTheSeed(PrivacyAttack):
         return Reconstruction(images, held, torch.zeros(len(held)), [0.0], view.rounds[-1].estimate)
 
 
-@pytest.mark.parametrize(("attack", "recovers"), [("seed", 1.0), ("analytic", 0.0)])
-def test_an_inversion_that_reads_no_message_recovers_from_zeros(
+class FromTheSeedWhereAsked(FromTheSeed):
+    """The same, which answers nothing where its messages are zeros: it takes that for a check."""
+
+    def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
+        found = super().infer(view, generator)
+        asked = bool(view.rounds[-1].estimate.any())
+        return found if asked else replace(found, images=torch.zeros_like(found.images))
+
+
+@pytest.mark.parametrize(("attack", "recovers"), [("seed", 1.0), ("asked", 1.0), ("analytic", 0.0)])
+def test_an_inversion_that_reads_no_message_recovers_from_messages_of_others(
     attack: str, recovers: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    FromTheSeed.name = "seed"
-    monkeypatch.setitem(registry._registered["attack"], "seed", registry.Entry(FromTheSeed))
+    for name, cls in (("seed", FromTheSeed), ("asked", FromTheSeedWhereAsked)):
+        cls.name = name
+        monkeypatch.setitem(registry._registered["attack"], name, registry.Entry(cls))
     part, rule = make_part("attack", attack, {}), make_part("defense", "fedavg", {})
     settings = WATCHED.model_copy(update={"model": "mlp"})
     cell = Cell(label="fedavg", defense=rule, attack=part, federation=settings, kind="inversion", targets=4)
     task = Task("smoke", "s", cell, 0, 1, None, 20.0)
     assert run_cell(task).record.metrics["recovered"] == 1.0
-    assert from_zeros(task, load("digits")) == recovers
+    assert from_others(task, load("digits")) == recovers
     with rng.salted(SALTS[0]):
         secret = replace(task, world=World(SALTS[0], ()))
-        assert from_zeros(secret, load("digits")) == 0.0  # it knows no seed there
+        assert from_others(secret, load("digits")) == 0.0  # it knows no seed there
 
 
 def test_whose_favour_a_number_is_in() -> None:

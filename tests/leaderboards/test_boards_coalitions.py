@@ -67,6 +67,23 @@ def test_what_forging_adds_is_paired_by_seed_and_marked_where_it_is_no_luck(reco
     assert "✗" not in table(make_boards(unsure, seeds=3), "coalitions").cell("a", "forging adds")
     single = table(make_boards([coalition("a", None, 0.0, 0.9), coalition("a", "alie", 1.0, 0.9)]), "coalitions")
     assert single.cell("a", "forging adds") == "100.0"  # one seed proves nothing
+    little = [coalition("a", None, 0.0, 0.9, seed) for seed in range(3)]
+    little += [coalition("a", "alie", 0.05, 0.9, seed) for seed in range(3)]
+    assert "✗" not in table(make_boards(little, seeds=3), "coalitions").cell("a", "forging adds")
+
+
+def test_a_column_among_several_needs_more_than_one_alone(coalition, make_boards, table):
+    """Differences of 0.2, 0.3 and 0.4: a t interval of 95 % lies above 0, and one corrected for 20 columns does not."""
+
+    def board(forgers):
+        records = [coalition("a", None, 0.0, 0.9, seed) for seed in range(3)]
+        for place in range(forgers):
+            values = (0.2, 0.3, 0.4) if place == 0 else (0.0, 0.0, 0.0)
+            records += [coalition("a", f"attack{place}", value, 0.9, seed) for seed, value in enumerate(values)]
+        return table(make_boards(records, seeds=3), "coalitions").cell("a", "forging adds")
+
+    assert board(1) == "30.0 ± 24.8 ✗"
+    assert board(20) == "30.0 ± 24.8"
 
 
 def test_a_training_that_diverged_has_accuracy_zero_and_shows_what_the_other_seeds_do(records, make_boards, table):

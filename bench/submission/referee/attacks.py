@@ -78,7 +78,10 @@ class RemotePoisoning(RemoteForging, DataPoisoning):
         facts = pack(data, given)
         _, made = self._call("poison", given, (x.numel() + y.numel()) * 8, data=facts)
         drawn(made, generator)
-        return only(made, "x", "poison", x.shape), only(made, "y", "poison", y.shape)
+        images, labels = only(made, "x", "poison", x.shape), only(made, "y", "poison", y.shape)
+        if not bool(torch.isfinite(images).all()):
+            raise ValueError("poison gave images that are not finite: what then fails is no defeat of a defense")
+        return images, labels
 
     def check_shard(self, num_samples: int) -> None:
         if self._is_own("check_shard"):

@@ -6,7 +6,7 @@ accuracy.
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Self
@@ -20,9 +20,10 @@ from bench.base.context import holding
 from bench.privacy.claims import PrivacyClaim
 from bench.protocol import Alphabet, Defense, Delivered, LocalRound, ServerRound, Setting, Upload
 from bench.protocol.defense import Party as Side
+from bench.submission.referee import again
 from bench.submission.referee.alone import check_alone, check_channel
-from bench.submission.referee.noise import MOST, check_honest, check_noise, check_votes, dithered
-from bench.submission.referee.party import LARGEST_MEMORY, Role, plain
+from bench.submission.referee.noise import MOST, check_honest, check_lengths, check_noise, check_votes, dithered
+from bench.submission.referee.party import LARGEST_MEMORY, Party, Role, plain
 from bench.submission.referee.remote import OPEN, Remote, drawn, keep, only
 from bench.submission.referee.wire import MEMORY, Tensors, prefixed
 
@@ -123,8 +124,8 @@ class RemoteDefense(Remote, Defense):
             check_alone(made, other._sent(local, mixed, local.generator), kept)
 
         def noisy() -> None:
-            again = other._sent(local, local.updates, rng.generator(local.index, "other noise"))
-            self._check_noise(local, made, again, other)
+            twice = other._sent(local, local.updates, rng.generator(local.index, "other noise"))
+            self._check_noise(local, made, twice, other)
 
         checks = [alone, noisy] if self._claimed(local.setting) != Noise() else [alone]
         if rng.derive_seed(local.index, "which check comes first") % 2:
@@ -133,16 +134,23 @@ class RemoteDefense(Remote, Defense):
             check()
         return made
 
-    def _check_noise(self, local: LocalRound, made: Tensors, again: Tensors, other: "RemoteDefense") -> None:
+    def _check_noise(self, local: LocalRound, made: Tensors, twice: Tensors, other: "RemoteDefense") -> None:
         """What was sent against another draw; what clients got from each other may be noise that is said nowhere."""
         noise = self._claimed(local.setting)
-        first, second = (only(found, "messages", "upload", local.updates.shape) for found in (made, again))
+        first, second = (only(found, "messages", "upload", local.updates.shape) for found in (made, twice))
         if noise.share:
             check_votes(first, second, noise.share)
             return
+        trained = torch.isfinite(local.updates).all(dim=1)  # an attacker's may be anything
+        if not all(bool(torch.isfinite(found[trained]).all()) for found in (first, second)):
+            raise ValueError("its messages are not finite, so that nobody can tell what noise they carry")
+        first, second = first[trained], second[trained]
         has_peers = any(name.endswith(".receivers") for name in made)
         check_noise(first, second, noise.variance, math.inf if has_peers else MOST)
-        check_honest(first, second, other.message(local.updates, local.weights))
+        message = other.message(local.updates, local.weights)[trained]
+        check_honest(first, second, message)
+        carried = local.weights if self.weighted else torch.ones_like(local.weights)
+        check_lengths(message, self.clip_norm(), carried[trained])
 
     def _parties(self, local: LocalRound) -> "tuple[RemoteDefense, RemoteDefense]":
         """Two that play every round: a draw that neither can know says which one is sent, and which one is a check."""
@@ -183,12 +191,16 @@ class RemoteDefense(Remote, Defense):
         if not self._is_own("deliver"):
             return super().deliver(messages, generator)
         given = {"messages": messages, "generator": generator.get_state()}
+        secret = rng.fork(generator, "shuffled again")  # before the party sets the generator
         _, made = self._call("deliver", given, messages.numel() * 8 + len(messages) * 8)
         drawn(made, generator)
         if "rows" not in made or made["rows"].dim() != 2 or len(made["rows"]) > len(messages):
             raise ValueError(f"{self.name}.deliver gave no rows, or more than were sent")
-        check_channel(made["rows"], messages, made.get("senders"))
-        return Delivered(made["rows"], made.get("senders"))
+        rows, senders = made["rows"], made.get("senders")
+        check_channel(rows, messages, senders)
+        if _dithers.get() and senders is None:  # whose a row is may stand in its place
+            rows = rows[rng.shuffled(len(rows), secret)]
+        return Delivered(rows, senders)
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         rows = delivered.messages
@@ -205,18 +217,33 @@ class RemoteDefense(Remote, Defense):
             **({} if server.clients is None else {"clients": server.clients}),
             **prefixed(server.memory, MEMORY),
         }
-        room = delivered.messages.numel() * 8 * (1 + LARGEST_MEMORY)
-        _, made = self._call("aggregate", given, room, index=server.index, setting=vars(server.setting))
+        room = rows.numel() * 8 * (1 + LARGEST_MEMORY)
+        more = {"index": server.index, "setting": vars(server.setting)}
+        _, made = self._call("aggregate", given, room, **more)
+        if self._role == "server":
+            again.keep(id(self), self._anew, given, more, made)
         drawn(made, server.generator)
         keep(made, server.memory)
         return only(made, "model", "aggregate", server.global_model.shape)
+
+    def _anew(self) -> again.Ask:
+        """Asks a server that nobody else has talked to."""
+        copied = type(self)(**self._parameters())
+        copied._role = "server"
+
+        def ask(given: Mapping[str, Tensor], more: Mapping[str, Any]) -> Tensors:
+            room = given["rows"].numel() * 8 * (1 + LARGEST_MEMORY)
+            return copied._call("aggregate", given, room, **more)[1]
+
+        return ask
 
     # ----------------------------------------------------------------------------------------------- its facts
 
     def _ask(self, method: str, *arguments: object) -> Any:
         """What a method of the file gives in plain data; the base class's answer where the file has none of its own.
 
-        It is asked once in public, of nobody's side: what is said there of a setting holds for all.
+        It is asked once in public, of nobody's side: what is said there of a setting holds for all. Each question has a
+        process of its own, which has heard no other: whoever asks in an audit is told what is said in training.
         """
         if not self._is_own(method):
             return getattr(Defense, method)(self, *arguments)
@@ -225,7 +252,8 @@ class RemoteDefense(Remote, Defense):
         told = [vars(one) if isinstance(one, Setting) else one for one in arguments]
         asked = json.dumps([method, told])
         if asked not in self._answers:
-            self._answers[asked] = self._call("ask", method=method, arguments=told)[0].get("answer")
+            one = Party(self._role, self.code, self._parameters())
+            self._answers[asked] = one.call("ask", method=method, arguments=told)[0].get("answer")
         return self._answers[asked]
 
     def start(self, setting: Setting) -> None:

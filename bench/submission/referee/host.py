@@ -26,6 +26,7 @@ from bench.attacking.poisoning import DataFacts
 from bench.base.threads import blas_threads
 from bench.data import Split
 from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting
+from bench.submission.referee.calls import refuse_calls
 from bench.submission.referee.views import unpack
 from bench.submission.referee.wire import MEMORY, WALLED, Arena, Header, Tensors, named, prefixed, receive, send
 from bench.threat import ByzantineView, Game, PublicFacts, RoundView, View
@@ -43,6 +44,7 @@ def main() -> None:
     _prctl(*NOT_DUMPABLE)
     torch.set_num_threads(1)
     blas_threads(1)  # looks for the libraries, once for all parties
+    refuse_calls()
     while True:
         content, descriptors = _descriptors(control)
         if not content:

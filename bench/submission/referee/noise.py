@@ -63,6 +63,18 @@ def check_votes(first: Tensor, second: Tensor, share: float) -> None:
             )
 
 
+def check_lengths(messages: Tensor, clip_norm: float | None, weights: Tensor) -> None:
+    """Raise `ValueError` where messages `(m, d)` without noise are longer than the bound that an audit goes by.
+
+    Without a bound it holds a vector of length 1 against the noise. `weights (m,)` are what a message carries.
+    """
+    bound = 1.0 if clip_norm is None else clip_norm
+    longest = float((torch.linalg.vector_norm(messages.double(), dim=1) / weights.double().clamp(min=1e-300)).max())
+    if longest > bound * (1 + 1e-3):
+        said = "it names no clip_norm, and 1 is audited" if clip_norm is None else f"clip_norm says {clip_norm:.4g}"
+        raise ValueError(f"a message is {longest:.4g} long before its noise, where {said}")
+
+
 def check_honest(sent: Tensor, again: Tensor, message: Tensor) -> None:
     """Raise `ValueError` where an upload `(m, d)` misses the message that it should hold by more than its noise does.
 

@@ -1,6 +1,6 @@
 """The walls around submitted code: bubblewrap's namespaces where the system has it, limits of the kernel everywhere.
 
-Behind them there is no network, no other process, a root that nobody can write to, an empty home and no data set. A
+Behind them there is no network, no other process, no file but programs and code, nothing to write to and no data set. A
 system without bubblewrap, or where it may make no namespaces, gives none of that: there the code is run only where the
 user says that they trust it.
 """
@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[3]
 CODE = ("bench", "attacks", "defenses", "leaderboards")
 """What of the checkout is seen: code. Records, history and secrets beside it are not."""
 
-HIDDEN = ("/home", "/root", "/tmp", "/run", "/var", "/srv", "/mnt", "/media")
-"""Folders that are empty behind the walls."""
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/sys", "/nix/store")
+"""What of the system is seen: programs and libraries. Every other folder is not there at all."""
 
 EMBEDDED_DATA = ("digits.csv.gz",)
 """Data sets among the installed packages."""
@@ -50,29 +50,38 @@ def available() -> bool:
 def prefix(readable: Sequence[Path] = (), hidden: Sequence[Path] = ()) -> list[str]:
     """The words before a command that starts it behind walls; none where this system has no walls.
 
-    `readable` are files that the code inside may read, `hidden` folders of data that it may not see. It gets no session
-    of its own, by which `sandbox` tells what memory is held behind the walls.
+    What is seen is named, and nothing else is there: the system's programs, Python with its packages, the code of the
+    bench, and the files `readable`. `hidden` are folders of data that may lie among these. It gets no session of its
+    own, by which `sandbox` tells what memory is held behind the walls.
     """
     if not available():
         return []
     words = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"]
-    words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-    emptied = [folder for folder in (*HIDDEN, str(ROOT), *map(str, hidden)) if Path(folder).is_dir()]
-    for folder in emptied:
-        words += ["--tmpfs", folder]
-    for place in (*_interpreter(), *(ROOT / name for name in CODE), *readable):
+    system = [Path(name) for name in SYSTEM if Path(name).is_dir()]
+    seen = [*system, *_interpreter(system), *(ROOT / name for name in CODE), *readable]
+    emptied = [folder for folder in (Path("/tmp"), *hidden) if folder.is_dir()]
+    covered = [folder for folder in emptied if any(folder.is_relative_to(place) for place in system)]
+    for place in system:
         words += ["--ro-bind", str(place), str(place)]
+    words += ["--dev", "/dev", "--proc", "/proc"]
+    for empty in emptied:
+        words += ["--tmpfs", str(empty)]
+    for place in seen[len(system) :]:
+        words += ["--ro-bind", str(place), str(place)]
+    for empty in emptied:
+        if empty not in covered and any(empty.is_relative_to(place) for place in seen):
+            words += ["--tmpfs", str(empty)]
     for name in EMBEDDED_DATA:
         for place in Path(sysconfig.get_path("purelib")).glob(f"sklearn/datasets/data/{name}"):
             words += ["--ro-bind", "/dev/null", str(place)]
-    for folder in (*emptied, "/dev"):
+    for folder in (*map(str, emptied), "/dev", "/"):
         words += ["--remount-ro", folder]
     return [*words, "--chdir", "/", "--"]
 
 
-def _interpreter() -> list[Path]:
-    """Where Python and its packages lie: those of a virtual environment may lie in a home."""
+def _interpreter(system: Sequence[Path]) -> list[Path]:
+    """Where Python and its packages lie, as far as that is not among the system's programs."""
     places = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent}
     places |= {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")}
-    kept = [place for place in places if place.is_dir() and any(place.is_relative_to(one) for one in (*HIDDEN, ROOT))]
-    return sorted(kept)
+    outside = [place for place in places if not any(place.is_relative_to(one) for one in system)]
+    return sorted(place for place in outside if place.is_dir())

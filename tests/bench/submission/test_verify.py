@@ -479,7 +479,7 @@ def test_a_contract_that_is_broken_and_not_published_so_is_a_problem_where_it_is
 def in_worlds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     """Cells are played in secret worlds by a rule, `value(published)`; how many worlds were asked for, cell by cell."""
 
-    def by(value: Callable[[float], float], from_zeros: float | None = None) -> list[int]:
+    def by(value: Callable[[float], float], from_others: float | None = None) -> list[int]:
         asked: list[int] = []
 
         def call(job: dict[str, Any], packages: list[Path], bounds: sandbox.Bounds, **given: Any) -> sandbox.Finished:
@@ -489,7 +489,7 @@ def in_worlds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
             asked.append(len(salts))
             metrics = read(Path(place)).metrics
             here = value(metrics.get("accuracy", metrics.get("recovered", 0.0)))
-            told = [{"event": "world", "place": place, "value": here, "from_zeros": from_zeros} for _ in salts]
+            told = [{"event": "world", "place": place, "value": here, "from_others": from_others} for _ in salts]
             return sandbox.Finished(told, None)
 
         monkeypatch.setattr(sandbox, "call", call)

@@ -58,6 +58,7 @@ def test_the_code_is_seen_and_what_lies_beside_it_is_not(monkeypatch: pytest.Mon
     emptied = [words[place + 1] for place, word in enumerate(words) if word == "--tmpfs"]
     assert str(walls.ROOT / "bench") in bound
     assert str(PHOCAS) in bound
-    assert {str(walls.ROOT), "/usr"} <= set(emptied)
+    assert "/usr" in emptied
+    assert not {"/", "/home", "/root", "/work", "/opt", str(walls.ROOT)} & set(bound)
     assert not any(str(walls.ROOT / name) in bound for name in ("results", "tests", ".git"))
     assert "--unshare-all" in words
