@@ -32,6 +32,7 @@ from leaderboards.noisy_rules import noisy_rules, noisy_rules_board
 from leaderboards.origin import unnamed
 from leaderboards.overall import Measured, overall_board
 from leaderboards.privacy import privacy_boards
+from leaderboards.property import property_boards
 from leaderboards.robustness import counts, robustness_boards
 from leaderboards.root import root_board, root_images
 from leaderboards.run_audits import find_run_audits, run_audits_board
@@ -75,13 +76,13 @@ def build(
     everything, (selection, _) = selection, split(selection)
     frame = selection.frame
     training, private, audited = (frame[frame["kind"] == kind] for kind in ("training", "inversion", "audit"))
-    inferred = frame[frame["kind"] == "membership"]
+    inferred, shared = (frame[frame["kind"] == kind] for kind in ("membership", "property"))
     rows = selection.rows(rows)
     accuracy, recovered = estimates(training, "accuracy"), shares(private, "recovered")
     audits, runs, chance = find_audits(selection.records), find_run_audits(selection.records), floors(selection.records)
     cells = [record.cell for record in selection.records]
     attacked, clean = training[training["column"] != CLEAN], training[training["column"] == CLEAN]
-    parts = {"robustness": attacked, "privacy": private, "membership": inferred, "utility": clean}
+    parts = {"robustness": attacked, "privacy": private, "membership": inferred, "property": shared, "utility": clean}
     gaps = {name: find_gaps(rows, part, selection) for name, part in parts.items()}
     told, step = counts(cells), grain(selection.records)
     robustness = robustness_boards(
@@ -93,7 +94,9 @@ def build(
     measured = Measured(accuracy, backdoors, recovered, audits | runs, chance)
     ranked = (robustness[0], privacy[0], utility)
     boards = [
-        overall_board(rows, columns(frame.drop(inferred.index)), ranked, measured, selection.expects),
+        overall_board(
+            rows, columns(frame.drop(inferred.index).drop(shared.index)), ranked, measured, selection.expects
+        ),
         *robustness,
         *backdoor_boards(rows, columns(training), backdoors, accuracy, gaps["robustness"]),
         *durability_boards(rows, columns(training), backdoors, selection.records),
@@ -103,6 +106,7 @@ def build(
         *membership_boards(
             rows, columns(inferred), inferred, selection.records, selection.evaluations, gaps["membership"]
         ),
+        *property_boards(rows, columns(shared), shared, selection.records, selection.evaluations, gaps["property"]),
         utility,
         siege_board(rows, accuracy, training, selection.records),
         noisy_rules_board(noisy_rules(rows, columns(attacked), accuracy, training, selection.records)),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.plays.findings import build_attack
 from bench.records import Record
+from bench.suite.cell import KindName
 from bench.threat import MembershipAttack
 from leaderboards.board import Board, Standing, numbers, ranks
 from leaderboards.estimates import MISSING, Estimate, Estimates, estimates, shares
@@ -49,7 +50,7 @@ def membership_boards(
     rows have has no rank.
     """
     found = {RATE: rates(inferred, RATE), LOW: rates(inferred, LOW), AREA: estimates(inferred, AREA)}
-    claims = _claims(records)
+    claims = composed_claims(records, "membership")
 
     def known(row: str, some: Sequence[str]) -> list[str]:
         return [column for column in some if column not in evaluations or (row, column) in found[RATE]]
@@ -59,7 +60,7 @@ def membership_boards(
         return share.with_failures(f"{share.share()} · {low.mean:.1%} · {area.text(scale=1.0, digits=2)}")
 
     def worst(row: str, some: list[str]) -> tuple[str, str]:
-        share, where = _highest(found[RATE], row, known(row, some))
+        share, where = highest(found[RATE], row, known(row, some))
         areas = [found[AREA].get((row, column), MISSING).mean for column in ([where] if where else some)]
         told = f", AUC {max(areas):.2f}" if share.seeds else ""
         return share.share() + told, where
@@ -70,7 +71,7 @@ def membership_boards(
     standing = _standing(asked, inferred, found[RATE], lacking)
     data = [number for metric, values in found.items() for number in numbers(metric, values)]
     boards = matrix.boards(standing, data)
-    return [_with_claims(boards[0], claims), *boards[1:]]
+    return [with_claims(boards[0], claims), *boards[1:]]
 
 
 def rates(inferred: pd.DataFrame, metric: str) -> Estimates:
@@ -90,7 +91,7 @@ def _resolution(inferred: pd.DataFrame) -> str:
 def _standing(
     asked: dict[str, list[str]], inferred: pd.DataFrame, found: Estimates, lacking: Collection[str]
 ) -> Standing:
-    worst = {row: _highest(found, row, mine)[0] for row, mine in asked.items() if mine}
+    worst = {row: highest(found, row, mine)[0] for row, mine in asked.items() if mine}
     points = ranks({row: (-share.mean,) for row, share in worst.items()}, lacking=lacking)
     wanted = {row: asked[row] for row, share in worst.items() if row not in lacking and not math.isnan(share.mean)}
     seen = by_seed(inferred, RATE, wanted, failed=1.0, spoils=False)
@@ -101,7 +102,7 @@ def _standing(
     return Standing.settled("worst_tpr_at_1", scores, texts, points, ranking(points, by_row, grain))
 
 
-def _highest(found: Estimates, row: str, columns: Sequence[str]) -> tuple[Estimate, str]:
+def highest(found: Estimates, row: str, columns: Sequence[str]) -> tuple[Estimate, str]:
     """The estimate with the highest mean of a row, and its column; none where one is missing."""
     values = {column: found.get((row, column), MISSING) for column in columns}
     if not values or any(math.isnan(value.mean) for value in values.values()):
@@ -110,16 +111,16 @@ def _highest(found: Estimates, row: str, columns: Sequence[str]) -> tuple[Estima
     return values[where], where if len({value.mean for value in values.values()}) > 1 else ""
 
 
-def _claims(records: Sequence[Record]) -> dict[str, str]:
-    """By row, what it claims of a whole run: `ε = 12`."""
+def composed_claims(records: Sequence[Record], kind: KindName) -> dict[str, str]:
+    """By row, what it claims of a whole run in cells of a kind: `ε = 12`."""
     found = {}
     for record in records:
-        if record.cell.kind == "membership" and (claim := record.privacy.composed) is not None:
+        if record.cell.kind == kind and (claim := record.privacy.composed) is not None:
             found[record.cell.label] = "void" if claim.epsilon is None else f"ε = {claim.epsilon:.3g} {claim.unit}"
     return found
 
 
-def _with_claims(board: Board, claims: dict[str, str]) -> Board:
+def with_claims(board: Board, claims: dict[str, str]) -> Board:
     """The table with a column of claims behind the row's name."""
     if not len(board.text):
         return board

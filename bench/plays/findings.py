@@ -11,9 +11,9 @@ from bench.federation.roles import assumed_fraction, byzantine_by_round, setting
 from bench.protocol import Defense, Setting
 from bench.records import PUBLIC, ByzantineCount, Cost, Privacy, Siege, SingledOut, Status, World
 from bench.suite import Cell, Part, kinds
-from bench.threat import ByzantineAttack, MembershipAttack, PrivacyAttack, PrivacyAudit, RunAudit
+from bench.threat import ByzantineAttack, MembershipAttack, PrivacyAttack, PrivacyAudit, PropertyAttack, RunAudit
 
-AnyAttack = ByzantineAttack | PrivacyAttack | PrivacyAudit | RunAudit | MembershipAttack
+AnyAttack = ByzantineAttack | PrivacyAttack | PrivacyAudit | RunAudit | MembershipAttack | PropertyAttack
 """The kinds of attack that cells are played with."""
 
 

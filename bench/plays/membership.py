@@ -20,7 +20,15 @@ from bench.plays import roc
 from bench.plays.findings import Findings, Task, build_attack, build_defense, cost_of, stated
 from bench.plays.metrics import accuracy_and_loss
 from bench.suite import Cell
-from bench.threat import MembershipAttack, MembershipView, RoundView, Sight, check_collusion, server_view
+from bench.threat import (
+    MembershipAttack,
+    MembershipView,
+    PropertyAttack,
+    RoundView,
+    Sight,
+    check_collusion,
+    server_view,
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,12 @@ class Scene:
 
     def watch(self, federation: Federation, candidates: Candidates, dataset: Dataset) -> MembershipView:
         """Play all rounds; `DivergedError` where a model is not finite."""
+        models, uploads = self.follow(federation)
+        facts = federation.facts(dataset.mean, dataset.std)
+        return MembershipView(facts, candidates.x, candidates.y, models, uploads)
+
+    def follow(self, federation: Federation) -> tuple[tuple[Tensor, ...], tuple[RoundView, ...]]:
+        """All rounds: every model, and what reached the server; `DivergedError` where a model is not finite."""
         models: list[Tensor] = []
         uploads: list[RoundView] = []
         for _ in range(federation.settings.rounds):
@@ -53,8 +67,7 @@ class Scene:
             if not bool(torch.isfinite(federation.global_model).all()):
                 raise DivergedError(f"the global model is not finite after round {federation.round}")
         models.append(federation.global_model)
-        facts = federation.facts(dataset.mean, dataset.std)
-        return MembershipView(facts, candidates.x, candidates.y, tuple(models), tuple(uploads))
+        return tuple(models), tuple(uploads)
 
 
 def play(task: Task, dataset: Dataset) -> Findings:
@@ -105,7 +118,16 @@ def check_watched(settings: FederationSettings, attack: MembershipAttack, target
     `images` are those of the training split.
     """
     clients = settings.clients
-    require(settings.sizes == "equal", "sizes", settings.sizes, "'equal' where membership is inferred")
+    check_scene(settings, attack, targets)
+    held = shard_size(images, clients, settings.samples_per_client)
+    told = f"at most {images // (clients + targets)}: each target's images need as many that nobody holds, of {images}"
+    require(clients * held + targets * held <= images, "samples_per_client", held, told)
+
+
+def check_scene(settings: FederationSettings, attack: MembershipAttack | PropertyAttack, targets: int) -> None:
+    """Raise `ValueError` where nobody is left to ask about."""
+    clients = settings.clients
+    require(settings.sizes == "equal", "sizes", settings.sizes, f"'equal' where {attack.plays} is inferred")
     told = "1 where uploads are watched: a target sends one in every round"
     require(attack.sees() == "broadcasts" or settings.participation == 1, "participation", settings.participation, told)
     require(targets <= clients, "privacy.targets", targets, f"at most {clients}, the clients")
@@ -113,12 +135,9 @@ def check_watched(settings: FederationSettings, attack: MembershipAttack, target
     colluders = round(attack.collusion() * (clients - 1))
     beside = f"at most {clients - colluders}, the clients that do not collude"
     require(targets + colluders <= clients, "privacy.targets", targets, beside)
-    held = shard_size(images, clients, settings.samples_per_client)
-    told = f"at most {images // (clients + targets)}: each target's images need as many that nobody holds, of {images}"
-    require(clients * held + targets * held <= images, "samples_per_client", held, told)
 
 
-def scene_of(cell: Cell, attack: MembershipAttack, seed: int) -> Scene:
+def scene_of(cell: Cell, attack: MembershipAttack | PropertyAttack, seed: int) -> Scene:
     """The same targets for all attacks; colluders are drawn from the others, one set against all targets."""
     clients = cell.federation.clients
     order = rng.shuffled(clients, rng.generator(seed, "targets"))

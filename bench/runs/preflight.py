@@ -10,8 +10,9 @@ from bench.federation.roles import check_fits, setting_of
 from bench.federation.settings import check_inverted
 from bench.plays.findings import build_attack, build_defense
 from bench.plays.membership import check_watched
+from bench.plays.property import check_shared
 from bench.suite import Cell, kinds
-from bench.threat import ByzantineAttack, MembershipAttack, RunAudit, check_canaries, check_collusion
+from bench.threat import ByzantineAttack, MembershipAttack, PropertyAttack, RunAudit, check_canaries, check_collusion
 
 
 def check_settings(suite: str, cells: Iterable[Cell], data_root: str | None) -> None:
@@ -63,6 +64,8 @@ def _check_attack(cell: Cell, data_root: str | None) -> None:
         raise ValueError(f"an inversion takes images (C, H, W) with pixels in [0, 1], and {others}")
     if isinstance(attack, MembershipAttack):
         check_watched(settings, attack, cell.targets, len(load(settings.dataset, data_root).train))
+    elif isinstance(attack, PropertyAttack):
+        check_shared(settings, attack, cell.targets)
     elif isinstance(attack, DataPoisoning):
         images = len(load(settings.dataset, data_root).train)
         attack.check_shard(shard_size(images, settings.clients, settings.samples_per_client))

@@ -10,7 +10,7 @@ from bench.submission.forging_probe import ForgingProbe
 from bench.submission.game_probe import GameProbe
 from bench.submission.inversion_probe import InversionProbe
 from bench.submission.problems import StepError
-from bench.threat import Attack, ByzantineAttack, MembershipAttack, PrivacyAttack, PrivacyAudit
+from bench.threat import Attack, ByzantineAttack, MembershipAttack, PrivacyAttack, PrivacyAudit, PropertyAttack
 
 PROBES: dict[type[Attack], type[AttackProbe]] = {
     ByzantineAttack: ForgingProbe,
@@ -44,8 +44,10 @@ def probe_of(subject: AttackSubject) -> AttackProbe:
     for kind, probe in PROBES.items():
         if issubclass(subject.cls, kind):
             return probe(subject)
-    if issubclass(subject.cls, MembershipAttack):
-        raise BadInputError(f"{subject.cls.__name__} infers membership: such an attack cannot be submitted yet")
+    if issubclass(subject.cls, MembershipAttack | PropertyAttack):
+        raise BadInputError(
+            f"{subject.cls.__name__} infers {subject.cls.plays}: such an attack cannot be submitted yet"
+        )
     names = ", ".join(kind.__name__ for kind in PROBES)
     raise BadInputError(f"{subject.cls.__name__} is an attack of no kind: derive it from one of {names}")
 

@@ -13,7 +13,7 @@ from bench.federation.settings import FederationSettings
 
 Parameters = dict[str, Any]
 
-KindName = Literal["training", "inversion", "audit", "run_audit", "membership"]
+KindName = Literal["training", "inversion", "audit", "run_audit", "membership", "property"]
 """The names of the kinds of cells, of `bench.suite.kinds`."""
 
 CLEAN = "clean"
@@ -54,7 +54,9 @@ class Cell(Numbers):
     byzantine: float = Field(default=0.0, ge=0, le=1)
     rho: float | None = Field(default=None, ge=0, le=1)
     kind: KindName = "training"
-    targets: int = Field(default=0, ge=0)  # clients that an inversion, or membership inference, is after
+    targets: int = Field(
+        default=0, ge=0
+    )  # clients that an inversion, or inference of membership or a property, is after
     trained: int = Field(default=0, ge=0)  # rounds of training before the ones that it watches
     loaded: dict[str, str] = added({})
     sweep: str = ""  # what tells the attack from the suite's others of its name, such as "s=2"; a label, not content

@@ -194,13 +194,9 @@ class RunAudit(Kind):
             yield met.cell(self.name, met.federation())
 
 
-class Membership(Kind):
-    """A training to its end, and an attack that tells afterwards who trained on which image."""
+class Inference(Kind):
+    """A training to its end, of which an attack tells something afterwards."""
 
-    name = "membership"
-    play = "bench.plays.membership:play"
-    words = "who trained on an image"
-    order = 4
     watches = True
 
     def check(self, entry: AttackEntry) -> None:
@@ -218,6 +214,24 @@ class Membership(Kind):
             yield met.cell(self.name, met.federation(), told, targets=targets)
 
 
+class Membership(Inference):
+    """A training to its end, and an attack that tells afterwards who trained on which image."""
+
+    name = "membership"
+    play = "bench.plays.membership:play"
+    words = "who trained on an image"
+    order = 4
+
+
+class Property(Inference):
+    """A training to its end, and a server that tells afterwards what each client's images are like."""
+
+    name = "property"
+    play = "bench.plays.property:play"
+    words = "what a client's images are like"
+    order = 5
+
+
 def _forger(where: str, table: Parameters) -> Part:
     """What a forging table says; `BadInputError` unless it is a Byzantine attack that plays one run."""
     name, parameters = table.get("name"), {key: value for key, value in table.items() if key != "name"}
@@ -231,7 +245,9 @@ def _forger(where: str, table: Parameters) -> Part:
     return make_part("attack", name, parameters)
 
 
-KINDS: dict[KindName, Kind] = {kind.name: kind for kind in (Training(), Inversion(), Audit(), RunAudit(), Membership())}
+KINDS: dict[KindName, Kind] = {
+    kind.name: kind for kind in (Training(), Inversion(), Audit(), RunAudit(), Membership(), Property())
+}
 
 
 def of(cell: Cell) -> Kind:

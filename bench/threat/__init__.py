@@ -12,6 +12,7 @@ from bench.threat.attacks import (
 )
 from bench.threat.collusion import Saboteurs, check_collusion, choose_colluders
 from bench.threat.membership import MembershipAttack, MembershipView, Sight
+from bench.threat.property import PropertyAttack, PropertyView
 from bench.threat.run_audits import RunAudit, RunGame, RunRound, check_canaries
 from bench.threat.training import Batch, OwnTraining
 from bench.threat.views import PublicFacts, Reconstruction, RoundTranscript, RoundView, View, server_view, strip
@@ -28,6 +29,8 @@ __all__ = [
     "OwnTraining",
     "PrivacyAttack",
     "PrivacyAudit",
+    "PropertyAttack",
+    "PropertyView",
     "PublicFacts",
     "Reconstruction",
     "RoundTranscript",

@@ -73,6 +73,7 @@ FORMS: dict[str, Callable[[Number], str]] = {
     "backdoor_success": percent,
     "success_at_stop": percent,
     "success_at_end": percent,
+    "explained": percent,
     "recovered": share,
     "worst_recovered": share,
     "label_recovered": share,

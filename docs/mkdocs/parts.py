@@ -26,7 +26,7 @@ from bench.privacy.claims import PrivacyClaim
 from bench.protocol import Defense, Setting
 from bench.registry import Kind
 from bench.rules import CoordinateRule, PreAggregation, RowRule
-from bench.threat import ByzantineAttack, MembershipAttack, PrivacyAttack, PrivacyAudit, RunAudit
+from bench.threat import ByzantineAttack, MembershipAttack, PrivacyAttack, PrivacyAudit, PropertyAttack, RunAudit
 
 MEANINGS: dict[str, str] = tomllib.loads((Path(__file__).parent / "meanings.toml").read_text())
 """What a parameter means, by `name` or by `part.name`, where no comment in the code says it."""
@@ -85,6 +85,8 @@ def sort_of(cls: type) -> str:
         return "audit"
     if issubclass(cls, MembershipAttack):
         return "membership"
+    if issubclass(cls, PropertyAttack):
+        return "property"
     if issubclass(cls, RunAudit):
         return "audit of a run"
     kinds = {PreAggregation: "pre-aggregation", RowRule: "row rule", CoordinateRule: "coordinate rule"}

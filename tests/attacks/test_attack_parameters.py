@@ -5,7 +5,7 @@ not what it gives of the default: a parameter that a class drops on the way fail
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +29,7 @@ from attacks.gaussian import gaussian
 from attacks.inverting_gradients import InvertingGradients, direction_matcher
 from attacks.ipm import ipm
 from attacks.ipm_optimal import ipm_optimal
+from attacks.label_shares import LabelShares
 from attacks.membership_gradient import MembershipGradient
 from attacks.membership_lira import MembershipLiRA
 from attacks.membership_loss import MembershipLoss
@@ -49,8 +50,17 @@ from bench.data import Split, load
 from bench.federation.engine import Federation
 from bench.federation.settings import FederationSettings
 from bench.models.base import one_hot
-from bench.protocol import Alphabet
-from bench.threat import Attack, ByzantineAttack, ByzantineView, MembershipView, RoundView, View
+from bench.protocol import Alphabet, Setting
+from bench.threat import (
+    Attack,
+    ByzantineAttack,
+    ByzantineView,
+    MembershipView,
+    PropertyView,
+    PublicFacts,
+    RoundView,
+    View,
+)
 from defenses.fedavg import FedAvg
 from defenses.median import coordinate_median
 
@@ -327,6 +337,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "inverting_gradients": dict.fromkeys(
         ("steps", "starts", "lr", "momentum", "tv"), "test_signed_adam_gets_its_steps_rate_momentum_and_prior"
     ),
+    "label_shares": dict.fromkeys(("rho", "by", "rehearsals"), "test_shares_are_told_as_the_parameters_say"),
     "membership_gradient": dict.fromkeys(("rho", "reference"), "test_membership_is_scored_as_its_parameters_say"),
     "membership_lira": dict.fromkeys(("on", "rehearsals"), "test_membership_is_scored_as_its_parameters_say"),
     "membership_loss": {"models": "test_membership_is_scored_as_its_parameters_say"},
@@ -573,3 +584,40 @@ def scored(attack: Any) -> Tensor:
     y = torch.arange(12).reshape(3, 4) % 10
     found: Tensor = attack.infer(run(0, lambda index, inside: run(1 + index)), rng.generator(0, "attack"))
     return found
+
+
+# --------------------------------------------------------------------------------------------- attacks on label shares
+
+
+def test_shares_are_told_as_the_parameters_say() -> None:
+    assert LabelShares(rho=0.5).collusion() == 0.5
+    asked: list[int] = []
+
+    def told(attack: LabelShares) -> Tensor:
+        def rehearse(index: int) -> tuple[PropertyView, Tensor]:
+            asked.append(index)
+            return seen_of(1 + index), torch.eye(10, dtype=torch.float64)[index : index + 3]
+
+        return attack.infer(replace(seen_of(0), rehearse=rehearse), rng.generator(0, "attack"))
+
+    by_gradients = told(LabelShares())
+    assert asked == []
+    by_rehearsals = told(LabelShares(by="rehearsals", rehearsals=3))
+    assert asked == [0, 1, 2]
+    assert not torch.allclose(by_gradients, by_rehearsals)
+
+
+def seen_of(seed: int) -> PropertyView:
+    """Two rounds of three targets under a mean, uploads at random, and twenty images of the attacker's."""
+    draws = torch.Generator().manual_seed(seed)
+    setting = Setting(3, 3, 50, 2, 0.1, None, 0.0, 1e-6)
+    facts = PublicFacts(
+        models.build("softmax", (1, 2, 2), 10), setting, Alphabet.REAL, False, False, 0.0, 0.0, None, 1, 0.0,
+        torch.zeros(1), torch.ones(1),
+    )  # fmt: skip
+    known = tuple(torch.randn(50, generator=draws) for _ in range(3))
+    uploads = tuple(
+        RoundView(at, known[at], torch.randn(3, 50, generator=draws), torch.ones(3).long()) for at in (0, 1)
+    )
+    x, y = torch.randn(20, 1, 2, 2, generator=draws), torch.arange(20) % 10
+    return PropertyView(facts, x, y, torch.full((10,), 0.1, dtype=torch.float64), known, uploads)

@@ -102,6 +102,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "subspace": {"starts": 1, "evaluations": 5, "rho": 0.5},
     "dlg": {"starts": 1, "evaluations": 5},
     "inverting_gradients": {"starts": 1, "steps": 3},
+    "label_shares": {"rehearsals": 2, "by": "rehearsals"},
     "membership_lira": {"rehearsals": 4, "on": "uploads"},
 }
 BYZANTINE = {"byzantine": 1 / 9}

@@ -19,6 +19,7 @@ from bench.threat import (
     Game,
     MembershipAttack,
     PrivacyAttack,
+    PropertyAttack,
     Reconstruction,
     RoundView,
     View,
@@ -156,6 +157,13 @@ class Leaker(MembershipAttack):
 
     def infer(self, view, generator):
         return torch.zeros(view.y.shape)
+
+
+class Census(PropertyAttack):
+    """An attack on label shares, which the examination has nothing to try on."""
+
+    def infer(self, view, generator):
+        return view.population.expand(len(view.uploads[0].estimate), -1)
 
 
 # ------------------------------------------------------------------------------------------------ attacks on privacy

@@ -16,7 +16,7 @@ from bench.submission import attack_checks, guards
 from bench.submission.attack_probe import AttackSubject
 from bench.submission.examination import Terms, examined, inspected
 from bench.submission.package import read_source
-from bench.threat import MembershipAttack, RunAudit
+from bench.threat import MembershipAttack, PropertyAttack, RunAudit
 
 FILE = Path(__file__).with_name("broken_attacks.py")
 SIZE = (20, 650)
@@ -147,7 +147,7 @@ CHEAP: dict[str, dict[str, int]] = {
 OPEN = [
     name
     for name in registry.names("attack")
-    if not issubclass(registry.get("attack", name), RunAudit | MembershipAttack)
+    if not issubclass(registry.get("attack", name), RunAudit | MembershipAttack | PropertyAttack)
 ]
 
 
@@ -186,6 +186,7 @@ def test_what_only_a_process_of_its_own_shows(name: str, words: str) -> None:
     ("name", "parameters", "words"),
     [
         ("Leaker", {}, "Leaker infers membership: such an attack cannot be submitted yet"),
+        ("Census", {}, "Census infers property: such an attack cannot be submitted yet"),
         ("NoKind", {}, "NoKind is an attack of no kind: derive it from one of ByzantineAttack, PrivacyAttack"),
         ("FewGames", {"runs": -1}, "runs: Input should be greater than or equal to"),
     ],

@@ -11,7 +11,7 @@ from bench import registry
 from bench.suite import kinds
 from bench.suite.cell import KindName
 from bench.suite.entries import AttackEntry
-from bench.threat import ByzantineAttack, MembershipAttack, PrivacyAttack, PrivacyAudit, RunAudit
+from bench.threat import ByzantineAttack, MembershipAttack, PrivacyAttack, PrivacyAudit, PropertyAttack, RunAudit
 
 
 def test_every_name_that_a_cell_may_have_is_a_kind_and_can_be_played() -> None:
@@ -30,6 +30,7 @@ def test_every_attack_makes_cells_of_the_kind_of_its_base(name: str) -> None:
         PrivacyAttack: "inversion",
         PrivacyAudit: "audit",
         MembershipAttack: "membership",
+        PropertyAttack: "property",
         RunAudit: "run_audit",
     }
     assert kinds.of_attack(cls).name == next(kind for base, kind in bases.items() if issubclass(cls, base))
@@ -47,6 +48,7 @@ def test_every_attack_makes_cells_of_the_kind_of_its_base(name: str) -> None:
         ("audit", {"privacy": {"targets": 3}}, "inverts nothing"),
         ("membership", {"byzantine": 0.2}, "forges nothing"),
         ("membership", {"privacy": {"targets": 3, "rounds": 2}}, "takes targets, not rounds"),
+        ("property", {"privacy": {"targets": 3, "rounds": 2}}, "takes targets, not rounds"),
         ("run_audit", {"byzantine": 0.2}, "forges nothing"),
     ],
 )
