@@ -28,6 +28,7 @@ from leaderboards.gaps import told as told_of_gaps
 from leaderboards.harmless import missing_control, notes_on_columns, saved
 from leaderboards.membership import membership_boards
 from leaderboards.noise import noise_board
+from leaderboards.noisy_rules import noisy_rules, noisy_rules_board
 from leaderboards.origin import unnamed
 from leaderboards.overall import Measured, overall_board
 from leaderboards.privacy import privacy_boards
@@ -108,6 +109,7 @@ def build(
         *property_boards(rows, columns(shared), shared, selection.records, selection.evaluations, gaps["property"]),
         utility,
         siege_board(rows, accuracy, training, selection.records),
+        noisy_rules_board(noisy_rules(rows, columns(attacked), accuracy, training, selection.records)),
         fairness_board(rows, columns(training), training),
         claims_board(rows, selection.records, audits),
         audits_board(rows, columns(audited), audits),

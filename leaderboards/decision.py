@@ -218,7 +218,11 @@ SITUATIONS = (
 
 
 def decide(situations: Iterable[Situation], boards: Iterable[Measured]) -> list[Choice]:
-    """A rule for each situation, from the board that compares most rules in it."""
+    """A rule for each situation, from the board that compares most rules in it.
+
+    A board whose rows are all of one defense with other parameters, as at several epsilons, is no choice between rules.
+    """
+    boards = [one for one in boards if len({cell.defense.name for cell in one.of}) != 1 or len(one.defenses) == 1]
     boards = [one for one in boards if one.of]
     return [_choice(situation, boards) for situation in situations]
 

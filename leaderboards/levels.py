@@ -30,7 +30,7 @@ def small_multiples(rows: Sequence[str], changed: Sequence[Effect]) -> Figure:
         _panel(axes, rows, changed[place])
     for line in panels:
         line[0].set_ylabel("worst accuracy in %", color=INK, fontsize=8.5)
-    handles = [Line2D([], [], **_look(rows, row)) for row in rows]
+    handles = [Line2D([], [], **look_of_row(rows, row)) for row in rows]
     figure.legend(handles, list(rows), loc="outside right upper", **LEGEND_TEXT)
     return figure
 
@@ -44,14 +44,14 @@ def _panel(axes: Axes, rows: Sequence[str], effect: Effect) -> None:
         if not points:
             continue
         x, y = zip(*points, strict=True)
-        axes.plot(x, y, **_look(rows, row), clip_on=False)
+        axes.plot(x, y, **look_of_row(rows, row), clip_on=False)
     names = [f"{level}\n(base)" if level == effect.base else level for level in effect.levels]
     axes.set_xticks(range(len(names)), names)
     axes.set(xlim=(-0.4, len(names) - 0.6), ylim=(0, 100))
     axes.set_title(effect.factor, fontsize=10, color=INK, loc="left")
 
 
-def _look(rows: Sequence[str], row: str) -> dict[str, Any]:
+def look_of_row(rows: Sequence[str], row: str) -> dict[str, Any]:
     """A row's own colour and marker; dashed where a row before it has the colour."""
     found = looks(rows)
     style = found[row]

@@ -22,7 +22,7 @@ KINDS: tuple[tuple[str, ...], ...] = (
     ("dpbfl", "ldpbfl", "rsa", "sign_majority"),  # sends signs
     ("median", "trimmed_mean", "meamed", "geometric_median"),  # a middle of the messages
     ("niss", "noise_exchange", "secure_aggregation"),  # shares of clients hide the messages
-    ("dp_fedavg", "central_dp_fedavg", "flame", "crfl", "weak_dp"),  # adds noise
+    ("dp_fedavg", "central_dp_fedavg", "flame", "crfl", "weak_dp", "robust_dp_fedavg"),  # adds noise
     ("centered_clipping", "norm_clipping", "arc", "cge"),  # bounds the messages' lengths
     ("fedavg", "nnm", "bucketing"),  # the mean, and what goes before a rule
     ("fltrust", "caf", "foolsgold", "fldetector", "rlr"),  # weighs each client

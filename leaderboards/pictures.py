@@ -14,9 +14,10 @@ from leaderboards.coalitions import Coalition, coalitions
 from leaderboards.durability import HALF, Lives, lives_of
 from leaderboards.estimates import MISSING, Estimates, estimates, shares
 from leaderboards.factors import Effect, effects, split
-from leaderboards.frame import WIDE, Selection, columns
+from leaderboards.frame import CLEAN, WIDE, Selection, columns
 from leaderboards.membership import SEEN, panels
 from leaderboards.noise import falls_short
+from leaderboards.noisy_rules import MEAN, Noisy, noisy_rules, short
 from leaderboards.overall import BROKEN_SHARE, LEAKING_SHARE
 from leaderboards.robustness import asked, worst_case
 from leaderboards.run_audits import find_run_audits
@@ -44,6 +45,9 @@ def find_pictures(
     if len(columns(training)) > WIDE:
         accuracy = estimates(training, "accuracy")
         pictures.append(heat(rows, columns(training), accuracy, selection.evaluations))
+    attacked = columns(training[training["column"] != CLEAN])
+    if behind := noisy_rules(rows, attacked, estimates(training, "accuracy"), training, records):
+        pictures.append(rules(behind))
     if forged := coalitions(rows, private, records):
         pictures.append(both(rows, forged))
     if lives := lives_of(records):
@@ -99,6 +103,24 @@ def factors(rows: Sequence[str], changed: Sequence[Effect]) -> Picture:
         else "No row has records of all attacks at two levels of a factor."
     )
     return Picture("factors", "What each factor does to the worst accuracy", sentence, draw)
+
+
+def rules(found: Sequence[Noisy]) -> Picture:
+    """Accuracy by epsilon, a line a rule behind DP-FedAvg's uploads."""
+
+    def draw() -> bytes:
+        from leaderboards import plots, rules_by_epsilon
+
+        return plots.png(rules_by_epsilon.rules_by_epsilon(found))
+
+    told = []
+    for epsilon in dict.fromkeys(one.epsilon for one in found):
+        mine = {one.rule: one.worst.mean for one in found if one.epsilon == epsilon and one.worst.seeds}
+        if MEAN in mine and len(mine) > 1:
+            best = max(mine, key=lambda rule: mine[rule])
+            told.append(f"{mine[best]:.0%} ({best}) and {mine[MEAN]:.0%} (the mean) at ε = {short(epsilon)}")
+    sentence = f"What the best rule and the mean keep in their worst columns: {_list(told)}." if told else ""
+    return Picture("rules", "Robust rules under privacy noise", sentence, draw)
 
 
 def both(rows: Sequence[str], found: Sequence[Coalition]) -> Picture:

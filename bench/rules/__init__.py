@@ -33,7 +33,7 @@ from bench.rules.gram import (
     squared_distances_from,
     sum_of_smallest,
 )
-from bench.rules.preaggregation import Mixing, PreAggregation, require_rule
+from bench.rules.preaggregation import Mixing, PreAggregation, require_rule, rule_of
 
 __all__ = [
     "COORDINATE_BLOCK_BYTES",
@@ -65,6 +65,7 @@ __all__ = [
     "over_distances_of",
     "pairs_of",
     "require_rule",
+    "rule_of",
     "squared_distances",
     "squared_distances_from",
     "sum_of_smallest",

@@ -31,9 +31,7 @@ class PreAggregation(Defense):
         """All parameters of the rule, defaults included, so that a record tells them."""
         if "rule" not in info.data:
             return parameters  # the rule's own fault is told
-        kind = registry.get("defense", info.data["rule"])
-        require_rule(cast(type[Defense], kind))
-        rule = kind(**parameters)
+        rule = rule_of(info.data["rule"], parameters)
         wanted = "a rule that remembers no clients: a mixed message is nobody's"
         require(not rule.remembers_clients(), "rule", f"{info.data['rule']} with memory", wanted)
         whole: dict[str, Any] = rule.model_dump()
@@ -133,6 +131,13 @@ def _weights_of(rule: RowRule, gram: Tensor, num_byzantine: int, error: float, l
         return rule.choose(gram, num_byzantine, error)
     except ContestedError:
         raise ContestedError from None
+
+
+def rule_of(name: str, parameters: dict[str, Any]) -> Defense:
+    """The aggregation rule of this name with these parameters; raises `ValueError` where it is none."""
+    kind = cast(type[Defense], registry.get("defense", name))
+    require_rule(kind)
+    return kind(**parameters)
 
 
 def require_rule(kind: type[Defense]) -> None:

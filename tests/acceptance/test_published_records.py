@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED = (
     *("digits", "mnist", "mnist-bounds", "audits", "cifar100-sample", "digits-collusion", "digits-leakage"),
     *("field", "field-mnist", "siege", "backdoors", "membership", "malicious-server", "digits-tuned"),
-    *("uneven-clients", "coalitions", "label-shares"),
+    *("uneven-clients", "coalitions", "label-shares", "robust-dp"),
 )
 every_suite = pytest.mark.parametrize("name", PUBLISHED)
 
@@ -188,6 +188,26 @@ def test_dpbfl_holds_below_its_bound_and_breaks_beyond_it() -> None:
     assert clean > 0.8
     assert kept[0.3] >= 0.5
     assert kept[0.5] < 0.5
+
+
+def test_noise_takes_robustness_before_it_takes_accuracy() -> None:
+    """Multi-Krum stands every attack at an epsilon of 100, and falls to chance at 10, where it is still accurate."""
+
+    def accuracy(column: str, epsilon: int) -> float:
+        return mean(values("robust-dp", "accuracy", column, f"multi_krum (epsilon={epsilon})"))
+
+    attacked = ("gaussian b=0.2", "sign_flip b=0.2", "sign_flip on=model b=0.2", "alie b=0.2", "ipm b=0.2")
+    assert min(accuracy(column, 100) for column in attacked) > 0.85
+    assert accuracy("clean", 10) > 0.8
+    assert accuracy("sign_flip b=0.2", 10) < 0.2
+
+
+def test_no_rule_changes_what_an_audit_or_an_inversion_of_uploads_finds() -> None:
+    """Rows of one epsilon and one clipping norm send the same; Krum's row at an epsilon of 10 clips at another."""
+    for rule in ("median", "multi_krum", "nnm + trimmed_mean"):
+        for metric, column in (("epsilon_audited", "audit rho=1"), ("recovered", "analytic")):
+            found, plain = (values("robust-dp", metric, column, f"{one} (epsilon=10)") for one in (rule, "fedavg"))
+            assert found == plain
 
 
 def test_membership_is_told_of_the_control_and_not_under_much_noise() -> None:

@@ -233,6 +233,18 @@ def dp_fedavg_seam(name: str, value: Any, **given: Any) -> Seam:
     return noisy(name, value, {**GAUSSIAN, "mechanism": "analytic"}, dp_fedavg_message, dp_fedavg_sum, **given)
 
 
+def behind_noise(parameter: str) -> Pure:
+    """`parameter`, the rule or what it takes, behind the uploads of `dp_fedavg`: on updates with noise."""
+
+    def pure(played: Round, value: Any) -> Tensor:
+        x = clip(played.updates, GAUSSIAN["zeta"])
+        noise = torch.randn(x.shape, generator=Round.draws("noise"), dtype=x.dtype)
+        x = x + M * sigma_of(GAUSSIAN) * noise
+        return played.broadcast + (RULES[value](x) if parameter == "rule" else centered_clipping(x, **value))
+
+    return pure
+
+
 def niss_seam(name: str, value: Any, **given: Any) -> Seam:
     return noisy(name, value, NISS, niss_message, niss_sum, **{"tau_squared": 0.5, **given})
 
@@ -354,6 +366,17 @@ SEAMS: dict[str, dict[str, Seam]] = {
     "nnm": pre_aggregated(lambda x: nnm(x, F), "median"),
     "norm_clipping": {"bound": Seam(0.4, change(lambda x, bound: norm_clipping(x, bound=bound)))},
     "rlr": {"share": Seam(0.9, change(lambda x, share: rlr(x, theta=share * M)))},
+    "robust_dp_fedavg": {
+        "epsilon": dp_fedavg_seam("epsilon", 2.0, rule="fedavg"),
+        "delta": dp_fedavg_seam("delta", 0.01, rule="fedavg"),
+        "zeta": dp_fedavg_seam("zeta", 0.5, rule="fedavg"),
+        "neighbours": dp_fedavg_seam("neighbours", "add_remove", rule="fedavg"),
+        "mechanism": dp_fedavg_seam("mechanism", "classical", epsilon=0.5, rule="fedavg"),
+        "rule": Seam("trimmed_mean", behind_noise("rule")),
+        "parameters": Seam(
+            {"tau": 0.5, "iterations": 2}, behind_noise("parameters"), given={"rule": "centered_clipping"}
+        ),
+    },
     "rsa": {name: rsa_seam(name, 3.1) for name in RSA},
     "sign_majority": {"server_lr": Seam(0.2, votes)},
     "weak_dp": {"bound": Seam(0.4, weak("bound")), "sigma": Seam(0.3, weak("sigma"))},
@@ -366,6 +389,7 @@ ELSEWHERE = {
     ("fltrust", "root_samples"): "test_fltrust_trains_on_so_many_images",
     ("dp_fedavg", "allow_large_epsilon"): "test_a_large_epsilon_is_allowed_where_it_is_asked_for",
     ("niss", "allow_large_epsilon"): "test_a_large_epsilon_is_allowed_where_it_is_asked_for",
+    ("robust_dp_fedavg", "allow_large_epsilon"): "test_a_large_epsilon_is_allowed_where_it_is_asked_for",
 }
 """Parameters that steer something else than a round's arithmetic, and the test of this file that holds them."""
 
@@ -428,7 +452,9 @@ def test_a_round_of_the_class_is_the_pure_function_of_its_parameter(name: str, f
 def test_so_is_a_round_in_sums(name: str, field: str) -> None:
     played, defense = Round(7), built(name, field)
     if not plays_in_sums(defense, played.setting):
-        assert not isinstance(defense, SumDefense) or field == "dropout"
+        assert (
+            not isinstance(defense, SumDefense) or field == "dropout" or getattr(defense, "rule", "fedavg") != "fedavg"
+        )
         return
     assert isinstance(defense, SumDefense)
     local = local_round(played)
@@ -509,7 +535,7 @@ def test_fltrust_trains_on_so_many_images(make_federation: Callable[..., Federat
     assert not torch.allclose(next_model(100), next_model(7))
 
 
-@pytest.mark.parametrize("name", ["dp_fedavg", "niss"])
+@pytest.mark.parametrize("name", ["dp_fedavg", "niss", "robust_dp_fedavg"])
 def test_a_large_epsilon_is_allowed_where_it_is_asked_for(name: str) -> None:
     given = {"mechanism": "classical", "epsilon": 4.0}
     with pytest.raises(ValueError, match="epsilon"):

@@ -23,7 +23,10 @@ N, DIM, F = 15, 40, 3
 WRAPPERS = [NNM, ARC, Bucketing]
 KINDS: dict[str, type[Defense]] = {name: registry.get("defense", name) for name in registry.names("defense")}
 ROW_RULES = sorted(name for name, kind in KINDS.items() if issubclass(kind, RowRule))
-PROTOCOLS = ["dp_fedavg", "dpbfl", "fedavg", "ldpbfl", "niss", "rsa", "secure_aggregation", "sign_majority"]
+PROTOCOLS = [
+    *("dp_fedavg", "dpbfl", "fedavg", "ldpbfl", "niss", "robust_dp_fedavg", "rsa", "secure_aggregation"),
+    "sign_majority",
+]
 
 
 def rows(seed: int = 0) -> Tensor:
