@@ -318,7 +318,11 @@ def lowest(values: Tensor, count: int, tolerance: Tensor) -> tuple[Tensor, Tenso
         width = tolerance + tolerance[border.indices]
         tied = (values == border.values) | ((values - border.values).abs() <= width)
         return ((values < border.values) & ~tied).nonzero()[:, 0], tied.nonzero()[:, 0]
-    ordered, off, at = values.numpy(), tolerance.numpy(), int(border.indices)  # numpy: each step costs less
+    ordered, off, at = (
+        values.detach().numpy(),
+        tolerance.detach().numpy(),
+        int(border.indices),
+    )  # numpy: each step costs less
     with np.errstate(all="ignore"):
         last = ordered[at]
         ties = (ordered == last) | (np.abs(ordered - last) <= off + off[at])

@@ -23,11 +23,28 @@ MODULES = (
 )
 
 VIEW = "takes what the engine makes of a transcript; attacks on whole views are played in tests/attacks"
+OWN_STEP = "a step of one attack on images, scores or models of its own; tried in tests/attacks"
 LEFT_OUT = {
     "attacks.analytic.ends": VIEW,
     "attacks.analytic.first_layers": VIEW,
     "attacks.analytic.halfway": VIEW,
     "attacks.analytic.of_classes": VIEW,
+    "attacks.a3fl.with_trigger": OWN_STEP,
+    "attacks.dba.parts": OWN_STEP,
+    "attacks.edge_case.edge_of": OWN_STEP,
+    "attacks.imprint.best": VIEW,
+    "attacks.imprint.thresholds": OWN_STEP,
+    **{f"attacks.label_shares.{name}": VIEW for name in ("by_gradients", "by_rehearsals", "features", "class_answers")},
+    "attacks.membership_gradient.beside_others": OWN_STEP,
+    "attacks.membership_gradient.own_cosines": OWN_STEP,
+    "attacks.membership_lira.lira": OWN_STEP,
+    "attacks.model_replacement.model_replacement": OWN_STEP,
+    "attacks.neurotoxin.neurotoxin": OWN_STEP,
+    "attacks.neurotoxin.quiet": OWN_STEP,
+    "attacks.membership_lira.random_half": OWN_STEP,
+    "attacks.run_audit.cosines": OWN_STEP,
+    "attacks.run_audit.share_of_sum": OWN_STEP,
+    "attacks.targeted_label_flip.targeted_label_flip": OWN_STEP,
     "attacks.audit.beside_the_sum": VIEW,
     "attacks.audit.left_over": VIEW,
     "attacks.audit.target_tau_squared": VIEW,
@@ -48,6 +65,10 @@ LEFT_OUT = {
         f"bench.plays.metrics.{name}": "takes counts by class of a trained model; tried in tests/bench/plays"
         for name in ("right_by_class", "worst_class", "worst_tenth")
     },
+    "bench.plays.metrics.damage_on": "gives a function of a trained model; attacks use it in tests/attacks",
+    "bench.rules.preaggregation.rule_of": "takes a rule by its name; tried with every one in tests/defenses",
+    "defenses.crfl.clipped": "takes a model, not messages; tried in tests/defenses/test_crfl.py",
+    "defenses.crfl.crfl": "takes a model, not messages; tried in tests/defenses/test_crfl.py",
     "defenses.monna.around": "takes one of the rows; the rule around it is tried",
     "leaderboards.estimates.interval": "takes shares of images by seed; tried in tests/leaderboards",
     "leaderboards.estimates.of_values": "takes an array of a metric's values; tried in tests/leaderboards",

@@ -129,6 +129,11 @@ PARAMETERS: dict[str, Maker] = {
     "pivot": whole(0, 3, -1, 50),
     "point": lambda world: world.tensor(world.d),
     "points": whole(2, 4, 1, 0, -1),
+    "canaries": whole(10, 100, 0, -1),
+    "correct": whole(0, 5, -1, 99),
+    "guesses": whole(5, 10, -1, 0, 999),
+    "included": lambda world: np.arange(world.n) % 2 == 0,
+    "theta": real(0.5, 10, 4.0),
     "rank": lambda world: world.draw(st.integers(1, min(world.n, world.d))),
     "releases": whole(0, 10**6, -1, 10**15, 10**15 + 1),
     "rho": lambda world: array(world, 0, 1),
@@ -193,6 +198,7 @@ PARAMETERS: dict[str, Maker] = {
 
 SPECIAL: dict[str, dict[str, Maker]] = {
     "attacks.alie.alie": {"z": perhaps(real(-5, 5, 1.0))},
+    "bench.privacy.one_run.judge_run": {"scores": lambda world: world.vector(world.n).numpy()},
     "attacks.alie_optimal.alie_optimal": {"sign": literal("plus", "minus", "both")},
     "attacks.alie.alie_z": {"num_clients": whole(3, 50, -1, 0, 2)},
     "bench.attacking.linear_layers.class_means": {

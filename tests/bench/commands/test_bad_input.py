@@ -75,7 +75,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "a suite that is a file's": (("run", "--suite", "tiny"), r"'tiny' is shipped: give the file, --suite tiny\.toml$"),
     "a suite like none": (
         ("run", "--suite", "qqq"),
-        r"no suite named 'qqq': known are (?!.*papers/).*smoke, and the papers' \(`.*list suites`\); or give the path",
+        r"no suite named 'qqq': known are (?!.*papers/).*smoke.*and the papers' \(`.*list suites`\); or give the path",
     ),
     "a seed below zero": ((*RUN, "--seeds", "-1"), r"--seeds '-1' has a seed that is not between 0 and 1000000000$"),
     "a seed out of range": ((*RUN, "--seeds", "0,1000000001"), r"has a seed that is not between 0 and 1000000000$"),
@@ -223,7 +223,7 @@ EDITS: dict[str, tuple[str, str, str]] = {  # what of the suite's text, all of i
         r"federation: give either local_epochs or local_steps",
     ),
     "an attack without its fraction": ("byzantine = [0.0, 0.16]", "", r"attack 'sign_flip' needs byzantine"),
-    "a fraction that is not wanted": ("starts = 1", "byzantine = 0.1", r"attack 'dlg' forges nothing and takes no byz"),
+    "a round that is not wanted": ("starts = 1", "start = 2", r"attack 'dlg' forges nothing and takes no start"),
     "f too large for Krum": (
         '"median"',
         '"krum"\n[defense.federation]\nassumed_byzantine = 0.4',

@@ -480,7 +480,9 @@ def test_every_option_of_a_search_arrives(bench: Command, monkeypatch: pytest.Mo
     monkeypatch.setattr(tune, "search", spy)
     done = bench("tune", "--defense", "krum", "--suite", "mnist", "--set", "rounds=5", "--data", "there")
     assert done.code == 0
-    assert seen == ["mnist", "krum", "there", ["rounds=5"]]
+    assert seen == ["mnist", "krum", "there", ["rounds=5"], False]
+    assert bench("tune", "--defense", "krum", "--worst-case").code == 0
+    assert seen[-1] is True
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input
