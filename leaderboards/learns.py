@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 
-from bench import registry
+from bench.plays.findings import build_attack
 from bench.suite import Cell
 from bench.threat import MembershipAttack, PrivacyAttack
 from leaderboards.decision import Measured
@@ -14,6 +13,8 @@ from leaderboards.overall import LEAKING_SHARE
 
 SUITES = ("digits", "membership", "malicious-server")
 """The boards that are read: images by a server, who was in it, images by a server that deviates."""
+MEASURED = {"privacy": "recovered", "membership": "membership_auc"}
+"""The metric of each kind of board that is read."""
 HALF = 0.5
 """The largest share of colluders of the third attacker."""
 
@@ -33,56 +34,49 @@ def table(boards: Iterable[Measured]) -> list[tuple[str, ...]]:
     boards = [board for board in boards if board.suite in SUITES and not board.level]
     rows = list(dict.fromkeys(row for board in boards for row in board.defenses))
     shown = [row for row in rows if sum(row in board.defenses for board in boards) > 1]
-    return [("defense", *WHO), *((row, *(_learnt(row, who, boards) for who in WHO)) for row in shown)]
+    images, members = (_by_attacker(boards, name, metric) for name, metric in MEASURED.items())
+    lines = []
+    for row in shown:
+        told = [(_images(images.get((row, who), [])), _members(members.get((row, who), []))) for who in WHO]
+        lines.append((row, *(", ".join(filter(None, both)) or "–" for both in told)))
+    return [("defense", *WHO), *lines]
 
 
-def _learnt(row: str, who: str, boards: Sequence[Measured]) -> str:
-    """Images and membership, each by the attack that learns most; what nobody measured is left out."""
-    told = [
-        _images(_most("privacy", "recovered", row, who, boards)),
-        _members(_most("membership", "membership_auc", row, who, boards)),
-    ]
-    return ", ".join(filter(None, told)) or "–"
-
-
-def _images(found: Estimate | None) -> str:
-    if found is None:
-        return ""
-    return f"{found.mean:.0%} of images" if found.mean >= LEAKING_SHARE else "no images"
-
-
-def _members(found: Estimate | None) -> str:
-    """An AUC whose interval covers one half is no better than a guess."""
-    if found is None:
-        return ""
-    return f"who was in it (AUC {found.mean:.2f})" if found.ends[0] > 0.5 else "not who was in it"
-
-
-def _most(name: str, metric: str, row: str, who: str, boards: Sequence[Measured]) -> Estimate | None:
-    """The highest mean over the columns of these attackers; of an AUC, the interval that lies highest."""
-    found = []
+def _by_attacker(boards: Iterable[Measured], name: str, metric: str) -> dict[tuple[str, str], list[Estimate]]:
+    """By row and attacker: what the columns of that attacker measured on the boards of one name."""
+    found: dict[tuple[str, str], list[Estimate]] = {}
     for board in boards:
-        values = estimates_of(board.data[board.data["board"] == name], metric)
-        columns = [column for column, cell in board.cells.items() if _is_of(cell, who)]
-        found += [values[row, column] for column in columns if (row, column) in values]
-    known = [value for value in found if not math.isnan(value.mean)]
-    return max(known, key=lambda value: value.ends[0] if name == "membership" else value.mean, default=None)
+        whose = {column: _attacker(cell) for column, cell in board.cells.items()}
+        for (row, column), value in estimates_of(board.data[board.data["board"] == name], metric).items():
+            if (who := whose.get(column)) and not math.isnan(value.mean):
+                found.setdefault((row, who), []).append(value)
+    return found
 
 
-def _is_of(cell: Cell, who: str) -> bool:
-    return (
-        cell.attack is not None
-        and not cell.byzantine
-        and _belongs(who, cell.attack.name, cell.attack.model_dump_json())
-    )
+def _images(found: Sequence[Estimate]) -> str:
+    """By the attack that recovers most; nothing where nobody measured."""
+    if not found:
+        return ""
+    most = max(value.mean for value in found)
+    return f"{most:.0%} of images" if most >= LEAKING_SHARE else "no images"
 
 
-@cache
-def _belongs(who: str, name: str, part: str) -> bool:
-    from bench.suite import Part
+def _members(found: Sequence[Estimate]) -> str:
+    """By the AUC whose interval lies highest; one that covers one half is no better than a guess."""
+    if not found:
+        return ""
+    most = max(found, key=lambda value: value.ends[0])
+    return f"who was in it (AUC {most.mean:.2f})" if most.ends[0] > 0.5 else "not who was in it"
 
-    attack = registry.get("attack", name)(**Part.model_validate_json(part).parameters)
-    return isinstance(attack, PrivacyAttack | MembershipAttack) and WHO[who](attack)
+
+def _attacker(cell: Cell) -> str:
+    """Whose attack it is; nobody's where clients forge, or nothing is learnt."""
+    if cell.attack is None or cell.byzantine:
+        return ""
+    attack = build_attack(cell.attack)
+    if not isinstance(attack, PrivacyAttack | MembershipAttack):
+        return ""
+    return next((who for who, is_of in WHO.items() if is_of(attack)), "")
 
 
 def _looks(attack: Attack) -> bool:

@@ -1,6 +1,5 @@
 """The board of membership inference: members found at few false alarms, ranked by the worst column."""
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +10,9 @@ from bench.plays.findings import build_attack
 from bench.records import Record
 from bench.suite.cell import KindName
 from bench.threat import MembershipAttack
-from leaderboards.board import Board, Standing, numbers, ranks
+from leaderboards.board import Board, numbers
 from leaderboards.estimates import MISSING, Estimate, Estimates, estimates, shares
-from leaderboards.rankings import by_seed, ranking, scored
+from leaderboards.leaks import grain_of, highest, standing, worst_of
 from leaderboards.wide import Matrix
 
 RATE, LOW, AREA = "tpr_at_1", "tpr_at_0.1", "membership_auc"
@@ -68,9 +67,10 @@ def membership_boards(
     title, caption = "Membership: who was in it", CAPTION.format(resolution=_resolution(inferred))
     matrix = Matrix("membership", title, caption, columns, cell, worst, most=MOST)
     asked = {row: known(row, columns) for row in rows} if columns else {}
-    standing = _standing(asked, inferred, found[RATE], lacking)
+    grain = grain_of(inferred, "members")
+    stands = standing(RATE, inferred, asked, worst_of(asked, found[RATE]), lacking, Estimate.share, grain)
     data = [number for metric, values in found.items() for number in numbers(metric, values)]
-    boards = matrix.boards(standing, data)
+    boards = matrix.boards(stands, data)
     return [with_claims(boards[0], claims), *boards[1:]]
 
 
@@ -86,29 +86,6 @@ def _resolution(inferred: pd.DataFrame) -> str:
         return ""
     ends = f"{least[0]:.2%}" if len(least) == 1 else f"{least[0]:.2%} to {least[-1]:.2%}"
     return f"One false positive is {ends} in a seed: a rate below that is no false positive at all."
-
-
-def _standing(
-    asked: dict[str, list[str]], inferred: pd.DataFrame, found: Estimates, lacking: Collection[str]
-) -> Standing:
-    worst = {row: highest(found, row, mine)[0] for row, mine in asked.items() if mine}
-    points = ranks({row: (-share.mean,) for row, share in worst.items()}, lacking=lacking)
-    wanted = {row: asked[row] for row, share in worst.items() if row not in lacking and not math.isnan(share.mean)}
-    seen = by_seed(inferred, RATE, wanted, failed=1.0, spoils=False)
-    by_row = {row: scored(-values) for row, values in seen.items()}
-    scores = {row: share.mean for row, share in worst.items()}
-    texts = {row: share.share() for row, share in worst.items()}
-    grain = 1 / members if len(inferred) and (members := inferred["members"].min()) >= 1 else 0.0
-    return Standing.settled("worst_tpr_at_1", scores, texts, points, ranking(points, by_row, grain))
-
-
-def highest(found: Estimates, row: str, columns: Sequence[str]) -> tuple[Estimate, str]:
-    """The estimate with the highest mean of a row, and its column; none where one is missing."""
-    values = {column: found.get((row, column), MISSING) for column in columns}
-    if not values or any(math.isnan(value.mean) for value in values.values()):
-        return MISSING, ""
-    where = max(values, key=lambda column: values[column].mean)
-    return values[where], where if len({value.mean for value in values.values()}) > 1 else ""
 
 
 def composed_claims(records: Sequence[Record], kind: KindName) -> dict[str, str]:

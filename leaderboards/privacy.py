@@ -5,9 +5,9 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from leaderboards.board import Board, Number, Standing, numbers, ranks
+from leaderboards.board import Board, Number, Standing, numbers
 from leaderboards.estimates import MISSING, Estimate, Estimates, estimates, shares
-from leaderboards.rankings import by_seed, ranking, scored
+from leaderboards.leaks import grain_of, highest, standing, worst_of
 from leaderboards.wide import Matrix
 
 SHOWN = ("recovered", "psnr", "ssim")
@@ -58,7 +58,7 @@ def privacy_boards(
         return share.with_failures(f"{share.share()} · {psnr.mean:.1f} dB · {ssim.mean:z.2f}{after}")
 
     def worst(row: str, some: list[str]) -> tuple[str, str]:
-        share, where = _highest(leaks["recovered"], row, known(row, some))
+        share, where = highest(leaks["recovered"], row, known(row, some))
         return share.share(), where
 
     def known(row: str, some: list[str]) -> list[str]:
@@ -82,27 +82,13 @@ def _standing(
     asked: dict[str, list[str]], suites: list[str], private: pd.DataFrame, leaks: Leaks, lacking: Collection[str]
 ) -> Standing:
     """`asked` has each row's columns, `suites` those that all rows share: a mean over others would not compare."""
-    worst = {row: _highest(leaks["recovered"], row, mine)[0] for row, mine in asked.items() if mine}
+    worst = worst_of(asked, leaks["recovered"])
     usual = {row: _mean(leaks["recovered"], row, suites) for row in worst}
     blind = max((value.mean for value in estimates(private, "blind_psnr").values()), default=0.0)
-    clearest = {row: round(max(blind, _highest(leaks["psnr"], row, asked[row])[0].mean), 0) for row in worst}
-    points = ranks({row: (-share.mean, -usual[row], -clearest[row]) for row, share in worst.items()}, lacking=lacking)
-    wanted = {row: asked[row] for row, share in worst.items() if row not in lacking and not math.isnan(share.mean)}
-    seen = by_seed(private, "recovered", wanted, failed=1.0, spoils=False)
-    by_row = {row: scored(-values) for row, values in seen.items()}
-    grain = 1 / images if (images := private["images"].min()) >= 1 else 0.0
-    scores = {row: share.mean for row, share in worst.items()}
-    texts = {row: share.share() for row, share in worst.items()}
-    return Standing.settled("worst_recovered", scores, texts, points, ranking(points, by_row, grain))
-
-
-def _highest(found: Estimates, row: str, columns: list[str]) -> tuple[Estimate, str]:
-    """The estimate with the highest mean of a row, and its column unless all are alike; none where one is missing."""
-    values = {column: found.get((row, column), MISSING) for column in columns}
-    if not values or any(math.isnan(value.mean) for value in values.values()):
-        return MISSING, ""
-    where = max(values, key=lambda column: values[column].mean)
-    return values[where], where if len({value.mean for value in values.values()}) > 1 else ""
+    clearest = {row: round(max(blind, highest(leaks["psnr"], row, asked[row])[0].mean), 0) for row in worst}
+    then = {row: (-usual[row], -clearest[row]) for row in worst}
+    grain = grain_of(private, "images")
+    return standing("recovered", private, asked, worst, lacking, Estimate.share, grain, then)
 
 
 def _mean(found: Estimates, row: str, columns: list[str]) -> float:

@@ -1,15 +1,14 @@
 """The board of property inference: how much of what a blind guess misses of clients' labels is told, worst first."""
 
-import math
 from collections.abc import Collection, Sequence
 
 import pandas as pd
 
 from bench.records import Record
-from leaderboards.board import Board, Standing, numbers, ranks
-from leaderboards.estimates import MISSING, Estimates, estimates
-from leaderboards.membership import composed_claims, highest, with_claims
-from leaderboards.rankings import by_seed, ranking, scored
+from leaderboards.board import Board, numbers
+from leaderboards.estimates import MISSING, Estimate, estimates
+from leaderboards.leaks import highest, standing, worst_of
+from leaderboards.membership import composed_claims, with_claims
 from leaderboards.wide import Matrix
 
 EXPLAINED, DISTANCE, BLIND = "explained", "label_tv", "blind_tv"
@@ -43,27 +42,20 @@ def property_boards(
 
     def cell(row: str, column: str) -> str:
         share, distance, blind = (found[metric].get((row, column), MISSING) for metric in (EXPLAINED, DISTANCE, BLIND))
-        text = share.text(digits=0)
+        text = _text(share)
         return f"{text} · {distance.mean:.2f} of {blind.mean:.2f}" if share.seeds else text
 
     def worst(row: str, some: list[str]) -> tuple[str, str]:
         share, where = highest(found[EXPLAINED], row, known(row, some))
-        return share.text(digits=0), where
+        return _text(share), where
 
     matrix = Matrix("property", "Label shares: what a client holds", CAPTION, columns, cell, worst)
     asked = {row: known(row, columns) for row in rows} if columns else {}
-    standing = _standing(asked, told, found[EXPLAINED], lacking)
+    stands = standing(EXPLAINED, told, asked, worst_of(asked, found[EXPLAINED]), lacking, _text)
     data = [number for metric, values in found.items() for number in numbers(metric, values)]
-    first, *others = matrix.boards(standing, data)
+    first, *others = matrix.boards(stands, data)
     return [with_claims(first, composed_claims(records, "property")), *others]
 
 
-def _standing(asked: dict[str, list[str]], told: pd.DataFrame, found: Estimates, lacking: Collection[str]) -> Standing:
-    worst = {row: highest(found, row, mine)[0] for row, mine in asked.items() if mine}
-    points = ranks({row: (-share.mean,) for row, share in worst.items()}, lacking=lacking)
-    wanted = {row: asked[row] for row, share in worst.items() if row not in lacking and not math.isnan(share.mean)}
-    seen = by_seed(told, EXPLAINED, wanted, failed=1.0, spoils=False)
-    by_row = {row: scored(-values) for row, values in seen.items()}
-    scores = {row: share.mean for row, share in worst.items()}
-    texts = {row: share.text(digits=0) for row, share in worst.items()}
-    return Standing.settled("worst_explained", scores, texts, points, ranking(points, by_row))
+def _text(share: Estimate) -> str:
+    return share.text(digits=0)

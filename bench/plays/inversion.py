@@ -64,9 +64,6 @@ class Coalition:
         return federation
 
 
-NOBODY = Coalition()
-
-
 @dataclass(frozen=True)
 class Watched:
     """What an attack saw, and what it did not: the last transcript, the targets' images and labels `(T, B, ...)`."""

@@ -137,12 +137,8 @@ class Inversion(Kind):
         where = f"suite {met.suite.name!r}, row {met.label!r}, attack {entry.name!r}"
         try:
             require_somebody("byzantine", b, settings.clients, "clients")
-            require(
-                settings.clients - round(b * settings.clients) >= watched["targets"],
-                "privacy.targets",
-                watched["targets"],
-                f"at most the {settings.clients - round(b * settings.clients)} honest clients",
-            )
+            honest, targets = settings.clients - round(b * settings.clients), watched["targets"]
+            require(targets <= honest, "privacy.targets", targets, f"at most the {honest} honest clients")
         except ValueError as error:
             raise BadInputError(f"{where}: {error}") from None
         if (rho := met.attack.parameters.get("rho")) is not None:

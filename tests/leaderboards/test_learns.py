@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.plays.findings import build_attack
 from bench.suite import load
 from leaderboards import learns
 from leaderboards.decision import Measured
@@ -35,7 +36,10 @@ def lines() -> dict[str, dict[str, str]]:
 )
 def test_each_attack_is_one_attacker_s(suite: str, column: str, who: str) -> None:
     cell = {cell.column: cell for cell in load(suite).cells()}[column]
-    assert [name for name in learns.WHO if learns._is_of(cell, name)] == [who]
+    assert cell.attack is not None
+    attack = build_attack(cell.attack)
+    assert [name for name, is_of in learns.WHO.items() if is_of(attack)] == [who]  # type: ignore[arg-type]
+    assert learns._attacker(cell) == who
 
 
 @pytest.mark.parametrize(
@@ -44,16 +48,16 @@ def test_each_attack_is_one_attacker_s(suite: str, column: str, who: str) -> Non
         (Estimate(0.81, 0.02, 3, 0), "who was in it (AUC 0.81)"),
         (Estimate(0.53, 0.06, 3, 0), "not who was in it"),
         (Estimate(0.9, math.nan, 1, 0), "who was in it (AUC 0.90)"),
-        (None, ""),
     ],
 )
-def test_an_auc_that_covers_a_guess_tells_nothing(value: Estimate | None, words: str) -> None:
-    assert learns._members(value) == words
+def test_an_auc_that_covers_a_guess_tells_nothing(value: Estimate, words: str) -> None:
+    assert learns._members([value]) == words
+    assert learns._members([]) == ""
 
 
 def test_one_image_in_ten_is_a_leak() -> None:
-    assert learns._images(Estimate(0.09, 0.0, 3, 0)) == "no images"
-    assert learns._images(Estimate(0.1, 0.0, 3, 0)) == "10% of images"
+    assert learns._images([Estimate(0.09, 0.0, 3, 0)]) == "no images"
+    assert learns._images([Estimate(0.09, 0.0, 3, 0), Estimate(0.1, 0.0, 3, 0)]) == "10% of images"
 
 
 def test_the_published_boards_say_what_the_findings_say(lines: dict[str, dict[str, str]]) -> None:
