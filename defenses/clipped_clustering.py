@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench.base.elementary import sqrt
 from bench.base.errors import require
-from bench.protocol import Defense, Delivered, ServerRound
+from bench.protocol import Defense, Delivered, ServerRound, check_finite
 from bench.registry import register
 from bench.rules import apply_weights, checked_gram, norms_of, squared_distances
 from bench.rules.gram import check_square
@@ -44,7 +44,7 @@ def larger_cluster(distances: Tensor) -> Tensor:
     if n == 1:
         return torch.zeros(1, dtype=torch.long, device=distances.device)
     tree = linkage(squareform(distances.cpu().numpy(), checks=False), method="average")
-    other = torch.from_numpy(cut_tree(tree, n_clusters=2)[:, 0]).to(distances.device) != 0  # 0 is the first message's
+    other = torch.from_numpy(cut_tree(tree, n_clusters=[2])[:, 0]).to(distances.device) != 0  # 0 is the first message's
     return (other if 2 * int(other.sum()) > n else ~other).nonzero()[:, 0]
 
 
@@ -56,10 +56,10 @@ def clipped_clustering(messages: Tensor, *, history: Tensor | None = None, most:
     """
     require(0 < most < math.inf, "most", most, "positive and finite")
     norms = norms_of(messages)
-    known = norms if history is None else torch.cat([history.to(norms), norms])
-    fits = known.dim() == 1 and bool(torch.isfinite(known).all())
-    require(fits, "history", "not finite", "finite lengths (k,)")
-    bound = known.quantile(0.5).clamp(max=most)
+    known = norms.new_zeros(0) if history is None else history.to(norms)
+    require(known.dim() == 1, "history", tuple(known.shape), "(k,) lengths")
+    check_finite(known, "history")
+    bound = torch.cat([known, norms]).quantile(0.5).clamp(max=most)
     weights = torch.zeros_like(norms)
     chosen = larger_cluster(cosine_distances(messages))  # which no clipping changes
     weights[chosen] = torch.where(norms > bound, bound / norms, 1.0)[chosen] / len(chosen)

@@ -1,4 +1,4 @@
-"""DeepSight (Rieger et al. 2022): look into the models, cluster them by what they learnt, leave suspicious clusters out.
+"""DeepSight (Rieger et al. 2022): models are clustered by what they learnt, and suspicious clusters left out.
 
 Three looks at what a client trained on. Its update of the last layer, class by class, tells which classes moved (NEUP,
 the squared update energies over their sum) and how many of them count (threshold exceedings: a poisoned shard has few
@@ -17,11 +17,13 @@ from pydantic import Field
 from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
+from bench.base.elementary import distances
 from bench.base.errors import require
 from bench.models import Model
 from bench.protocol import Defense, Delivered, ServerRound, Setting, check_messages
 from bench.registry import register
 from bench.rules import apply_weights, norms_of
+from bench.rules.gram import check_square
 from defenses.clipped_clustering import cosine_distances
 
 SMALLEST_CLUSTER, NEIGHBOURS = 5, 4
@@ -29,6 +31,9 @@ SMALLEST_CLUSTER, NEIGHBOURS = 5, 4
 
 EPSILON = 1e-6
 """Added to the probabilities that DDif divides by."""
+
+PART = 1000
+"""Samples that are answered at once."""
 
 SEEDS = 3
 """Sets of noise, each of which clusters by DDif on its own."""
@@ -61,29 +66,30 @@ def division_differences(model: Model, params: Tensor, broadcast: Tensor, noise:
     return torch.stack([answer.mean(dim=0) for answer in answers]).nan_to_num()
 
 
-def apart(features: Tensor, *, precomputed: bool = False) -> Tensor:
-    """Whether two clients are in different clusters of HDBSCAN, `(n, n)` of 0 and 1; who is in none is with its like.
+def apart(gaps: Tensor) -> Tensor:
+    """Whether two clients are in different clusters by HDBSCAN, `(n, n)` of 0 and 1, from their distances `gaps`.
 
-    `features (n, k)`, or with `precomputed` their distances `(n, n)`.
+    Who is in no cluster is with its like.
     """
-    labels = _clusters(features, precomputed, single=False)
+    labels = _clusters(gaps, single=False)
     return (labels[:, None] != labels[None, :]).double()
 
 
-def _clusters(features: Tensor, precomputed: bool, single: bool) -> Tensor:
+def _clusters(gaps: Tensor, single: bool) -> Tensor:
+    check_square(gaps, "gaps")
     found = HDBSCAN(
         min_cluster_size=SMALLEST_CLUSTER,
         min_samples=NEIGHBOURS,
-        metric="precomputed" if precomputed else "euclidean",
+        metric="precomputed",
         allow_single_cluster=single,
         copy=True,
-    ).fit_predict(features.cpu().numpy())
+    ).fit_predict(gaps.cpu().numpy())
     return torch.from_numpy(found)
 
 
-def accepted(distances: Tensor, suspicious: Tensor, tau: float) -> Tensor:
-    """Who counts, `(n,)` bool: members of clusters by `distances (n, n)` of which fewer than tau are `suspicious`."""
-    labels = _clusters(distances, precomputed=True, single=True)
+def accepted(gaps: Tensor, suspicious: Tensor, tau: float) -> Tensor:
+    """Who counts, `(n,)` bool: members of clusters by `gaps (n, n)` of which fewer than tau are `suspicious`."""
+    labels = _clusters(gaps, single=True)
     counts = torch.zeros_like(suspicious)
     for label in range(int(labels.max()) + 1):
         members = labels == label
@@ -102,11 +108,10 @@ def deepsight(messages: Tensor, energies: Tensor, biases: Tensor, differences: T
     check_messages(messages)
     _check(len(messages), "messages")
     require(0 < tau <= 1, "tau", tau, "above 0 and at most 1")
-    by_noise = torch.stack([apart(one) for one in differences]).mean(dim=0)
-    by_bias = apart(cosine_distances(biases), precomputed=True)
-    distances = (by_noise + apart(energies) + by_bias) / 3
+    by_noise = torch.stack([apart(distances(one, one)) for one in differences]).mean(dim=0)
+    ensemble = (by_noise + apart(distances(energies, energies)) + apart(cosine_distances(biases))) / 3
     moved = exceedings(energies).double()
-    counts = accepted(distances, (moved <= moved.quantile(0.5) / 2).cpu(), tau).to(messages.device)
+    counts = accepted(ensemble, (moved <= moved.quantile(0.5) / 2).cpu(), tau).to(messages.device)
     if not bool(counts.any()):
         return torch.zeros_like(messages[0])
     norms = norms_of(messages)
@@ -139,7 +144,15 @@ class DeepSight(Defense):
         if model is None:
             raise ValueError("deepsight looks into the model, but nothing says what model it is")
         weight, bias = (messages[:, one.entries].unflatten(1, one.shape) for one in server.layers[-2:])
-        shape = SEEDS, self.num_samples, *model.input_shape
-        noise = torch.rand(shape, generator=server.generator, dtype=w.dtype, device=w.device)
-        differences = torch.stack([division_differences(model, w + messages, w, one) for one in noise])
+        differences = torch.stack([self._differences(model, w + messages, server) for _ in range(SEEDS)])
         return w + deepsight(messages, update_energies(weight, bias), bias, differences, tau=self.tau)
+
+    def _differences(self, model: Model, params: Tensor, server: ServerRound) -> Tensor:
+        """DDif `(n, C)` of one set of noise, which is drawn and answered in parts."""
+        w, draws = server.global_model, server.generator
+        total = params.new_zeros(len(params), model.num_classes, dtype=torch.float64)
+        for start in range(0, self.num_samples, PART):
+            size = min(PART, self.num_samples - start)
+            noise = torch.rand(size, *model.input_shape, generator=draws, dtype=w.dtype, device=w.device)
+            total += size / self.num_samples * division_differences(model, params, w, noise)
+        return total

@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.base.elementary import sqrt
 from bench.base.errors import require
 from bench.models import Layer
-from bench.protocol import Defense, Delivered, ServerRound, check_messages
+from bench.protocol import Defense, Delivered, ServerRound, check_detached, check_messages
 from bench.registry import register
 from bench.rules import apply_weights, mean_of, norms_of
 
@@ -27,11 +27,17 @@ DENSE_OR_CONVOLUTIONAL = (2, 4)
 """Dimensions of tensors that are sparsified: weights, and no biases."""
 
 
+BORDER = 1 - 1e-9
+"""Who is at a radius by exact arithmetic is out, whichever way the last digits are rounded."""
+
+
 def deviations(values: Tensor) -> Tensor:
-    """How many standard deviations each of `values (n,)` is from their median; not a number where all are equal."""
+    """How many standard deviations each of `values (n,)` is from their median; 0 where all are equal."""
     require(values.dim() == 1 and len(values) > 0, "values", tuple(values.shape), "(n,) numbers")
+    check_detached(values, "values")
+    off = (values - values.quantile(0.5)).abs()
     spread = sqrt((values - values.mean()).square().mean())
-    return (values - values.quantile(0.5)).abs() / spread
+    return torch.where(off > 0, off / spread, 0.0)
 
 
 def sign_balance(part: Tensor) -> Tensor:
@@ -94,7 +100,8 @@ def lasa(
 
 def _mean_of_honest(part: Tensor, lambda_n: float, lambda_s: float) -> Tensor:
     """The mean `(k,)` of the rows `(n, k)` of a layer that pass both filters."""
-    passed = (deviations(norms_of(part)) < lambda_n) & (deviations(sign_balance(part)) < lambda_s)
+    near = deviations(norms_of(part)) < BORDER * lambda_n
+    passed = near & (deviations(sign_balance(part)) < BORDER * lambda_s)
     rows = passed.nonzero()[:, 0] if bool(passed.any()) else torch.arange(len(part), device=part.device)
     return apply_weights(mean_of(rows, len(part)), part)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.base.elementary import distances, sqrt
 from bench.base.errors import require
-from bench.protocol import Defense, Delivered, ServerRound, check_finite, check_messages
+from bench.protocol import Defense, Delivered, ServerRound, check_detached, check_finite, check_messages
 from bench.registry import register
 from bench.rules import apply_weights, norms_of
 
@@ -117,6 +117,7 @@ def signguard(
 def _check_points(points: Tensor) -> None:
     require(points.dim() == 2 and points.numel() > 0, "points", tuple(points.shape), "a non-empty (n, k) tensor")
     require(points.dtype == torch.float64, "points", points.dtype, "float64")
+    check_detached(points, "points")
     check_finite(points, "points")
 
 

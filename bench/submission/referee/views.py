@@ -18,7 +18,6 @@ Packed = RoundView | View | Game | PublicFacts | DataFacts
 Kind = TypeVar("Kind", bound=Packed)
 
 
-
 class Architecture(TypedDict):
     """What a server knows of the model."""
 
