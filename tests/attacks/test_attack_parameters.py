@@ -26,8 +26,8 @@ from attacks.dlg import DLG
 from attacks.fang import fang
 from attacks.free_rider import free_rider
 from attacks.gaussian import gaussian
-from attacks.inverting_gradients import InvertingGradients, direction_matcher
 from attacks.hybrid_sparse import hybrid_sparse, most_salient
+from attacks.inverting_gradients import InvertingGradients, direction_matcher
 from attacks.ipm import ipm
 from attacks.ipm_optimal import ipm_optimal
 from attacks.label_shares import LabelShares
