@@ -40,7 +40,9 @@ def foundation_fl(messages: Tensor, num_synthetic: int | None = None) -> Tensor:
 class FoundationFL(PreAggregation):
     """FoundationFL before a rule, which assumes as many Byzantine messages as there are without the copies.
 
-    Nothing keeps a Byzantine message from being the one that is copied: what is claimed is the rule's own share.
+    Nothing keeps a Byzantine message from being the one that is copied: what is claimed is the rule's own share. Sign
+    flips and inner products, whose messages are no extremes, are copied here, and win. Whether they would under the
+    authors' own code nobody here knows.
     """
 
     rule: str = "trimmed_mean"

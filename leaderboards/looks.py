@@ -24,7 +24,7 @@ KINDS: tuple[tuple[str, ...], ...] = (
     ("niss", "noise_exchange", "secure_aggregation"),  # shares of clients hide the messages
     ("dp_fedavg", "central_dp_fedavg", "flame", "crfl", "weak_dp", "robust_dp_fedavg"),  # adds noise
     ("centered_clipping", "norm_clipping", "arc", "cge"),  # bounds the messages' lengths
-    ("fedavg", "nnm", "bucketing", "foundation_fl"),  # the mean, and what goes before a rule
+    ("fedavg", "nnm", "bucketing", "foundation_fl", "demoa"),  # the mean, and what goes before a rule
     # weighs each client
     ("fltrust", "caf", "foolsgold", "fldetector", "rlr", "signguard", "clipped_clustering", "lasa", "deepsight"),
 )

@@ -26,6 +26,7 @@ UNPLAYED = {
         ("signguard", "clipped_clustering", "lasa", "foundation_fl", "deepsight", "hybrid_sparse"),
         "newer than the records of field",
     ),
+    "demoa": "with all clients in every round it is its rule",
 }
 
 

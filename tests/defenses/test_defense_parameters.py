@@ -323,6 +323,7 @@ SEAMS: dict[str, dict[str, Seam]] = {
         "growth": crfl_seam("growth", 0.5, first=0.1),
         "sigma": crfl_seam("sigma", 0.3),
     },
+    "demoa": pre_aggregated(lambda x: x, "meamed"),
     "dnc": {
         "num_iterations": dnc_seam("num_iterations", 4, subsample=3, filter_fraction=2.5),
         "subsample": dnc_seam("subsample", 2, filter_fraction=2.5),

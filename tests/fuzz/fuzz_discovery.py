@@ -73,6 +73,7 @@ LEFT_OUT = {
         f"defenses.deepsight.{name}": "takes what a look into a model gave; tried in tests/defenses/test_deepsight.py"
         for name in ("accepted", "apart", "deepsight", "division_differences", "exceedings", "update_energies")
     },
+    "defenses.demoa.kept": "takes what a server remembers; tried in tests/defenses/test_demoa.py",
     "defenses.monna.around": "takes one of the rows; the rule around it is tried",
     "leaderboards.estimates.interval": "takes shares of images by seed; tried in tests/leaderboards",
     "leaderboards.estimates.of_values": "takes an array of a metric's values; tried in tests/leaderboards",
