@@ -1,4 +1,4 @@
-"""False alarms and power of `verify`, on another arithmetic than the records': published rows as they are, and forged ones.
+"""False alarms and power of `verify` on another arithmetic: published rows as they are, and forged ones.
 
     python tests/soak/verify_rates.py --suite digits [--row dpbfl ...] [--points 0.02] [--sample 200] --report FILE.json
 
@@ -25,7 +25,9 @@ OLDEST = {
     "ATEN_CPU_CAPABILITY": "default",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
     "OPENBLAS_CORETYPE": "Nehalem",
-    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR",
+    "NPY_DISABLE_CPU_FEATURES": (
+        "X86_V3 X86_V4 AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
+    ),
 }
 """As `.ci/run` has them."""
 
