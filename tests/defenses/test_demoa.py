@@ -77,7 +77,7 @@ def test_what_is_claimed_is_of_all_clients(setting: Setting) -> None:
 def test_refusals(setting: Setting) -> None:
     with pytest.raises(ValidationError, match="rule is 'dpbfl', but must be an aggregation rule"):
         DeMoA(rule="dpbfl")
-    with pytest.raises(ValueError, match="Krum needs"):
+    with pytest.raises(ValueError, match="for Krum, which needs"):
         DeMoA(rule="krum").start(replace(setting, participants=2))
     with pytest.raises(ValueError, match="clients is"):
         kept(rows(3, 0), torch.arange(2), {}, N)
