@@ -16,7 +16,7 @@ from leaderboards.plots import INK, LEGEND_TEXT, above, frame
 WIDTH, LINE, REST = 7.4, 0.23, 1.6  # inches
 KEPT, BROKEN, VOID = "#0072B2", "#D55E00", "#777777"
 ROOM, SPAN = 2.5, 1e4
-"""Factors: from the outermost numbers to the axis's ends, and the most from the smallest claim to the smallest bound."""
+"""Factors: from the outermost numbers to the axis's ends, and from the smallest claim to the smallest bound."""
 BESIDE = 7
 """Points between a bound's mark and its number."""
 

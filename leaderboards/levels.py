@@ -1,4 +1,4 @@
-"""The effects of factors as tiles: the worst accuracy of every row, level by level, the levels of a factor side by side."""
+"""The effects of factors as tiles: every row's worst accuracy, level by level, those of a factor side by side."""
 
 import math
 from collections.abc import Sequence

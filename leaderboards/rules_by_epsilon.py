@@ -18,7 +18,7 @@ APART = 0.035
 
 
 def rules_by_epsilon(found: Sequence[Noisy], title: str = "") -> Figure:
-    """Two panels; the mean is drawn thick. Epsilons stand side by side, the smallest left; names stand beside curves."""
+    """Two panels; the mean is drawn thick. Epsilons stand side by side, the smallest left."""
     rules = list(dict.fromkeys(one.rule for one in found))
     figure = Figure(figsize=(2 * PANEL[0] * 1.15 + LEGEND * 0.8, PANEL[1] * 1.15), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)

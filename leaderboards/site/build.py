@@ -13,6 +13,7 @@ from leaderboards.decision import Choice
 from leaderboards.html import html
 from leaderboards.looks import look_of
 from leaderboards.site import cards, markdown
+from leaderboards.site import claimed as claims
 from leaderboards.site.standing import Published, hits, leader, stands
 from leaderboards.version import version
 
@@ -37,20 +38,21 @@ def build(published: Sequence[Published], files: Mapping[str, bytes], version_of
         *(markdown.placed(path) for path in files if not path.endswith("README.md") or path.startswith("results/")),
     }
     writer = Writer(known, bool(any(path.startswith("docs/") for path in files)), "papers/index.html" in known)
+    claimed = claims.cards(files, known, [name for names in shipped.values() for name in names])
     pages = {"site.css": _own("site.css").encode()}
     pages["index.html"] = _index(writer, published, shipped, version_of)
     for one in published:
         pages[f"boards/{one.suite}.html"] = html(one.leaderboard, home="../index.html").encode()
     for kind, folder in FOLDERS.items():
         for name in shipped[kind]:
-            pages[f"{folder}/{name}.html"] = _part(writer, kind, name, published, files)
+            pages[f"{folder}/{name}.html"] = _part(writer, kind, name, published, files, claimed.get(name, []))
     contents = {markdown.placed(path): _heading(files[path]) for path in _in_order(files)}
     for path, content in files.items():
         place = markdown.placed(path)
         if path.endswith(".md") and place != "index.html":
             shown = markdown.render(content.decode(), path, known)
             pages[place] = writer.page("doc", place, _heading(content), content=shown, contents=contents, here=place)
-        elif not path.endswith(".md"):
+        elif not path.endswith((".md", ".toml")):
             pages[place] = content
     return pages
 
@@ -80,18 +82,15 @@ class Writer:
         """A page at its place; texts under these names are HTML already."""
         safe = {"content", "told", "use", "front"} & content.keys()
         content |= {name: self.safe(content[name]) for name in safe}
-        return (
-            self.environment.get_template(f"{template}.html.jinja")
-            .render(
-                title=title,
-                up="../" * place.count("/"),
-                bar=self.bar,
-                current=place,
-                shape=lambda look: self.safe(front.mark(look, 7.5, 7.5)),
-                **content,
-            )
-            .encode()
+        shown: str = self.environment.get_template(f"{template}.html.jinja").render(
+            title=title,
+            up="../" * place.count("/"),
+            bar=self.bar,
+            current=place,
+            shape=lambda look: self.safe(front.mark(look, 7.5, 7.5)),
+            **content,
         )
+        return re.sub(r'<(pre|div class="scroll")>', r'<\1 tabindex="0">', shown).encode()  # the keyboard scrolls them
 
 
 def _index(writer: Writer, published: Sequence[Published], shipped: Mapping[Kind, list[str]], version_of: str) -> bytes:
@@ -152,7 +151,14 @@ def _linked(choice: Choice, known: set[str]) -> str:
     return text.replace(escape(choice.row), f'<a href="{place}">{escape(choice.row)}</a>', 1)
 
 
-def _part(writer: Writer, kind: Kind, name: str, published: Sequence[Published], files: Mapping[str, bytes]) -> bytes:
+def _part(
+    writer: Writer,
+    kind: Kind,
+    name: str,
+    published: Sequence[Published],
+    files: Mapping[str, bytes],
+    cards: Sequence[claims.Card],
+) -> bytes:
     cls = registry.get(kind, name)
     module = inspect.getmodule(cls)
     assert module is not None
@@ -182,6 +188,7 @@ def _part(writer: Writer, kind: Kind, name: str, published: Sequence[Published],
         use=_use(kind, name, module),
         file=f"{FOLDERS[kind]}/{name}.py",
         code=inspect.getsource(module),
+        cards=cards,
         **more,
     )
 
