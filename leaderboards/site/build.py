@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Literal
@@ -106,6 +107,7 @@ def _index(writer: Writer, published: Sequence[Published], shipped: Mapping[Kind
         front_suite=most.suite if most else "",
         choices=decision.decide(decision.SITUATIONS, [*boards, *(level for one in published for level in one.levels)]),
         cards=[_card(writer, one) for one in published],
+        version=version_of,
         counts={
             "attacks": len(shipped["attack"]),
             "defenses": len(shipped["defense"]),
@@ -183,7 +185,7 @@ def _part(
         name,
         kind=kind,
         name=name,
-        told="".join(_paragraphs("\n\n".join(docs), writer.known)) + _written(kind, name, files, writer.known),
+        told=_told(kind, name, docs, files, writer.known),
         more=f"../{docs_page}#{name}" if docs_page in writer.known else "",
         use=_use(kind, name, module),
         file=f"{FOLDERS[kind]}/{name}.py",
@@ -191,6 +193,15 @@ def _part(
         cards=cards,
         **more,
     )
+
+
+def _told(kind: Kind, name: str, docs: Sequence[str], files: Mapping[str, bytes], known: set[str]) -> str:
+    """Its docstrings and what is written of it by hand; a formula of its own where none of these has one."""
+    told = "".join(_paragraphs("\n\n".join(docs), known)) + _written(kind, name, files, known)
+    if any(sign in told for sign in ("<pre>", "<math", 'class="formula"')):
+        return told
+    formula = tomllib.loads(_own("formulas.toml"))[kind].get(name)
+    return f'{told}<div class="scroll">{markdown.formula(formula, block=True)}</div>' if formula else told
 
 
 def _written(kind: Kind, name: str, files: Mapping[str, bytes], known: set[str]) -> str:

@@ -30,7 +30,7 @@ def render(markdown: str, page: str, known: Collection[str]) -> str:
     formulas: list[str] = []
 
     def keep(found: re.Match[str]) -> str:
-        formulas.append(_formula(found[2], block=found[1] == "$$"))
+        formulas.append(formula(found[2], block=found[1] == "$$"))
         return PLACED.format(len(formulas) - 1)
 
     parts = CODE.split(COMMENT.sub("", markdown))
@@ -94,7 +94,7 @@ def placed(path: str) -> str:
     return path
 
 
-def _formula(tex: str, block: bool) -> str:
+def formula(tex: str, block: bool) -> str:
     """MathML where the converter of the extra `docs` is there, else the formula as TeX."""
     try:
         from latex2mathml.converter import convert
