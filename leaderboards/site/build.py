@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from html import escape
+from types import ModuleType
 from typing import Any, Literal
 
 from bench import registry
@@ -31,21 +32,21 @@ def build(published: Sequence[Published], files: Mapping[str, bytes], version_of
 
     Of the files, Markdown becomes pages, pictures are copied; `version_of` is the package's version.
     """
-    shipped: dict[Kind, list[str]] = {kind: _shipped(kind) for kind in FOLDERS}
+    parts: dict[Kind, list[str]] = {kind: shipped(kind) for kind in FOLDERS}
     known = {
         "index.html",
         *(f"boards/{one.suite}.html" for one in published),
-        *(f"{FOLDERS[kind]}/{name}.html" for kind in FOLDERS for name in shipped[kind]),
+        *(f"{FOLDERS[kind]}/{name}.html" for kind in FOLDERS for name in parts[kind]),
         *(markdown.placed(path) for path in files if not path.endswith("README.md") or path.startswith("results/")),
     }
     writer = Writer(known, bool(any(path.startswith("docs/") for path in files)), "papers/index.html" in known)
-    claimed = claims.cards(files, known, [name for names in shipped.values() for name in names])
-    pages = {"site.css": _own("site.css").encode()}
-    pages["index.html"] = _index(writer, published, shipped, version_of)
+    claimed = claims.cards(files, known, [name for names in parts.values() for name in names])
+    pages = {"site.css": own("site.css").encode()}
+    pages["index.html"] = _index(writer, published, parts, version_of)
     for one in published:
         pages[f"boards/{one.suite}.html"] = html(one.leaderboard, home="../index.html").encode()
     for kind, folder in FOLDERS.items():
-        for name in shipped[kind]:
+        for name in parts[kind]:
             pages[f"{folder}/{name}.html"] = _part(writer, kind, name, published, files, claimed.get(name, []))
     contents = {markdown.placed(path): _heading(files[path]) for path in _in_order(files)}
     for path, content in files.items():
@@ -162,9 +163,7 @@ def _part(
     cards: Sequence[claims.Card],
 ) -> bytes:
     cls = registry.get(kind, name)
-    module = inspect.getmodule(cls)
-    assert module is not None
-    docs = [inspect.cleandoc(doc) for doc in (module.__doc__, inspect.getdoc(cls)) if doc]
+    module = _module(cls)
     place = f"{FOLDERS[kind]}/{name}.html"
     docs_page = f"docs/{FOLDERS[kind]}.html"
     more: dict[str, Any] = {"look": None, "stands": [], "claims": [], "hits": [], "withstood": 0, "nothing": ""}
@@ -175,17 +174,17 @@ def _part(
     else:
         all_hits = hits(name, published)
         broken = [hit for hit in all_hits if hit.breaks][:MOST_HITS]
-        told = (
+        nothing = (
             "None of those that it met on the published boards." if all_hits else "No published board measures it yet."
         )
-        more |= {"hits": broken, "withstood": len(all_hits) - len(broken), "nothing": told}
+        more |= {"hits": broken, "withstood": len(all_hits) - len(broken), "nothing": nothing}
     return writer.page(
         "part",
         place,
         name,
         kind=kind,
         name=name,
-        told=_told(kind, name, docs, files, writer.known),
+        told=told(kind, name, files, writer.known),
         more=f"../{docs_page}#{name}" if docs_page in writer.known else "",
         use=_use(kind, name, module),
         file=f"{FOLDERS[kind]}/{name}.py",
@@ -195,13 +194,21 @@ def _part(
     )
 
 
-def _told(kind: Kind, name: str, docs: Sequence[str], files: Mapping[str, bytes], known: set[str]) -> str:
+def told(kind: Kind, name: str, files: Mapping[str, bytes], known: set[str]) -> str:
     """Its docstrings and what is written of it by hand; a formula of its own where none of these has one."""
-    told = "".join(_paragraphs("\n\n".join(docs), known)) + _written(kind, name, files, known)
-    if any(sign in told for sign in ("<pre>", "<math", 'class="formula"')):
-        return told
-    formula = tomllib.loads(_own("formulas.toml"))[kind].get(name)
-    return f'{told}<div class="scroll">{markdown.formula(formula, block=True)}</div>' if formula else told
+    cls = registry.get(kind, name)
+    docs = [inspect.cleandoc(doc) for doc in (_module(cls).__doc__, inspect.getdoc(cls)) if doc]
+    text = "".join(_paragraphs("\n\n".join(docs), known)) + _written(kind, name, files, known)
+    if any(sign in text for sign in ("<pre>", "<math", 'class="formula"')):
+        return text
+    formula = tomllib.loads(own("formulas.toml"))[kind].get(name)
+    return f'{text}<div class="scroll">{markdown.formula(formula, block=True)}</div>' if formula else text
+
+
+def _module(cls: type) -> ModuleType:
+    found = inspect.getmodule(cls)
+    assert found is not None
+    return found
 
 
 def _written(kind: Kind, name: str, files: Mapping[str, bytes], known: set[str]) -> str:
@@ -256,7 +263,7 @@ def _first(doc: str) -> str:
     return " ".join(inspect.cleandoc(doc).split("\n\n")[0].split())
 
 
-def _shipped(kind: Kind) -> list[str]:
+def shipped(kind: Kind) -> list[str]:
     """The names whose file is in the package of their kind."""
     package = registry.PACKAGES[kind]
     return sorted(name for name in registry.names(kind) if registry.get(kind, name).__module__ == f"{package}.{name}")
@@ -274,7 +281,7 @@ def _heading(content: bytes) -> str:
     return re.sub(r"[`*]", "", found[1]) if found else "FedSiege"
 
 
-def _own(name: str) -> str:
+def own(name: str) -> str:
     from importlib import resources
 
     return resources.files("leaderboards.site").joinpath(name).read_text(encoding="utf-8")

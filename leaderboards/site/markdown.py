@@ -58,8 +58,8 @@ def render(markdown: str, page: str, known: Collection[str]) -> str:
                 child.attrSet("src", address(str(child.attrGet("src") or ""), page, known))
     shown: str = parser.renderer.render(tokens, parser.options, {})
     shown = shown.replace("<table>", '<div class="scroll"><table class="plain">').replace("</table>", "</table></div>")
-    for number, formula in enumerate(formulas):
-        shown = shown.replace(PLACED.format(number), formula)
+    for number, shown_formula in enumerate(formulas):
+        shown = shown.replace(PLACED.format(number), shown_formula)
     return shown
 
 
