@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Collection
 
 COMMENT = re.compile(r"<!-- .*? -->\n?", re.DOTALL)
-FORMULA = re.compile(r"(?<![\\$`\w])(\$\$?)(?!\s)(.+?)(?<![\s\\])\1(?!\d)", re.DOTALL)
+FORMULA = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$`\w])\$(?!\s)(?P<inline>.+?)(?<![\s\\])\$(?!\d)", re.DOTALL)
+BLOCK = re.compile(r'<p>(<math[^>]* display="block"[^>]*>.*?</math>)</p>', re.DOTALL)
+"""A formula of its own, which may be wider than a phone."""
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
 BOARD = re.compile(r"(?:^|/)results/([\w-]+)/leaderboard\.(?:md|csv)$")
 PLACED = "\x02{}\x03"
@@ -30,7 +32,7 @@ def render(markdown: str, page: str, known: Collection[str]) -> str:
     formulas: list[str] = []
 
     def keep(found: re.Match[str]) -> str:
-        formulas.append(formula(found[2], block=found[1] == "$$"))
+        formulas.append(formula(found["block"] or found["inline"], block=found["block"] is not None))
         return PLACED.format(len(formulas) - 1)
 
     parts = CODE.split(COMMENT.sub("", markdown))
@@ -60,6 +62,7 @@ def render(markdown: str, page: str, known: Collection[str]) -> str:
     shown = shown.replace("<table>", '<div class="scroll"><table class="plain">').replace("</table>", "</table></div>")
     for number, shown_formula in enumerate(formulas):
         shown = shown.replace(PLACED.format(number), shown_formula)
+    shown = BLOCK.sub(r'<div class="scroll">\1</div>', shown)
     return shown
 
 
