@@ -217,6 +217,12 @@ def _judge_row(
             found.problems.append(
                 f"{printable(row)}: nobody can tell whether it is what its cells give: a maintainer has to"
             )
+        loose = {place.absolute() for place in one.loose}
+        found.problems += [
+            f"{change.told}: published before, and held to its bits by nobody here: a maintainer has to look"
+            for change in mine
+            if change.how == "M" and (checkout / change.path).absolute() in loose
+        ]
     found.problems += [f"{one.told}: no file of the row" for one in mine if checkout / one.path not in known]
 
 

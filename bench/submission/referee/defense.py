@@ -7,8 +7,6 @@ accuracy.
 import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
-from contextvars import ContextVar
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -16,7 +14,7 @@ from pydantic import PrivateAttr
 from torch import Tensor
 
 from bench.base import rng
-from bench.base.context import holding
+from bench.federation.secret import is_secret
 from bench.privacy.claims import PrivacyClaim
 from bench.protocol import Alphabet, Defense, Delivered, LocalRound, ServerRound, Setting, Upload
 from bench.protocol.defense import Party as Side
@@ -38,14 +36,6 @@ IMAGINED: dict[Role, Role] = {
     "channel": "imagined channel",
     "server": "imagined server",
 }
-
-
-_dithers: ContextVar[bool] = ContextVar("dithers", default=False)
-
-
-def dithering() -> AbstractContextManager[None]:
-    """In here messages reach the servers of defenses that claim noise with a little more of it."""
-    return holding(_dithers, True)
 
 
 class Noise(NamedTuple):
@@ -198,13 +188,13 @@ class RemoteDefense(Remote, Defense):
             raise ValueError(f"{self.name}.deliver gave no rows, or more than were sent")
         rows, senders = made["rows"], made.get("senders")
         check_channel(rows, messages, senders)
-        if _dithers.get() and senders is None:  # whose a row is may stand in its place
+        if is_secret() and senders is None:  # whose a row is may stand in its place
             rows = rows[rng.shuffled(len(rows), secret)]
         return Delivered(rows, senders)
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         rows = delivered.messages
-        if _dithers.get() and (variance := self._claimed(server.setting).variance):
+        if is_secret() and (variance := self._claimed(server.setting).variance):
             extra = rng.generator(server.index, "dither")
             rows = dithered(rows, variance, extra, cancels=self.peer_bytes(server.setting) > 0)
         given = {
