@@ -258,3 +258,22 @@ def test_a_row_that_says_it_was_made_on_a_gpu_is_red(checkout: Path) -> None:
     loud(record_of(checkout, "dpbfl"), '"device": "cpu"', '"device": "cuda: NVIDIA H200"')
     told = judged(checkout).problems
     assert told == ["results/smoke/dpbfl: nobody can tell whether it is what its cells give: a maintainer has to"]
+
+
+def test_a_published_record_changes_to_numbers_that_hold_to_their_bits_alone(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a rival's could be lowered by what rounding alone moves, under the name of another processor."""
+    real = changed.verify
+
+    def verify(*given: Any, **more: Any) -> Any:
+        done = real(*given, **more)
+        for row in done.rows:
+            row.loose = set(row.records)
+        return done
+
+    monkeypatch.setattr(changed, "verify", verify)
+    loud(record_of(checkout), '"finished_at": "2', '"finished_at": "3')
+    (told,) = judged(checkout).problems
+    assert told.endswith("published before, and held to its bits by nobody here: a maintainer has to look")
+    assert told.startswith("results/smoke/krum/clean/")

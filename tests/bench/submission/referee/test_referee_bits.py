@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bench import registry
+from bench.attacking.poisoning import DataPoisoning
 from bench.data import load
 from bench.federation.engine import Federation
 from bench.federation.settings import FederationSettings
@@ -97,6 +98,8 @@ FORGERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(("attack", "defense"), [*((name, "krum") for name in FORGERS), ("sign_flip", "dpbfl")])
 def test_an_attack_that_forges_does_the_same_harm(attack: str, defense: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it tries the deployed rule, which is a stand-in itself then."""
+    if issubclass(cls := registry.get("attack", attack), DataPoisoning):
+        monkeypatch.setattr(cls, "has_control", True)  # as a submitted one has
     part, rule = make_part("attack", attack, FORGERS[attack]), make_part("defense", defense, {})
     cell = Cell(label="row", defense=rule, attack=part, federation=SETTINGS, byzantine=0.25)
     records = [run_cell(Task("s", "s", cell, 2, 1, None, 20.0)).record]
