@@ -28,6 +28,9 @@ BOARDS = ("leaderboard.md", "leaderboard.csv")
 PLOTS = "plots"
 PAPER_RECORDS = ("results", "papers", "records")
 
+HOW_FILES_ARE_READ = (".gitattributes", ".gitmodules")
+"""By which git gives other content than was committed: what is judged here, or a rival's record somewhere else."""
+
 UNSURE = ("cannot tell",)
 """Verdicts that are no failure of a row that somebody looks at, and are one of what comes unseen."""
 
@@ -138,6 +141,9 @@ def _sorted(changes: Iterable[Change], found: Changed) -> tuple[dict[str, list[C
     boards: dict[str, list[Change]] = {}
     for change in changes:
         parts = change.path.split("/")
+        if parts[-1] in HOW_FILES_ARE_READ:
+            found.problems.append(f"{change.told}: it says how git reads other files: a maintainer has to look at it")
+            continue
         if change.path != "results" and not change.path.startswith("results/"):
             continue
         if (why := _refused(change)) is not None:

@@ -50,7 +50,8 @@ class Outcome:
 
 def metric_of(record: "Record") -> str | None:
     """What is compared of a record; None where nothing is, as in audits, whose inputs nobody has."""
-    return {"training": "accuracy", "inversion": "recovered"}.get(record.cell.kind)
+    found = {"training": "accuracy", "inversion": "recovered", "membership": "membership_auc"}
+    return found.get(record.cell.kind)
 
 
 def value_of(record: "Record") -> float:

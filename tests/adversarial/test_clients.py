@@ -70,7 +70,7 @@ TOGETHER = {
         "upload",
         "what a client sends depends on the updates of other clients",
     ),
-    "so in the message alone": (
+    "in the message alone": (
         "    def message(self, updates, weights):\n        return updates + 1e-3 * updates.median(dim=0).values\n",
         "message",
         "what a client sends depends on the updates of other clients",
@@ -89,6 +89,17 @@ TOGETHER = {
         "        return Upload(local.updates + (calls > 2) * local.updates.mean(dim=0))\n",
         "upload",
         "what a client sends depends on the updates of other clients",
+    ),
+    "nothing where the model is another one than training's": (
+        "    def upload(self, local):\n"
+        "        return Upload(local.updates if local.setting.dim == 1 else torch.zeros_like(local.updates))\n",
+        "upload",
+        "no client's message changes with its update",
+    ),
+    "so in the message alone": (
+        "    def message(self, updates, weights):\n        return torch.ones_like(updates)\n",
+        "message",
+        "no client's message changes with its update",
     ),
     "a channel that judges": (
         "    def deliver(self, messages, generator):\n"

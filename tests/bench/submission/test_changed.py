@@ -58,11 +58,24 @@ def record_of(checkout: Path, row: str = "krum", attack: str = "clean") -> Path:
 
 
 def test_nothing_below_results_is_green_and_code_is_counted(checkout: Path) -> None:
-    (checkout / "bench").mkdir()
-    (checkout / "bench" / "cli.py").write_text("1\n")
+    for path in ("bench/cli.py", "docs/claims.md"):
+        (checkout / path).parent.mkdir()
+        (checkout / path).write_text("1\n")
     found = judged(checkout)
     assert (found.failed, found.verifications) == (False, [])
-    assert found.notes == ["1 file outside of results: code, for people to read"]
+    assert found.notes == ["2 files outside of results: code, for people to read"]
+
+
+def test_each_folder_of_results_is_a_suites_or_told_by_what_makes_it() -> None:
+    """What is added to results later on is judged, or refused in words of its own."""
+    folders = [place.name for place in PUBLISHED.parent.iterdir() if place.is_dir()]
+    unknown = changed._unknown(["results", "nobody's", "file"])
+    others = [name for name in folders if name not in suites.shipped()]
+    assert {"claims", "papers", "perf"} <= set(others)
+    assert [name for name in others if changed._unknown(["results", name, "file"]) == unknown] == []
+    for name in set(folders) - set(others):
+        assert changed._row_of(["results", name, "row", "attack", "file.json"]) == f"results/{name}/row"
+        assert changed._row_of(["results", name, "row", "attack", "below", "file.json"]) is None
 
 
 def test_a_row_that_comes_is_verified_whole(checkout: Path) -> None:
@@ -169,7 +182,11 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "attributes that change what is read": (
         lambda at: (at / "results/.gitattributes").write_text("*.json working-tree-encoding=UTF-16"),
-        "results/.gitattributes: no file of a row",
+        "results/.gitattributes: it says how git reads other files",
+    ),
+    "attributes beside results, which reach into them": (
+        lambda at: (at / ".gitattributes").write_text("results/smoke/krum/** working-tree-encoding=UTF-16"),
+        ".gitattributes: it says how git reads other files",
     ),
     "a page beside the records": (
         lambda at: (at / "results/smoke/krum/index.html").write_text("<script>"),
