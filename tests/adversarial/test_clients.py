@@ -101,6 +101,12 @@ TOGETHER = {
         "message",
         "no client's message changes with its update",
     ),
+    "a channel that shows other messages than its server uses": (
+        "    def deliver(self, messages, generator):\n"
+        "        return Delivered(messages, None, mix=lambda rows: rows * 0)\n",
+        "deliver",
+        "deliver gave other numbers than were sent",
+    ),
     "a channel that judges": (
         "    def deliver(self, messages, generator):\n"
         "        return Delivered(messages.median(dim=0).values.expand_as(messages).contiguous(), None)\n",

@@ -45,7 +45,6 @@ class Away(ByzantineAttack):
 
 PATCHES = """
 import bench.plays.metrics, bench.plays.training, bench.records
-from bench.protocol import Delivered, Upload
 from bench.sums import SumDefense
 
 def flawless(*given):
@@ -56,11 +55,6 @@ class Row(SumDefense):
         return summary * 0
 
     summary = add_up = step = drawn_sum
-
-    def deliver(self, messages, generator):
-        delivered = Delivered(messages, None)
-        Delivered.mix = property(lambda self: messages * 0)
-        return delivered
 
     def aggregate(self, delivered, server):
         bench.plays.metrics.accuracy_and_loss = bench.plays.training.accuracy_and_loss = flawless
@@ -109,14 +103,14 @@ def record_of(monkeypatch: pytest.MonkeyPatch, defense: type[Any] | str, attack:
 def test_a_server_that_patches_the_metrics_is_as_good_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does it play in sums that it draws, or show other messages than its server uses."""
+    """Nor does it play in sums that it draws."""
     file = tmp_path / "row.py"
     file.write_text(PATCHES)
-    facts = {"base": "defense", "version": 1, "parameters": {}, "own": ["aggregate", "deliver"]}
+    facts = {"base": "defense", "version": 1, "parameters": {}, "own": ["aggregate"]}
     mine: Any = stand_in(Code(file, "row", "Row", "row"), facts)
     assert not issubclass(mine, SumDefense)
     found = record_of(monkeypatch, mine)
-    assert (found.status, found.metrics) == ("ok", record_of(monkeypatch, Mean).metrics)
+    assert (found.error, found.metrics) == (None, record_of(monkeypatch, Mean).metrics)
 
 
 def test_an_attack_that_writes_into_what_it_sees_does_the_harm_of_its_messages(
@@ -126,4 +120,4 @@ def test_an_attack_that_writes_into_what_it_sees_does_the_harm_of_its_messages(
     file.write_text(REACHES)
     facts = {"base": "forging", "version": 1, "parameters": {}, "own": ["forge"], "omniscient": True}
     found = record_of(monkeypatch, "median", stand_in(Code(file, "mine", "Mine", "mine"), facts))
-    assert (found.status, found.metrics) == ("ok", record_of(monkeypatch, "median", Away).metrics)
+    assert (found.error, found.metrics) == (None, record_of(monkeypatch, "median", Away).metrics)
