@@ -225,7 +225,9 @@ def _one(messages: Tensor, value: float) -> Tensor:
 def _poisoned(subject: AttackSubject, seed: int, look: bool = False) -> list[Tensor]:
     """Images and labels of three shards of made-up images, poisoned."""
     known = made_up.images()
-    rows = torch.randperm(len(known.train.y), generator=rng.generator(seed, "shards"))[: 3 * SAMPLES].view(3, SAMPLES)
+    order = torch.randperm(len(known.train.y), generator=rng.generator(seed, "shards"))
+    one_of_each = [order[known.train.y[order] == label][:1] for label in range(known.num_classes)]  # some want a class
+    rows = torch.cat([*one_of_each, order])[: 3 * SAMPLES].view(3, SAMPLES)
     x, y = known.train.x[rows], known.train.y[rows]
     with subject.step("poison"), untouched(look, "poison", images=x, labels=y):
         images, labels = subject.build().poison(x, y, DataFacts.of(known), rng.generator(seed, "poison"))
