@@ -288,7 +288,8 @@ class Federation:
         w, lr = self.global_model, self.setting.learning_rate(self.round)
         root = None if self._root is None else self._root.update(self.round, w, lr)
         draws = self._generator("server")
-        return ServerRound(self.round, self.setting, w, weights, draws, root, self._server_memory, clients)
+        kept, model = self._server_memory, self.model
+        return ServerRound(self.round, self.setting, w, weights, draws, root, kept, clients, model.layers, model)
 
     def _is_forging(self, participants: Tensor) -> Tensor:
         """`(m,)` bool: who of the round sends what the attack makes."""

@@ -123,6 +123,18 @@ class Mean(FedAvg):
         return updates
 
 
+def test_a_server_is_told_the_layers_and_the_model(tmp_path: Path) -> None:
+    """Softmax regression of 64 pixels: the weight (10, 64) and its bias; the model answers as the engine's own."""
+    body = """
+shapes = [(layer.name, layer.shape, layer.entries) for layer in server.layers]
+if shapes != [("1.weight", (10, 64), slice(0, 640)), ("1.bias", (10,), slice(640, 650))]:
+    raise ValueError(f"told {shapes}")
+answers = server.model.logits(server.global_model, torch.ones(2, 1, 8, 8))
+if answers.shape != (2, 10):
+    raise ValueError(f"answered {tuple(answers.shape)}")"""
+    assert torch.equal(model_of(server(tmp_path, body.strip("\n"))), model_of(Mean))
+
+
 def test_what_clients_keep_aside_does_not_reach_the_server(tmp_path: Path) -> None:
     """Clean updates on the module, on the class and, where there are walls, in a file; next to nothing is sent.
 

@@ -18,7 +18,7 @@ from bench.federation.secret import is_secret
 from bench.privacy.claims import PrivacyClaim
 from bench.protocol import Alphabet, Defense, Delivered, LocalRound, ServerRound, Setting, Upload
 from bench.protocol.defense import Party as Side
-from bench.submission.referee import again
+from bench.submission.referee import again, views
 from bench.submission.referee.alone import check_alone, check_channel, check_speaks
 from bench.submission.referee.noise import MOST, check_honest, check_lengths, check_noise, check_votes, dithered
 from bench.submission.referee.party import LARGEST_MEMORY, Party, Role, plain
@@ -212,7 +212,7 @@ class RemoteDefense(Remote, Defense):
             **prefixed(server.memory, MEMORY),
         }
         room = rows.numel() * 8 * (1 + LARGEST_MEMORY)
-        more = {"index": server.index, "setting": vars(server.setting)}
+        more = {"index": server.index, "setting": vars(server.setting), **views.architecture(server)}
         _, made = self._call("aggregate", given, room, **more)
         if self._role == "server":
             again.keep(id(self), self._anew, given, more, made)
