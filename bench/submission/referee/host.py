@@ -265,9 +265,6 @@ class Party:
         seen, game = unpack(RoundView, call["seen"], given), unpack(Game, call["game"], given)
         return self._reply({call["method"]: getattr(self._object, call["method"])(seen, game)})
 
-    def do_is_gaussian(self, call: Header, given: Tensors) -> Header:
-        return {"answer": bool(self._object.is_gaussian(unpack(Game, call["game"], given)))}
-
     def _imagine(self, messages: Tensor) -> Tensor:
         """The change of the model that the deployed rule would make of these messages; the engine works it out."""
         send(self._end, self._reply({"messages": messages}, imagine=True))
