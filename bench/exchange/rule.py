@@ -24,6 +24,7 @@ from bench.base.explain import explain
 from bench.base.names import unknown
 from bench.exchange.forms import rows_of
 from bench.federation.rounds import Exchange, Sides, aggregate, names_of
+from bench.models import Layer
 from bench.protocol import Alphabet, Defense, ServerRound, Setting
 from bench.rules import PreAggregation
 from bench.threat import sanitize
@@ -90,7 +91,7 @@ class Rule:
         rows, form = rows_of(updates)
         broadcast = None if model is None else form.flat(model, "model")
         own = None if root is None else form.flat(root, "root")
-        return form.restored(self._next(rows, broadcast, clients, weights, own))
+        return form.restored(self._next(rows, broadcast, clients, weights, own, form.places))
 
     def of_models(
         self,
@@ -111,7 +112,7 @@ class Rule:
         shared = isinstance(models, Tensor) or not isinstance(models, Sequence)
         rows = given - broadcast if shared else given.sub_(broadcast)
         own = None if root is None else form.flat(root, "root")
-        return form.restored(self._next(rows, broadcast, clients, weights, own))
+        return form.restored(self._next(rows, broadcast, clients, weights, own, form.places))
 
     def _next(
         self,
@@ -120,6 +121,7 @@ class Rule:
         clients: Iterable[Hashable] | None,
         weights: Iterable[float] | None,
         root: Tensor | None,
+        layers: tuple[Layer, ...],
     ) -> Tensor:
         """The next model `(d,)` of messages `(n, d)`, or the change where there is no broadcast `(d,)`."""
         if broadcast is None and self._looks_at_model(rows):
@@ -133,13 +135,19 @@ class Rule:
             )
         rows, rejected = sanitize(rows, Alphabet.REAL)
         where = torch.zeros_like(rows[0]) if broadcast is None else broadcast
-        found = self._played(rows, where, self._indices(clients, len(rows)), _shares(weights, rows), root)
+        found = self._played(rows, where, self._indices(clients, len(rows)), _shares(weights, rows), root, layers)
         self.rejected += rejected
         self.round += 1
         return found
 
     def _played(
-        self, rows: Tensor, broadcast: Tensor, names: Tensor, shares: Tensor, root: Tensor | None = None
+        self,
+        rows: Tensor,
+        broadcast: Tensor,
+        names: Tensor,
+        shares: Tensor,
+        root: Tensor | None = None,
+        layers: tuple[Layer, ...] = (),
     ) -> Tensor:
         place = str(rows.device)
         with device.computing_on(device.CPU if rows.device.type == device.CPU else place):
@@ -155,6 +163,7 @@ class Rule:
                 root,
                 self.memory,
                 names_of(delivered, names),
+                layers,
             )
             return aggregate(self._sides, sent, server)
 

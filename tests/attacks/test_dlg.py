@@ -14,13 +14,14 @@ from bench.models.dense import MLP
 from defenses.dp_fedavg import DPFedAvg
 from defenses.fedavg import FedAvg
 from defenses.niss import NISS
+from tests.cases import slow
 
 Invert = Callable[..., Any]
 
 
 @pytest.mark.parametrize(
     ("model", "label"),
-    [("softmax", "joint"), ("softmax", "inferred"), ("lenet", "joint"), ("lenet", "inferred"), ("mlp", "inferred")],
+    [("softmax", "joint"), ("softmax", "inferred"), ("lenet", "joint"), slow("lenet", "inferred"), ("mlp", "inferred")],
 )
 def test_an_undefended_update_shows_the_image(model: str, label: Any, invert: Invert) -> None:
     """PSNR above 20 dB for 3 of 4 targets; one gradient of one sample."""
@@ -32,7 +33,7 @@ def test_an_undefended_update_shows_the_image(model: str, label: Any, invert: In
 
 
 @pytest.mark.parametrize("label", ["joint", "inferred"])
-@pytest.mark.parametrize(("batch", "steps"), [(1, 3), (2, 1), (4, 1), (2, 2)])
+@pytest.mark.parametrize(("batch", "steps"), [slow(1, 3), slow(2, 1), (4, 1), (2, 2)])
 def test_an_undefended_update_of_a_batch_shows_all_of_it(batch: int, steps: int, label: Any, invert: Invert) -> None:
     """PSNR above 20 dB for 3 of 4 images, whatever their order; also after several local steps on them."""
     result = invert(FedAvg(), DLG(label=label), "lenet", batch=batch, local_steps=steps)
@@ -64,7 +65,7 @@ def test_clipping_alone_hides_nothing(invert: Invert) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("zeta", [1e-2, 1e-4, 1e-6, 1e-12])
+@pytest.mark.parametrize("zeta", [slow(1e-2), slow(1e-4), 1e-6, slow(1e-12)])
 def test_a_small_gradient_shows_as_much_as_a_large_one(zeta: float, dtype: str, invert: Invert) -> None:
     """At 1e-4 the stops in the loss's own units took hold, and at 1e-6 there was no first step: 6.8 dB."""
     result = invert(DPFedAvg(zeta=zeta, epsilon=1e12), DLG(), "mlp", dtype=dtype)
@@ -72,7 +73,9 @@ def test_a_small_gradient_shows_as_much_as_a_large_one(zeta: float, dtype: str, 
     assert float(result.found.loss.median()) < 1e-6 * (zeta / 0.1) ** 2  # of the squared gradient, at a rate of 0.1
 
 
-@pytest.mark.parametrize("scale", [1e-12, 2.0**-40, 1e-5, 2.0**-3, 2.0**20, 1e12, 2.0**40])
+@pytest.mark.parametrize(
+    "scale", [1e-12, slow(2.0**-40), slow(1e-5), slow(2.0**-3), slow(2.0**20), slow(1e12), 2.0**40]
+)
 def test_the_scale_of_the_gradient_is_of_no_account(
     scale: float, invert: Invert, monkeypatch: pytest.MonkeyPatch
 ) -> None:

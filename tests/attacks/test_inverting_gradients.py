@@ -19,11 +19,12 @@ from bench.models.dense import MLP
 from defenses.dp_fedavg import DPFedAvg
 from defenses.fedavg import FedAvg
 from defenses.ldpbfl import LDPBFL
+from tests.cases import slow
 
 Invert = Callable[..., Any]
 
 
-@pytest.mark.parametrize("model", ["lenet", "softmax", "mlp"])
+@pytest.mark.parametrize("model", ["lenet", "softmax", slow("mlp")])
 def test_an_undefended_update_shows_the_image(model: str, invert: Invert) -> None:
     """PSNR above 20 dB for 3 of 4 targets; one gradient of one sample."""
     result = invert(FedAvg(), InvertingGradients(starts=1), model)
@@ -33,7 +34,7 @@ def test_an_undefended_update_shows_the_image(model: str, invert: Invert) -> Non
     assert result.found.labels.shape == (4, 1)
 
 
-@pytest.mark.parametrize(("batch", "local_steps", "steps"), [(4, 1, 600), (1, 3, 400), (2, 2, 400)])
+@pytest.mark.parametrize(("batch", "local_steps", "steps"), [slow(4, 1, 600), slow(1, 3, 400), (2, 2, 400)])
 def test_an_undefended_update_of_a_batch_shows_all_of_it(
     batch: int, local_steps: int, steps: int, invert: Invert
 ) -> None:
@@ -60,7 +61,7 @@ def test_the_length_of_an_update_says_nothing(invert: Invert) -> None:
     assert int((result.psnr > 20).sum()) >= 3
 
 
-@pytest.mark.parametrize("zeta", [1e-6, 1e-12, 1e-18])
+@pytest.mark.parametrize("zeta", [slow(1e-6), 1e-12, slow(1e-18)])
 def test_a_small_gradient_shows_as_much_as_a_large_one(zeta: float, invert: Invert) -> None:
     """A floor of 1e-8 under the message's norm made 16 dB of 35 at 1e-12."""
     result = invert(DPFedAvg(zeta=zeta, epsilon=1e12), InvertingGradients(steps=300, starts=1), "mlp")

@@ -140,6 +140,7 @@ def test_a_package_s_row_and_column_run_through_the_command_line(
     assert "| halfway" in board
 
 
+@pytest.mark.slow  # a file of one's own in two workers is tried by test_load
 def test_a_package_s_data_and_model_are_played_in_worker_processes(
     installed: Path, tmp_path: Path, shell: Callable[..., Any]
 ) -> None:

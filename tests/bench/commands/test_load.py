@@ -37,7 +37,7 @@ def the_line(done: Any) -> str:
     return str(line)
 
 
-def test_a_suite_of_one_s_own_runs_in_two_worker_processes(shell: Command, folder: Path) -> None:
+def test_a_suite_of_one_s_own_runs_in_two_worker_processes(shell: Command, bench: Command, folder: Path) -> None:
     done = shell(*RUN[:-2], "2", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["failed_or_diverged"] == []
@@ -45,7 +45,7 @@ def test_a_suite_of_one_s_own_runs_in_two_worker_processes(shell: Command, folde
     assert len(found) == 12
     assert {record.cell.label for record in found.values()} >= {"my_rule (share=0.5)", "my_rule (share=1.0)", "nnm"}
     assert all(record.metrics["accuracy"] > 0.8 for record in found.values() if record.cell.attack is None)
-    again = json.loads(shell(*RUN[:-2], "2", "--json").out)
+    again = json.loads(bench(*RUN[:-2], "2", "--json").out)
     assert (again["ran"], again["already_there"]) == (0, 12)
 
 

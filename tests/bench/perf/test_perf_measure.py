@@ -137,29 +137,39 @@ def test_a_package_that_is_missing_is_named_before_anything_is_measured(
         measure(tmp_path, quick=True, passes=1)
 
 
-def test_a_benchmark_without_its_data_is_left_out_and_told(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the conftest of the real benchmarks, on a machine where MNIST cannot be had."""
+PLAIN = "import pytest\n\n@pytest.mark.performance\ndef test_plain(tracked): tracked(lambda: sum(range(9)))\n"
+NEEDS_DATA = PLAIN.replace("def", "@pytest.mark.data('mnist')\ndef").replace("test_plain", "test_needs")
+ABSENT = r"data root \S+nowhere is not a directory: set FEDSIEGE_DATA or --data to a torchvision root"
+
+
+@pytest.fixture
+def without_mnist(planted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The conftest of the real benchmarks, on a machine where MNIST cannot be had."""
     monkeypatch.setenv("FEDSIEGE_DATA", str(planted / "nowhere"))
     ours = (ROOT / "tests" / "performance" / "conftest.py").read_text()
     thread = "\n\n@pytest.fixture(scope='session')\ndef _one_thread() -> None: ...\n"
     (planted / "conftest.py").write_text(ours + thread)
-    kept = (
-        "import pytest\n\n@pytest.mark.performance\n{marks}def test_{name}(tracked): tracked(lambda: sum(range(9)))\n"
-    )
-    needs = "@pytest.mark.data('mnist')\n"
-    (planted / "test_speed.py").write_text(kept.format(marks="", name="plain"))
-    (planted / "test_data.py").write_text(kept.format(marks=needs, name="needs"))
+    (planted / "test_data.py").write_text(NEEDS_DATA)
+    return planted
+
+
+def test_a_benchmark_without_its_data_is_left_out_and_told(without_mnist: Path) -> None:
+    (without_mnist / "test_speed.py").write_text(PLAIN)
     told: list[str] = []
-    entry = measure(planted, quick=False, passes=1, announce=told.append)
+    entry = measure(without_mnist, quick=False, passes=1, announce=told.append)
     assert list(entry.benchmarks) == ["speed.plain"]
     (line,) = [line for line in told if line.startswith("left out: ")]
-    wanted = r"data root \S+nowhere is not a directory: set FEDSIEGE_DATA or --data to a torchvision root"
-    assert re.search(rf"{wanted}$", line)
-    (planted / "test_speed.py").unlink()
-    with pytest.raises(BadInputError, match=rf"no benchmarks marked performance .*{wanted}"):
-        measure(planted, quick=False, passes=1)
+    assert re.search(rf"{ABSENT}$", line)
 
 
+@pytest.mark.slow
+def test_where_all_benchmarks_lack_their_data_nothing_is_measured(without_mnist: Path) -> None:
+    (without_mnist / "test_speed.py").unlink(missing_ok=True)
+    with pytest.raises(BadInputError, match=rf"no benchmarks marked performance .*{ABSENT}"):
+        measure(without_mnist, quick=False, passes=1)
+
+
+@pytest.mark.slow  # the next test has a failing benchmark too
 def test_a_failing_benchmark_is_told_to_the_end_of_its_sentence(planted: Path) -> None:
     sentence = (
         "a sentence of more than eighty characters, which a terminal of the usual width would cut in two, to the end"

@@ -34,6 +34,7 @@ from bench.threat import strip
 from defenses.dp_fedavg import DPFedAvg
 from defenses.dpbfl import randomize
 from defenses.ldpbfl import LDPBFL
+from tests.cases import slow
 
 SEEDS, PLANTED_SEEDS, ALLOWED = range(20), range(3), 4
 M = 6  # clients
@@ -155,14 +156,14 @@ def test_a_single_share_breaks_niss_coordinate_by_coordinate(audit: Play, seed: 
     ("defense", "federation", "attack", "least"),
     [
         ({"name": "dp_fedavg", "epsilon": 1.0}, {}, {"runs": 60, "dim": 5}, 0.0),
-        ({"name": "dp_fedavg", "epsilon": 4.0}, {}, {"runs": 200, "dim": 5}, 0.3),
+        slow({"name": "dp_fedavg", "epsilon": 4.0}, {}, {"runs": 200, "dim": 5}, 0.3),
         ({"name": "dp_fedavg", "epsilon": 10.0}, {}, {"runs": 60, "dim": 5}, 0.3),
-        ({"name": "dp_fedavg", "epsilon": 4.0, "neighbours": "add_remove"}, {}, {"runs": 200, "dim": 5}, 0.3),
+        slow({"name": "dp_fedavg", "epsilon": 4.0, "neighbours": "add_remove"}, {}, {"runs": 200, "dim": 5}, 0.3),
         ({"name": "ldpbfl"}, {}, {"runs": 50, "dim": 80}, 0.9),
-        ({"name": "ldpbfl", "gamma": 0.8}, {}, {"runs": 50, "dim": 80}, 0.7),
+        slow({"name": "ldpbfl", "gamma": 0.8}, {}, {"runs": 50, "dim": 80}, 0.7),
         ({"name": "dpbfl", "gamma": 0.8}, {"clients": 200, "delta": 0.05}, {"runs": 40, "dim": 20}, 0.0),
         ({**NISS, "epsilon": 4.0}, {}, {"runs": 30, "dim": 20, "rho": 0.4}, 0.0),
-        ({**NISS, "epsilon": 4.0, "scale": "share"}, {}, {"runs": 30, "dim": 20, "rho": 0.2}, 0.0),
+        slow({**NISS, "epsilon": 4.0, "scale": "share"}, {}, {"runs": 30, "dim": 20, "rho": 0.2}, 0.0),
     ],
     ids=lambda value: " ".join(f"{key}={given}" for key, given in value.items()) if isinstance(value, dict) else None,
 )

@@ -132,6 +132,7 @@ def test_jax_privacy_splits_to_the_same_median(mu: float, median: float) -> None
 # ------------------------------------------------------------------------------------------------------------- power
 
 
+@pytest.mark.slow  # 2,000 runs are tried below
 def test_a_fit_proves_what_half_a_million_runs_can() -> None:
     """mu = .3, delta = .05: .199 is true, .193 provable at the best threshold; a fluke of the tail proved nothing."""
     generator = np.random.default_rng(0)

@@ -10,6 +10,7 @@ from torch import Tensor
 from bench.privacy.papers import drawn_noise
 from bench.privacy.papers.drawn_noise import niss_drawn_noise
 from defenses.niss import exchange
+from tests.cases import slow
 
 
 def drawn(seed: int = 0, **changes: Any) -> Tensor:
@@ -44,7 +45,7 @@ def test_noise_drawn_at_the_sum_is_distributed_as_that_of_all_shares(num_honest:
     assert ks_2samp(found.numpy(), expected.numpy()).pvalue > 1e-7
 
 
-@pytest.mark.parametrize(("num_honest", "num_shares"), [(6, 2), (4, 2), (4, 5)])
+@pytest.mark.parametrize(("num_honest", "num_shares"), [slow(6, 2), (4, 2), slow(4, 5)])
 def test_one_factor_a_share_and_random_graphs_give_the_same_noise(num_honest: int, num_shares: int) -> None:
     """One coordinate from each of 4,000 exchanges: Kolmogorov-Smirnov, false alarm 1e-7 each."""
     for scale in ("share", "coordinate"):

@@ -9,6 +9,7 @@ from bench.reproduce import command, report
 from bench.reproduce.item import Form, Verdict
 from bench.reproduce.items import choose
 from tests.bench.reproduce.conftest import SMALL
+from tests.cases import slow
 
 
 def built(results: Path, name: str, form: int, data_root: Path | None = None) -> report.Entry:
@@ -37,10 +38,10 @@ def lines_of(results: Path, entry: report.Entry) -> list[str]:
     ("name", "form", "changes", "rows"),
     [
         ("dpbfl-fig3", 0, SMALL, 8),
-        ("dpbfl-fig4", 0, SMALL, 8),
+        slow("dpbfl-fig4", 0, SMALL, 8),
         ("dpbfl-fig6", 0, SMALL, 10),
-        ("dpbfl-fig7", 0, SMALL, 10),
-        ("dpbfl-fig8", 0, SMALL, 5),
+        slow("dpbfl-fig7", 0, SMALL, 10),
+        slow("dpbfl-fig8", 0, SMALL, 5),
         ("dpbfl-fig9", 0, SMALL, 4),
         ("dpbfl-fig10", 2, ("dataset=digits", "rounds=1", "samples_per_client=1", "eval_every=1"), 2),
         ("dpbfl-fig11", 1, (*SMALL, "model=softmax", "local_steps=1"), 7),
@@ -58,7 +59,7 @@ def test_an_item_is_built(
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(("form", "panels", "missing"), [(1, 8, 5 * 4 * 2), (2, 2, 0)])
+@pytest.mark.parametrize(("form", "panels", "missing"), [slow(1, 8, 5 * 4 * 2), (2, 2, 0)])
 def test_fig_3_of_niss_is_built_and_says_what_no_noise_survives(
     tmp_path: Path, shrink: Callable[..., None], data_root: Path, form: int, panels: int, missing: int
 ) -> None:
