@@ -142,14 +142,14 @@ def _likelier(name: str, update: np.ndarray, examples: list[float]) -> float:
     """The log likelihood ratio of what comes out, for a canary over zero, up to what does not depend on the draws."""
     model, norm = _round(name, _rows(update, CLIENTS), examples, Z, CLIENTS)
     fewer = "DPFedAvg" in name  # there a bit says that a client did not clip
-    size = (1.0 if fewer else norm) * (Z**-2 - (2 * CLIENTS) ** -2) ** -0.5 / CLIENTS
+    size: float = (1.0 if fewer else norm) * (Z**-2 - (2 * CLIENTS) ** -2) ** -0.5 / CLIENTS
     share = 1 / CLIENTS if fewer else examples[0] / sum(examples)
     along = float(direction() @ model) / CLIP
     count = CLIENTS * (QUANTILE - math.log(norm / CLIP) / RATE)
     moved = -1.0 if fewer else 1.0
     others = float(CLIENTS - 1) if fewer else 0.0
     middle = others + 0.5
-    return share * (along - share / 2) / size**2 + moved * (count - middle) / CLIENTS**2
+    return float(share * (along - share / 2) / size**2) + moved * (count - middle) / CLIENTS**2
 
 
 def _seen(name: str) -> Iterator[PrivacyFinding]:

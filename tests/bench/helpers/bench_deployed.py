@@ -25,9 +25,13 @@ ONE = ("bucketing",)
 """Rules that do not take F of N clients, and take one."""
 
 
+INSIDE = ("deepsight",)
+"""Rules that look into the network, which no caller of `bench.rule` hands over: they say so in the first round."""
+
+
 def rules() -> list[str]:
     """The names of all rules that a server plays alone; the others are protocols, which `bench.rule` refuses."""
-    return [name for name in registry.names("defense") if _taken(name)]
+    return [name for name in registry.names("defense") if name not in INSIDE and _taken(name)]
 
 
 def _taken(name: str) -> bool:
