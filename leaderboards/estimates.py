@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -70,8 +71,10 @@ class Estimate:
         return number + (f" ({self.failed} failed)" if self.failed else "")
 
 
-Estimates = dict[tuple[str, str], Estimate]
-"""By (row, column)."""
+Place = tuple[str, str]
+"""Row and column."""
+Positions = NDArray[np.intp]
+Estimates = dict[Place, Estimate]
 
 MISSING = Estimate(math.nan, math.nan, seeds=0, failed=0)
 
@@ -109,9 +112,9 @@ def _needed(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return frame.reindex(columns=list(dict.fromkeys(read)))
 
 
-def _places(frame: pd.DataFrame) -> list[tuple[tuple[str, str], NDArray[np.intp]]]:
+def _places(frame: pd.DataFrame) -> list[tuple[Place, Positions]]:
     """Every (row, column) of the frame, sorted, and where its records stand there."""
-    groups = frame.groupby(["defense", "column"]).indices
+    groups = cast("dict[Place, Positions]", frame.groupby(["defense", "column"]).indices)
     return [((str(row), str(column)), at) for (row, column), at in sorted(groups.items())]
 
 
