@@ -88,7 +88,7 @@ class OneRunAudit(RunAudit):
         return summed if kept is None else kept
 
     def is_gaussian(self, game: RunGame) -> bool:
-        """Not where NISS has one factor s a share, which makes the variance differ from run to run (errata N2)."""
+        """Not where NISS multiplies a whole share by one factor, so that the variance differs from run to run (N2)."""
         return game.parameters.get("scale") != "share" or _tau_squared(game) == 0
 
     def _watch_own(

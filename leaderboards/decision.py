@@ -209,6 +209,12 @@ SITUATIONS = (
     ),
     Situation("Two fifths attack, and most clients lack most classes", "robustness", 0.4, suits=_is_skewed),
     Situation("A fifth plant a backdoor", "backdoor", 0.2, suits=_plain, limits=("robustness",)),
+    Situation(
+        "A fifth plant a backdoor, and few of the clients take part in each round",
+        "backdoor",
+        0.2,
+        suits=lambda one: one.participation < 1,
+    ),
     Situation("The server is curious, the clients are honest", "privacy", suits=_plain),
     Situation("The server is curious, and a fifth attack", "robustness", 0.2, suits=_plain, limits=("privacy",)),
     Situation("A few of the clients take part in each round", "robustness", suits=lambda one: one.participation < 1),
@@ -335,7 +341,7 @@ def _breaks(row: str, board: Measured) -> str:
         else:
             told += _names(broken)
     if not board.columns("privacy") and not type(board.defenses[row]).claims_privacy():
-        told.append("a curious server (it claims no privacy)")
+        told.append("a curious server")
     return ", ".join(told) or "nothing here"
 
 
@@ -359,15 +365,18 @@ def _line(choice: Choice, results: str) -> tuple[str, ...]:
     board += f" at {choice.level}" if choice.level else ""
     if not choice.row:
         return choice.situation, "none of those measured", board, "", ""
-    return choice.situation, use(choice), f"{choice.worst}, {board}", choice.cost, choice.breaks
+    rule = choice.row.split(" + ")[-1].split(" ")[0]
+    linked = f"[{choice.row}]({results.removesuffix('results')}docs/defenses.md#{rule})"
+    used = use(choice).replace(choice.row, linked, 1)
+    return choice.situation, used, f"{choice.worst}, {board}", choice.cost, choice.breaks
 
 
 def use(choice: Choice) -> str:
-    """The rule's name, or that none holds; and which rules its interval does not tell from it."""
+    """The rule's name, or that none holds; behind "or" those that its interval does not tell from it."""
     if not choice.holds:
         return f"none holds; the least bad is {choice.row}"
     if not choice.alike:
         return f"**{choice.row}**"
     more = len(choice.alike) - NAMED
     others = ", ".join(choice.alike[:NAMED]) + (f" and {counted(more, 'other')}" if more > 0 else "")
-    return f"**{choice.row}**, or {others}: the intervals overlap"
+    return f"**{choice.row}**, or {others}"

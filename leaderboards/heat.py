@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from leaderboards.estimates import MISSING, Estimate, Estimates
 from leaderboards.frame import CLEAN
-from leaderboards.plots import INK
+from leaderboards.plots import INK, above
 from leaderboards.robustness import asked, worst_case
 
 COLUMN, LINE, LEFT, TOP = 0.47, 0.24, 2.6, 2.0  # inches
@@ -27,7 +27,11 @@ WORST = "worst case"
 
 
 def heatmap(
-    rows: Sequence[str], columns: Sequence[str], accuracy: Estimates, evaluations: Collection[str] = ()
+    rows: Sequence[str],
+    columns: Sequence[str],
+    accuracy: Estimates,
+    evaluations: Collection[str] = (),
+    title: str = "",
 ) -> Figure:
     """The worst case first, as the robustness board ranks by it, then the attacks, then the clean run."""
     attacked = [column for column in columns if column != CLEAN]
@@ -41,14 +45,15 @@ def heatmap(
     for line, row in enumerate(order):
         for place, column in zip(places, shown, strict=True):
             if column == WORST:
-                _tile(axes, place, line, Estimate(lowest[row], math.nan, seeds=1, failed=0))
+                tile(axes, place, line, Estimate(lowest[row], math.nan, seeds=1, failed=0))
             else:
-                _tile(axes, place, line, accuracy.get((row, column), MISSING))
+                tile(axes, place, line, accuracy.get((row, column), MISSING))
     axes.set(xlim=(-0.5, places[-1] + 0.5), ylim=(len(order) - 0.5, -0.5))
     axes.set_xticks(places, shown, rotation=55, ha="left", rotation_mode="anchor", fontsize=8.5, color=INK)
     axes.set_yticks(range(len(order)), order, fontsize=8.5, color=INK)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
+    above(figure, title)
     return figure
 
 
@@ -60,7 +65,7 @@ def _places(shown: Sequence[str]) -> list[float]:
     return places
 
 
-def _tile(axes: Axes, place: float, line: int, value: Estimate) -> None:
+def tile(axes: Axes, place: float, line: int, value: Estimate) -> None:
     """A coloured tile with the accuracy in %; grey where nothing was measured, 0° where a seed failed."""
     score = value.score
     known = not math.isnan(score)

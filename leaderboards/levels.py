@@ -1,61 +1,69 @@
-"""The effects of factors as small multiples: the worst accuracy of every row, level by level, one panel a factor."""
+"""The effects of factors as tiles: every row's worst accuracy, level by level, those of a factor side by side."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from leaderboards.factors import Effect
-from leaderboards.looks import looks
-from leaderboards.plots import INK, LEGEND, LEGEND_TEXT, PANEL, frame
+from leaderboards.heat import tile
+from leaderboards.plots import INK, above
 
-ACROSS = 3
-"""Panels side by side."""
-BASE = "#ededed"
-"""Behind the base case."""
+COLUMN, LINE, LEFT, TOP = 0.55, 0.25, 2.4, 1.35  # inches
+GAP = 0.45
+"""Of a column, between the levels of two factors."""
 
 
-def small_multiples(rows: Sequence[str], changed: Sequence[Effect]) -> Figure:
-    """One panel a factor; the base case is the shaded level, the same in all of them."""
-    across, down = min(ACROSS, len(changed)), -(-len(changed) // ACROSS)
-    figure = Figure(figsize=(PANEL[0] * across + LEGEND, PANEL[1] * down + 0.3), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False, sharey=True)
-    for place, axes in enumerate(panels.flat):
-        if place >= len(changed):
-            axes.set_visible(False)
-            continue
-        _panel(axes, rows, changed[place])
-    for line in panels:
-        line[0].set_ylabel("worst accuracy in %", color=INK, fontsize=8.5)
-    handles = [Line2D([], [], **look_of_row(rows, row)) for row in rows]
-    figure.legend(handles, list(rows), loc="outside right upper", **LEGEND_TEXT)
+def by_level(rows: Sequence[str], changed: Sequence[Effect], title: str = "") -> Figure:
+    """A tile for each row and level, rows named beside them, the best in the base case on top.
+
+    A factor's name stands over its levels; the base case, the same in all factors, is in bold.
+    """
+    places, middles, names, base = _places(changed)
+    order = sorted(rows, key=lambda row: -_base_score(row, changed))
+    figure = Figure(figsize=(COLUMN * (places[-1] + 1) + LEFT, LINE * len(order) + TOP), layout="constrained")
+    axes = figure.subplots()
+    where = [(effect, level) for effect in changed for level in effect.levels]
+    for place, (effect, level) in zip(places, where, strict=True):
+        for line, row in enumerate(order):
+            tile(axes, place, line, effect.cells[row, level].value)
+    axes.set(xlim=(-0.5, places[-1] + 0.5), ylim=(len(order) - 0.5, -0.5))
+    axes.set_xticks(places, names, fontsize=8.5, color=INK)
+    for tick, bold in zip(axes.xaxis.get_major_ticks(), base, strict=True):
+        tick.label2.set_fontweight("bold" if bold else "normal")
+    axes.set_yticks(range(len(order)), order, fontsize=8.5, color=INK)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    for effect, middle in zip(changed, middles, strict=True):
+        axes.annotate(
+            effect.factor.replace(" at b", "\nat b").replace("Byzantine share", "Byzantine\nshare"),
+            (middle, 1),
+            (0, 20),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=8.5,
+            color=INK,
+        )
+    above(figure, title)
     return figure
 
 
-def _panel(axes: Axes, rows: Sequence[str], effect: Effect) -> None:
-    frame(axes, "y")
-    base = effect.levels.index(effect.base)
-    axes.axvspan(base - 0.3, base + 0.3, color=BASE, zorder=0, linewidth=0)
-    for row in rows:
-        points = [(place, 100 * score) for place, score in enumerate(effect.scores(row)) if not math.isnan(score)]
-        if not points:
-            continue
-        x, y = zip(*points, strict=True)
-        axes.plot(x, y, **look_of_row(rows, row), clip_on=False)
-    names = [f"{level}\n(base)" if level == effect.base else level for level in effect.levels]
-    axes.set_xticks(range(len(names)), names)
-    axes.set(xlim=(-0.4, len(names) - 0.6), ylim=(0, 100))
-    axes.set_title(effect.factor, fontsize=10, color=INK, loc="left")
+def _places(changed: Sequence[Effect]) -> tuple[list[float], list[float], list[str], list[bool]]:
+    """Where each level stands, the middle of each factor, the levels' names, and which are the base case."""
+    places, middles, names, base = list[float](), list[float](), list[str](), list[bool]()
+    for effect in changed:
+        first = places[-1] + 1 + GAP if places else 0.0
+        mine = [first + index for index in range(len(effect.levels))]
+        middles.append((mine[0] + mine[-1]) / 2)
+        names += effect.levels
+        base += [level == effect.base for level in effect.levels]
+        places += mine
+    return places, middles, names, base
 
 
-def look_of_row(rows: Sequence[str], row: str) -> dict[str, Any]:
-    """A row's own colour and marker; dashed where a row before it has the colour."""
-    found = looks(rows)
-    style = found[row]
-    before = rows[: rows.index(row)]
-    line = "--" if any(found[other].colour == style.colour for other in before) else "-"
-    edge = {"markeredgecolor": "white", "markeredgewidth": 0.5, "markersize": 6}
-    return {"color": style.hexadecimal, "marker": style.marker, "linewidth": 1.2, "linestyle": line, **edge}
+def _base_score(row: str, changed: Sequence[Effect]) -> float:
+    """Its worst accuracy in the base case; rows without one stand below."""
+    score = changed[0].cells[row, changed[0].base].value.score
+    return -math.inf if math.isnan(score) else score

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from bench.records import Record
 from leaderboards.looks import COLOURS
-from leaderboards.plots import INK, LEGEND, LEGEND_TEXT, frame
+from leaderboards.plots import INK, LEGEND_TEXT, above, frame
 
 ACROSS = 4
 """Panels side by side."""
@@ -23,13 +23,13 @@ DASHES = ("-", "--", ":")
 """Of lines that have one colour, in the order in which they take it."""
 
 
-def small_multiples(rows: Sequence[str], places: Sequence[str], records: Sequence[Record]) -> Figure:
+def small_multiples(rows: Sequence[str], places: Sequence[str], records: Sequence[Record], title: str = "") -> Figure:
     """Means over the seeds that finished, for every row that has such records."""
     told = [record for record in records if record.success and record.status == "ok" and record.cell.stop]
     rows = [row for row in rows if any(record.cell.label == row for record in told)]
     shown = [column for column in places if any(record.cell.column == column for record in told)]
     across, down = min(ACROSS, len(rows)), -(-len(rows) // ACROSS)
-    figure = Figure(figsize=(PANEL[0] * across + LEGEND, PANEL[1] * down + 0.3), layout="constrained")
+    figure = Figure(figsize=(PANEL[0] * across + 0.4, PANEL[1] * down + 1.0), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     for place, axes in enumerate(panels.flat):
         if place >= len(rows):
@@ -37,13 +37,16 @@ def small_multiples(rows: Sequence[str], places: Sequence[str], records: Sequenc
             continue
         _panel(axes, rows[place], shown, [record for record in told if record.cell.label == rows[place]])
         if place + across >= len(rows):
-            axes.set_xlabel("round", color=INK, fontsize=8.5)
             axes.tick_params(labelbottom=True)
-    for line in panels:
-        line[0].set_ylabel("success in %", color=INK, fontsize=8.5)
+    for axes in panels[-1]:
+        axes.set_xlabel("round", color=INK, fontsize=8.5)
+    figure.supylabel("share of images on which the backdoor works, in %", color=INK, fontsize=8.5)
     handles: list[Line2D | Patch] = [Line2D([], [], **_look(shown, column)) for column in shown]
     names = [_name(column) for column in shown]
-    figure.legend([*handles, Patch(color=SHADE)], [*names, "attacked rounds"], loc="outside right upper", **LEGEND_TEXT)
+    figure.legend(
+        [*handles, Patch(color=SHADE)], [*names, "attacked rounds"], loc="outside lower left", ncols=4, **LEGEND_TEXT
+    )
+    above(figure, title)
     return figure
 
 

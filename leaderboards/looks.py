@@ -24,8 +24,9 @@ KINDS: tuple[tuple[str, ...], ...] = (
     ("niss", "noise_exchange", "secure_aggregation"),  # shares of clients hide the messages
     ("dp_fedavg", "central_dp_fedavg", "flame", "crfl", "weak_dp", "robust_dp_fedavg"),  # adds noise
     ("centered_clipping", "norm_clipping", "arc", "cge"),  # bounds the messages' lengths
-    ("fedavg", "nnm", "bucketing"),  # the mean, and what goes before a rule
-    ("fltrust", "caf", "foolsgold", "fldetector", "rlr"),  # weighs each client
+    ("fedavg", "nnm", "bucketing", "foundation_fl", "demoa"),  # the mean, and what goes before a rule
+    # weighs each client
+    ("fltrust", "caf", "foolsgold", "fldetector", "rlr", "signguard", "clipped_clustering", "lasa", "deepsight"),
 )
 """Defenses by kind, a colour each; the place in a kind is the shape."""
 TABLE: Mapping[str, tuple[int, int]] = {

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.base.names import plain
 from bench.records import Record
 from leaderboards.board import Board, Line, make_board, numbers
 from leaderboards.estimates import MISSING, Estimate, Estimates, of_values
@@ -77,11 +78,6 @@ def rule_of(parameters: Mapping[str, Any]) -> str:
     return str(parameters["rule"]) + (f" + {rule_of(inner)}" if "rule" in inner else "")
 
 
-def short(epsilon: float) -> str:
-    """`10`, and `1e6` for a million."""
-    return f"{epsilon:g}".replace("e+0", "e")
-
-
 def _by_seed(training: pd.DataFrame) -> dict[tuple[str, str], dict[int, float]]:
     """Accuracy of the runs that finished, by (row, column), then by seed."""
     found: dict[tuple[str, str], dict[int, float]] = {}
@@ -112,7 +108,7 @@ def _line(one: Noisy) -> Line:
     return {
         "defense": one.row,
         "rule": one.rule,
-        "ε an upload": short(one.epsilon),
+        "ε an upload": plain(one.epsilon),
         "clean": one.clean.text(),
         "worst": f"{one.worst.text()} ({one.where})" if one.where else "–",
         "clean, against the mean": _difference(one.clean_gain),

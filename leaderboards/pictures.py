@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from bench.base.names import plain
 from bench.records import Record, Store
 from bench.suite.factors import Design
 from leaderboards.audits import Audits, find_audits
@@ -17,7 +18,7 @@ from leaderboards.factors import Effect, effects, split
 from leaderboards.frame import CLEAN, WIDE, Selection, columns
 from leaderboards.membership import SEEN, panels
 from leaderboards.noise import falls_short
-from leaderboards.noisy_rules import MEAN, Noisy, noisy_rules, short
+from leaderboards.noisy_rules import MEAN, Noisy, noisy_rules
 from leaderboards.overall import BROKEN_SHARE, LEAKING_SHARE
 from leaderboards.robustness import asked, worst_case
 from leaderboards.run_audits import find_run_audits
@@ -74,7 +75,7 @@ def heat(rows: Sequence[str], places: Sequence[str], accuracy: Estimates, evalua
     def draw() -> bytes:
         from leaderboards import heat, plots
 
-        return plots.png(heat.heatmap(rows, places, accuracy, evaluations))
+        return plots.png(heat.heatmap(rows, places, accuracy, evaluations, f"Accuracy in %. {sentence}"))
 
     mine = {row: sorted(asked(row, places, accuracy, evaluations)) for row in rows}
     hardest = [worst_case(row, attacked, accuracy)[1] for row, attacked in mine.items()]
@@ -91,7 +92,9 @@ def factors(rows: Sequence[str], changed: Sequence[Effect]) -> Picture:
     def draw() -> bytes:
         from leaderboards import levels, plots
 
-        return plots.png(levels.small_multiples(rows, changed))
+        return plots.png(
+            levels.by_level(rows, changed, f"Accuracy in % under the worst attack; bold: the base case. {sentence}")
+        )
 
     falls = sorted(
         ((fall, effect) for effect in changed if (fall := effect.median_range(rows))), key=lambda one: -one[0]
@@ -111,14 +114,14 @@ def rules(found: Sequence[Noisy]) -> Picture:
     def draw() -> bytes:
         from leaderboards import plots, rules_by_epsilon
 
-        return plots.png(rules_by_epsilon.rules_by_epsilon(found))
+        return plots.png(rules_by_epsilon.rules_by_epsilon(found, sentence))
 
     told = []
     for epsilon in dict.fromkeys(one.epsilon for one in found):
         mine = {one.rule: one.worst.mean for one in found if one.epsilon == epsilon and one.worst.seeds}
         if MEAN in mine and len(mine) > 1:
             best = max(mine, key=lambda rule: mine[rule])
-            told.append(f"{mine[best]:.0%} ({best}) and {mine[MEAN]:.0%} (the mean) at ε = {short(epsilon)}")
+            told.append(f"{mine[best]:.0%} ({best}) and {mine[MEAN]:.0%} (the mean) at ε = {plain(epsilon)}")
     sentence = f"What the best rule and the mean keep in their worst columns: {_list(told)}." if told else ""
     return Picture("rules", "Robust rules under privacy noise", sentence, draw)
 
@@ -147,7 +150,7 @@ def durability(rows: Sequence[str], places: Sequence[str], lives: Lives, records
     def draw() -> bytes:
         from leaderboards import lifespans, plots
 
-        return plots.png(lifespans.small_multiples(rows, places, records))
+        return plots.png(lifespans.small_multiples(rows, places, records, sentence))
 
     kept, worked = Counter[str](), Counter[str]()
     for (row, _), seeds in lives.items():
@@ -220,7 +223,7 @@ def epsilons(rows: Sequence[str], places: Sequence[str], audits: Audits) -> Pict
     def draw() -> bytes:
         from leaderboards import epsilons, plots
 
-        return plots.png(epsilons.epsilons(rows, places, audits))
+        return plots.png(epsilons.epsilons(rows, places, audits, sentence))
 
     mine = {row: [audit for (name, _), audit in audits.items() if name == row] for row in rows}
     broken = [row for row, found in mine.items() if any(audit.breaks for audit in found)]
@@ -231,7 +234,8 @@ def epsilons(rows: Sequence[str], places: Sequence[str], audits: Audits) -> Pict
         [f"beyond the colluders that a claim is meant for, one proves more under {_list(beyond)}"] if beyond else []
     )
     parts += [f"the claim of {_list(void)} is void"] if void else []
-    return Picture("epsilons", "Claimed ε against audited ε", f"{'; '.join(parts)}.", draw)
+    sentence = f"{'; '.join(parts)}."
+    return Picture("epsilons", "Claimed ε against audited ε", sentence, draw)
 
 
 def membership(rows: Sequence[str], records: Sequence[Record]) -> Picture:
@@ -241,7 +245,7 @@ def membership(rows: Sequence[str], records: Sequence[Record]) -> Picture:
     def draw() -> bytes:
         from leaderboards import plots, roc
 
-        return plots.png(roc.rocs(rows, found))
+        return plots.png(roc.rocs(rows, found, sentence))
 
     parts = []
     for seen, curves in found.items():
@@ -257,13 +261,14 @@ def run_epsilons(rows: Sequence[str], places: Sequence[str], runs: Audits) -> Pi
     def draw() -> bytes:
         from leaderboards import plots, run_epsilons
 
-        return plots.png(run_epsilons.run_epsilons(rows, places, runs))
+        return plots.png(run_epsilons.run_epsilons(rows, places, runs, sentence))
 
     broken = [row for row in rows if any(audit.breaks for (name, _), audit in runs.items() if name == row)]
     silent = [row for row in rows if any(not audit.epsilon for (name, _), audit in runs.items() if name == row)]
     parts = [f"One run proves more than is composed under {_list(broken)}" if broken else "No run breaks a claim"]
     parts += [f"it proves nothing under {_list(silent)}"] if silent else []
-    return Picture("run-epsilons", "Composed ε against what one run proves", f"{'; '.join(parts)}.", draw)
+    sentence = f"{'; '.join(parts)}."
+    return Picture("run-epsilons", "Composed ε against what one run proves", sentence, draw)
 
 
 def gallery(

@@ -34,6 +34,8 @@ DODGE, SPREAD = 0.012, 0.06
 """How far apart in rho curves are drawn, so that no interval hides another, and all of them together."""
 LONGEST_NAME = 30
 """Characters of a line of a name beside its curve."""
+LETTERS = 11.5
+"""Characters of a title that fit into an inch."""
 NAME_GAP = 0.078
 """Of an axis's height, between the middles of two lines of names."""
 
@@ -94,7 +96,7 @@ def leakage(
         axes.axhline(threshold, color=INK, linewidth=0.9, linestyle=":")
     unnamed = {row: group for row, group in groups.items() if row not in named}
     _legend(figure, rows, unnamed, {f"{threshold:g} dB: recovered": _line(INK, ":")})
-    _above(figure, title)
+    above(figure, title)
     return figure
 
 
@@ -127,7 +129,7 @@ def noise(
     }
     unnamed = {row: group for row, group in groups.items() if not shown[row].rho}
     _legend(figure, rows, unnamed, {**lines, "what the claim needs": _line(INK, ":")})
-    _above(figure, title)
+    above(figure, title)
     return figure
 
 
@@ -200,17 +202,27 @@ def _name(axes: Axes, curves: Mapping[str, Curve], groups: Mapping[str, list[str
     low, high = axes.get_ylim()
     ends = {row: (curves[row].value[-1] - low) / (high - low) for row in groups if row in curves and curves[row].rho}
     look, texts = looks(rows), {row: textwrap.fill(", ".join(groups[row]), LONGEST_NAME) for row in ends}
-    sizes = {row: NAME_GAP * (1 + text.count("\n")) for row, text in texts.items()}
-    for row, place in spread(ends, sizes).items():
+    spots = {row: (curves[row].rho[-1], curves[row].value[-1]) for row in ends}
+    name_beside(axes, spots, texts, {row: look[row].hexadecimal for row in ends})
+
+
+def name_beside(
+    axes: Axes, ends: Mapping[str, tuple[float, float]], texts: Mapping[str, str], colours: Mapping[str, str]
+) -> None:
+    """Names in a panel's right margin, each with a line to the end of its curve; no name stands over another."""
+    low, high = axes.get_ylim()
+    wanted = {row: (y - low) / (high - low) for row, (_, y) in ends.items()}
+    sizes = {row: NAME_GAP * (1 + texts[row].count("\n")) for row in ends}
+    for row, place in spread(wanted, sizes).items():
         axes.annotate(
             texts[row],
-            (curves[row].rho[-1], curves[row].value[-1]),
+            ends[row],
             (1.05, place),
             textcoords="axes fraction",
             va="center",
             fontsize=8.5,
             color=INK,
-            arrowprops={**LEADER, "color": look[row].hexadecimal},
+            arrowprops={**LEADER, "color": colours[row]},
         )
 
 
@@ -239,9 +251,9 @@ def _legend(figure: Figure, rows: Sequence[str], groups: Mapping[str, list[str]]
     figure.legend(list(entries.values()), names, loc="outside lower left", ncols=columns, **LEGEND_TEXT)
 
 
-def _above(figure: Figure, title: str) -> None:
-    """What is seen."""
-    told = textwrap.fill(title, round(11.5 * figure.get_figwidth()))
+def above(figure: Figure, title: str) -> None:
+    """What is seen, in a sentence over all panels."""
+    told = textwrap.fill(title, round(LETTERS * figure.get_figwidth()))
     figure.suptitle(told, x=0.01, ha="left", fontsize=10.5, color=INK)
 
 

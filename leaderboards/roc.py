@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from leaderboards.looks import looks
 from leaderboards.membership import SEEN, Roc
-from leaderboards.plots import FAINT, INK, LEGEND_TEXT, frame
+from leaderboards.plots import FAINT, INK, LEGEND_TEXT, above, frame
 
 PANEL, REST = (3.4, 3.3), 1.5  # inches
 FLOOR = 2e-3
@@ -18,7 +18,7 @@ FLOOR = 2e-3
 RESOLVED = "#f2f2f2"
 
 
-def rocs(rows: Sequence[str], found: Mapping[str, Mapping[str, Roc]]) -> Figure:
+def rocs(rows: Sequence[str], found: Mapping[str, Mapping[str, Roc]], title: str = "") -> Figure:
     """All panels side by side; what lies left of one false positive is not resolved."""
     figure = Figure(figsize=(PANEL[0] * len(found), PANEL[1] + REST), layout="constrained")
     shown = [row for row in rows if any(row in curves for curves in found.values())]
@@ -46,4 +46,5 @@ def rocs(rows: Sequence[str], found: Mapping[str, Mapping[str, Roc]]) -> Figure:
     guess = Line2D([], [], label="a guess", color=INK, linestyle=":", linewidth=0.9)
     columns = max(1, math.floor(1.4 * len(found)))
     figure.legend(handles=[*marks, guess], loc="outside lower left", ncols=columns, **LEGEND_TEXT)
+    above(figure, title)
     return figure

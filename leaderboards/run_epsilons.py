@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from bench.base.names import plain
 from leaderboards.audits import Audit, Audits
 from leaderboards.epsilons import BROKEN, KEPT, VOID
-from leaderboards.plots import FAINT, INK, LEGEND_TEXT, frame
+from leaderboards.plots import FAINT, INK, LEGEND_TEXT, above, frame
 
 WIDTH, LINE, REST = 7.4, 0.3, 1.5  # inches
 LEAST, ROOM = 0.03, 1.6
@@ -18,7 +19,7 @@ COMPOSED: dict[str, Any] = {"marker": "|", "markersize": 13, "markeredgewidth": 
 NONE: dict[str, Any] = {"linestyle": "none"}
 
 
-def run_epsilons(rows: Sequence[str], columns: Sequence[str], runs: Audits) -> Figure:
+def run_epsilons(rows: Sequence[str], columns: Sequence[str], runs: Audits, title: str = "") -> Figure:
     """Every row whose run was audited; of several columns the largest bound."""
     found: dict[str, Audit] = {}
     for row in rows:
@@ -30,7 +31,7 @@ def run_epsilons(rows: Sequence[str], columns: Sequence[str], runs: Audits) -> F
     largest = max(value for audit in found.values() for value in (audit.epsilon, audit.allowed or 0.0, LEAST))
     axes.set(xscale="log", xlim=(LEAST / ROOM, largest * ROOM), ylim=(len(found) - 0.4, -0.6))
     axes.set_xlabel("ε per client and run", color=INK)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     frame(axes, "x")
     for line, audit in enumerate(found.values()):
@@ -42,10 +43,11 @@ def run_epsilons(rows: Sequence[str], columns: Sequence[str], runs: Audits) -> F
         colour = colour if audit.allowed else VOID
         axes.plot(at, line, marker="o", markersize=6.5, color=colour, **NONE)
         side, shift = ("right", -7) if audit.allowed and audit.allowed > at and at > 3 * LEAST else ("left", 8)
-        above: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "ha": side, "fontsize": 8}
-        axes.annotate(audit.bound, (at, line), (shift, 1), color=colour, **above)
+        over: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "ha": side, "fontsize": 8}
+        axes.annotate(audit.bound, (at, line), (shift, 1), color=colour, **over)
     axes.set_yticks(range(len(found)), list(found))
     figure.legend(handles=_legend(), loc="outside lower left", ncols=2, **LEGEND_TEXT)
+    above(figure, title)
     return figure
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.records import Record, Siege
 from leaderboards.board import Board, Line, make_board, numbers
+from leaderboards.draws import hide_forging
 from leaderboards.estimates import Estimate, Estimates, of_values
 
 CAPTION = (
@@ -99,6 +100,8 @@ def doubts(mine: Sequence[Besieged], best: tuple[str, Estimate] | None, here: Es
         found.append(f"accuracy still falls at the end in {falling} of {len(mine)} seeds: longer runs leave less")
     if any(one[siege.chosen] - min(one.values()) > MISSED for one, (_, siege) in zip(left, mine, strict=True)):
         found.append("a member harms the test images far more than the one that was chosen")
+    if mine and hide_forging(mine[0][0].cell):
+        found.append("the rule's random draws move the model as much as forging does: members that search are blind")
     return found
 
 

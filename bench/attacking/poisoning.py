@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,9 @@ class DataFacts:
 
 class DataPoisoning(ByzantineAttack):
     """Byzantine clients that train as the others do, each on its own poisoned shard, and send what comes of it."""
+
+    has_control: ClassVar[bool] = False
+    """Whether of its goal those images count alone that the same training without it answers otherwise."""
 
     @abstractmethod
     def poison(self, x: Tensor, y: Tensor, data: DataFacts, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -36,3 +36,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     more = f" and {len(names) - MOST_TOLD} more" if len(names) > MOST_TOLD else ""
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names[:MOST_TOLD])}{more}"
     return f"no {kind} named {name!r}: {hint}"
+
+
+def plain(value: float) -> str:
+    """`0.1`, `10`, and `1e6` for a million."""
+    return f"{value:g}".replace("e+0", "e")

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench import models
 from bench.protocol import REALS
 
 Array = Tensor | np.ndarray
@@ -62,6 +63,14 @@ class Form:
     def dim(self) -> int:
         """d, the real numbers of one update."""
         return max((layer.stop for layer in self.layers), default=0)
+
+    @property
+    def places(self) -> tuple[models.Layer, ...]:
+        """The layers of real numbers, for rules that look at layers; none of updates that are one vector each."""
+        real = [layer for layer in self.layers if not layer.counts]
+        if any(layer.name is None for layer in real):
+            return ()
+        return tuple(models.Layer(str(one.name), one.shape, slice(one.start, one.stop)) for one in real)
 
     def restored(self, vector: Tensor) -> Any:
         """`vector (d,)` in the form of one update; layers are views of it where their number type is its own.

@@ -24,12 +24,17 @@ from bench.base.explain import explain
 from bench.base.names import unknown
 from bench.exchange.forms import rows_of
 from bench.federation.rounds import Exchange, Sides, aggregate, names_of
+from bench.models import Layer
 from bench.protocol import Alphabet, Defense, ServerRound, Setting
 from bench.rules import PreAggregation
 from bench.threat import sanitize
 
 PROBED = 8
 """Coordinates of the made-up updates on which a rule shows whether it looks at the model."""
+
+
+ENDLESS = 2**31
+"""The rounds of a training of which nobody says how many it has: none of them is the last."""
 
 
 class Rule:
@@ -41,9 +46,16 @@ class Rule:
     """
 
     def __init__(
-        self, defense: Defense, f: int | None, share: float | None, seed: int, num_clients: int | None
+        self,
+        defense: Defense,
+        f: int | None,
+        share: float | None,
+        seed: int,
+        num_clients: int | None,
+        rounds: int | None = None,
     ) -> None:
         self.defense, self.f, self.share, self.seed, self.num_clients = defense, f, share, seed, num_clients
+        self.rounds = rounds
         self.memory: dict[str, Tensor] = {}
         self.round = 0
         self.rejected = 0
@@ -79,7 +91,7 @@ class Rule:
         rows, form = rows_of(updates)
         broadcast = None if model is None else form.flat(model, "model")
         own = None if root is None else form.flat(root, "root")
-        return form.restored(self._next(rows, broadcast, clients, weights, own))
+        return form.restored(self._next(rows, broadcast, clients, weights, own, form.places))
 
     def of_models(
         self,
@@ -100,7 +112,7 @@ class Rule:
         shared = isinstance(models, Tensor) or not isinstance(models, Sequence)
         rows = given - broadcast if shared else given.sub_(broadcast)
         own = None if root is None else form.flat(root, "root")
-        return form.restored(self._next(rows, broadcast, clients, weights, own))
+        return form.restored(self._next(rows, broadcast, clients, weights, own, form.places))
 
     def _next(
         self,
@@ -109,6 +121,7 @@ class Rule:
         clients: Iterable[Hashable] | None,
         weights: Iterable[float] | None,
         root: Tensor | None,
+        layers: tuple[Layer, ...],
     ) -> Tensor:
         """The next model `(d,)` of messages `(n, d)`, or the change where there is no broadcast `(d,)`."""
         if broadcast is None and self._looks_at_model(rows):
@@ -122,13 +135,19 @@ class Rule:
             )
         rows, rejected = sanitize(rows, Alphabet.REAL)
         where = torch.zeros_like(rows[0]) if broadcast is None else broadcast
-        found = self._played(rows, where, self._indices(clients, len(rows)), _shares(weights, rows), root)
+        found = self._played(rows, where, self._indices(clients, len(rows)), _shares(weights, rows), root, layers)
         self.rejected += rejected
         self.round += 1
         return found
 
     def _played(
-        self, rows: Tensor, broadcast: Tensor, names: Tensor, shares: Tensor, root: Tensor | None = None
+        self,
+        rows: Tensor,
+        broadcast: Tensor,
+        names: Tensor,
+        shares: Tensor,
+        root: Tensor | None = None,
+        layers: tuple[Layer, ...] = (),
     ) -> Tensor:
         place = str(rows.device)
         with device.computing_on(device.CPU if rows.device.type == device.CPU else place):
@@ -144,6 +163,7 @@ class Rule:
                 root,
                 self.memory,
                 names_of(delivered, names),
+                layers,
             )
             return aggregate(self._sides, sent, server)
 
@@ -154,7 +174,8 @@ class Rule:
         """The public facts of this round; the rule may refuse them, as it would in the bench."""
         n, d = rows.shape
         share = self.share if self.share is not None else (self.f or 0) / n
-        setting = Setting(self.num_clients or max(n, len(self.names)), n, d, 1, 1.0, None, min(share, 1.0), 1e-6)
+        clients, rounds = self.num_clients or max(n, len(self.names)), self.rounds or ENDLESS
+        setting = Setting(clients, n, d, rounds, 1.0, None, min(share, 1.0), 1e-6)
         if setting != self._setting:
             self._sides.start(setting)
             self._setting = setting
@@ -191,7 +212,7 @@ def _depends_on_model(rule: Rule, n: int) -> bool:
     models = torch.zeros(PROBED, dtype=torch.float64), 10 * torch.randn(PROBED, generator=draws, dtype=torch.float64)
     changes = []
     for broadcast in models:
-        fresh = Rule(rule.defense, rule.f, rule.share, rule.seed, rule.num_clients or n)
+        fresh = Rule(rule.defense, rule.f, rule.share, rule.seed, rule.num_clients or n, rule.rounds)
         root = updates[0] if rule.defense.num_root_samples() else None
         try:
             played = fresh._played(updates, broadcast, torch.arange(n), _shares(None, updates), root)
@@ -221,6 +242,7 @@ def rule(
     suite: str | None = None,
     seed: int = 0,
     num_clients: int | None = None,
+    rounds: int | None = None,
     **parameters: Any,
 ) -> Rule:
     """The rule or pre-aggregation `name` as a function of a round's updates; see `Rule`.
@@ -229,7 +251,8 @@ def rule(
     that withstands as many as assumed needs one of the two. `parameters` are the rule's own, for a pre-aggregation
     `rule=` and `parameters=` too. With `suite`, `name` is a row of that suite as its boards have it, with the row's
     parameters. `seed` is that of the draws that a rule makes. `num_clients` is how many clients there are at most, for
-    a rule that remembers them and in which not all take part in each round.
+    a rule that remembers them and in which not all take part in each round, and `rounds` how many rounds there will be,
+    for a rule that does something else in the last (crfl adds no noise there); without it no round is the last.
 
     Raises `BadInputError`, in one sentence, for an unknown name or parameter, and for a protocol, whose clients do
     something of their own.
@@ -244,7 +267,9 @@ def rule(
     _check_assumed(defense, f, share)
     if num_clients is not None and num_clients < 1:
         raise BadInputError(f"num_clients is {num_clients}, but must be at least 1")
-    return Rule(defense, f, share, seed, num_clients)
+    if rounds is not None and rounds < 1:
+        raise BadInputError(f"rounds is {rounds}, but must be at least 1")
+    return Rule(defense, f, share, seed, num_clients, rounds)
 
 
 def _row(label: str, suite: str) -> tuple[str, Mapping[str, Any]]:

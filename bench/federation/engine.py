@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,6 @@ from torch import Tensor
 from bench import models
 from bench.attacking.poisoning import DataFacts, DataPoisoning, poison_shards
 from bench.base import device, rng
-from bench.base.context import holding
 from bench.base.errors import DivergedError
 from bench.data import Dataset, Split
 from bench.federation.clients import Momentum, Plan, Shards, Step, as_held, rsa_blocks, sgd_blocks
@@ -28,18 +26,12 @@ from bench.federation.roles import (
 )
 from bench.federation.root import Root
 from bench.federation.rounds import ClientMemory, Sides, aggregate, arrived, check_model, exchange, names_of
+from bench.federation.secret import is_secret
 from bench.federation.server_optimizers import ServerOptimizer
 from bench.federation.settings import FederationSettings
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, SumDefense, all_finite, plays_in_sums
 from bench.protocol.contract import check_shape, untouched
 from bench.threat import ByzantineAttack, ByzantineView, OwnTraining, PublicFacts, RoundTranscript, Saboteurs, sanitize
-
-_encodes: ContextVar[bool] = ContextVar("encodes", default=False)
-
-
-def encoding() -> AbstractContextManager[None]:
-    """In here Byzantine clients know how honest ones encode their updates, and send what they forge in the same way."""
-    return holding(_encodes, True)
 
 
 class Federation:
@@ -166,7 +158,7 @@ class Federation:
         try:
             return self._exchange(local, keep)
         except Exception:
-            if all_finite(updates):
+            if all_finite(updates[~self._is_forging(participants)]):  # attackers may train to anything
                 raise
             raise DivergedError(f"the clients' updates are not finite in round {self.round + 1}") from None
 
@@ -296,7 +288,8 @@ class Federation:
         w, lr = self.global_model, self.setting.learning_rate(self.round)
         root = None if self._root is None else self._root.update(self.round, w, lr)
         draws = self._generator("server")
-        return ServerRound(self.round, self.setting, w, weights, draws, root, self._server_memory, clients)
+        kept, model = self._server_memory, self.model
+        return ServerRound(self.round, self.setting, w, weights, draws, root, kept, clients, model.layers, model)
 
     def _is_forging(self, participants: Tensor) -> Tensor:
         """`(m,)` bool: who of the round sends what the attack makes."""
@@ -336,7 +329,7 @@ class Federation:
             aggregate = partial(self._imagined, rows, local)
             view = replace(view, honest=honest, names=local.clients[~rows], aggregate=aggregate)
         messages[rows] = self._forged(view, local.weights[rows])
-        if _encodes.get():
+        if is_secret():
             messages[rows] = self._encoded(messages[rows], rows, local)
         return messages
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from bench import registry
 from bench.base.errors import BadInputError
-from bench.models.base import Model, Shape, one_hot
+from bench.models.base import Layer, Model, Shape, one_hot
 from bench.models.convolutional import CNN, ConvolutionalModel, SmallCNN
 from bench.models.dense import MLP, DenseModel, Softmax
 from bench.models.lenet import LeNet
@@ -28,6 +28,7 @@ __all__ = [
     "ConvolutionalModel",
     "DenseModel",
     "GroupNormCNN",
+    "Layer",
     "LeNet",
     "Model",
     "ModuleModel",

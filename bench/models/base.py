@@ -3,13 +3,22 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from itertools import accumulate
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Shape = tuple[int, ...]
+
+
+class Layer(NamedTuple):
+    """A tensor of a model: its name, its shape, and where its entries lie in the flat parameters `(d,)`."""
+
+    name: str
+    shape: Shape
+    entries: slice
 
 
 class Model(ABC):
@@ -35,6 +44,20 @@ class Model(ABC):
     def num_trained(self) -> int:
         """The first entries of the parameters, those that gradients move."""
         return self.dim - self.num_statistics
+
+    @property
+    def keys(self) -> list[str]:
+        """The names of the tensors, one a shape: the number of the layer, and whether it is its weight or its bias."""
+        numbers = accumulate(int(len(shape) > 1) for shape in self.shapes)
+        kinds = ("weight" if len(shape) > 1 else "bias" for shape in self.shapes)
+        return [f"{number}.{kind}" for number, kind in zip(numbers, kinds, strict=True)]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Its tensors, in the order of the flat parameters; the last two are the last layer's weight and bias."""
+        ends = list(accumulate(math.prod(shape) for shape in self.shapes))
+        places = map(slice, [0, *ends], ends)
+        return tuple(map(Layer, self.keys, self.shapes, places))
 
     def class_errors(self, gradients: Tensor) -> Tensor:
         """`(T, classes)` proportional to p - y, from one sample's gradients `(T, d)` each: negative at the label alone.

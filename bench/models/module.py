@@ -36,7 +36,7 @@ class ModuleModel(Model):
         _refuse_what_cannot_be_played(self.name, self.module)
         statistics = _statistics(self.module)
         held = {**dict(self.module.named_parameters()), **statistics}
-        self.keys = list(held)
+        self._keys = list(held)
         self.shapes = [tuple(tensor.shape) for tensor in held.values()]
         self.num_statistics = sum(tensor.numel() for tensor in statistics.values())
         self.training_module = self.module
@@ -45,6 +45,11 @@ class ModuleModel(Model):
             for layer in self.training_module.modules():
                 if isinstance(layer, BATCH_NORMS):
                     layer.num_batches_tracked = None  # nobody counts
+
+    @property
+    def keys(self) -> list[str]:
+        """The names that the module gives its tensors."""
+        return self._keys
 
     @abstractmethod
     def build(self, input_shape: Shape, num_classes: int) -> nn.Module:

@@ -94,7 +94,7 @@ def play(task: Task, dataset: Dataset) -> Findings:
     sent, sent_with = (message_of(defense, setting, update) for update in worlds)
     game = Game(sent, sent_with, setting.participants, {**defense.model_dump(), **defense.derived(setting)})
     match = Round(sides, setting, audit, task.seed)
-    without, with_ = (_games(match, game, world, worlds[world]) for world in (0, 1))
+    without, with_ = _games(match, game, worlds)
 
     by_coordinate = claim.unit.startswith("per coordinate")
     fit = defense.gaussian and audit.is_gaussian(game)
@@ -160,15 +160,18 @@ def message_of(defense: Defense, setting: Setting, update: Tensor) -> Tensor:
     return defense.message(update.unsqueeze(0), weights)[0].to(update.dtype)
 
 
-def _games(match: Round, game: Game, world: int, update: Tensor) -> Played:
+def _games(match: Round, game: Game, worlds: tuple[Tensor, Tensor]) -> tuple[Played, Played]:
+    """Both worlds' games, in an order that no adversary knows: one that counts its games would know the world else."""
     runs, dim = match.audit.size()
-    evidence, errors = torch.empty(runs, dim, dtype=torch.float64), torch.empty(runs, dtype=torch.float64)
-    sent = (game.without, game.with_)[world]
-    for run in range(runs):
-        seen = match.view(update, rng.generator(match.seed, "audit", world, run))
-        evidence[run] = match.audit.evidence(seen, game)
-        errors[run] = (match.audit.recover(seen, game) - sent).norm()
-    return Played(evidence, float(errors.mean() / game.with_.norm()))
+    evidence, errors = (torch.empty(2, runs, *shape, dtype=torch.float64) for shape in ((dim,), ()))
+    for place in rng.shuffled(2 * runs, rng.generator(match.seed, "order of games", device="cpu")).tolist():
+        world, run = divmod(place, runs)
+        sent = (game.without, game.with_)[world]
+        seen = match.view(worlds[world], rng.generator(match.seed, "audit", world, run))
+        evidence[world, run] = match.audit.evidence(seen, game)
+        errors[world, run] = (match.audit.recover(seen, game) - sent).norm()
+    played = [Played(evidence[world], float(errors[world].mean() / game.with_.norm())) for world in (0, 1)]
+    return played[0], played[1]
 
 
 def _audited(

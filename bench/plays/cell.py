@@ -18,6 +18,7 @@ from bench.base.files import write_whole
 from bench.base.memory import keep_freed_memory
 from bench.base.threads import blas_threads
 from bench.data import Dataset, load
+from bench.federation.secret import secret_world
 from bench.plays.findings import Findings, Task, count_byzantine, stands
 from bench.records import Record, environment, now, protocol_hash, record_key
 from bench.suite import Cell, kinds
@@ -43,7 +44,7 @@ class Outcome:
 
 def run_cell(task: Task) -> Outcome:
     """Play the cell; whatever a defense or an attack raises becomes a record with status `failed`."""
-    with rng.salted(task.world.salt):
+    with rng.salted(task.world.salt), secret_world(task.world.secret):
         return _played(task)
 
 

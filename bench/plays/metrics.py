@@ -32,6 +32,12 @@ def accuracy_and_loss(model: Model, params: Tensor, split: Split) -> tuple[float
     return right / len(split.y), loss / len(split.y)
 
 
+def right_answers(model: Model, params: Tensor, split: Split) -> Tensor:
+    """Of which samples of a split `(N,)` bool the model `(d,)` gives the label."""
+    batches = zip(split.x.split(EVALUATION_BATCH), split.y.split(EVALUATION_BATCH), strict=True)
+    return torch.cat([model.logits(params, x.to(params.dtype)).argmax(dim=1) == y for x, y in batches])
+
+
 def damage_on(model: Model, images: Split) -> Callable[[Tensor], float]:
     """The loss of a model `(d,)` on the first `HELD` of these images."""
     held = Split(images.x[:HELD], images.y[:HELD])

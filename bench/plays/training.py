@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from bench.base.errors import DivergedError
+from bench.attacking.poisoning import DataPoisoning
+from bench.base.errors import DivergedError, require
 from bench.base.memory import keep_freed_memory
-from bench.data import Dataset
+from bench.data import Dataset, Split
 from bench.federation.engine import Federation
 from bench.plays.findings import Findings, Task, build_attack, build_defense, cost_of, stated
-from bench.plays.metrics import accuracy_and_loss, damage_on, right_by_class, worst_class, worst_tenth
+from bench.plays.metrics import accuracy_and_loss, damage_on, right_answers, right_by_class, worst_class, worst_tenth
 from bench.records import Rehearsal, Siege, SingledOut
 from bench.suite import Cell
 from bench.threat import ByzantineAttack, Ensemble
@@ -84,7 +85,24 @@ def _counts_success(cell: Cell, played: int) -> bool:
 def _success(federation: Federation, dataset: Dataset) -> float | None:
     """The share of images that get the answer that the attackers want; None where they want none."""
     goal = federation.goal(dataset.test)
-    return None if goal is None else accuracy_and_loss(federation.model, federation.global_model, goal)[0]
+    if goal is None:
+        return None
+    if isinstance(federation.attack, DataPoisoning) and federation.attack.has_control:
+        return _beyond_control(federation, dataset, goal)
+    return accuracy_and_loss(federation.model, federation.global_model, goal)[0]
+
+
+def _beyond_control(federation: Federation, dataset: Dataset, goal: Split) -> float:
+    """The share of the goal's images that get the wanted answer, and not from the same training without attackers.
+
+    Of a goal that every model reaches nothing is left.
+    """
+    require(len(goal) > 0 and bool(torch.isfinite(goal.x).all()), "goal", "empty, or not finite", "images")
+    control = Federation(federation.settings, federation.defense, dataset, federation.seed)
+    for _ in range(federation.round):
+        control.advance()
+    reached = right_answers(federation.model, federation.global_model, goal)
+    return float((reached & ~right_answers(control.model, control.global_model, goal)).double().mean())
 
 
 def _findings(run: Run, dataset: Dataset) -> Findings:

@@ -23,6 +23,7 @@ from torch import Tensor
 from bench.base.classes import still_said
 from bench.base.errors import require
 from bench.base.numbers import Numbers
+from bench.models import Layer, Model
 from bench.privacy.claims import PrivacyClaim
 from bench.privacy.sampling import busiest_client
 
@@ -115,6 +116,8 @@ class ServerRound:
     root_update `(d,)` is what training on images of its own gave the server, where the defense asked for some.
     memory: what the server has kept, by name; what stands there after a round is there in the next. Empty at first.
     clients: the names `(k,)` of those whose rows were delivered; None when the channel unlinked them.
+    layers: names, shapes and places of the model's tensors in a message `(d,)`; empty where nobody said them.
+    model: the architecture, a function of its parameters `(d,)`; None where the messages alone are there.
     """
 
     index: int
@@ -125,6 +128,8 @@ class ServerRound:
     root_update: Tensor | None = None
     memory: dict[str, Tensor] = field(default_factory=dict)
     clients: Tensor | None = None
+    layers: tuple[Layer, ...] = ()
+    model: Model | None = field(default=None, repr=False)
 
 
 class PeerMessages(Protocol):

@@ -19,11 +19,13 @@ class World:
     """What a judged run has beside its cell: the salt of all its draws, and the sha256 of each submitted file.
 
     The salt is drawn when the file is known, and told when the run is over; `sources` are sorted. Shipped rows have
-    neither: their draws are public, so that anybody can repeat them.
+    neither: their draws are public, so that anybody can repeat them. What a verifier plays is `secret` besides
+    (`bench.federation.secret`): no record of it is kept, and no hash names it.
     """
 
     salt: str = ""
     sources: tuple[str, ...] = ()
+    secret: bool = False
 
     @property
     def content(self) -> dict[str, object]:

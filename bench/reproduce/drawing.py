@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from bench.reproduce.evidence import Curve
 from leaderboards.looks import COLOURS, MARKERS
-from leaderboards.plots import INK, LEGEND_TEXT, frame, png
+from leaderboards.plots import INK, LEGEND_TEXT, above, frame, png
 
 PANEL = (2.9, 2.3)  # inches
 LEGEND = 1.9
@@ -31,7 +31,9 @@ def colour(names: Sequence[str], name: str) -> str:
     return COLOURS[names.index(name) % len(COLOURS)]
 
 
-def accuracy_by_round(panels: Sequence[Sequence[Panel]], names: Sequence[str], star: str = PAPERS) -> bytes:
+def accuracy_by_round(
+    panels: Sequence[Sequence[Panel]], names: Sequence[str], star: str = PAPERS, title: str = ""
+) -> bytes:
     """A grid of panels; bands reach from the lowest to the highest seed; `star` tells what the marks are."""
     figure, grid = grid_of(len(panels), len(panels[0]))
     for line, row in zip(panels, grid, strict=True):
@@ -50,6 +52,7 @@ def accuracy_by_round(panels: Sequence[Sequence[Panel]], names: Sequence[str], s
             axes.set_ylim(-3, 103)
     label(grid, "round", "test accuracy in %")
     legend(figure, names, star if any(panel.marks for line in panels for panel in line) else None)
+    above(figure, title)
     return png(figure)
 
 

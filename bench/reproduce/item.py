@@ -76,6 +76,7 @@ class Exhibit:
     lines: Sequence[Line]
     numbers: Sequence[Number]
     plot: Callable[[], bytes] | None = None
+    more: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)  # further plots, by what they show
     caption: str = ""
 
 

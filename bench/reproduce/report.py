@@ -87,12 +87,14 @@ def files(entry: Entry, draw: bool = True) -> dict[str, bytes]:
     found = {"table.csv": csv_table(exhibit.numbers).encode()}
     if exhibit.plot is not None and draw:
         found["plot.png"] = exhibit.plot()
+        found |= {f"plot-{number}.png": plot() for number, plot in enumerate(exhibit.more.values(), start=2)}
     parts = [
         f"# {entry.item.title}",
         f"{entry.stated.says} ({entry.stated.place})",
         markdown_table(exhibit.lines),
         *([exhibit.caption] if exhibit.caption else []),
         *(["![plot](plot.png)"] if exhibit.plot is not None else []),
+        *([f"More pictures: {_links(exhibit.more)}."] if exhibit.more else []),
         f"**{exhibit.judged.verdict}**: {exhibit.judged.reason}.",
         *([f"Reduced form: {entry.reduced}."] if entry.reduced else []),
         f"Rule: {entry.item.rule}",
@@ -100,6 +102,10 @@ def files(entry: Entry, draw: bool = True) -> dict[str, bytes]:
     ]
     found["table.md"] = ("\n\n".join(parts) + "\n").encode()
     return found
+
+
+def _links(more: Iterable[str]) -> str:
+    return ", ".join(f"[{name}](plot-{number}.png)" for number, name in enumerate(more, start=2))
 
 
 def readme(found: Iterable[Entry]) -> bytes:

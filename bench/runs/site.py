@@ -18,7 +18,14 @@ from leaderboards.site.standing import Published
 
 MARKER = ".fedsiege-site"
 """The file that says that a folder is a site, which a new one may replace."""
-BESIDE = ("docs/*.md", "docs/pictures/*", "docs/examples/*", "CHANGELOG.md")
+BESIDE = (
+    "docs/*.md",
+    "docs/pictures/*",
+    "docs/examples/*",
+    "CHANGELOG.md",
+    "results/claims/*.md",
+    "results/claims/*.toml",
+)
 PAPERS = ("README.md", "*/*.md", "*/*.png")
 """What of the papers' evidence people read."""
 

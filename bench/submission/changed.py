@@ -28,6 +28,9 @@ BOARDS = ("leaderboard.md", "leaderboard.csv")
 PLOTS = "plots"
 PAPER_RECORDS = ("results", "papers", "records")
 
+HOW_FILES_ARE_READ = (".gitattributes", ".gitmodules")
+"""By which git gives other content than was committed: what is judged here, or a rival's record somewhere else."""
+
 UNSURE = ("cannot tell",)
 """Verdicts that are no failure of a row that somebody looks at, and are one of what comes unseen."""
 
@@ -138,6 +141,9 @@ def _sorted(changes: Iterable[Change], found: Changed) -> tuple[dict[str, list[C
     boards: dict[str, list[Change]] = {}
     for change in changes:
         parts = change.path.split("/")
+        if parts[-1] in HOW_FILES_ARE_READ:
+            found.problems.append(f"{change.told}: it says how git reads other files: a maintainer has to look at it")
+            continue
         if change.path != "results" and not change.path.startswith("results/"):
             continue
         if (why := _refused(change)) is not None:
@@ -217,6 +223,12 @@ def _judge_row(
             found.problems.append(
                 f"{printable(row)}: nobody can tell whether it is what its cells give: a maintainer has to"
             )
+        loose = {place.absolute() for place in one.loose}
+        found.problems += [
+            f"{change.told}: published before, and held to its bits by nobody here: a maintainer has to look"
+            for change in mine
+            if change.how == "M" and (checkout / change.path).absolute() in loose
+        ]
     found.problems += [f"{one.told}: no file of the row" for one in mine if checkout / one.path not in known]
 
 

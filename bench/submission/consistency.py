@@ -109,7 +109,8 @@ def row_problems(
         if whole and (missing := sorted(set(asked[cell]) - found)):
             yield f"{place.name}/{cell}: {_seeds(missing)} of the suite {suite.name!r} missing"
     if whole and submission is not None:
-        yield from _missing_of_submission(Counter(place.name for place, _ in seeds), suite)
+        claimed = {kind for record in records.values() for kind in _audited(record)}
+        yield from _missing_of_submission(Counter(place.name for place, _ in seeds), suite, claimed)
     elif whole:
         yield from _missing_of_suite(
             {record.cell.label for record in records.values()}, {cell for _, cell in seeds}, suite
@@ -148,14 +149,28 @@ def _of_another_world(record: Record, submitted: list[Submission]) -> str | None
     return None if salt and record.salt == salt else f"its salt is not that of {FILE}"
 
 
-def _missing_of_submission(found: Counter[str], suite: Suite) -> Iterator[str]:
-    """The attacks of which a submitted row has fewer cells than the suite's rows; audits are for those that claim."""
-    cells = [cell for cell in suite.cells() if cell.kind not in ("audit", "run_audit")]
+def _audited(record: Record) -> Iterator[KindName]:
+    """The kinds of audits that what a record claims is held to."""
+    if record.privacy.claimed is not None:
+        yield "audit"
+    if record.privacy.composed is not None:
+        yield "run_audit"
+
+
+def _missing_of_submission(found: Counter[str], suite: Suite, claimed: Collection[KindName]) -> Iterator[str]:
+    """The attacks of which a submitted row has fewer cells than the suite's rows; of audits, than those that claim.
+
+    A rule that claims both may be in fewer cells of an audit than one that claims less: the least of them counts.
+    """
+    cells = suite.cells()
+    audits = {cell.attack_name for cell in cells if cell.kind in ("audit", "run_audit")}
+    unasked = {cell.attack_name for cell in cells if cell.attack_name in audits and cell.kind not in claimed}
     wanted = Counter((cell.label, cell.attack_name) for cell in cells)
-    for attack in dict.fromkeys(cell.attack_name for cell in cells):
-        most = max(count for (_, name), count in wanted.items() if name == attack)
-        if found[attack] < most:
-            yield f"{attack}: {found[attack]} of the {most} cells that a row of the suite {suite.name!r} has"
+    for attack in dict.fromkeys(cell.attack_name for cell in cells if cell.attack_name not in unasked):
+        counts = [count for (_, name), count in wanted.items() if name == attack]
+        needed = min(counts) if attack in audits else max(counts)
+        if found[attack] < needed:
+            yield f"{attack}: {found[attack]} of the {needed} cells that a row of the suite {suite.name!r} has"
 
 
 def _missing_of_suite(labels: Collection[str], found: Collection[str], suite: Suite) -> Iterator[str]:

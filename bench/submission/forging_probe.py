@@ -9,12 +9,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from bench import data
 from bench.attacking.poisoning import DataFacts, DataPoisoning
 from bench.base import rng
 from bench.protocol import Alphabet, Setting
 from bench.protocol.contract import check_shape
-from bench.submission import growth
+from bench.submission import growth, made_up
 from bench.submission.attack_probe import AttackProbe, AttackSubject
 from bench.submission.common import bits, untouched
 from bench.submission.probe import CLIENTS, DIM, LR, forged_extremes, inputs
@@ -224,18 +223,20 @@ def _one(messages: Tensor, value: float) -> Tensor:
 
 
 def _poisoned(subject: AttackSubject, seed: int, look: bool = False) -> list[Tensor]:
-    """Images and labels of three shards of the digits, poisoned."""
-    digits = data.load("digits")
-    rows = torch.randperm(len(digits.train.y), generator=rng.generator(seed, "shards"))[: 3 * SAMPLES].view(3, SAMPLES)
-    x, y = digits.train.x[rows], digits.train.y[rows]
+    """Images and labels of three shards of made-up images, poisoned."""
+    known = made_up.images()
+    order = torch.randperm(len(known.train.y), generator=rng.generator(seed, "shards"))
+    one_of_each = [order[known.train.y[order] == label][:1] for label in range(known.num_classes)]  # some want a class
+    rows = torch.cat([*one_of_each, order])[: 3 * SAMPLES].view(3, SAMPLES)
+    x, y = known.train.x[rows], known.train.y[rows]
     with subject.step("poison"), untouched(look, "poison", images=x, labels=y):
-        images, labels = subject.build().poison(x, y, DataFacts.of(digits), rng.generator(seed, "poison"))
+        images, labels = subject.build().poison(x, y, DataFacts.of(known), rng.generator(seed, "poison"))
         check_shape(images, "poison", x.shape)
         check_shape(labels, "poison", y.shape)
         if images.dtype != x.dtype or labels.dtype != y.dtype:
             raise StepError(f"poison returned {images.dtype} and {labels.dtype}, not {x.dtype} and {y.dtype}")
         if not bool(torch.isfinite(images).all()):
             raise StepError("poison returned images that are not finite")
-        if int(labels.min()) < 0 or int(labels.max()) >= digits.num_classes:
-            raise StepError(f"poison returned labels outside 0 .. {digits.num_classes - 1}")
+        if int(labels.min()) < 0 or int(labels.max()) >= known.num_classes:
+            raise StepError(f"poison returned labels outside 0 .. {known.num_classes - 1}")
     return [images, labels]

@@ -4,18 +4,19 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from bench import data, registry
+from bench import registry
 from bench.base import rng
 from bench.federation.engine import Federation
 from bench.federation.settings import FederationSettings
 from bench.plays.inversion import Watched, cleaned, watch
 from bench.protocol import Alphabet
 from bench.protocol.contract import check_shape
+from bench.submission import made_up
 from bench.submission.attack_probe import AttackProbe, AttackSubject
 from bench.submission.common import bits, untouched
 from bench.submission.problems import BrokenError, StepError
@@ -51,7 +52,7 @@ Change = Callable[[RoundView], RoundView]
 
 
 class InversionProbe(AttackProbe):
-    """A `PrivacyAttack`, on views of digits."""
+    """A `PrivacyAttack`, on views of made-up images."""
 
     gives, generator = "reconstruction", "generator"
 
@@ -136,15 +137,13 @@ class InversionProbe(AttackProbe):
 def _seen(subject: AttackSubject, name: str, model: str, targets: int = TARGETS) -> Watched:
     """What the attack sees of a federation of eight clients under this defense, and what it does not."""
     parameters = next(rows[name] for rows in ROWS.values() if name in rows)
-    digits, defense = _digits(), registry.get("defense", name)(**parameters)  # outside of steps, which are watched
-    federation = Federation(SMALL.model_copy(update={"model": model}), defense, digits, 0)
+    images, defense = (
+        made_up.images(),
+        registry.get("defense", name)(**parameters),
+    )  # outside of steps, which are watched
+    federation = Federation(SMALL.model_copy(update={"model": model}), defense, images, 0)
     with subject.step("collusion"):
-        return watch(federation, digits, subject.build(), targets)
-
-
-@cache
-def _digits() -> data.Dataset:
-    return data.load("digits")
+        return watch(federation, images, subject.build(), targets)
 
 
 def _in_another_world(watched: Watched) -> Watched:
@@ -183,9 +182,7 @@ def _check(found: object, view: View) -> None:
     if not isinstance(found, Reconstruction):
         raise StepError(f"infer returned {type(found).__name__}, not a Reconstruction")
     targets, batch = len(view.targets), view.facts.batch_size
-    shown = found.images.shape[1] if isinstance(found.images, Tensor) and found.images.ndim > 1 else batch
-    count = min(max(shown, batch), view.most_images)
-    check_shape(found.images, "infer's images", (targets, count, *view.image_shape))
+    check_shape(found.images, "infer's images", view.answered(found.images))
     check_shape(found.labels, "infer's labels", (targets, batch))
     check_shape(found.loss, "infer's loss", (targets,))
     check_shape(found.estimate, "infer's estimate", view.rounds[-1].estimate.shape)

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench import models
 from bench.base import rng
 from bench.federation.rounds import Sides, aggregate, arrived, exchange, names_of
+from bench.models import Model
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, Setting
 from bench.protocol.contract import check_upload
 from bench.submission.common import untouched
@@ -19,6 +21,8 @@ from bench.submission.problems import watched
 
 CLIENTS, DIM = 20, 50
 LR = 0.1
+CLASSES = 10
+"""Of the softmax regression that a probe pretends to train."""
 FRACTIONS = (0.2, 0.1, 0.0)
 """Assumed Byzantine fractions that are tried where a rule refuses the suite's at so few clients."""
 
@@ -100,12 +104,19 @@ def play(
     guard = partial(_watched, subject, look)
     sent = exchange(sides, local, channel, forge, guard)
     weights, names = arrived(sent.delivered, local.weights), names_of(sent.delivered, local.clients)
-    server = ServerRound(0, facts, given.broadcast, weights, server_draws, clients=names)
+    known = architecture(given.size[1])
+    layers = () if known is None else known.layers
+    server = ServerRound(0, facts, given.broadcast, weights, server_draws, clients=names, layers=layers, model=known)
     if sides.server.num_root_samples():
         server = replace(server, root_update=given.updates.mean(dim=0))
     model = aggregate(sides, sent, server, guard)
     drew = not (torch.equal(states[0], channel.get_state()) and torch.equal(states[1], server_draws.get_state()))
     return Played(sent.messages, model, drew)
+
+
+def architecture(dim: int) -> Model | None:
+    """A softmax regression of ten classes with this many parameters; None where there is none."""
+    return models.build("softmax", (1, 1, dim // CLASSES - 1), CLASSES) if dim % CLASSES == 0 < dim - CLASSES else None
 
 
 def started(subject: Subject, size: tuple[int, int]) -> Sides:

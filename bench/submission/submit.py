@@ -26,6 +26,7 @@ from bench.submission.consistency import largest_byzantine, plain_of
 from bench.submission.examination import Tell, Terms, examined, facts_of, inspected, published_stand_in, refuse
 from bench.submission.folder import Submission
 from bench.submission.package import Entry, Source, read_source, registered_kind, standing_in
+from bench.submission.rankable import beyond
 from bench.submission.rows import Row, alphabets, find_rows
 from bench.submission.sandbox import Bounds, Finished
 from bench.submission.scaffold import check_name
@@ -108,6 +109,8 @@ def submit(request: Request, tell: Tell = print) -> Report:
     terms = Terms(loaded, parameters, federation, alphabets(against))
     seen, entry = inspected(source, terms)
     _check_entry(entry, seen, parameters, request)
+    if (more := beyond((seen.last("facts") or {}).get("value") or {}, loaded)) is not None:
+        raise BadInputError(f"attack {entry.name!r}: {more}")
     tell(f"{entry.kind} {entry.name!r} ({entry.class_name}), sha256 {source.digest[:16]}")
     if not systems.tells_memory():
         tell("memory: not limited, since this system has no /proc to tell what a process holds")

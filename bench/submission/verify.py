@@ -5,7 +5,7 @@ A record that was edited by hand may be consistent with itself; it is not with w
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from bench import suite as suites
 from bench.base import tables
 from bench.base.device import CPU
 from bench.base.errors import BadInputError
-from bench.records import Contents, Environment, Record, Store, contents, read, verified
+from bench.records import Contents, Environment, Store, contents, read, verified
 from bench.records.distribution import FALSE_ALARMS
 from bench.records.folder import is_of_papers, mixed_devices
 from bench.records.submissions import Submission
@@ -32,7 +32,8 @@ from bench.submission.consistency import (
     row_problems,
     suite_of,
 )
-from bench.submission.examination import Tell, Terms, examined, inspected
+from bench.submission.examination import Tell, Terms, examined, facts_of, inspected
+from bench.submission.rankable import beyond, broken_attack, taken, unfinished
 from bench.submission.referee.party import printable
 from bench.submission.replay import Alike, Row, play_worlds, replay
 from bench.submission.rows import alphabets, find_rows
@@ -176,14 +177,15 @@ def _check(row: Row, whole: bool, data_root: str | None, contract: bool, tell: T
         found = list(problems(place, record, suite, data_root))
         if found != [OTHER_PROTOCOL]:  # what was played under that cannot be played now
             found += [] if suite is None else foreign(record, suite, submission, evaluations[place.parent])
-            found += _gave_up(record, evaluations[place.parent])
+            found += unfinished(record, submission, evaluations[place.parent])
             given = ((row.folder, submission), (place.parent, evaluations[place.parent]))
             code = tuple(folder for folder, submitted in given if submitted is not None)
             row.playable[place] = Alike(code, recovered_psnr(suite))
         row.problems += [f"{place.name}: {problem}" for problem in found]
     for folder, submitted in evaluations.items():
         if submitted is not None and submitted.kind == "attack":
-            row.problems += _broken_attack(folder, submitted)
+            row.problems += broken_attack(folder, submitted)
+    row.problems += filter(None, (taken(one) for one in (submission, *evaluations.values()) if one is not None))
     _set_devices_aside(row)
     for folder, submitted in sorted({row.folder: submission, **evaluations}.items()):
         if submitted is not None and contract:
@@ -212,28 +214,6 @@ def _submission(folder: Path) -> Submission | None:
     return submission
 
 
-def _broken_attack(folder: Path, submission: Submission) -> Iterator[str]:
-    """Why an attack decides nobody's rank, by what was published of its examination."""
-    try:
-        found = folders.examination(folder)
-    except BadInputError as error:
-        yield str(error)
-        return
-    if found is None or found.sha256 != submission.sha256:
-        yield f"attack {submission.name} was not examined: nothing says that it keeps the contract"
-    for finding in found.broken if found is not None else ():
-        yield f"attack {submission.name} breaks the contract ({finding.rule}): it decides nobody's rank"
-
-
-def _gave_up(record: Record, evaluation: Submission | None) -> Iterator[str]:
-    """Why a training that failed under somebody's attack is no defeat that can be counted unseen."""
-    if evaluation is not None and record.status == "failed":
-        yield (
-            f"it failed ({printable(record.error or 'nobody says why')}), which would count as 0 for the row: a "
-            "maintainer has to look whether the row did, or the attack"
-        )
-
-
 def _check_contract(row: Row, folder: Path, submission: Submission, data_root: str | None, tell: Tell) -> None:
     """Examine a source anew; what it breaks is a problem only where the published findings do not say so."""
     try:
@@ -244,6 +224,8 @@ def _check_contract(row: Row, folder: Path, submission: Submission, data_root: s
         seen, entry = inspected(source, terms)
         if entry != folders.entry_of(submission):
             raise BadInputError(f"{source.path} registers {entry}, not {folders.entry_of(submission)}")
+        if (more := beyond(facts_of(seen), suite)) is not None:
+            raise BadInputError(f"attack {submission.name}: {more}")
         found = examined(source, entry, seen, terms, data_root, tell)
         published = folders.examination(folder)
     except BadInputError as error:

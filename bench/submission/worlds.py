@@ -50,7 +50,8 @@ class Outcome:
 
 def metric_of(record: "Record") -> str | None:
     """What is compared of a record; None where nothing is, as in audits, whose inputs nobody has."""
-    return {"training": "accuracy", "inversion": "recovered"}.get(record.cell.kind)
+    found = {"training": "accuracy", "inversion": "recovered", "membership": "membership_auc"}
+    return found.get(record.cell.kind)
 
 
 def value_of(record: "Record") -> float:
@@ -95,12 +96,11 @@ def play(
     from bench import data
     from bench.base import rng
     from bench.base.errors import BadInputError
-    from bench.federation.engine import encoding
+    from bench.federation.secret import secret_world
     from bench.plays.cell import run_cell
     from bench.plays.findings import Task
     from bench.records import World
     from bench.submission.referee.again import asking_again
-    from bench.submission.referee.defense import dithering
 
     task = Task(
         record.suite,
@@ -110,10 +110,10 @@ def play(
         record.environment.threads,
         data_root,
         recovered_psnr,
-        world=World(salt, record.sources),
+        world=World(salt, record.sources, secret=True),
     )
     everywhere = record.cell.kind == "training" and record.cell.federation.model in WITHOUT_PLACES
-    with data.changed(shuffle(salt, everywhere)), dithering(), encoding(), asking_again() as ask_again:
+    with data.changed(shuffle(salt, everywhere)), asking_again() as ask_again:
         value = value_of(run_cell(task).record)
         try:
             ask_again()
@@ -121,7 +121,7 @@ def play(
             raise BadInputError(str(error)) from None
         if not others:
             return Outcome(value)
-        with rng.salted(salt):
+        with rng.salted(salt), secret_world():
             return Outcome(value, _from_others(task))
 
 

@@ -98,6 +98,12 @@ class View:
         """How many images there are in what was seen of a target, and may be in an answer: B, or m B in a sum of m."""
         return self.facts.batch_size * max(1, int(torch.stack([seen.hidden_among.max() for seen in self.rounds]).max()))
 
+    def answered(self, images: object) -> torch.Size:
+        """The shape `(T, K, C, H, W)` that an answer `images` is held to: K is its own, from B to `most_images`."""
+        given = images.shape[1] if isinstance(images, Tensor) and images.ndim > 1 else 0
+        count = min(max(given, self.facts.batch_size), self.most_images)
+        return torch.Size((len(self.targets), count, *self.image_shape))
+
 
 @dataclass(frozen=True)
 class Reconstruction:

@@ -19,11 +19,15 @@ MEASURED = {
     "privacy": "recovered",
     "noise": "residual_noise_ratio",
     "audits": "epsilon_audited",
+    "membership": "tpr_at_1",
+    "property": "explained",
 }
 """The metric that stands in a board's columns."""
 BADNESS: dict[str, Callable[[Estimate], float]] = {
     "robustness": lambda value: -value.score,
     "privacy": lambda value: value.mean,
+    "membership": lambda value: value.mean,
+    "property": lambda value: value.mean,
 }
 """What the worst column of a ranked board has most of."""
 

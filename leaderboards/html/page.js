@@ -116,7 +116,29 @@
 
   // ---------------------------------------------------------------- the heat map, from the first table that has shades
 
-  const HEATS = { robustness: ["Accuracy under every attack", "accuracy", 1], privacy: ["Images kept from every attack", "recovered", -1] };
+  const HEATS = {
+    robustness: ["Accuracy under every attack", "accuracy", 1, "In %"],
+    backdoor: ["Success of every backdoor", "backdoor_success", -1, "In % of the images with the trigger"],
+    privacy: ["Images recovered by every attack", "recovered", -1, "In % of the targets' images"],
+    membership: ["Members found by every attack", "tpr_at_1", -1, "In % of the members, at 1 % false positives; a guess finds 1"],
+    property: ["Label shares told by every attack", "explained", -1, "In % of what a blind guess misses; a guess explains 0"],
+  };
+  const chosenHeat = byId("heat-of");
+  for (const name of byId("heat").dataset.of.split(" ").filter((name) => HEATS[name] && all(`#table-${name} td[data-score]`).length)) {
+    chosenHeat.append(make("option", { value: name }, HEATS[name][0]));
+  }
+  chosenHeat.closest(".choice").classList.toggle("gone", chosenHeat.options.length < 2);
+  chosenHeat.addEventListener("input", drawHeat);
+
+  // What all names of attacked columns end in: said once, not over every column.
+  function commonEnd(names) {
+    const words = names.filter((name) => name !== "clean").map((name) => name.split(" "));
+    const end = [];
+    while (words.length > 1 && words.every((some) => some.length > end.length + 1 && some.at(-1 - end.length) === words[0].at(-1 - end.length))) {
+      end.unshift(words[0].at(-1 - end.length));
+    }
+    return end.length ? ` ${end.join(" ")}` : "";
+  }
 
   function told(row, column, metric) {
     const number = evidence.places[row]?.[column]?.numbers.find((one) => one.metric === metric);
@@ -129,9 +151,9 @@
   }
 
   function drawHeat() {
-    const board = Object.keys(HEATS).find((name) => all(`#table-${name} td[data-score]`).length > 0);
+    const board = chosenHeat.value;
     if (!board) return;
-    const [title, metric, sign] = HEATS[board];
+    const [title, metric, sign, unit] = HEATS[board];
     const lines = original.get(byId(`table-${board}`)).filter((line) => !line.classList.contains("gone"));
     const good = (cell) => (sign > 0 ? Number(cell.dataset.score) : 1 - cell.dataset.score);
     const heads = all(`#table-${board} thead th[data-column]`).filter((head) => !head.classList.contains("gone"));
@@ -143,9 +165,11 @@
     const tiles = byId("heat").querySelector(".tiles");
     byId("heat").classList.toggle("gone", lines.length === 0 || columns.length < 2);
     byId("title-heat").textContent = title;
-    byId("note-heat").textContent = `In %, ${sign > 0 ? "" : "of the targets' images, "}the best rows on top, the hardest attacks on the left; bright is good. A click leads to the records.`;
+    const end = commonEnd(columns.map(([, head]) => head.dataset.column));
+    const name = (head) => (end && head.dataset.column.endsWith(end) ? head.dataset.column.slice(0, -end.length) : head.dataset.column);
+    byId("note-heat").textContent = `${unit}. The best rows on top, the hardest attacks on the left; bright is good. ${end ? `All attacks:${end}. ` : ""}A click leads to the records.`;
     tiles.style.gridTemplateColumns = `max-content repeat(${columns.length}, 2.1rem)`;
-    tiles.replaceChildren(make("span", { class: "of" }), ...columns.map(([, head]) => make("span", { class: "head" }, head.dataset.column)));
+    tiles.replaceChildren(make("span", { class: "of" }), ...columns.map(([, head]) => make("span", { class: "head" }, name(head))));
     for (const line of lines) {
       tiles.append(make("span", { class: "of" }, line.dataset.row));
       for (const [, head] of columns) {
@@ -154,7 +178,7 @@
         const share = known ? Math.min(Math.max(good(cell), 0), 1) : 0;
         const place = cell.querySelector("[data-place]")?.dataset.place;
         const text = told(line.dataset.row, head.dataset.column, metric);
-        tiles.append(make("span", { class: `tile t${known ? Math.round(10 * share) : "none"}`, title: text, ...(place ? { "data-open": place } : {}) }, known ? String(Math.round(100 * share)) : "–"));
+        tiles.append(make("span", { class: `tile t${known ? Math.round(10 * share) : "none"}`, title: text, ...(place ? { "data-open": place } : {}) }, known ? String(Math.round(100 * cell.dataset.score)) : "–"));
       }
     }
   }

@@ -28,6 +28,8 @@ PAGE_BYTES = 1_450_000
 """What the page may take; pictures that do not fit beside the numbers are left out."""
 DRAWN_BY_THE_PAGE = ("heat",)
 """Pictures that the page has in a form that answers to the pointer."""
+LEADING = ("factors", "rules", "both", "durability", "membership", "run-epsilons")
+"""Pictures that say what a suite is about, which stand above its tables."""
 LONG = 32
 """Characters beyond which a text in a table breaks its lines."""
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -78,6 +80,8 @@ def html(leaderboard: Leaderboard, home: str = "") -> str:
         panels=charts.panels(leaderboard.evidence, list(columns), look),
         plot=charts.pareto(boards, leads, look),
         charts=charts,
+        short=_short([table.title for table in found]).get,
+        heats=" ".join(_heats(found, leaderboard)),
         flags=flags,
         kinds=glossary.kinds(flag for some in flags.values() for flag in some),
         marks=glossary.MARKS,
@@ -94,9 +98,25 @@ def html(leaderboard: Leaderboard, home: str = "") -> str:
         threats=Markup(_inline({name: asdict(threat) for name, threat in columns.items()})),
     )
     shown = [one for one in leaderboard.pictures if one.name not in DRAWN_BY_THE_PAGE]
-    room = PAGE_BYTES - len(render(pictures=[], skipped=shown).encode())
+    room = PAGE_BYTES - len(render(pictures=[], skipped=shown, lead=[]).encode())
     drawn, skipped = _draw(shown, room)
-    return render(pictures=drawn, skipped=skipped)
+    lead = [one for name in LEADING for one in drawn if one.picture.name == name][:1]
+    if not lead and "robustness" not in boards:  # audits alone
+        lead = [one for one in drawn if not one.picture.name.startswith("gallery")][:1]
+    return render(pictures=drawn, skipped=skipped, lead=lead)
+
+
+def _heats(found: Sequence[Table], leaderboard: Leaderboard) -> list[str]:
+    """The tables that a heat map shows, what the suite is about first: backdoors where attacks come and go."""
+    shaded = [table.name for table in found if table.shaded and table.name != "overall"]
+    first = "backdoor" if any(record.cell.stop for record in leaderboard.evidence) else ""
+    return sorted(shaded, key=lambda name: name != first)
+
+
+def _short(titles: Sequence[str]) -> dict[str, str]:
+    """What stands before the colon, or before the comma; the whole title where others begin so too."""
+    begun = {title: title.partition(":")[0].partition(",")[0] for title in titles}
+    return {title: head if list(begun.values()).count(head) == 1 else title for title, head in begun.items()}
 
 
 def coloured(table: Table, boards: Mapping[str, Board]) -> Table:

@@ -12,7 +12,7 @@ from leaderboards.wide import SUMMARY
 
 SHADES = 10
 """Steps of a shade from 0 to 1."""
-SHADED = {"robustness": "good", "backdoor": "bad", "privacy": "bad"}
+SHADED = {"robustness": "good", "backdoor": "bad", "privacy": "bad", "membership": "bad", "property": "bad"}
 """Boards whose number is a fraction, and whether a high one is good."""
 BEFORE = ("rank", REACH, "worst case")
 """What stands before the columns of a board that has further tables."""

@@ -2,8 +2,10 @@
 
 import inspect
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from html import escape
+from types import ModuleType
 from typing import Any, Literal
 
 from bench import registry
@@ -13,6 +15,7 @@ from leaderboards.decision import Choice
 from leaderboards.html import html
 from leaderboards.looks import look_of
 from leaderboards.site import cards, markdown
+from leaderboards.site import claimed as claims
 from leaderboards.site.standing import Published, hits, leader, stands
 from leaderboards.version import version
 
@@ -29,28 +32,29 @@ def build(published: Sequence[Published], files: Mapping[str, bytes], version_of
 
     Of the files, Markdown becomes pages, pictures are copied; `version_of` is the package's version.
     """
-    shipped: dict[Kind, list[str]] = {kind: _shipped(kind) for kind in FOLDERS}
+    parts: dict[Kind, list[str]] = {kind: shipped(kind) for kind in FOLDERS}
     known = {
         "index.html",
         *(f"boards/{one.suite}.html" for one in published),
-        *(f"{FOLDERS[kind]}/{name}.html" for kind in FOLDERS for name in shipped[kind]),
+        *(f"{FOLDERS[kind]}/{name}.html" for kind in FOLDERS for name in parts[kind]),
         *(markdown.placed(path) for path in files if not path.endswith("README.md") or path.startswith("results/")),
     }
     writer = Writer(known, bool(any(path.startswith("docs/") for path in files)), "papers/index.html" in known)
-    pages = {"site.css": _own("site.css").encode()}
-    pages["index.html"] = _index(writer, published, shipped, version_of)
+    claimed = claims.cards(files, known, [name for names in parts.values() for name in names])
+    pages = {"site.css": own("site.css").encode()}
+    pages["index.html"] = _index(writer, published, parts, version_of)
     for one in published:
         pages[f"boards/{one.suite}.html"] = html(one.leaderboard, home="../index.html").encode()
     for kind, folder in FOLDERS.items():
-        for name in shipped[kind]:
-            pages[f"{folder}/{name}.html"] = _part(writer, kind, name, published, files)
+        for name in parts[kind]:
+            pages[f"{folder}/{name}.html"] = _part(writer, kind, name, published, files, claimed.get(name, []))
     contents = {markdown.placed(path): _heading(files[path]) for path in _in_order(files)}
     for path, content in files.items():
         place = markdown.placed(path)
         if path.endswith(".md") and place != "index.html":
             shown = markdown.render(content.decode(), path, known)
             pages[place] = writer.page("doc", place, _heading(content), content=shown, contents=contents, here=place)
-        elif not path.endswith(".md"):
+        elif not path.endswith((".md", ".toml")):
             pages[place] = content
     return pages
 
@@ -80,18 +84,15 @@ class Writer:
         """A page at its place; texts under these names are HTML already."""
         safe = {"content", "told", "use", "front"} & content.keys()
         content |= {name: self.safe(content[name]) for name in safe}
-        return (
-            self.environment.get_template(f"{template}.html.jinja")
-            .render(
-                title=title,
-                up="../" * place.count("/"),
-                bar=self.bar,
-                current=place,
-                shape=lambda look: self.safe(front.mark(look, 7.5, 7.5)),
-                **content,
-            )
-            .encode()
+        shown: str = self.environment.get_template(f"{template}.html.jinja").render(
+            title=title,
+            up="../" * place.count("/"),
+            bar=self.bar,
+            current=place,
+            shape=lambda look: self.safe(front.mark(look, 7.5, 7.5)),
+            **content,
         )
+        return re.sub(r'<(pre|div class="scroll")>', r'<\1 tabindex="0">', shown).encode()  # the keyboard scrolls them
 
 
 def _index(writer: Writer, published: Sequence[Published], shipped: Mapping[Kind, list[str]], version_of: str) -> bytes:
@@ -107,6 +108,7 @@ def _index(writer: Writer, published: Sequence[Published], shipped: Mapping[Kind
         front_suite=most.suite if most else "",
         choices=decision.decide(decision.SITUATIONS, [*boards, *(level for one in published for level in one.levels)]),
         cards=[_card(writer, one) for one in published],
+        version=version_of,
         counts={
             "attacks": len(shipped["attack"]),
             "defenses": len(shipped["defense"]),
@@ -152,11 +154,16 @@ def _linked(choice: Choice, known: set[str]) -> str:
     return text.replace(escape(choice.row), f'<a href="{place}">{escape(choice.row)}</a>', 1)
 
 
-def _part(writer: Writer, kind: Kind, name: str, published: Sequence[Published], files: Mapping[str, bytes]) -> bytes:
+def _part(
+    writer: Writer,
+    kind: Kind,
+    name: str,
+    published: Sequence[Published],
+    files: Mapping[str, bytes],
+    cards: Sequence[claims.Card],
+) -> bytes:
     cls = registry.get(kind, name)
-    module = inspect.getmodule(cls)
-    assert module is not None
-    docs = [inspect.cleandoc(doc) for doc in (module.__doc__, inspect.getdoc(cls)) if doc]
+    module = _module(cls)
     place = f"{FOLDERS[kind]}/{name}.html"
     docs_page = f"docs/{FOLDERS[kind]}.html"
     more: dict[str, Any] = {"look": None, "stands": [], "claims": [], "hits": [], "withstood": 0, "nothing": ""}
@@ -167,23 +174,41 @@ def _part(writer: Writer, kind: Kind, name: str, published: Sequence[Published],
     else:
         all_hits = hits(name, published)
         broken = [hit for hit in all_hits if hit.breaks][:MOST_HITS]
-        told = (
+        nothing = (
             "None of those that it met on the published boards." if all_hits else "No published board measures it yet."
         )
-        more |= {"hits": broken, "withstood": len(all_hits) - len(broken), "nothing": told}
+        more |= {"hits": broken, "withstood": len(all_hits) - len(broken), "nothing": nothing}
     return writer.page(
         "part",
         place,
         name,
         kind=kind,
         name=name,
-        told="".join(_paragraphs("\n\n".join(docs), writer.known)) + _written(kind, name, files, writer.known),
+        told=told(kind, name, files, writer.known),
         more=f"../{docs_page}#{name}" if docs_page in writer.known else "",
         use=_use(kind, name, module),
         file=f"{FOLDERS[kind]}/{name}.py",
         code=inspect.getsource(module),
+        cards=cards,
         **more,
     )
+
+
+def told(kind: Kind, name: str, files: Mapping[str, bytes], known: set[str]) -> str:
+    """Its docstrings and what is written of it by hand; a formula of its own where none of these has one."""
+    cls = registry.get(kind, name)
+    docs = [inspect.cleandoc(doc) for doc in (_module(cls).__doc__, inspect.getdoc(cls)) if doc]
+    text = "".join(_paragraphs("\n\n".join(docs), known)) + _written(kind, name, files, known)
+    if any(sign in text for sign in ("<pre>", "<math", 'class="formula"')):
+        return text
+    formula = tomllib.loads(own("formulas.toml"))[kind].get(name)
+    return f'{text}<div class="scroll">{markdown.formula(formula, block=True)}</div>' if formula else text
+
+
+def _module(cls: type) -> ModuleType:
+    found = inspect.getmodule(cls)
+    assert found is not None
+    return found
 
 
 def _written(kind: Kind, name: str, files: Mapping[str, bytes], known: set[str]) -> str:
@@ -238,7 +263,7 @@ def _first(doc: str) -> str:
     return " ".join(inspect.cleandoc(doc).split("\n\n")[0].split())
 
 
-def _shipped(kind: Kind) -> list[str]:
+def shipped(kind: Kind) -> list[str]:
     """The names whose file is in the package of their kind."""
     package = registry.PACKAGES[kind]
     return sorted(name for name in registry.names(kind) if registry.get(kind, name).__module__ == f"{package}.{name}")
@@ -256,7 +281,7 @@ def _heading(content: bytes) -> str:
     return re.sub(r"[`*]", "", found[1]) if found else "FedSiege"
 
 
-def _own(name: str) -> str:
+def own(name: str) -> str:
     from importlib import resources
 
     return resources.files("leaderboards.site").joinpath(name).read_text(encoding="utf-8")

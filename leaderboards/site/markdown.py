@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Collection
 
 COMMENT = re.compile(r"<!-- .*? -->\n?", re.DOTALL)
-FORMULA = re.compile(r"(?<![\\$`\w])(\$\$?)(?!\s)(.+?)(?<![\s\\])\1(?!\d)", re.DOTALL)
+FORMULA = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$`\w])\$(?!\s)(?P<inline>.+?)(?<![\s\\])\$(?!\d)", re.DOTALL)
+BLOCK = re.compile(r'<p>(<math[^>]* display="block"[^>]*>.*?</math>)</p>', re.DOTALL)
+"""A formula of its own, which may be wider than a phone."""
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
 BOARD = re.compile(r"(?:^|/)results/([\w-]+)/leaderboard\.(?:md|csv)$")
 PLACED = "\x02{}\x03"
@@ -30,7 +32,7 @@ def render(markdown: str, page: str, known: Collection[str]) -> str:
     formulas: list[str] = []
 
     def keep(found: re.Match[str]) -> str:
-        formulas.append(_formula(found[2], block=found[1] == "$$"))
+        formulas.append(formula(found["block"] or found["inline"], block=found["block"] is not None))
         return PLACED.format(len(formulas) - 1)
 
     parts = CODE.split(COMMENT.sub("", markdown))
@@ -58,8 +60,9 @@ def render(markdown: str, page: str, known: Collection[str]) -> str:
                 child.attrSet("src", address(str(child.attrGet("src") or ""), page, known))
     shown: str = parser.renderer.render(tokens, parser.options, {})
     shown = shown.replace("<table>", '<div class="scroll"><table class="plain">').replace("</table>", "</table></div>")
-    for number, formula in enumerate(formulas):
-        shown = shown.replace(PLACED.format(number), formula)
+    for number, shown_formula in enumerate(formulas):
+        shown = shown.replace(PLACED.format(number), shown_formula)
+    shown = BLOCK.sub(r'<div class="scroll">\1</div>', shown)
     return shown
 
 
@@ -83,6 +86,7 @@ def placed(path: str) -> str:
         (r"^results/papers/README\.md$", lambda found: "papers/index.html"),
         (r"^results/papers/(.+)\.md$", lambda found: f"papers/{found[1]}.html"),
         (r"^results/papers/(.+)$", lambda found: f"papers/{found[1]}"),
+        (r"^results/claims/(.+)\.md$", lambda found: f"claims/{found[1]}.html"),
         (r"^docs/(.+)\.md$", lambda found: f"docs/{found[1]}.html"),
         (r"^results/(.+)/README\.md$", lambda found: f"results/{found[1]}.html"),
         (r"^(CHANGELOG)\.md$", lambda found: "docs/changelog.html"),
@@ -93,7 +97,7 @@ def placed(path: str) -> str:
     return path
 
 
-def _formula(tex: str, block: bool) -> str:
+def formula(tex: str, block: bool) -> str:
     """MathML where the converter of the extra `docs` is there, else the formula as TeX."""
     try:
         from latex2mathml.converter import convert

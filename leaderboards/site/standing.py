@@ -1,14 +1,17 @@
 """Where a defense stands on every board, and whom an attack breaks, in words and with the worst first."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.base.names import counted
+from bench.base.names import counted, plain
+from leaderboards.audits import find_audits
 from leaderboards.board import Leaderboard
 from leaderboards.decision import METRICS, NAMED, Measured
 from leaderboards.estimates import Estimate
+from leaderboards.html.leads import estimates_of
 from leaderboards.overall import BACKDOOR_SHARE, BROKEN_SHARE, LEAKING_SHARE
+from leaderboards.run_audits import find_run_audits
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Hit:
     text: str
     breaks: bool
     harm: float
+    verdict: str = "breaks it"
 
 
 def stands(name: str, published: Iterable[Published]) -> Iterator[Stand]:
@@ -93,6 +97,8 @@ def hits(name: str, published: Iterable[Published]) -> list[Hit]:
             for (row, column), value in measured.found[board].items():
                 if column in columns and not math.isnan(value.score) and row in measured.defenses:
                     found.append(_hit(one.suite, row, column, board, value, measured.clean(row)))
+        found += _told(one, columns)
+        found += _audited(one, columns)
     return sorted(found, key=lambda hit: (not hit.breaks, -hit.harm, hit.suite, hit.row))
 
 
@@ -108,6 +114,39 @@ def _hit(suite: str, row: str, column: str, board: str, value: Estimate, clean: 
     else:
         text, breaks = f"{value.share()} of the images", value.mean >= LEAKING_SHARE
     return Hit(suite, row, column, board, text, breaks, value.mean)
+
+
+TOLD = {"membership": ("tpr_at_1", 0.01), "property": ("explained", 0.0)}
+"""Boards of what is told of the clients: the metric, and what a guess reaches."""
+
+
+def _told(one: Published, columns: Collection[str]) -> list[Hit]:
+    """Of membership and label shares: where the interval lies above a guess, something is told."""
+    found = []
+    data = one.measured.data
+    for board, (metric, guess) in TOLD.items():
+        for (row, column), value in estimates_of(data[data["board"] == board], metric).items():
+            if column not in columns or math.isnan(value.mean) or row not in one.measured.defenses:
+                continue
+            if board == "membership":
+                text = f"finds {value.share()} of the members at 1 % false positives"
+            else:
+                text = f"explains {value.text(digits=0)} % of what a blind guess of the label shares misses"
+            tells = value.ends[0] > guess
+            found.append(Hit(one.suite, row, column, board, text, tells, value.mean, "more than a guess"))
+    return found
+
+
+def _audited(one: Published, columns: Collection[str]) -> list[Hit]:
+    """Of audits: a claim is broken where more is proved than is claimed, for these colluders."""
+    records = [record for record in one.leaderboard.evidence if record.cell.column in columns]
+    found = []
+    for board, audits in (("audits", find_audits(records)), ("run_audits", find_run_audits(records))):
+        for (row, column), audit in audits.items():
+            text = f"proves ε ≥ {audit.bound}" + (f", claimed are {plain(audit.allowed)}" if audit.allowed else "")
+            text += ", for more colluders than the claim is meant for" if audit.exceeds and audit.beyond else ""
+            found.append(Hit(one.suite, row, column, board, text, audit.breaks, audit.epsilon, "breaks the claim"))
+    return found
 
 
 def leader(one: Published) -> tuple[str, str, str]:

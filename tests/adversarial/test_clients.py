@@ -10,11 +10,11 @@ from torch import Tensor
 
 from bench.attacking.forging import Alphabet
 from bench.data import load
-from bench.federation.engine import Federation, encoding
+from bench.federation.engine import Federation
+from bench.federation.secret import secret_world
 from bench.federation.settings import FederationSettings
 from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Upload
 from bench.submission.referee.alone import check_channel
-from bench.submission.referee.defense import dithering
 from bench.submission.referee.party import Code, end_all
 from bench.submission.referee.proxies import stand_in
 from bench.threat import ByzantineAttack, ByzantineView
@@ -70,7 +70,7 @@ TOGETHER = {
         "upload",
         "what a client sends depends on the updates of other clients",
     ),
-    "so in the message alone": (
+    "in the message alone": (
         "    def message(self, updates, weights):\n        return updates + 1e-3 * updates.median(dim=0).values\n",
         "message",
         "what a client sends depends on the updates of other clients",
@@ -89,6 +89,23 @@ TOGETHER = {
         "        return Upload(local.updates + (calls > 2) * local.updates.mean(dim=0))\n",
         "upload",
         "what a client sends depends on the updates of other clients",
+    ),
+    "nothing where the model is another one than training's": (
+        "    def upload(self, local):\n"
+        "        return Upload(local.updates if local.setting.dim == 1 else torch.zeros_like(local.updates))\n",
+        "upload",
+        "no client's message changes with its update",
+    ),
+    "so in the message alone": (
+        "    def message(self, updates, weights):\n        return torch.ones_like(updates)\n",
+        "message",
+        "no client's message changes with its update",
+    ),
+    "a channel that shows other messages than its server uses": (
+        "    def deliver(self, messages, generator):\n"
+        "        return Delivered(messages, None, mix=lambda rows: rows * 0)\n",
+        "deliver",
+        "deliver gave other numbers than were sent",
     ),
     "a channel that judges": (
         "    def deliver(self, messages, generator):\n"
@@ -143,11 +160,11 @@ IN_PLACE = (
 
 def test_rows_of_nobody_have_no_places_in_a_secret_world(folder: Path) -> None:
     found = row(folder, IN_PLACE, "deliver")
-    with dithering():
+    with secret_world():
         moved = trained(row(folder, IN_PLACE, "deliver"))
     mean = row(folder, IN_PLACE.replace("messages[0]", "messages.double().mean(dim=0).float()"), "deliver")
     plain = trained(mean)
-    with dithering():
+    with secret_world():
         again = trained(mean)
     assert not torch.equal(trained(found), moved)
     assert torch.allclose(plain, again, atol=1e-6)
@@ -193,7 +210,7 @@ class SaysWeighted(Defense):
 def test_weights_on_forged_messages_alone_are_of_no_use_in_a_secret_world() -> None:
     SaysWeighted.name = "weighted"
     clean, attacked = trained(SaysWeighted), trained(SaysWeighted, Away(), 0.4)
-    with encoding():
+    with secret_world():
         known = trained(SaysWeighted, Away(), 0.4)
     assert float((attacked - clean).norm() / clean.norm()) < 1
     assert float((known - clean).norm() / clean.norm()) > 2
@@ -203,7 +220,7 @@ def test_a_mark_of_honest_messages_is_of_no_use_in_a_secret_world() -> None:
     """There Byzantine clients know how messages are encoded, as they would."""
     Marked.name = "marked"
     clean, attacked = trained(Marked), trained(Marked, Away(), 0.4)
-    with encoding():
+    with secret_world():
         known = trained(Marked, Away(), 0.4)
         assert torch.equal(trained(Marked), clean)
     assert float((attacked - clean).norm() / clean.norm()) < 0.7

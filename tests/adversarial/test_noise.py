@@ -13,10 +13,10 @@ from bench.base import rng
 from bench.data import load
 from bench.federation.engine import Federation
 from bench.federation.roles import setting_of
+from bench.federation.secret import secret_world
 from bench.federation.settings import FederationSettings
 from bench.plays.audit import check_same_claim
 from bench.protocol import Defense, Delivered, ServerRound, clip
-from bench.submission.referee.defense import dithering
 from bench.submission.referee.noise import check_honest, check_noise, check_votes
 from bench.submission.referee.party import Code, end_all
 from bench.submission.referee.proxies import stand_in
@@ -222,7 +222,7 @@ def test_what_hides_in_low_bits_of_noise_is_lost_in_a_secret_world(folder: Path)
     clean = trained_clean()
     seen = trained(cheat)
     assert float((seen - clean).norm() / clean.norm()) < 0.05
-    with dithering():
+    with secret_world():
         lost = trained(row(folder, HIDES, FINDS))
     assert float((lost - clean).norm() / clean.norm()) > 0.5
 
@@ -241,7 +241,7 @@ def trained_clean() -> Tensor:
 def test_an_honest_model_moves_by_no_more_than_what_is_added_to_its_noise(folder: Path) -> None:
     honest = "return Upload(clean + self.noise(local))"
     plain = trained(row(folder, honest))
-    with dithering():
+    with secret_world():
         moved = trained(row(folder, honest))
     by = float((moved - plain).norm()) / math.sqrt(len(plain))
     assert 0 < by < 3 * 30 * 0.1 * math.sqrt(SETTINGS.rounds / SETTINGS.clients)

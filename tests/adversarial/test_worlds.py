@@ -6,6 +6,7 @@ The classes here play in this process, as nothing of them tries to reach the eng
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -238,3 +239,15 @@ def test_whose_favour_a_number_is_in() -> None:
     cell = Cell(label="fedavg", defense=rule, attack=part, federation=SETTINGS, byzantine=0.4)
     record: Any = run_cell(Task("smoke", "s", cell.model_copy(update={"byzantine": 0.4}), 0, 1, None, 20.0)).record
     assert [worlds.favour(record, *who) for who in ((True, False), (False, True), (True, True))] == [1, -1, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [("training", "accuracy"), ("inversion", "recovered"), ("membership", "membership_auc"), ("audit", None)],
+)
+def test_what_is_held_against_worlds(kind: str, metric: str | None) -> None:
+    record: Any = SimpleNamespace(cell=SimpleNamespace(kind=kind), metrics={metric: 0.7}, status="ok")
+    assert worlds.metric_of(record) == metric
+    if metric is not None:
+        assert worlds.value_of(record) == 0.7
+        assert worlds.favour(record, defends=True, attacks=False) == (1 if kind == "training" else -1)

@@ -26,6 +26,7 @@ from attacks.dlg import DLG
 from attacks.fang import fang
 from attacks.free_rider import free_rider
 from attacks.gaussian import gaussian
+from attacks.hybrid_sparse import hybrid_sparse, most_salient
 from attacks.inverting_gradients import InvertingGradients, direction_matcher
 from attacks.ipm import ipm
 from attacks.ipm_optimal import ipm_optimal
@@ -231,6 +232,15 @@ def poisonedfl_seam(name: str, value: Any, **given: Any) -> Seam:
     return Seam(value, pure, given, play=forge_on_the_way)
 
 
+def hybrid_seam(name: str, value: Any) -> Seam:
+    def pure(see: Sight, value: Any) -> Tensor:
+        p = {"share": 0.005, "scale": 1.5, "z": None, "sign": "plus", name: value}
+        mask = most_salient(see.broadcast, see.honest.mean(dim=0), p.pop("share"))
+        return hybrid_sparse(see.honest, F, mask, **p)
+
+    return Seam(value, pure)
+
+
 SEAMS: dict[str, dict[str, Seam]] = {
     "adaptive": {"evaluations": adaptive_seam("evaluations", 4), "objective": adaptive_seam("objective", "deviation")},
     "alie": {
@@ -260,6 +270,12 @@ SEAMS: dict[str, dict[str, Seam]] = {
     },
     "free_rider": {"s": Seam(0.5, lambda see, s: free_rider(torch.zeros(D, dtype=torch.float64), F, s, see.draws))},
     "gaussian": {"s": Seam(0.2, lambda see, s: gaussian(see.own, F, s, see.draws))},
+    "hybrid_sparse": {
+        "share": hybrid_seam("share", 0.4),
+        "scale": hybrid_seam("scale", 7.0),
+        "z": hybrid_seam("z", 0.9),
+        "sign": hybrid_seam("sign", "minus"),
+    },
     "ipm": {"epsilon": Seam(3.0, lambda see, epsilon: ipm(see.honest, F, epsilon))},
     "ipm_optimal": {
         "low": searched(ipm_optimal, "low", 1.3),

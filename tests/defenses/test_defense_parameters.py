@@ -17,17 +17,21 @@ from bench.data import Dataset
 from bench.federation.engine import Federation
 from bench.federation.root import Root
 from bench.federation.rounds import arrived
+from bench.models import Model, build
 from bench.privacy.analysis.gaussian import gaussian_sigma
 from bench.privacy.papers.drawn_noise import niss_drawn_noise
 from bench.privacy.papers.drawn_votes import randomized_sum
 from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Setting, SumDefense, clip, plays_in_sums
 from bench.rules import RowRule, apply_weights
 from bench.rules.gram import checked_gram
+from defenses import deepsight
 from defenses.arc import arc
 from defenses.bucketing import bucketing
 from defenses.centered_clipping import CenteredClipping, centered_clipping
 from defenses.central_dp_fedavg import central_dp_fedavg
+from defenses.clipped_clustering import clipped_clustering
 from defenses.crfl import crfl
+from defenses.deepsight import DeepSight
 from defenses.dnc import dnc
 from defenses.dp_fedavg import DPFedAvg
 from defenses.dpbfl import analyze, randomize, shuffle
@@ -35,8 +39,10 @@ from defenses.flame import flame
 from defenses.fldetector import FLDetector
 from defenses.fltrust import FLTrust, fltrust
 from defenses.foolsgold import FoolsGold, foolsgold
+from defenses.foundation_fl import foundation_fl
 from defenses.geometric_median import geometric_median
 from defenses.krum import krum
+from defenses.lasa import lasa
 from defenses.meamed import meamed
 from defenses.median import coordinate_median
 from defenses.monna import monna
@@ -47,6 +53,7 @@ from defenses.norm_clipping import norm_clipping
 from defenses.rlr import rlr
 from defenses.rsa import sign_sum
 from defenses.sign_majority import sign_majority
+from defenses.signguard import signguard
 from defenses.trimmed_mean import trimmed_mean
 from defenses.weak_dp import weak_dp
 
@@ -142,6 +149,14 @@ def crfl_seam(name: str, value: float, **given: float) -> Seam:
         return crfl(averaged, Round.draws("server"), rho=rho, sigma=p["sigma"])
 
     return Seam(value, pure, given=given)
+
+
+def lasa_of(name: str) -> Pure:
+    return change(lambda x, value: lasa(x, **{name: value}))
+
+
+def signguard_seam(name: str, value: float) -> Seam:
+    return Seam(value, change(lambda x, value: signguard(x, Round.draws("server"), **{name: value})))
 
 
 def weak(name: str) -> Pure:
@@ -308,6 +323,7 @@ SEAMS: dict[str, dict[str, Seam]] = {
         "growth": crfl_seam("growth", 0.5, first=0.1),
         "sigma": crfl_seam("sigma", 0.3),
     },
+    "demoa": pre_aggregated(lambda x: x, "meamed"),
     "dnc": {
         "num_iterations": dnc_seam("num_iterations", 4, subsample=3, filter_fraction=2.5),
         "subsample": dnc_seam("subsample", 2, filter_fraction=2.5),
@@ -333,6 +349,11 @@ SEAMS: dict[str, dict[str, Seam]] = {
             ),
         )
     },
+    "clipped_clustering": {"most": Seam(0.5, change(lambda x, most: clipped_clustering(x, most=most)))},
+    "foundation_fl": {
+        **pre_aggregated(foundation_fl, "median"),
+        "num_synthetic": Seam(3, change(lambda x, count: trimmed_mean(foundation_fl(x, count), F))),
+    },
     "foolsgold": {"kappa": Seam(0.2, change(lambda x, kappa: foolsgold(x, kappa=kappa)))},
     "geometric_median": {
         "nu": Seam(3.0, change(lambda x, nu: geometric_median(x, nu=nu))),
@@ -341,6 +362,9 @@ SEAMS: dict[str, dict[str, Seam]] = {
     "krum": {
         "num_selected": Seam(3, change(lambda x, count: krum(x, F, count))),
         "variant": Seam("fourth_power_sum", change(lambda x, name: krum(x, F, 2, name)), given={"num_selected": 2}),
+    },
+    "lasa": {
+        name: Seam(value, lasa_of(name)) for name, value in (("sparsity", 0.6), ("lambda_n", 3.0), ("lambda_s", 3.0))
     },
     "ldpbfl": {
         "gamma": dpbfl_seam("gamma", 0.6, shuffled=False),
@@ -379,10 +403,17 @@ SEAMS: dict[str, dict[str, Seam]] = {
     },
     "rsa": {name: rsa_seam(name, 3.1) for name in RSA},
     "sign_majority": {"server_lr": Seam(0.2, votes)},
+    "signguard": {
+        "low": signguard_seam("low", 0.8),
+        "high": signguard_seam("high", 1.1),
+        "coordinates": signguard_seam("coordinates", 0.6),
+    },
     "weak_dp": {"bound": Seam(0.4, weak("bound")), "sigma": Seam(0.3, weak("sigma"))},
 }
 
 ELSEWHERE = {
+    ("deepsight", "num_samples"): "test_deepsight_asks_models_of_so_many_samples",
+    ("deepsight", "tau"): "test_deepsight_leaves_out_so_suspicious_clusters",
     ("centered_clipping", "memory"): "test_what_rules_remember_changes_their_second_round",
     ("fldetector", "window"): "test_fldetector_judges_after_so_many_rounds",
     ("foolsgold", "memory"): "test_what_rules_remember_changes_their_second_round",
@@ -544,3 +575,40 @@ def test_a_large_epsilon_is_allowed_where_it_is_asked_for(name: str) -> None:
     assert isinstance(allowed, DPFedAvg)
     setting = Round(7).setting
     assert allowed.sigma(setting) == pytest.approx(gaussian_sigma(4.0, 1e-4, 2 * 3.0 / M, analytic=False))
+
+
+def asked_of_deepsight(defense: DeepSight, rows: Tensor) -> Tensor:
+    """A round of `rows (20, d)` that go to a softmax regression of ten classes."""
+    model = build("softmax", (1, 1, 4), 10)
+    setting = Setting(M, M, model.dim, 1, LR, None, F / M, 1e-6)
+    server = ServerRound(
+        0,
+        setting,
+        torch.zeros(model.dim, dtype=torch.float64),
+        torch.full((M,), 1 / M, dtype=torch.float64),
+        Round.draws("server"),
+        layers=model.layers,
+        model=model,
+    )
+    return defense.aggregate(Delivered(rows, torch.arange(M)), server)
+
+
+def test_deepsight_asks_models_of_so_many_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    answers = deepsight.division_differences
+
+    def counting(model: Model, params: Tensor, broadcast: Tensor, noise: Tensor) -> Tensor:
+        asked.append(len(noise))
+        return answers(model, params, broadcast, noise)
+
+    monkeypatch.setattr(deepsight, "division_differences", counting)
+    asked_of_deepsight(DeepSight(num_samples=1003), Round(50).updates)
+    assert asked == [1000, 3] * 3
+
+
+def test_deepsight_leaves_out_so_suspicious_clusters() -> None:
+    """Three of twelve clients of one cluster are suspicious: a quarter."""
+    flagged = torch.zeros(12, dtype=torch.bool)
+    flagged[:3] = True
+    gaps = 1e-3 * (1 - torch.eye(12, dtype=torch.float64))
+    assert [int(deepsight.accepted(gaps, flagged, tau).sum()) for tau in (0.2, 0.25, 0.3)] == [0, 0, 12]

@@ -18,9 +18,12 @@ from defenses.bulyan import bulyan
 from defenses.caf import CAF, caf
 from defenses.centered_clipping import CenteredClipping, centered_clipping
 from defenses.cge import CGE, cge
+from defenses.clipped_clustering import ClippedClustering, clipped_clustering
 from defenses.foolsgold import foolsgold
+from defenses.foundation_fl import FoundationFL, foundation_fl
 from defenses.geometric_median import GeometricMedian, geometric_median
 from defenses.krum import Krum, krum
+from defenses.lasa import LASA, lasa
 from defenses.mda import mda
 from defenses.meamed import meamed
 from defenses.median import coordinate_median
@@ -28,6 +31,7 @@ from defenses.monna import MoNNA, monna
 from defenses.multi_krum import MultiKrum, multi_krum
 from defenses.nnm import NNM, nnm
 from defenses.norm_clipping import NormClipping, norm_clipping
+from defenses.signguard import SignGuard, signguard
 from defenses.smea import smea
 from defenses.trimmed_mean import trimmed_mean
 
@@ -41,11 +45,14 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "cge": lambda x: cge(x, 1),
     "checked_gram": checked_gram,
     "checked_gram with the origin": lambda x: checked_gram(x, origin=True),
+    "clipped_clustering": clipped_clustering,
     "coordinate_median": coordinate_median,
     "distances_to": lambda x: distances_to(x[0], x),
     "foolsgold": foolsgold,
+    "foundation_fl": foundation_fl,
     "geometric_median": geometric_median,
     "krum": lambda x: krum(x, 1),
+    "lasa": lasa,
     "mda": lambda x: mda(x, 1),
     "meamed": lambda x: meamed(x, 1),
     "monna": lambda x: monna(x, 1),
@@ -53,6 +60,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "nnm": lambda x: nnm(x, 1),
     "norm_clipping": norm_clipping,
     "norms_of": norms_of,
+    "signguard": lambda x: signguard(x, torch.Generator().manual_seed(0)),
     "smea": lambda x: smea(x, 1),
     "trimmed_mean": lambda x: trimmed_mean(x, 1),
 }
@@ -61,13 +69,17 @@ RULES: list[Defense] = [
     CAF(),
     CGE(),
     CenteredClipping(),
+    ClippedClustering(),
+    FoundationFL(),
     GeometricMedian(),
     Krum(),
+    LASA(),
     MoNNA(),
     MultiKrum(),
     NNM(rule="trimmed_mean"),
     NNM(rule="norm_clipping"),
     NormClipping(),
+    SignGuard(),
 ]
 SPOILT: dict[str, dict[tuple[int, int], float]] = {
     "nan": {(3, 2): math.nan},

@@ -34,6 +34,8 @@ HULLS = {
 
 HULLS_WITH_ORIGIN = {
     "defenses.arc.arc",
+    "defenses.clipped_clustering.clipped_clustering",
+    "defenses.signguard.signguard",
     "defenses.centered_clipping.centered_clipping",
     "defenses.foolsgold.foolsgold",
     "defenses.norm_clipping.norm_clipping",
@@ -65,6 +67,10 @@ def layer_inputs(*count: str) -> Shape:
     return lambda call: (2, *(call[name] for name in count), call["layer"].weight.shape[2])
 
 
+def _copies(number: int | None, num_messages: int) -> int:
+    return num_messages // 2 if number is None else number
+
+
 SHAPES: dict[str, Shape] = {
     "attacks.adaptive.adaptive": forged(),
     "attacks.adaptive.strongest_votes": forged(),
@@ -92,6 +98,8 @@ SHAPES: dict[str, Shape] = {
     "bench.attacking.directions.soft_signs": like("values"),
     "attacks.inverting_gradients.total_variation": rows_of("images"),
     "bench.attacking.directions.variation_slope": like("images"),
+    "attacks.hybrid_sparse.hybrid_sparse": forged(),
+    "attacks.hybrid_sparse.most_salient": like("change"),
     "attacks.ipm.ipm": forged(),
     "attacks.ipm_optimal.ipm_optimal": forged(),
     "attacks.label_flip.label_flip": like("y"),
@@ -146,6 +154,18 @@ SHAPES: dict[str, Shape] = {
     "defenses.centered_clipping.centered_clipping_weights": lambda call: (len(call["gram"]) - 1,),
     "defenses.central_dp_fedavg.noisy": like("mean"),
     "defenses.cge.cge_weights": like("norms"),
+    "defenses.clipped_clustering.cosine_distances": square("messages"),
+    "defenses.foundation_fl.extreme_scores": rows_of("messages"),
+    "defenses.foundation_fl.foundation_fl": lambda call: (
+        len(call["messages"]) + _copies(call.get("num_synthetic"), len(call["messages"])),
+        call["messages"].shape[1],
+    ),
+    "defenses.lasa.deviations": like("values"),
+    "defenses.lasa.sign_balance": rows_of("part"),
+    "defenses.lasa.sparsified": like("messages"),
+    "defenses.signguard.largest_cluster": rows_of("points"),
+    "defenses.signguard.mean_shift": rows_of("points"),
+    "defenses.signguard.sign_shares": lambda call: (len(call["messages"]), 3),
     "defenses.dnc.outlier_scores": rows_of("gram"),
     "defenses.dpbfl.randomize": like("signs"),
     "bench.privacy.papers.drawn_votes.randomized_sum": per_coordinate("counts"),
@@ -170,7 +190,12 @@ SHAPES: dict[str, Shape] = {
 }
 """Of functions that give a tensor or an array; an aggregate of messages is `(d,)` without being named here."""
 
-VARY = {"defenses.flame.majority_cluster", "bench.data.partitions.partition", "bench.attacking.directions.soft_signs"}
+VARY = {
+    "defenses.flame.majority_cluster",
+    "defenses.clipped_clustering.larger_cluster",
+    "bench.data.partitions.partition",
+    "bench.attacking.directions.soft_signs",
+}
 """How many numbers they give hangs on the values, or they may give what is no number: of zeros, for one."""
 
 RANGES: dict[str, tuple[float, float]] = {

@@ -69,6 +69,11 @@ LEFT_OUT = {
     "bench.rules.preaggregation.rule_of": "takes a rule by its name; tried with every one in tests/defenses",
     "defenses.crfl.clipped": "takes a model, not messages; tried in tests/defenses/test_crfl.py",
     "defenses.crfl.crfl": "takes a model, not messages; tried in tests/defenses/test_crfl.py",
+    **{
+        f"defenses.deepsight.{name}": "takes what a look into a model gave; tried in tests/defenses/test_deepsight.py"
+        for name in ("accepted", "apart", "deepsight", "division_differences", "exceedings", "update_energies")
+    },
+    "defenses.demoa.kept": "takes what a server remembers; tried in tests/defenses/test_demoa.py",
     "defenses.monna.around": "takes one of the rows; the rule around it is tried",
     "leaderboards.estimates.interval": "takes shares of images by seed; tried in tests/leaderboards",
     "leaderboards.estimates.of_values": "takes an array of a metric's values; tried in tests/leaderboards",

@@ -91,6 +91,9 @@ PARAMETERS: dict[str, Maker] = {
     "kept": lambda world: world.draw(st.integers(1, world.n)),
     "kind": literal("nan", "inf", "silence"),
     "labels": labels,
+    "lambda_n": real(0.1, 5, 1.0),
+    "lambda_s": real(0.1, 5, 1.0),
+    "layers": lambda world: world.one_of((), (models.Layer("w", (1, world.d), slice(0, world.d)),)),
     "layer": layer,
     "local_models": lambda world: world.rows(),
     "low": real(0.01, 0.2, 0.1),
@@ -99,6 +102,7 @@ PARAMETERS: dict[str, Maker] = {
     "messages": lambda world: world.rows(),
     "metric": lambda world: world.one_of("score", "missing"),
     "model": lambda world: models.build("softmax", (1, 2, 2), 3),
+    "most": real(0.1, 1e6, 1e5),
     "mute": perhaps(lambda world: torch.zeros(4, world.count(4, 4, 3), dtype=torch.bool)),
     "n": whole(1, 10**6, 0, -1, 10**15),
     "name": lambda world: "steps",
@@ -117,12 +121,14 @@ PARAMETERS: dict[str, Maker] = {
     "num_iterations": whole(1, 3, 0, -1),
     "num_rows": lambda world: 9,
     "num_selected": whole(1, 3, -1, 0, 9),
+    "num_synthetic": perhaps(whole(0, 5, -1)),
     "num_shares": lambda world: world.one_of(0, -1, 50) if world.strays() else world.one_of(1, 1, 2, 3, 8),
     "objective": literal("descent", "deviation"),
     "origin": flag,
     "others": lambda world: ["both"],
     "own": lambda world: world.rows(),
     "participants": whole(1, 3, 0, -1, 99),
+    "part": lambda world: world.rows(),
     "params": lambda world: world.tensor(15, kinds=(*MODERATE, *EXTREME)),
     "per_share": flag,
     "perturbation": literal("unit", "std", "sign"),
@@ -167,6 +173,7 @@ PARAMETERS: dict[str, Maker] = {
     "signs": lambda world: world.rows() if world.strays() else torch.sign(world.tensor(world.n, world.d)),
     "size": whole(1, 3, 0, -1, 50),
     "source": generator,
+    "sparsity": real(0, 0.99, 0.3),
     "split": split,
     "square": lambda world: world.tensor(kinds=(*MODERATE, *EXTREME)),
     "steps": whole(0, 10**4, -1, 10**15, 10**15 + 1),
@@ -188,6 +195,7 @@ PARAMETERS: dict[str, Maker] = {
     "vector": lambda world: world.tensor(world.d),
     "vectors": lambda world: world.tensor(world.n, world.d),
     "votes": lambda world: Layer(*(torch.sign(part) for part in layer(world))),
+    "width": real(0.01, 3, 0.0),
     "weights": lambda world: magnitudes(world.vector(world.n)),
     "x": lambda world: world.tensor(2, 1, 4, 4, dtype=torch.float32),
     "y": lambda world: labels(world),
@@ -222,6 +230,17 @@ SPECIAL: dict[str, dict[str, Maker]] = {
     "attacks.fang.fang": {"direction": perhaps(lambda world: world.vector(world.d))},
     "attacks.fang.krum_lambda": {"s": lambda w: torch.sign(w.tensor(w.d)), "honest": lambda w: w.tensor(w.n, w.d)},
     "attacks.adaptive.adaptive": {"own": perhaps(lambda world: world.rows())},
+    "attacks.hybrid_sparse.hybrid_sparse": {
+        "honest": lambda w: w.tensor(max(2, w.n), w.d),
+        "mask": lambda w: torch.arange(w.d) % 2 == 0,
+        "scale": real(-20, 20, 1.5),
+        "z": perhaps(real(-5, 5, 1.0)),
+        "sign": literal("plus", "minus"),
+    },
+    "attacks.hybrid_sparse.most_salient": {
+        "broadcast": lambda world: world.tensor(world.d),
+        "share": real(0.001, 1, 0.005),
+    },
     "attacks.mimic.oja": {
         "honest": lambda w: w.tensor(w.n, w.d),
         "direction": lambda w: w.tensor(w.d, kinds=("normal",)),
@@ -307,6 +326,22 @@ SPECIAL: dict[str, dict[str, Maker]] = {
     "bench.rules.base.exact_sum": {"messages": lambda world: torch.sign(world.tensor(world.n, world.d)).to(torch.int8)},
     "bench.privacy.papers.drawn_votes.randomized_sum": {
         "counts": lambda world: torch.randint(0, 2, (2, world.d), generator=generator(world)).to(world.dtype)
+    },
+    "defenses.clipped_clustering.clipped_clustering": {
+        "history": perhaps(lambda world: world.tensor(3).double().abs())
+    },
+    "defenses.clipped_clustering.larger_cluster": {
+        "distances": lambda world: torch.cdist(world.tensor(world.n, 2).double(), torch.zeros(world.n, 2).double())
+    },
+    "defenses.lasa.deviations": {"values": lambda world: world.tensor(world.n).double()},
+    **{
+        f"defenses.signguard.{name}": {"points": lambda world: world.tensor(world.n, 3).double().clamp(-1e6, 1e6)}
+        for name in ("bandwidth", "largest_cluster", "mean_shift")
+    },
+    "defenses.signguard.signguard": {
+        "low": real(0, 0.5, 0.1),
+        "high": real(1.0, 9.0, 3.0),
+        "coordinates": real(0.05, 1, 0.1),
     },
     "defenses.fedavg.weighted_mean": {"weights": perhaps(lambda world: magnitudes(world.vector(world.n)))},
     "defenses.flame.cosine_distances": {

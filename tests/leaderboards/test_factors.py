@@ -12,8 +12,7 @@ from leaderboards.boards import build
 from leaderboards.factors import effects, factor_boards, split
 from leaderboards.formats import FORMATS
 from leaderboards.frame import select
-from leaderboards.levels import small_multiples
-from leaderboards.looks import looks
+from leaderboards.levels import by_level
 from leaderboards.pictures import find_pictures
 from leaderboards.plots import png
 
@@ -145,19 +144,20 @@ def test_nothing_is_shown_of_a_factor_without_records(records):
     assert find_pictures(ROWS, select(base), None, 20.0, DESIGNS) == []
 
 
-def test_the_picture_has_a_panel_a_factor_and_a_line_a_row(records):
+def test_the_picture_has_a_tile_for_each_row_and_level(records):
     (picture,) = find_pictures(ROWS, select(records), None, 20.0, DESIGNS)
     assert "skew (32%) and E (30%)" in picture.sentence
-    panels = small_multiples(ROWS, effects(ROWS, DESIGNS, select(records))).axes
-    assert [panel.get_title(loc="left") for panel in panels] == ["E", "skew"]
-    lines = {line.get_color(): line.get_ydata().tolist() for line in panels[0].lines}
-    look = looks(ROWS)
-    assert lines[look["median"].hexadecimal] == pytest.approx([70.5, 40.5])
-    assert lines[look["rsa"].hexadecimal] == pytest.approx([75.5])
-    assert [label.get_text() for label in panels[0].get_xticklabels()] == ["1\n(base)", "5"]
+    (axes,) = by_level(ROWS, effects(ROWS, DESIGNS, select(records))).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["rsa", "median"]  # the best in the base case
+    levels = [tick.label2 for tick in axes.xaxis.get_major_ticks()]
+    assert [level.get_text() for level in levels] == ["1", "5", "Dir(1)", "Dir(0.1)"]
+    assert [level.get_fontweight() for level in levels] == ["bold", "normal", "bold", "normal"]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[:8] == ["76", "70", "–", "40", "76", "70", "60", "20"]
+    assert texts[8:] == ["E", "skew"]
     drawn = Image.open(io.BytesIO(picture.draw()))
     assert drawn.width > drawn.height
-    assert png(small_multiples(ROWS, effects(ROWS, DESIGNS, select(records)))) == picture.draw()
+    assert len(png(by_level(ROWS, effects(ROWS, DESIGNS, select(records))))) < len(picture.draw())  # that has a title
 
 
 @pytest.mark.parametrize("kind", FORMATS)

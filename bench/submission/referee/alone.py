@@ -25,6 +25,15 @@ def check_alone(made: Mapping[str, Tensor], other: Mapping[str, Tensor], kept: T
             raise ValueError(f"what a client {what} depends on the updates of other clients")
 
 
+def check_speaks(messages: Tensor, others: Tensor, changed: Tensor) -> None:
+    """Raise `ValueError` where no message `(m, d)` is another one, though the updates of `changed (m,)` bool are.
+
+    A file that tells by its setting that only privacy is measured could send what says nothing, and leak nothing there.
+    """
+    if bool(changed.any()) and messages.shape == others.shape and _equal(messages, others):
+        raise ValueError("no client's message changes with its update: nothing that is measured of messages is of them")
+
+
 def check_channel(rows: Tensor, messages: Tensor, senders: Tensor | None) -> None:
     """Raise `ValueError` unless a channel shuffles `messages (m, d)`, coordinate by coordinate, drops some, or adds up.
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from bench.attacking.poisoning import DataFacts, DataPoisoning
 from bench.data import Split
-from bench.submission.referee.party import LARGEST_MEMORY, Role
-from bench.submission.referee.remote import OPEN, Remote, drawn, keep, only
+from bench.submission.referee.party import LARGEST_MEMORY, Party, Role
+from bench.submission.referee.remote import OPEN, SLACK, Remote, drawn, keep, only
 from bench.submission.referee.views import pack, trace_of
 from bench.submission.referee.wire import MEMORY, Tensors, WireError, prefixed
 from bench.threat import (
@@ -73,6 +73,8 @@ class RemotePoisoning(RemoteForging, DataPoisoning):
 
     model_config = OPEN
 
+    has_control = True  # its goal may be what any model gives
+
     def poison(self, x: Tensor, y: Tensor, data: DataFacts, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         given: Tensors = {"x": x, "y": y, "generator": generator.get_state()}
         facts = pack(data, given)
@@ -88,11 +90,13 @@ class RemotePoisoning(RemoteForging, DataPoisoning):
             self._call("ask", method="check_shard", arguments=[num_samples])
 
     def goal(self, test: Split, data: DataFacts) -> Split | None:
+        """A process of its own is asked: one that has seen the models could give images at which they fail anyhow."""
         if not self._is_own("goal"):
             return None
         given: Tensors = {"x": test.x, "y": test.y}
         facts = pack(data, given)
-        _, made = self._call("goal", given, (test.x.numel() + test.y.numel()) * 8, data=facts)
+        asked = Party(self._role, self.code, self._parameters())
+        _, made = asked.call("goal", given, (test.x.numel() + test.y.numel()) * 8 + SLACK, data=facts)
         if not made:
             return None
         if made["x"].shape[1:] != test.x.shape[1:] or made["y"].shape != made["x"].shape[:1]:
@@ -132,10 +136,8 @@ class RemoteInversion(RemoteAttack, PrivacyAttack):
         room = (len(view.targets) * (pixels + view.facts.batch_size) + shape.numel()) * 8 + LONGEST_TRACE * 8
         _, made = self._call("infer", given, room, view=known)
         size = torch.Size((len(view.targets), view.facts.batch_size))
-        shown = made["images"].shape[1] if "images" in made and made["images"].ndim > 1 else size[1]
-        count = min(max(shown, size[1]), view.most_images)
         return Reconstruction(
-            images=only(made, "images", "infer", torch.Size((size[0], count, *view.image_shape))),
+            images=only(made, "images", "infer", view.answered(made.get("images"))),
             labels=only(made, "labels", "infer", size),
             loss=only(made, "loss", "infer", size[:1]),
             trace=trace_of(made.get("trace", torch.zeros(0))),
@@ -169,9 +171,8 @@ class RemoteAudit(RemoteAttack, PrivacyAudit):
         return self._judged("recover", seen, game)
 
     def is_gaussian(self, game: Game) -> bool:
-        given: Tensors = {}
-        header, _ = self._call("is_gaussian", given, 0, game=pack(game, given))
-        return header.get("answer") is True
+        """Nobody takes its word: what Gaussian noise would prove holds for no other, and breaks a claim that holds."""
+        return False
 
     def _judged(self, method: str, seen: RoundView, game: Game) -> Tensor:
         given: Tensors = {}

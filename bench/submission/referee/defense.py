@@ -7,8 +7,6 @@ accuracy.
 import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
-from contextvars import ContextVar
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -16,12 +14,12 @@ from pydantic import PrivateAttr
 from torch import Tensor
 
 from bench.base import rng
-from bench.base.context import holding
+from bench.federation.secret import is_secret
 from bench.privacy.claims import PrivacyClaim
 from bench.protocol import Alphabet, Defense, Delivered, LocalRound, ServerRound, Setting, Upload
 from bench.protocol.defense import Party as Side
-from bench.submission.referee import again
-from bench.submission.referee.alone import check_alone, check_channel
+from bench.submission.referee import again, views
+from bench.submission.referee.alone import check_alone, check_channel, check_speaks
 from bench.submission.referee.noise import MOST, check_honest, check_lengths, check_noise, check_votes, dithered
 from bench.submission.referee.party import LARGEST_MEMORY, Party, Role, plain
 from bench.submission.referee.remote import OPEN, Remote, drawn, keep, only
@@ -38,14 +36,6 @@ IMAGINED: dict[Role, Role] = {
     "channel": "imagined channel",
     "server": "imagined server",
 }
-
-
-_dithers: ContextVar[bool] = ContextVar("dithers", default=False)
-
-
-def dithering() -> AbstractContextManager[None]:
-    """In here messages reach the servers of defenses that claim noise with a little more of it."""
-    return holding(_dithers, True)
 
 
 class Noise(NamedTuple):
@@ -107,7 +97,9 @@ class RemoteDefense(Remote, Defense):
         one, other = self._parties(local)
         made = one.message(local.updates, local.weights)
         mixed, kept = _mixed(local)
-        check_alone({"messages": made}, {"messages": other.message(mixed, local.weights)}, kept)
+        sent = other.message(mixed, local.weights)
+        check_alone({"messages": made}, {"messages": sent}, kept)
+        _check_first(local, mixed, made, sent)
         return made
 
     def _checked(self, local: LocalRound) -> Tensors:
@@ -121,7 +113,9 @@ class RemoteDefense(Remote, Defense):
         made = one._sent(local, local.updates, local.generator)
 
         def alone() -> None:
-            check_alone(made, other._sent(local, mixed, local.generator), kept)
+            sent = other._sent(local, mixed, local.generator)
+            check_alone(made, sent, kept)
+            _check_first(local, mixed, *(only(some, "messages", "upload", mixed.shape) for some in (made, sent)))
 
         def noisy() -> None:
             twice = other._sent(local, local.updates, rng.generator(local.index, "other noise"))
@@ -198,13 +192,13 @@ class RemoteDefense(Remote, Defense):
             raise ValueError(f"{self.name}.deliver gave no rows, or more than were sent")
         rows, senders = made["rows"], made.get("senders")
         check_channel(rows, messages, senders)
-        if _dithers.get() and senders is None:  # whose a row is may stand in its place
+        if is_secret() and senders is None:  # whose a row is may stand in its place
             rows = rows[rng.shuffled(len(rows), secret)]
         return Delivered(rows, senders)
 
     def aggregate(self, delivered: Delivered, server: ServerRound) -> Tensor:
         rows = delivered.messages
-        if _dithers.get() and (variance := self._claimed(server.setting).variance):
+        if is_secret() and (variance := self._claimed(server.setting).variance):
             extra = rng.generator(server.index, "dither")
             rows = dithered(rows, variance, extra, cancels=self.peer_bytes(server.setting) > 0)
         given = {
@@ -218,7 +212,7 @@ class RemoteDefense(Remote, Defense):
             **prefixed(server.memory, MEMORY),
         }
         room = rows.numel() * 8 * (1 + LARGEST_MEMORY)
-        more = {"index": server.index, "setting": vars(server.setting)}
+        more = {"index": server.index, "setting": vars(server.setting), **views.architecture(server)}
         _, made = self._call("aggregate", given, room, **more)
         if self._role == "server":
             again.keep(id(self), self._anew, given, more, made)
@@ -320,6 +314,12 @@ def _mixed(local: LocalRound) -> tuple[Tensor, Tensor]:
     mixed = local.updates.clone()
     mixed[moved] = -local.updates[moved.roll(1)]
     return mixed, kept
+
+
+def _check_first(local: LocalRound, mixed: Tensor, messages: Tensor, others: Tensor) -> None:
+    """That messages are of updates, in the first round: later on a rule may be silent where little changes."""
+    if local.index == 0:
+        check_speaks(messages, others, (mixed != local.updates).any(dim=1))
 
 
 class _Peers:

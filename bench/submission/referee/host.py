@@ -27,7 +27,7 @@ from bench.base.threads import blas_threads
 from bench.data import Split
 from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting
 from bench.submission.referee.calls import refuse_calls
-from bench.submission.referee.views import unpack
+from bench.submission.referee.views import architecture_of, unpack
 from bench.submission.referee.wire import MEMORY, WALLED, Arena, Header, Tensors, named, prefixed, receive, send
 from bench.threat import ByzantineView, Game, PublicFacts, RoundView, View
 
@@ -209,6 +209,7 @@ class Party:
             root_update=given.get("root_update"),
             clients=given.get("clients"),
             memory=memory,
+            **architecture_of(call),
         )
         model = self._object.aggregate(Delivered(given["rows"], given.get("senders")), server)
         return self._reply({"model": model, "generator": server.generator.get_state(), **prefixed(memory, MEMORY)})
@@ -263,9 +264,6 @@ class Party:
         """Evidence and recovered message of one game."""
         seen, game = unpack(RoundView, call["seen"], given), unpack(Game, call["game"], given)
         return self._reply({call["method"]: getattr(self._object, call["method"])(seen, game)})
-
-    def do_is_gaussian(self, call: Header, given: Tensors) -> Header:
-        return {"answer": bool(self._object.is_gaussian(unpack(Game, call["game"], given)))}
 
     def _imagine(self, messages: Tensor) -> Tensor:
         """The change of the model that the deployed rule would make of these messages; the engine works it out."""

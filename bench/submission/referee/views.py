@@ -2,20 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
 
 from bench import models
 from bench.attacking.poisoning import DataFacts
-from bench.models import Model
-from bench.protocol import Alphabet, Setting
+from bench.models import Layer, Model
+from bench.protocol import Alphabet, ServerRound, Setting
 from bench.submission.referee.wire import Header, Tensors
 from bench.threat import Game, PublicFacts, RoundView, View
 
 Packed = RoundView | View | Game | PublicFacts | DataFacts
 Kind = TypeVar("Kind", bound=Packed)
+
+
+class Architecture(TypedDict):
+    """What a server knows of the model."""
+
+    layers: tuple[Layer, ...]
+    model: Model | None
+
 
 TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in (RoundView, View, Game, PublicFacts, DataFacts)}
 
@@ -32,6 +40,18 @@ def unpack(kind: type[Kind], header: Header, tensors: Tensors) -> Kind:
     found = _unpacked(header, tensors)
     assert isinstance(found, kind)
     return found
+
+
+def architecture(server: ServerRound) -> Header:
+    """What a server knows of the model, in plain data, for a call."""
+    layers = [[name, list(shape), entries.start, entries.stop] for name, shape, entries in server.layers]
+    return {"layers": layers, "model": None if server.model is None else _packed(server.model, {}, "")}
+
+
+def architecture_of(call: Header) -> Architecture:
+    """What `architecture` was given."""
+    layers = tuple(Layer(name, tuple(shape), slice(start, stop)) for name, shape, start, stop in call["layers"])
+    return {"layers": layers, "model": None if call["model"] is None else _unpacked(call["model"], {})}
 
 
 def _packed(value: Any, tensors: Tensors, name: str) -> Any:

@@ -58,11 +58,24 @@ def record_of(checkout: Path, row: str = "krum", attack: str = "clean") -> Path:
 
 
 def test_nothing_below_results_is_green_and_code_is_counted(checkout: Path) -> None:
-    (checkout / "bench").mkdir()
-    (checkout / "bench" / "cli.py").write_text("1\n")
+    for path in ("bench/cli.py", "docs/claims.md"):
+        (checkout / path).parent.mkdir()
+        (checkout / path).write_text("1\n")
     found = judged(checkout)
     assert (found.failed, found.verifications) == (False, [])
-    assert found.notes == ["1 file outside of results: code, for people to read"]
+    assert found.notes == ["2 files outside of results: code, for people to read"]
+
+
+def test_each_folder_of_results_is_a_suites_or_told_by_what_makes_it() -> None:
+    """What is added to results later on is judged, or refused in words of its own."""
+    folders = [place.name for place in PUBLISHED.parent.iterdir() if place.is_dir()]
+    unknown = changed._unknown(["results", "nobody's", "file"])
+    others = [name for name in folders if name not in suites.shipped()]
+    assert {"claims", "papers", "perf"} <= set(others)
+    assert [name for name in others if changed._unknown(["results", name, "file"]) == unknown] == []
+    for name in set(folders) - set(others):
+        assert changed._row_of(["results", name, "row", "attack", "file.json"]) == f"results/{name}/row"
+        assert changed._row_of(["results", name, "row", "attack", "below", "file.json"]) is None
 
 
 def test_a_row_that_comes_is_verified_whole(checkout: Path) -> None:
@@ -169,7 +182,11 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "attributes that change what is read": (
         lambda at: (at / "results/.gitattributes").write_text("*.json working-tree-encoding=UTF-16"),
-        "results/.gitattributes: no file of a row",
+        "results/.gitattributes: it says how git reads other files",
+    ),
+    "attributes beside results, which reach into them": (
+        lambda at: (at / ".gitattributes").write_text("results/smoke/krum/** working-tree-encoding=UTF-16"),
+        ".gitattributes: it says how git reads other files",
     ),
     "a page beside the records": (
         lambda at: (at / "results/smoke/krum/index.html").write_text("<script>"),
@@ -258,3 +275,22 @@ def test_a_row_that_says_it_was_made_on_a_gpu_is_red(checkout: Path) -> None:
     loud(record_of(checkout, "dpbfl"), '"device": "cpu"', '"device": "cuda: NVIDIA H200"')
     told = judged(checkout).problems
     assert told == ["results/smoke/dpbfl: nobody can tell whether it is what its cells give: a maintainer has to"]
+
+
+def test_a_published_record_changes_to_numbers_that_hold_to_their_bits_alone(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a rival's could be lowered by what rounding alone moves, under the name of another processor."""
+    real = changed.verify
+
+    def verify(*given: Any, **more: Any) -> Any:
+        done = real(*given, **more)
+        for row in done.rows:
+            row.loose = set(row.records)
+        return done
+
+    monkeypatch.setattr(changed, "verify", verify)
+    loud(record_of(checkout), '"finished_at": "2', '"finished_at": "3')
+    (told,) = judged(checkout).problems
+    assert told.endswith("published before, and held to its bits by nobody here: a maintainer has to look")
+    assert told.startswith("results/smoke/krum/clean/")

@@ -41,6 +41,8 @@ def _few_objects() -> None:
         ("raises_in_round", "shapes and types", "aggregate raised RuntimeError: not written yet"),
         ("too_slow", "promptness", "more than the 2 that it may"),
         ("in_place", "inputs left as they are", "aggregate changed its messages in place"),
+        ("in_place_in_float32", "inputs left as they are", "aggregate changed its messages in place"),
+        ("in_place_in_float64", "inputs left as they are", "aggregate changed its messages in place"),
         ("in_place_by_numpy", "inputs left as they are", "aggregate changed its messages in place"),
         ("by_the_clock", "determinism", "same seed and messages give different models"),
         ("global_generator", "global random state", "torch's global generator"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.base.errors import BadInputError
+from bench.privacy.claims import PrivacyClaim
 from bench.records import Record, read, record_key
 from bench.submission import folder as folders
 from bench.submission.consistency import row_problems
@@ -127,6 +128,20 @@ def test_a_submission_without_the_attack_that_breaks_it_is_told(tmp_path: Path, 
     records = stored(tmp_path, template, [cell for cell in cells() if cell.attack_name != "sign_flip"], (0,))
     told = ["sign_flip: 0 of the 1 cells that a row of the suite 'smoke' has"]
     assert found(records, 0, submission=SUBMITTED) == told
+
+
+@pytest.mark.parametrize("claims", [True, False])
+def test_a_submission_that_claims_privacy_without_its_audits_is_told(
+    claims: bool, tmp_path: Path, template: Record
+) -> None:
+    """A claim that nobody audits is one that nothing can break."""
+    stated = PrivacyClaim(epsilon=0.1, delta=1e-6, unit="per upload", source="its paper") if claims else None
+    claiming = template.model_copy(update={"privacy": template.privacy.model_copy(update={"claimed": stated})})
+    told = ["audit: 0 of the 1 cells that a row of the suite 'smoke' has"] if claims else []
+    assert found(stored(tmp_path, claiming, cells(), (0,)), 0, submission=SUBMITTED) == told
+    audit = next(cell for cell in load("smoke").cells() if cell.kind == "audit")
+    audit = audit.model_copy(update={"label": "fedavg", "defense": cells()[0].defense})
+    assert found(stored(tmp_path, claiming, [*cells(), audit], (0,)), 0, submission=SUBMITTED) == []
 
 
 def test_one_record_alone_is_not_asked_for_the_others(tmp_path: Path, template: Record) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bench import registry
+from bench.attacking.poisoning import DataPoisoning
 from bench.data import load
 from bench.federation.engine import Federation
 from bench.federation.settings import FederationSettings
@@ -97,6 +98,8 @@ FORGERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(("attack", "defense"), [*((name, "krum") for name in FORGERS), ("sign_flip", "dpbfl")])
 def test_an_attack_that_forges_does_the_same_harm(attack: str, defense: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it tries the deployed rule, which is a stand-in itself then."""
+    if issubclass(cls := registry.get("attack", attack), DataPoisoning):
+        monkeypatch.setattr(cls, "has_control", True)  # as a submitted one has
     part, rule = make_part("attack", attack, FORGERS[attack]), make_part("defense", defense, {})
     cell = Cell(label="row", defense=rule, attack=part, federation=SETTINGS, byzantine=0.25)
     records = [run_cell(Task("s", "s", cell, 2, 1, None, 20.0)).record]
@@ -124,6 +127,8 @@ def test_an_attack_on_privacy_finds_the_same(
     given = {name: value for name, value in given.items() if name in cls.model_fields}  # type: ignore[attr-defined]
     part, rule = make_part("attack", attack, given), make_part("defense", defense, {})
     kind = cls.plays  # type: ignore[attr-defined]
+    if kind == "audit":
+        monkeypatch.setattr(cls, "is_gaussian", lambda audit, game: False)  # a submitted one's word is not taken
     watched = SETTINGS.model_copy(update={"batch_size": 1, "samples_per_client": 1, "rounds": 1, "lr": 0.1})
     settings = watched if kind == "inversion" else SETTINGS
     cell = Cell(
