@@ -24,7 +24,7 @@ from torch import Tensor
 from bench.privacy.claims import PrivacyClaim
 
 FUNCTIONS = {name: function for name, function in public_functions().items() if name not in LEFT_OUT}
-EXAMPLES, DEEP = 25, 1500
+EXAMPLES, DEEP = 50, 1500
 
 SLOW = {
     "bench.privacy.analysis.compose.compose_gaussian": 5,
