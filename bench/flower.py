@@ -92,9 +92,10 @@ class Deployed:
 class Strategy(FedAvg):  # type: ignore[misc]  # where Flower is not installed it has no type
     """The server's side of a defense of ours in a Flower app.
 
-    `name`, `f` or `share`, `suite`, `seed`, `num_clients` and a rule's own parameters are those of `bench.rule`; the
-    options of Flower's FedAvg are handed on. Clients reply with models, as Flower's do, or with updates
-    (`replies="updates"`). What the rule remembers is in `deployed.rule.memory`; a client is known by its node's id.
+    `name`, `f` or `share`, `suite`, `seed`, `num_clients`, `rounds` and a rule's own parameters are those of
+    `bench.rule`; the options of Flower's FedAvg are handed on. Clients reply with models, as Flower's do, or with
+    updates (`replies="updates"`). What the rule remembers is in `deployed.rule.memory`; a client is known by its node's
+    id.
 
     f counts among those that answer. A reply with an error, or with other layers than the broadcast, is left out: what
     an attacker sends must not stop a round. Where the rule refuses so few replies the model stays as it is, and

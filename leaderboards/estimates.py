@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -70,16 +71,28 @@ class Estimate:
         return number + (f" ({self.failed} failed)" if self.failed else "")
 
 
-Estimates = dict[tuple[str, str], Estimate]
-"""By (row, column)."""
+Place = tuple[str, str]
+"""Row and column."""
+Positions = NDArray[np.intp]
+Estimates = dict[Place, Estimate]
 
 MISSING = Estimate(math.nan, math.nan, seeds=0, failed=0)
 
 
 def estimates(frame: pd.DataFrame, metric: str) -> Estimates:
     """The metric's estimate for every (row, column) that the frame has records of."""
-    groups = _needed(frame, metric).groupby(["defense", "column"])
-    return {(str(row), str(column)): _estimate(cells, metric) for (row, column), cells in groups}
+    needed = _needed(frame, metric)
+    values, ok = needed[metric].to_numpy(dtype=float), (needed["status"] == "ok").to_numpy()
+    # a defense that says nothing is not beyond its claim
+    within, finished = needed["within_claim"].ne(False).to_numpy(), ok & ~np.isnan(values)
+    return {
+        place: replace(
+            of_values(values[at[finished[at]]], metric),
+            failed=int((~ok[at]).sum()),
+            within_claim=bool(within[at].all()),
+        )
+        for place, at in _places(needed)
+    }
 
 
 def shares(frame: pd.DataFrame, metric: str) -> Estimates:
@@ -87,32 +100,29 @@ def shares(frame: pd.DataFrame, metric: str) -> Estimates:
 
     Records of one seed are about the same images, which count once.
     """
-    groups = _needed(frame, metric).groupby(["defense", "column"])
-    return {(str(row), str(column)): _pooled(cells, metric) for (row, column), cells in groups}
+    needed = _needed(frame, metric)
+    finished = ((needed["status"] == "ok") & needed[metric].notna()).to_numpy()
+    found = estimates(frame, metric)
+    return {place: _pooled(found[place], needed.iloc[at[finished[at]]], metric) for place, at in _places(needed)}
 
 
 def _needed(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The columns that estimates read: every (row, column) is copied, and a frame has ten times as many."""
+    """The columns that estimates read: of a share every (row, column) is copied, and a frame has ten times as many."""
     read = ("defense", "column", "seed", "status", "within_claim", "images", metric)
     return frame.reindex(columns=list(dict.fromkeys(read)))
 
 
-def _estimate(cells: pd.DataFrame, metric: str) -> Estimate:
-    found = of_values(_finished(cells, metric)[metric].to_numpy(dtype=float), metric)
-    return replace(
-        found,
-        failed=int((cells["status"] != "ok").sum()),
-        within_claim=bool(cells["within_claim"].ne(False).all()),  # a defense that says nothing is not beyond its claim
-    )
+def _places(frame: pd.DataFrame) -> list[tuple[Place, Positions]]:
+    """Every (row, column) of the frame, sorted, and where its records stand there."""
+    groups = cast("dict[Place, Positions]", frame.groupby(["defense", "column"]).indices)
+    return [((str(row), str(column)), at) for (row, column), at in sorted(groups.items())]
 
 
 def of_values(values: Array, metric: str) -> Estimate:
     """The metric's estimate from its values `(k,)` in k seeds, all of which finished."""
     half_width = math.nan
     if len(values) > 1:
-        from scipy import stats  # here, because loading it takes long, and a run makes its boards last
-
-        half_width = float(_quantile(len(values) - 1) * stats.sem(values))
+        half_width = float(_quantile(len(values) - 1) * (np.std(values, ddof=1) / len(values) ** 0.5))
     mean = float(values.mean()) if len(values) else math.nan
     low, high = mean - half_width, mean + half_width
     cut = metric in FRACTIONS and (low < 0 or high > 1)
@@ -129,14 +139,14 @@ def of_values(values: Array, metric: str) -> Estimate:
 @cache
 def _quantile(degrees: int) -> float:
     """Of Student's t: how many standard errors the interval reaches to each side."""
-    from scipy import stats  # here, for the same reason
+    from scipy import stats  # here, because loading it takes long, and a run makes its boards last
 
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, df=degrees))
 
 
-def _pooled(cells: pd.DataFrame, metric: str) -> Estimate:
-    found = replace(_estimate(cells, metric), half_width=math.nan, low=math.nan, high=math.nan)
-    by_seed = _finished(cells, metric).groupby("seed")
+def _pooled(found: Estimate, finished: pd.DataFrame, metric: str) -> Estimate:
+    found = replace(found, half_width=math.nan, low=math.nan, high=math.nan)
+    by_seed = finished.groupby("seed")
     images, recovered = by_seed["images"].first(), by_seed[metric].mean()
     if not len(images):
         return found
@@ -171,8 +181,3 @@ def wilson(share: float, images: float) -> tuple[float, float]:
     reach = NORMAL * math.sqrt(share * (1 - share) / images + z2 / (4 * images**2))
     scale = 1 + z2 / images
     return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
-
-
-def _finished(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The records that finished and have the metric."""
-    return cells[(cells["status"] == "ok") & cells[metric].notna()]

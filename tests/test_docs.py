@@ -298,7 +298,7 @@ def test_the_examples_of_the_first_page_run() -> None:
     examples = re.findall(r"```python\n(.*?)```", (DOCS / "getting-started.md").read_text(), re.DOTALL)
     frames, evaluate, krum = examples
     space: dict[str, Any] = {}
-    code = frames.replace('bench.run("smoke")', "None").replace('"results"', repr(str(ROOT / "results")))
+    code = frames.replace('bench.run("smoke")', "None").replace('"results"', repr(str(ROOT / "results" / "smoke")))
     exec(code, space)
     assert space["accuracy"].loc["krum", "clean"] > 0.1
     small = 'HalfStep, "smoke", attacks=["sign_flip"], seeds=[0]'

@@ -33,6 +33,10 @@ PROBED = 8
 """Coordinates of the made-up updates on which a rule shows whether it looks at the model."""
 
 
+ENDLESS = 2**31
+"""The rounds of a training of which nobody says how many it has: none of them is the last."""
+
+
 class Rule:
     """A defense's server side, with what it remembers. Call it once a round.
 
@@ -42,9 +46,16 @@ class Rule:
     """
 
     def __init__(
-        self, defense: Defense, f: int | None, share: float | None, seed: int, num_clients: int | None
+        self,
+        defense: Defense,
+        f: int | None,
+        share: float | None,
+        seed: int,
+        num_clients: int | None,
+        rounds: int | None = None,
     ) -> None:
         self.defense, self.f, self.share, self.seed, self.num_clients = defense, f, share, seed, num_clients
+        self.rounds = rounds
         self.memory: dict[str, Tensor] = {}
         self.round = 0
         self.rejected = 0
@@ -163,7 +174,8 @@ class Rule:
         """The public facts of this round; the rule may refuse them, as it would in the bench."""
         n, d = rows.shape
         share = self.share if self.share is not None else (self.f or 0) / n
-        setting = Setting(self.num_clients or max(n, len(self.names)), n, d, 1, 1.0, None, min(share, 1.0), 1e-6)
+        clients, rounds = self.num_clients or max(n, len(self.names)), self.rounds or ENDLESS
+        setting = Setting(clients, n, d, rounds, 1.0, None, min(share, 1.0), 1e-6)
         if setting != self._setting:
             self._sides.start(setting)
             self._setting = setting
@@ -200,7 +212,7 @@ def _depends_on_model(rule: Rule, n: int) -> bool:
     models = torch.zeros(PROBED, dtype=torch.float64), 10 * torch.randn(PROBED, generator=draws, dtype=torch.float64)
     changes = []
     for broadcast in models:
-        fresh = Rule(rule.defense, rule.f, rule.share, rule.seed, rule.num_clients or n)
+        fresh = Rule(rule.defense, rule.f, rule.share, rule.seed, rule.num_clients or n, rule.rounds)
         root = updates[0] if rule.defense.num_root_samples() else None
         try:
             played = fresh._played(updates, broadcast, torch.arange(n), _shares(None, updates), root)
@@ -230,6 +242,7 @@ def rule(
     suite: str | None = None,
     seed: int = 0,
     num_clients: int | None = None,
+    rounds: int | None = None,
     **parameters: Any,
 ) -> Rule:
     """The rule or pre-aggregation `name` as a function of a round's updates; see `Rule`.
@@ -238,7 +251,8 @@ def rule(
     that withstands as many as assumed needs one of the two. `parameters` are the rule's own, for a pre-aggregation
     `rule=` and `parameters=` too. With `suite`, `name` is a row of that suite as its boards have it, with the row's
     parameters. `seed` is that of the draws that a rule makes. `num_clients` is how many clients there are at most, for
-    a rule that remembers them and in which not all take part in each round.
+    a rule that remembers them and in which not all take part in each round, and `rounds` how many rounds there will be,
+    for a rule that does something else in the last (crfl adds no noise there); without it no round is the last.
 
     Raises `BadInputError`, in one sentence, for an unknown name or parameter, and for a protocol, whose clients do
     something of their own.
@@ -253,7 +267,9 @@ def rule(
     _check_assumed(defense, f, share)
     if num_clients is not None and num_clients < 1:
         raise BadInputError(f"num_clients is {num_clients}, but must be at least 1")
-    return Rule(defense, f, share, seed, num_clients)
+    if rounds is not None and rounds < 1:
+        raise BadInputError(f"rounds is {rounds}, but must be at least 1")
+    return Rule(defense, f, share, seed, num_clients, rounds)
 
 
 def _row(label: str, suite: str) -> tuple[str, Mapping[str, Any]]:

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -110,15 +111,21 @@ class Cell(Numbers):
             return f" rounds {self.start or 1}-{self.stop}"
         return "" if self.start is None else f" from round {self.start}"
 
-    @property
+    @cached_property
     def hash(self) -> str:
-        """Equal for equal cells, whatever order their parameters were given in."""
+        """Equal for equal cells, whatever order their parameters were given in; boards ask for it over and over."""
         return hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def content(self) -> Parameters:
         """All that can change the cell's numbers."""
         return self.model_dump(mode="json", exclude={"sweep", "level"})
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As every model's; the copy has a hash of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("hash", None)
+        return copied
 
 
 def sourced(cell: Cell) -> Cell:

@@ -24,7 +24,7 @@ LIVE = (
 GOLDEN = Path(__file__).with_name("golden.md")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def leaderboard(make, make_leak, make_audit, make_boards, make_claim):
     cost = Cost(round_seconds=0.0042, upload_bytes=163, peer_bytes=26_000)
     claims = Privacy(claimed=make_claim(10.0), composed=make_claim(None, "not here"))
@@ -44,7 +44,7 @@ def leaderboard(make, make_leak, make_audit, make_boards, make_claim):
     return make_boards(records, seeds=3)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def awkward(make, make_boards, make_claim) -> Leaderboard:
     """Names and messages with every character that means something to Markdown or LaTeX."""
     void = Privacy(claimed=make_claim(None, r"needs γ < 1 & n > 2 | 50% of $x_1^2$, \a{b} ~ #1"))

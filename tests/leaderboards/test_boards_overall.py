@@ -31,7 +31,7 @@ def row(make, make_leak, name, clean, attacked, recovered):
     ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def leaderboard(make, make_leak, make_boards):
     records = row(make, make_leak, "open", 0.9, 0.3, 1.0)  # on the front: the best clean accuracy
     records += row(make, make_leak, "closed", 0.5, 0.4, 0.0)  # on the front: nothing recovered

@@ -13,7 +13,7 @@ from leaderboards.decision import Measured, Situation, decide
 ATTACKED = Situation("attacked", "robustness", 0.2)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def measured(make, make_leak, make_boards):
     """A plain mean, a median and Krum that learns little, FLTrust, and noise that hides everything."""
     accuracy = {  # clean, flipped at 0.2, flipped at 0.4

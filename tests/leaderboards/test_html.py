@@ -84,12 +84,12 @@ class Page(HTMLParser):
         return [found[name] or "" for _, found in self.tags if name in found]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def leaderboard(whole_matrix, make_boards):
     return make_boards(whole_matrix, seeds=3)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(leaderboard):
     return Page(html(leaderboard))
 
@@ -295,9 +295,9 @@ def record_of(suite, cell, seed):
     return Record(**common, cell=cell, seed=seed, status="ok", environment=machine, finished_at=now())
 
 
-@pytest.fixture
-def smoke(tmp_path):
-    suite, store = load("smoke").with_seeds((0, 3)), Store(tmp_path, "smoke")
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    suite, store = load("smoke").with_seeds((0, 3)), Store(tmp_path_factory.mktemp("smoke"), "smoke")
     for cell in suite.cells():
         for seed in (0, 3):
             store.write(record_of(suite, cell, seed))
@@ -339,7 +339,7 @@ def test_the_path_is_that_of_the_record(smoke):
 
 def test_the_command_line_writes_it(smoke, tmp_path):
     target = tmp_path / "board.html"
-    command = ["leaderboard", "--suite", "smoke", "--results", str(tmp_path), "--format", "html"]
+    command = ["leaderboard", "--suite", "smoke", "--results", str(smoke[1].folder.parent), "--format", "html"]
     done = CliRunner().invoke(app, [*command, "--output", str(target)])
     assert done.exit_code == 0, done.output
     assert target.read_text().startswith("<!doctype html>")

@@ -7,7 +7,7 @@ the same `num-examples`.
 import gc
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from flwr.app import Array, ArrayRecord, Message, Metadata, MetricRecord, Record
 from flwr.serverapp import strategy as strategies
 from torch import Tensor
 
+from bench.exchange.foreign import flower_server
 from bench.exchange.foreign.entry import Apply, Entry, built, takes
 
 LAYER, RECORD = "weight", "arrays"
@@ -92,7 +93,7 @@ def _numpy(rows: Tensor) -> np.ndarray:
 
 
 def entries() -> dict[str, Entry]:
-    """All strategies that are aggregation rules, and the wrappers for differential privacy."""
+    """All strategies that are aggregation rules, and the wrappers for differential privacy; those of before last."""
     found = {
         name: Entry("flwr", name, "rule", _maker(name), ours, told, models=True)
         for name, (ours, told) in COUNTERPARTS.items()
@@ -101,26 +102,28 @@ def entries() -> dict[str, Entry]:
     for name in dir(strategies):
         if name.startswith("DifferentialPrivacy"):
             found[name] = Entry("flwr", name, "mechanism", _no_rule)
-    return found
+    return {**found, **flower_server.entries()}
 
 
 def _no_rule(n: int, f: int, parameters: Mapping[str, Any]) -> Apply:
     raise NotImplementedError
 
 
-def private_round(
-    name: str, rows: np.ndarray, examples: list[float], z: float, clip: float, sampled: int
-) -> np.ndarray:
-    """What comes out of one round `(d,)` of a wrapper around FedAvg, from a broadcast of zeros and replies `(n, d)`."""
-    inner, kind = strategies.FedAvg(), getattr(strategies, name)
+def private_round(name: str, rows: np.ndarray, bits: Sequence[bool], given: Mapping[str, Any]) -> tuple[Any, float]:
+    """The model `(d,)` out of one round of a wrapper, from a broadcast of zeros, and the norm that it then clips to.
+
+    `rows` `(n, d)` are what clients send, and `bits` whether each one clipped. `given` holds `z`, `clip`, `sampled` and
+    `examples`, for adaptive clipping the deviation of the count's noise too (`stddev`, None for Flower's own).
+    """
+    kind, z, clip, sampled = getattr(strategies, name), given["z"], given["clip"], given["sampled"]
     if "Fixed" in name:
-        wrapper = kind(inner, noise_multiplier=z, clipping_norm=clip, num_sampled_clients=sampled)
+        wrapper = kind(strategies.FedAvg(), noise_multiplier=z, clipping_norm=clip, num_sampled_clients=sampled)
     else:
-        count = float(sampled)  # with Flower's own, a twentieth of it, z = 1 is refused for 10 clients
-        wrapper = kind(inner, z, sampled, initial_clipping_norm=clip, clipped_count_stddev=count)
+        stddev = given.get("stddev")
+        wrapper = kind(strategies.FedAvg(), z, sampled, initial_clipping_norm=clip, clipped_count_stddev=stddev)
     wrapper.current_arrays = ArrayRecord({LAYER: Array(np.zeros(rows.shape[1]))})
-    messages = replies(rows, examples)
+    messages = replies(rows, given["examples"])
     if "ClientSideAdaptive" in name:
-        for message in messages:
-            message.content["metrics"]["norm_bit"] = 1
-    return aggregated(wrapper, messages)
+        for message, bit in zip(messages, bits, strict=True):
+            message.content["metrics"]["norm_bit"] = int(bit)
+    return aggregated(wrapper, messages), float(wrapper.clipping_norm)

@@ -78,6 +78,18 @@ def _once_bulyan(rows: Tensor, f: int) -> Tensor:
     return Meamed().over_coordinates(rows[chosen], 2 * f)
 
 
+def _bulyan_by_order(rows: Tensor, f: int) -> Tensor:
+    """Bulyan whose Krum looks at one neighbour at the least, and takes the first of equal scores."""
+    if len(rows) < 4 * f + 3:
+        raise ValueError("Bulyan needs n >= 4 f + 3")
+    left, chosen = list(range(len(rows))), []
+    for _ in range(len(rows) - 2 * f):
+        away = (rows[left][:, None] - rows[left][None]).square().sum(dim=2).sort(dim=1).values
+        neighbours = max(1, len(left) - f - 2)
+        chosen.append(left.pop(int(away[:, 1 : neighbours + 1].sum(dim=1).argmin())))
+    return Meamed().over_coordinates(rows[chosen], 2 * f)
+
+
 def _lower_median(rows: Tensor, f: int) -> Tensor:
     return rows.median(dim=0).values
 
@@ -186,7 +198,14 @@ MEANINGS: dict[str, Name] = {
     "bulyan": Name(
         "El Mhamdi et al. 2018: Krum chooses one row at a time, out of those that remain",
         bulyan,
-        (Meaning("all rows scored once, the n - 2 f best taken together, none scored again", _once_bulyan),),
+        (
+            Meaning("all rows scored once, the n - 2 f best taken together, none scored again", _once_bulyan),
+            Meaning(
+                "one at a time, by one neighbour at the least, of equal scores the first: at f <= 2 the rows' order "
+                "decides the last choices",
+                _bulyan_by_order,
+            ),
+        ),
     ),
     "median": Name(
         "Yin et al. 2018, of an even count the mean of the middle two",

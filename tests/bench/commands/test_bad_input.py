@@ -15,6 +15,7 @@ from bench_suites import ROWS
 
 from bench.data import datasets as data
 from bench.records import read
+from tests.cases import slow
 
 RUN = ("run", "--suite", "tiny.toml", "--workers", "1")
 EDITED = ("run", "--suite", "edited.toml", "--workers", "1")
@@ -413,7 +414,7 @@ def test_more_byzantine_clients_than_a_rule_can_take_are_told_in_the_record(
 # ----------------------------------------------------------------------------------------------- in its own process
 
 
-@pytest.mark.parametrize("name", ["command: no such option", "suite: f too large for Krum"])
+@pytest.mark.parametrize("name", ["command: no such option", slow("suite: f too large for Krum")])
 def test_bad_input_in_a_process_of_its_own_is_the_same(shell: Callable[..., Any], folder: Path, name: str) -> None:
     """What the parser of the command line refuses, before torch is there, and what is seen last, in the cells."""
     arguments, told = CASES[name]

@@ -5,9 +5,11 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+import bench_deployed
 import numpy as np
 import pytest
 import torch
+from bench_deployed import SEED, F, N
 
 import bench
 from bench import data, registry
@@ -22,7 +24,7 @@ from flwr.common import Code, FitRes, Status, ndarrays_to_parameters, parameters
 
 from bench.flower import FitStrategy, Strategy
 
-N, F, SEED, CUT = 12, 2, 3, 640
+CUT = 640
 
 
 def reply(layers: dict[str, np.ndarray], node: int, examples: float = 1) -> Message:
@@ -54,30 +56,25 @@ def broadcast(strategy: Strategy, model: torch.Tensor, server_round: int) -> Non
         list(strategy.configure_train(server_round, record, ConfigRecord(), Grid()))
 
 
-def played(name: str, parameters: dict[str, Any]) -> Federation:
+def played(name: str) -> Federation:
+    parameters, f = bench_deployed.of(name)
     settings = FederationSettings(
-        dataset="digits", clients=N, rounds=3, local_steps=1, batch_size=8, lr=0.5, assumed_byzantine=F / N
+        dataset="digits", clients=N, rounds=3, local_steps=1, batch_size=8, lr=0.5, assumed_byzantine=f / N
     )
     defense = registry.get("defense", name)(**parameters)
     return Federation(settings, defense, data.load("digits"), SEED, registry.get("attack", "sign_flip")(), F / N)
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [
-        ("nnm", {"rule": "trimmed_mean"}),
-        ("krum", {}),
-        ("centered_clipping", {"memory": True, "tau": 1.0}),
-        ("foolsgold", {"memory": True}),
-        ("dnc", {}),
-    ],
-)
-def test_messages_give_the_same_bits_through_flower_and_through_the_bench(
-    name: str, parameters: dict[str, Any]
-) -> None:
-    federation = played(name, parameters)
-    strategy = Strategy(name, f=F, seed=SEED, replies="updates", num_clients=N, **parameters)
-    fit = FitStrategy(name, f=F, seed=SEED, replies="updates", num_clients=N, **parameters)
+ROOTED = ("fltrust",)
+"""Needs an update that the server trained, which a strategy has not: it is refused, below."""
+
+
+@pytest.mark.parametrize("name", sorted(set(bench_deployed.rules()) - set(ROOTED)))
+def test_messages_give_the_same_bits_through_flower_and_through_the_bench(name: str) -> None:
+    """Every rule, through messages and through `FitRes`, in other orders than the bench's."""
+    federation, (parameters, f) = played(name), bench_deployed.of(name)
+    given: dict[str, Any] = {"f": f, "seed": SEED, "replies": "updates", "num_clients": N, "rounds": 3, **parameters}
+    strategy, fit = Strategy(name, **given), FitStrategy(name, **given)
     for index in range(3):
         seen = federation.play()
         broadcast(strategy, seen.broadcast, index + 1)
@@ -97,7 +94,7 @@ def through_fit(fit: FitStrategy, model: torch.Tensor, rows: torch.Tensor, serve
         (SimpleNamespace(cid=f"{node:04d}"), FitRes(fine, ndarrays_to_parameters(list(layers(row).values())), 1, {}))
         for node, row in enumerate(rows)
     ]
-    parameters, _ = fit.aggregate_fit(server_round, results, [])
+    parameters, _ = fit.aggregate_fit(server_round, results[::-1], [])
     assert parameters is not None
     return torch.cat([torch.from_numpy(layer).flatten() for layer in parameters_to_ndarrays(parameters)])
 

@@ -55,6 +55,28 @@ def test_state_dicts_come_back_by_name_shape_and_type() -> None:
     assert back["batches"] == 1  # of 0, 1, 2, 3 the lower one in the middle: no rule is defined for counts
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
+def test_tensors_stay_on_their_device() -> None:
+    given = [{name: layer.cuda() for name, layer in state(seed).items()} for seed in range(4)]
+    rows, form = rows_of(given)
+    assert rows.is_cuda
+    assert all(layer.is_cuda for layer in form.restored(rows[0]).values())
+    assert rows_of(rows)[0].data_ptr() == rows.data_ptr()
+
+
+def test_a_device_is_kept_where_no_numbers_are_computed() -> None:
+    """Torch's device without memory stands for any that is not the CPU."""
+    given = torch.empty(4, 9, device="meta")
+    rows, form = rows_of(given)
+    assert rows is given or rows.device == given.device
+    assert form.restored(torch.empty(9, device="meta")).device.type == "meta"
+    layers = [{"w": torch.empty(2, 3, device="meta"), "b": torch.empty(3, device="meta")} for _ in range(4)]
+    rows, form = rows_of(layers)
+    assert rows.shape == (4, 9)
+    assert rows.device.type == "meta"
+    assert form.restored(rows[0])["w"].device.type == "meta"
+
+
 def test_lists_and_tuples_of_arrays_come_back_as_what_they_were() -> None:
     layers = [[np.full((2, 2), float(k)), np.full(3, float(k), dtype=np.float32)] for k in range(3)]
     rows, form = rows_of(layers)

@@ -4,9 +4,11 @@ import copy
 import pickle
 from typing import Any
 
+import bench_deployed
 import numpy as np
 import pytest
 import torch
+from bench_deployed import SEED, F, N
 from torch import Tensor
 
 import bench
@@ -19,8 +21,6 @@ from bench.threat import ByzantineAttack
 from defenses.median import coordinate_median
 from defenses.trimmed_mean import trimmed_mean
 
-N, F, SEED = 12, 2, 3
-
 
 def federation(defense: Defense, **changes: Any) -> Federation:
     given: dict[str, Any] = {
@@ -32,41 +32,31 @@ def federation(defense: Defense, **changes: Any) -> Federation:
     return Federation(settings, defense, data.load("digits"), SEED, attack, F / N)
 
 
-RULES: dict[str, dict[str, Any]] = {
-    "fedavg": {},
-    "krum": {},
-    "multi_krum": {"num_selected": 3},
-    "bulyan": {},
-    "median": {},
-    "trimmed_mean": {},
-    "meamed": {},
-    "geometric_median": {},
-    "centered_clipping": {"memory": True, "tau": 1.0},
-    "foolsgold": {"memory": True},
-    "fldetector": {},
-    "flame": {},
-    "dnc": {},
-    "nnm": {"rule": "trimmed_mean"},
-    "bucketing": {"rule": "krum", "bucket_size": 2},
-    "arc": {"rule": "nnm", "parameters": {"rule": "median"}},
-}
-
-
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", bench_deployed.rules())
 def test_the_deployed_rule_is_the_benchmarked_one_bit_for_bit(name: str) -> None:
-    """Over rounds, with an attack, with what it remembers and what it draws."""
-    parameters = RULES[name]
-    if name == "bucketing":
-        changes: dict[str, Any] = {"assumed_byzantine": 1 / N}
-        aggregate = bench.rule(name, f=1, seed=SEED, **parameters)
-    else:
-        changes = {}
-        aggregate = bench.rule(name, f=F, seed=SEED, **parameters)
-    played = federation(registry.get("defense", name)(**parameters), **changes)
+    """Every rule that a server plays alone; over rounds, with an attack, with what it remembers and what it draws."""
+    parameters, f = bench_deployed.of(name)
+    aggregate = bench.rule(name, f=f, seed=SEED, rounds=4, **parameters)
+    roots: list[Tensor | None] = []
+    played = federation(bench_deployed.watched(name, roots), assumed_byzantine=f / N)
     for _ in range(4):
         seen = played.play()
-        model = aggregate(seen.messages, model=seen.broadcast, clients=seen.participants.tolist())
-        assert torch.equal(model, played.global_model)
+        sent, model = [layers(row) for row in seen.messages], layers(seen.broadcast)
+        root = None if roots[-1] is None else layers(roots[-1])
+        found = aggregate(sent, model=model, clients=seen.participants.tolist(), root=root)
+        assert torch.equal(torch.cat([found["weight"].flatten(), found["bias"]]), played.global_model)
+
+
+def layers(vector: Tensor) -> dict[str, Tensor]:
+    """Softmax regression's, on the digits: some rules look at each by itself."""
+    return {"weight": vector[:640].view(10, 64), "bias": vector[640:]}
+
+
+def test_most_defenses_are_rules_and_a_protocol_is_none() -> None:
+    names = bench_deployed.rules()
+    assert len(names) > 20
+    assert {"krum", "nnm", "fltrust", "flame"} <= set(names)
+    assert not {"dp_fedavg", "rsa", "niss"} & set(names)
 
 
 @pytest.mark.parametrize("name", ["foolsgold", "fldetector"])
@@ -78,6 +68,20 @@ def test_who_takes_part_may_change_where_clients_are_remembered(name: str) -> No
         seen = played.play()
         names = [f"client {one}" for one in seen.participants.tolist()]
         assert torch.equal(aggregate(seen.messages, model=seen.broadcast, clients=names), played.global_model)
+
+
+@pytest.mark.parametrize("name", bench_deployed.INSIDE)
+def test_a_rule_that_looks_into_the_network_says_that_it_has_none(name: str) -> None:
+    model = layers(torch.zeros(650))
+    with pytest.raises(ValueError, match="looks into the model, but nothing says what model it is"):
+        bench.rule(name, f=F)([model] * N, model=model)
+
+
+def test_without_a_number_of_rounds_none_is_the_last() -> None:
+    """CRFL clips without noise after its last round; nobody says here that the first is that."""
+    updates = torch.zeros(N, 9)
+    assert bool((bench.rule("crfl")(updates, model=torch.zeros(9)) != 0).all())
+    assert torch.equal(bench.rule("crfl", rounds=1)(updates, model=torch.zeros(9)), torch.zeros(9))
 
 
 def test_all_forms_of_the_same_updates_give_the_same_bits() -> None:
@@ -159,6 +163,7 @@ def test_a_row_of_a_suite_has_the_row_s_parameters() -> None:
         ({"name": "krum", "share": 1.5}, "share is 1.5"),
         ({"name": "krum", "f": 1, "num_selected": 0}, "rule 'krum': num_selected"),
         ({"name": "median", "num_clients": 0}, "num_clients is 0"),
+        ({"name": "median", "rounds": 0}, "rounds is 0"),
         ({"name": "dp_fedavg"}, "dp_fedavg is a protocol with its own message and upload"),
         ({"name": "rsa"}, "rsa keeps a model at each client"),
         ({"name": "sign_majority"}, "sign_majority is a protocol with its own message"),

@@ -107,6 +107,8 @@ def installed(name: str) -> pytest.MarkDecorator:
         pytest.param("flwr:Krum", "same but for ties", marks=installed("flwr")),
         pytest.param("flwr:Bulyan", "variant", marks=installed("flwr")),
         pytest.param("flwr:FedMedian", "same", marks=installed("flwr")),
+        pytest.param("flwr:server.Bulyan", "variant", marks=installed("flwr")),
+        pytest.param("flwr:server.FedTrimmedAvg", "same", marks=installed("flwr")),
         pytest.param("byzfl:Krum", "variant", marks=installed("byzfl")),
         pytest.param("byzfl:TrMean", "same", marks=installed("byzfl")),
         pytest.param("byzpy:CoordinateWiseMedian", "variant", marks=installed("byzpy")),

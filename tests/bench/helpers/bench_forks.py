@@ -2,7 +2,8 @@
 
 `Forked` is a `subprocess.Popen` of `python [-P] -m MODULE ...` in which nothing else differs: environment, working
 directory, path, standard streams, session, exit, and the tests' process as its parent. What a start itself does is
-looked at with real ones. Where there is no Linux, and for other commands, it is a plain `Popen`.
+looked at with real ones. Where there is no Linux, and for other commands, it is a plain `Popen`. In such a process the
+hosts of parties are forked too, without walls.
 """
 
 import array
@@ -19,10 +20,15 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from multiprocessing import util
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+from bench import registry
+from bench.submission.referee import party, walls
 
 ROOT = Path(__file__).parents[3]
 IMPORTED = (
@@ -57,12 +63,38 @@ class Forked(subprocess.Popen[Any]):
             "cwd": os.fspath(cwd or Path.cwd()), "env": env, "session": bool(session), "numbers": list(given),
         }  # fmt: skip
         try:
-            chosen = {name: value for name, value in env.items() if name.startswith(AT_START)}
-            server = _server(*sorted({"PYTHONHASHSEED": "0", **chosen}.items()))
-            self.pid = server.fork(job, list(given.values()))
+            self.pid = self._fork(job, list(given.values()))
             self._child_created = True
         finally:
             self._close_pipe_fds(*rest[7:13])  # type: ignore[attr-defined]
+
+    def _fork(self, job: dict[str, Any], descriptors: list[int]) -> int:
+        chosen = {name: value for name, value in job["env"].items() if name.startswith(AT_START)}
+        return _server(*sorted({"PYTHONHASHSEED": "0", **chosen}.items())).fork(job, descriptors)
+
+
+class ForkedHere(Forked):
+    """A process that is forked from the one that asks for it, and knows nothing of what that one has registered."""
+
+    def _fork(self, job: dict[str, Any], descriptors: list[int]) -> int:
+        if (process := os.fork()) == 0:
+            with contextlib.suppress(BaseException):
+                for classes in registry._registered.values():
+                    for name in [name for name, entry in classes.items() if not _is_shipped(entry.found)]:
+                        del classes[name]
+                _run(job, descriptors)
+            os._exit(0)
+        return process
+
+
+def fork_hosts(put: Callable[[Any, str, Any], None], popen: type[Forked]) -> None:
+    """From here on the processes in which parties play are forked like this, and have no walls; `put` sets it."""
+    put(party, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": popen}))
+    put(party, "walls", SimpleNamespace(**{**vars(walls), "prefix": lambda *given: []}))
+
+
+def _is_shipped(found: Any) -> bool:
+    return str(found.__module__).startswith(("attacks.", "bench.data.", "bench.models.", "defenses."))
 
 
 class _Server:
@@ -140,6 +172,11 @@ def _serve(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
     os._exit(0)
 
 
+def _run(job: dict[str, Any], descriptors: list[int]) -> None:
+    _become(job, descriptors, _path)
+    runpy.run_module(job["module"], run_name="__main__", alter_sys=True)
+
+
 def _become(job: dict[str, Any], descriptors: list[int], path: list[str]) -> None:
     """What an interpreter of its own would be that is started with this job."""
     if job["session"]:
@@ -188,6 +225,6 @@ if __name__ == "__main__":
         importlib.import_module(_name)
     gc.collect()
     gc.freeze()
-    _job, _descriptors = _serve(socket.socket(fileno=int(sys.argv[1])))
-    _become(_job, _descriptors, _path)
-    runpy.run_module(_job["module"], run_name="__main__", alter_sys=True)
+    _given = _serve(socket.socket(fileno=int(sys.argv[1])))
+    fork_hosts(setattr, ForkedHere)
+    _run(*_given)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from bench_forks import Forked
+from bench_forks import Forked, fork_hosts
 from bench_loads import loads_noted
 from bench_registry import copied
 
@@ -20,7 +20,7 @@ from bench.protocol import Defense
 from bench.submission import checks, child, guards, sandbox
 from bench.submission import folder as folders
 from bench.submission.probe import Subject
-from bench.submission.referee import walls
+from bench.submission.referee import party, walls
 from bench.submission.sandbox import Bounds, Event, Finished
 
 Job = Mapping[str, Any]
@@ -44,10 +44,14 @@ class Loud(ByzantineAttack):
 
 @pytest.fixture(scope="module", autouse=True)
 def _forked() -> Iterator[None]:
-    """Processes in which submitted code runs are forked from one that has imported torch and the bench."""
+    """Processes in which submitted code runs are forked from one that has imported torch and the bench.
+
+    There are no walls around them: those are looked at in `referee`, in `tests/adversarial` and with the published row.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sandbox, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": Forked}))
         patch.setattr(sandbox, "walls", SimpleNamespace(prefix=lambda *given: ()))
+        fork_hosts(patch.setattr, Forked)
         yield
 
 
@@ -56,6 +60,8 @@ def _interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are interpreters of their own, as outside of tests."""
     monkeypatch.setattr(sandbox, "subprocess", subprocess)
     monkeypatch.setattr(sandbox, "walls", walls)
+    monkeypatch.setattr(party, "subprocess", subprocess)
+    monkeypatch.setattr(party, "walls", walls)
 
 
 @pytest.fixture(scope="session")
