@@ -31,9 +31,10 @@ from torch import Tensor
 
 from attacks.analytic import ends, first_layers
 from bench.attacking.factors import ROUNDING, Factors
-from bench.attacking.inversion import inferred_labels, observations
+from bench.attacking.inversion import Observation, inferred_labels, observations
 from bench.attacking.linear_layers import Layer, stacked
 from bench.base.errors import require
+from bench.models.base import Model
 from bench.models.dense import DenseModel
 from bench.registry import register
 from bench.threat import PrivacyAttack, Reconstruction, View
@@ -76,16 +77,23 @@ class Spear(PrivacyAttack):
         scores = torch.zeros(len(labels), dtype=torch.float64)
         if not seen[-1].sign:
             gradients, (low, high) = stacked(first_layers(model, seen)), ends(view)
-            sent = [model.split(each.params.double().expand_as(each.target))[:2] for each in seen]
-            layers = torch.cat([stacked(Layer(*tensors)) for tensors in sent], dim=1)
-            for target, (gradient, layer) in enumerate(zip(gradients, layers, strict=True)):
-                tau = silent_share(model.shapes[0][0], self.rejected)
-                found = self.solve(Factors.of(gradient, view.most_images), layer, tau, generator)
-                if found is not None and found.score >= self.least:
+            for target, layer in enumerate(sent_layers(model, seen)):
+                found = self.read(gradients[target], layer, view.most_images, model.shapes[0][0], generator)
+                if found is not None:
                     inputs[target, : len(found.inputs)] = found.inputs.clamp(low, high)
                     scores[target] = found.score
         images = inputs.unflatten(2, view.image_shape).to(view.mean_image.dtype)
         return Reconstruction(images, labels, 1 - scores, [float((1 - scores).median())], estimates[-1])
+
+    def read(
+        self, gradient: Tensor, layer: Tensor, most: int, units: int, generator: torch.Generator
+    ) -> Solution | None:
+        """At most `most` images of a `gradient (m, in + 1)` at [W | b] = `layer (m, in + 1)`; None below `least`.
+
+        m is `units`, or a multiple of it where rows of several rounds lie below one another.
+        """
+        found = self.solve(Factors.of(gradient, most), layer, silent_share(units, self.rejected), generator)
+        return found if found is not None and found.score >= self.least else None
 
     def solve(self, factors: Factors, layer: Tensor, tau: float, generator: torch.Generator) -> Solution | None:
         """The best batch that so many draws give for [W | b] = `layer (m, in + 1)`; None where they give too few.
@@ -105,6 +113,12 @@ class Spear(PrivacyAttack):
             if best is not None and best.possible and best.score >= self.least:
                 break
         return best
+
+
+def sent_layers(model: Model, seen: list[Observation]) -> Tensor:
+    """[W | b] `(T, m, in + 1)` of the first layers that the targets' models had, all rounds' rows below one another."""
+    tensors = [model.split(each.params.double().expand_as(each.target))[:2] for each in seen]
+    return torch.cat([stacked(Layer(*pair)) for pair in tensors], dim=1)
 
 
 def silent_share(units: int, rejected: float) -> float:
