@@ -189,5 +189,9 @@ def test_a_forging_attack_computes_alike(name: str, defense: str, alone: Callabl
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name not in TRAINED])
 @pytest.mark.parametrize("defense", ["fedavg", "niss", "dpbfl"])
 def test_a_curious_attack_computes_alike(name: str, defense: str, alone: Callable[..., Record]) -> None:
-    record = alone(entry(defense), entry(name), model="mlp" if name in ("analytic", "imprint") else "lenet")
+    record = alone(
+        entry(defense),
+        entry(name),
+        model="mlp" if name in ("analytic", "class_fishing", "imprint", "spear") else "lenet",
+    )
     assert (record.status, record.error) == ("ok", None)
