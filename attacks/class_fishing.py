@@ -56,7 +56,8 @@ class ClassFishing(PrivacyAttack):
             chosen = int(torch.randint(model.num_classes, (), generator=generator))
         require(chosen < model.num_classes, "target_class", chosen, f"below {model.num_classes}, the number of classes")
         sent = params.clone()
-        fish(*model.split(sent)[-2:], chosen)
+        weight, bias = model.split(sent)[-2:]
+        fish(weight, bias, chosen)
         return sent
 
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:

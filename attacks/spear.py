@@ -143,7 +143,7 @@ def directions(left: Tensor, count: int, generator: torch.Generator) -> Tensor:
     solved, _ = torch.linalg.solve_ex(rows[..., :-1], -rows[..., -1:])
     found = torch.cat([solved[..., 0], torch.ones_like(order[:, :1])], dim=1)
     found = found[found.isfinite().all(dim=1)]
-    return found / found.norm(dim=1, keepdim=True)
+    return torch.div(found, found.norm(dim=1, keepdim=True))
 
 
 def sparse(factors: Factors, found: Tensor, wanted: float) -> Tensor:

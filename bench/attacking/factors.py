@@ -51,13 +51,14 @@ class Factors:
     def is_zero(self, directions: Tensor) -> Tensor:
         """Which entries of L q `(..., m, k)` are nothing but noise, for q in `directions (..., k, B)`, |q| = 1."""
         columns = self.left @ directions.mT
-        return columns.abs() <= NOISES * self.noise + ROUNDING * columns.abs().amax(dim=-2, keepdim=True)
+        return torch.le(columns.abs(), NOISES * self.noise + ROUNDING * columns.abs().amax(dim=-2, keepdim=True))
 
     def refit(self, directions: Tensor) -> Tensor:
         """Each of `directions (k, B)` anew, by least squares on all the rows of L that it maps to 0."""
         silent = self.is_zero(directions).to(self.left.dtype)
         gram = torch.einsum("mk,mi,mj->kij", silent, self.left, self.left)
-        return torch.linalg.eigh(gram).eigenvectors[:, :, 0]
+        again: Tensor = torch.linalg.eigh(gram).eigenvectors[:, :, 0]
+        return again
 
     def distinct(self, directions: Tensor) -> Tensor:
         """Of `directions (k, B)` each once, those with the most zeros first; compared as columns of dZ."""
@@ -72,9 +73,8 @@ class Factors:
 
     def independent(self, directions: Tensor) -> Tensor:
         """Which of `directions (k, B)`, the first ones first, those before do not span (Gram and Schmidt)."""
-        columns, taken = self.columns(directions), []
-        rest = columns.clone()
-        for index in range(len(columns)):
+        rest, taken = self.columns(directions), list[int]()
+        for index in range(len(rest)):
             length = float(rest[index].norm())
             if length > math.sqrt(SAME) and len(taken) < self.size:
                 taken.append(index)
@@ -85,7 +85,7 @@ class Factors:
     def columns(self, directions: Tensor) -> Tensor:
         """Coordinates `(k, B)`, of length 1, of the columns L q in the basis of L's singular vectors."""
         scaled = directions * self.left.norm(dim=0)
-        return scaled / scaled.norm(dim=1, keepdim=True).clamp(min=TINY)
+        return torch.div(scaled, scaled.norm(dim=1, keepdim=True).clamp(min=TINY))
 
     def inputs(self, directions: Tensor) -> Tensor:
         """X^T `(..., B, in + 1)` = Q^-1 R for Q^T = `directions (..., B, B)`; the last input is 1, as the bias's is.
