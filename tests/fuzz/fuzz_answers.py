@@ -86,6 +86,7 @@ SHAPES: dict[str, Shape] = {
         call["layer"].weight.shape[2] + 1,
     ),
     "bench.attacking.linear_layers.unexplained": lambda call: (2,),
+    "attacks.ascent.ascent": like("own"),
     "attacks.backdoor.backdoor": like("own"),
     "attacks.backdoor.stamp": like("x"),
     "attacks.crash.crash": forged(),

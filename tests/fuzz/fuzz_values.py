@@ -222,6 +222,7 @@ SPECIAL: dict[str, dict[str, Maker]] = {
         "inputs": lambda world: world.tensor(2, 3, world.d, dtype=torch.float64),
         "layer": layer_that_learns,
     },
+    "attacks.ascent.ascent": {"gradient": lambda world: world.tensor(world.d), "own": lambda world: world.rows()},
     "attacks.backdoor.stamp": {"data": lambda world: DataFacts(3, torch.tensor([0.5]), torch.tensor([0.25]))},
     "attacks.fang.beyond_extremes": {
         "s": lambda world: torch.sign(world.vector(world.d)),
