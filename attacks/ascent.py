@@ -21,14 +21,17 @@ from torch import Tensor
 from bench.attacking.directions import lengths
 from bench.attacking.forging import in_range
 from bench.attacking.local import as_sent
+from bench.attacking.membership import mean_gradient
 from bench.base.errors import require
-from bench.models.base import one_hot
+from bench.protocol import check_detached
 from bench.registry import register
-from bench.threat import Asked, ByzantineAttack, ByzantineView
+from bench.threat import ByzantineAttack, ByzantineView
 
 
 def ascent(gradient: Tensor, own: Tensor, c: float = 1.0) -> Tensor:
     """Updates `(f, d)` along `gradient (d,)`, c times as long as each of `own (f, d)`; 0 where the gradient is."""
+    for argument, tensor in (("gradient", gradient), ("own", own)):
+        check_detached(tensor, argument)
     require(0 < c < float("inf"), "c", c, "positive and finite")
     require(own.dim() == 2 and gradient.shape == own.shape[1:], "gradient", tuple(gradient.shape), "the shape of a row")
     size = torch.linalg.vector_norm(own, dim=1, keepdim=True, dtype=torch.float64)
@@ -36,13 +39,6 @@ def ascent(gradient: Tensor, own: Tensor, c: float = 1.0) -> Tensor:
     uphill = gradient.double() / lengths(gradient.double().unsqueeze(0))
     forged: Tensor = c * size * uphill
     return forged.clamp(-largest, largest).to(own.dtype)
-
-
-def mean_gradient(asked: Asked, broadcast: Tensor) -> Tensor:
-    """Of the cross-entropy of all images that are asked about, `(d,)`, under the model `(d,)`."""
-    x, y = asked.x.to(broadcast.dtype), one_hot(asked.y, asked.model.num_classes, broadcast.dtype)
-    gradient: Tensor = asked.model.gradients(broadcast, x.unsqueeze(0), y.unsqueeze(0))[0]
-    return gradient
 
 
 @register("attack", "ascent")

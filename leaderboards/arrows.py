@@ -45,7 +45,7 @@ def both_at_once(rows: Sequence[str], found: Sequence[Coalition], title: str, le
             style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.1, "shrinkA": 4, "shrinkB": 5}
             axes.annotate("", end, start, arrowprops=style)
     axes.set(
-        xlim=[100 * end for end in leak.ends],
+        xlim=(100 * leak.ends[0], max(100 * leak.ends[1], *(x + 3 for x, _ in ends.values()))),
         ylim=(-4, 104),
         xlabel=leak.axis,
         ylabel="accuracy in %, worst attack",

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attacks.ascent import Ascent, ascent, mean_gradient
+from attacks.ascent import Ascent, ascent
 from bench import models
+from bench.attacking.membership import mean_gradient
 from bench.protocol import Alphabet, Setting
 from bench.threat import Asked, ByzantineView
 

@@ -106,6 +106,7 @@ SHAPES: dict[str, Shape] = {
     "attacks.label_flip.label_flip": like("y"),
     "attacks.mimic.mimic": forged(),
     "attacks.poisonedfl.poisonedfl": like("change"),
+    "bench.plays.metrics.right_answers": lambda call: (len(call["split"].y),),
     "attacks.min_max.min_max": forged(),
     "attacks.min_sum.min_sum": forged(),
     "attacks.same_value.same_value": forged(),
