@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bench_loads import loads_noted
 
 from bench import registry
 from bench.records.submissions import Finding
 from bench.submission import checks, guards
 from bench.submission.probe import Subject
+from tests.bench.helpers.loads import loads_noted
 
 BROKEN = Path(__file__).parent / "broken"
 SIZE, LR = (20, 650), 0.5

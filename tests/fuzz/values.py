@@ -7,7 +7,16 @@ import math
 
 import numpy as np
 import torch
-from fuzz_makers import (
+from hypothesis import strategies as st
+
+from bench import models
+from bench.attacking.directions import cosine_slope
+from bench.attacking.inversion import Observation
+from bench.attacking.linear_layers import Layer
+from bench.attacking.poisoning import DataFacts
+from bench.protocol import Alphabet
+from bench.rules.gram import DOUBLE_ERROR, norms_of, squared_distances
+from tests.fuzz.makers import (
     aggregate,
     array,
     dataset,
@@ -30,16 +39,7 @@ from fuzz_makers import (
     split,
     whole,
 )
-from fuzz_world import EXTREME, MODERATE, REALS, Maker
-from hypothesis import strategies as st
-
-from bench import models
-from bench.attacking.directions import cosine_slope
-from bench.attacking.inversion import Observation
-from bench.attacking.linear_layers import Layer
-from bench.attacking.poisoning import DataFacts
-from bench.protocol import Alphabet
-from bench.rules.gram import DOUBLE_ERROR, norms_of, squared_distances
+from tests.fuzz.world import EXTREME, MODERATE, REALS, Maker
 
 PARAMETERS: dict[str, Maker] = {
     "aggregate": aggregate,

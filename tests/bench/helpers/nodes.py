@@ -14,10 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench_processes import install
-from bench_registry import copied
-from bench_stored import contents
-from bench_suites import FIVE_ROUNDS
 
 from bench import registry
 from bench.data import datasets as data
@@ -26,6 +22,10 @@ from bench.runs import cluster, runner
 from bench.runs.cluster import connection
 from bench.runs.workers import NO_LIMITS, Limits
 from bench.suite import Suite
+from tests.bench.helpers.processes import install
+from tests.bench.helpers.registry import copied
+from tests.bench.helpers.stored import contents
+from tests.bench.helpers.suites import FIVE_ROUNDS
 
 SIGN_FLIP = {"name": "sign_flip", "byzantine": 0.17}
 SUITE: dict[str, Any] = {

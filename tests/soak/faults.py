@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from soak_runs import Ended, Place, Run, strike
+from tests.soak.runs import Ended, Place, Run, strike
 
 WORKERS = ("--workers", "2")
 KILLED = -int(signal.SIGKILL)

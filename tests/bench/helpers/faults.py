@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from bench_stored import contents
-
 from bench.records import Store
 from bench.runs import runner
 from bench.suite import load
+from tests.bench.helpers.stored import contents
 
 
 def recorded(results: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import PIPE, Popen
 
-from bench_forks import Forked
+from tests.bench.helpers.forks import Forked
 
 ROOT = Path(__file__).parents[3]
 PLUGIN = Path(__file__).parents[1] / "faults"

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from fuzz_world import REALS, SCALARS, Maker, World, made
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from bench.attacking.linear_layers import Layer
 from bench.data import Dataset, Split
 from bench.protocol import Setting
 from bench.rules.gram import gram_matrix
+from tests.fuzz.world import REALS, SCALARS, Maker, World, made
 
 
 def gram(world: World) -> Tensor:
