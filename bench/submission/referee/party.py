@@ -6,6 +6,7 @@ roles never share one, so that no file, signal or memory passes between the side
 
 import atexit
 import os
+import site
 import socket
 import subprocess
 import sys
@@ -76,7 +77,9 @@ class _Process:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         prefix = walls.prefix(code.readable, code.hidden)
         command = [*prefix, sys.executable, "-P", "-m", "bench.submission.referee.host", str(theirs.fileno())]
+        users_own = {"PYTHONUSERBASE": site.getuserbase()} if site.ENABLE_USER_SITE else {}
         variables = {
+            **users_own,
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "LANG": "C.UTF-8",
             "HOME": "/nonexistent",
