@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from leaderboards.coalitions import Both, Coalition
+from leaderboards.coalitions import IMAGES, Both, Coalition, Leak
 from leaderboards.looks import looks
 from leaderboards.plots import INK, LEADER, frame, spread
 
@@ -21,8 +21,8 @@ DODGE = 0.012
 """By how much arrows that would start in one place are moved sideways, in shares of images."""
 
 
-def both_at_once(rows: Sequence[str], found: Sequence[Coalition], title: str) -> Figure:
-    """Accuracy against images recovered, both in %, for the largest Byzantine share; rows without both are left out."""
+def both_at_once(rows: Sequence[str], found: Sequence[Coalition], title: str, leak: Leak = IMAGES) -> Figure:
+    """Accuracy against what is seen, both in %, for the largest Byzantine share; rows without both are left out."""
     largest = max(one.share for one in found)
     shown = {one.row: one for one in found if one.share == largest and _has_both(one)}
     figure = Figure(figsize=SIZE)
@@ -45,9 +45,9 @@ def both_at_once(rows: Sequence[str], found: Sequence[Coalition], title: str) ->
             style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.1, "shrinkA": 4, "shrinkB": 5}
             axes.annotate("", end, start, arrowprops=style)
     axes.set(
-        xlim=(-4, 104),
+        xlim=(100 * leak.ends[0], max(100 * leak.ends[1], *(x + 3 for x, _ in ends.values()))),
         ylim=(-4, 104),
-        xlabel="images recovered in %, worst attack",
+        xlabel=leak.axis,
         ylabel="accuracy in %, worst attack",
     )
     _name(figure, ends, {row: look[row].hexadecimal for row in ends})
@@ -61,12 +61,12 @@ def both_at_once(rows: Sequence[str], found: Sequence[Coalition], title: str) ->
 
 
 def _has_both(one: Coalition) -> bool:
-    """Whether something is recovered, or not, under both; a training that diverged shows nothing to anybody."""
-    return not any(math.isnan(part.recovered.mean) for part in (one.looking, one.forging))
+    """Whether something is seen, or not, under both; a training that diverged shows nothing to anybody."""
+    return not any(math.isnan(part.seen.mean) for part in (one.looking, one.forging))
 
 
 def _place(one: Both) -> tuple[float, float]:
-    return 100 * one.recovered.mean, 100 * one.accuracy.score
+    return 100 * one.seen.mean, 100 * one.accuracy.score
 
 
 def _name(figure: Figure, ends: dict[str, tuple[float, float]], colours: dict[str, str]) -> None:

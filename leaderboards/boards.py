@@ -16,7 +16,7 @@ from leaderboards.backdoor import backdoor_boards
 from leaderboards.board import Board, Leaderboard, Picture
 from leaderboards.chance import floors, grain
 from leaderboards.claims import claims_board
-from leaderboards.coalitions import coalition_board, coalitions
+from leaderboards.coalitions import MEMBERS, coalition_board, coalitions
 from leaderboards.durability import durability_boards
 from leaderboards.estimates import estimates, shares
 from leaderboards.factors import effects, factor_boards, split
@@ -77,6 +77,7 @@ def build(
     frame = selection.frame
     training, private, audited = (frame[frame["kind"] == kind] for kind in ("training", "inversion", "audit"))
     inferred, shared = (frame[frame["kind"] == kind] for kind in ("membership", "property"))
+    poisoned, inferred = inferred, inferred[inferred["byzantine"] == 0]
     rows = selection.rows(rows)
     accuracy, recovered = estimates(training, "accuracy"), shares(private, "recovered")
     audits, runs, chance = find_audits(selection.records), find_run_audits(selection.records), floors(selection.records)
@@ -95,7 +96,7 @@ def build(
     ranked = (robustness[0], privacy[0], utility)
     boards = [
         overall_board(
-            rows, columns(frame.drop(inferred.index).drop(shared.index)), ranked, measured, selection.expects
+            rows, columns(frame.drop(poisoned.index).drop(shared.index)), ranked, measured, selection.expects
         ),
         *robustness,
         *backdoor_boards(rows, columns(training), backdoors, accuracy, gaps["robustness"]),
@@ -106,6 +107,7 @@ def build(
         *membership_boards(
             rows, columns(inferred), inferred, selection.records, selection.evaluations, gaps["membership"]
         ),
+        coalition_board(coalitions(rows, poisoned, selection.records, MEMBERS), MEMBERS),
         *property_boards(rows, columns(shared), shared, selection.records, selection.evaluations, gaps["property"]),
         utility,
         siege_board(rows, accuracy, training, selection.records),

@@ -9,20 +9,85 @@ import numpy as np
 import pandas as pd
 
 from bench.records import Record
+from bench.suite.cell import KindName
 from leaderboards.board import Board, Line, make_board, numbers
 from leaderboards.estimates import CONFIDENCE, MISSING, Array, Estimate, Estimates, estimates, of_values, shares
 from leaderboards.overall import LEAKING_SHARE
 
-CAPTION = (
+WHO = (
     "A coalition is the server and a share b of the clients, who tell it all that they know, and forge. Beside it "
-    "stands the same coalition, with the same targets, that follows the protocol. Accuracy is that of the model in the "
-    "last round that the server watches, in %, mean and 95 % t interval over the seeds, and 0 where the training "
-    "diverged; recovered is the share of the targets' images, with the interval of the privacy board. Both are the "
-    "worst over the columns, and what is worst stands behind. What forging adds is the difference of the two shares, "
-    "paired by seed: the worst of several columns is above a single one by luck alone. ✗ where one column shows one "
-    "image in ten more, or more than that, and its paired t interval, corrected for the number of columns "
-    "(Bonferroni), lies above 0: whoever forges sees more."
+    "stands the same coalition, with the same targets, that follows the protocol. Accuracy is that of the {model}, "
+    "in %, mean and 95 % t interval over the seeds, and 0 where the training diverged; {leak}. Both are the worst over "
+    "the columns, and what is worst stands behind. What forging adds is the difference of the two, paired by seed: the "
+    "worst of several columns is above a single one by luck alone. ✗ where one column shows {least} more, or more than "
+    "that, and its paired t interval, corrected for the number of columns (Bonferroni), lies above 0: whoever forges "
+    "sees more."
 )
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What a coalition looks for: the metric that tells how much it finds, and how that is shown."""
+
+    kind: KindName
+    metric: str
+    word: str  # the heads of the board's columns
+    board: str
+    title: str
+    caption: str
+    least: float  # what counts as more
+    axis: str  # of the picture
+    ends: tuple[float, float]  # of that axis, at least
+    more: str  # what forging shows, for the picture's title
+
+    def measured(self, frame: pd.DataFrame) -> Estimates:
+        return shares(frame, self.metric) if self.is_share else estimates(frame, self.metric)
+
+    def text(self, found: Estimate) -> str:
+        return found.share() if self.is_share else found.text(scale=1.0, digits=2)
+
+    def added(self, found: Estimate) -> str:
+        return found.text() if self.is_share else found.text(scale=1.0, digits=2)
+
+    @property
+    def is_share(self) -> bool:
+        """Of images, of which a record has a number; any other metric is a mean over the seeds."""
+        return self.kind == "inversion"
+
+
+IMAGES = Leak(
+    kind="inversion",
+    metric="recovered",
+    word="recovered",
+    board="coalitions",
+    title="Both at once: forge and look",
+    caption=WHO.format(
+        model="model in the last round that the server watches",
+        leak="recovered is the share of the targets' images, with the interval of the privacy board",
+        least="one image in ten",
+    ),
+    least=LEAKING_SHARE,
+    axis="images recovered in %, worst attack",
+    ends=(-0.04, 1.04),
+    more="one image in ten more",
+)
+MEMBERS = Leak(
+    kind="membership",
+    metric="membership_auc",
+    word="AUC",
+    board="poisoned_membership",
+    title="Both at once: forge, and tell who was in it",
+    caption=WHO.format(
+        model="last model",
+        leak="AUC is that of an attack on membership, where a guess has 0.5, with the same interval",
+        least="0.05 of AUC",
+    ),
+    least=0.05,
+    axis="AUC of membership in %, worst attack",
+    ends=(0.48, 0.8),
+    more="0.05 of AUC more",
+)
+LEAKS = (IMAGES, MEMBERS)
 
 
 @dataclass(frozen=True)
@@ -33,33 +98,34 @@ class Columns:
     forging: Sequence[str]
 
     @classmethod
-    def of(cls, records: Sequence[Record]) -> Mapping[float, Self]:
+    def of(cls, records: Sequence[Record], kind: KindName) -> Mapping[float, Self]:
         """By Byzantine share."""
-        cells = {record.cell.column: record.cell for record in records if record.cell.is_coalition}
+        mine = (record.cell for record in records if record.cell.kind == kind and record.cell.is_coalition)
+        cells = {cell.column: cell for cell in mine}
         found = {}
         for share in dict.fromkeys(cell.byzantine for cell in cells.values()):
-            mine = {column: cell for column, cell in cells.items() if cell.byzantine == share}
-            looking = [column for column, cell in mine.items() if cell.forging is None]
-            found[share] = cls(looking, [column for column in mine if column not in looking])
+            whose = {column: cell for column, cell in cells.items() if cell.byzantine == share}
+            looking = [column for column, cell in whose.items() if cell.forging is None]
+            found[share] = cls(looking, [column for column in whose if column not in looking])
         return found
 
 
 @dataclass(frozen=True)
 class Both:
-    """A row's lowest accuracy over some columns, its highest share of images recovered, and in which columns."""
+    """A row's lowest accuracy over some columns, the most that is seen of it, and in which columns."""
 
     accuracy: Estimate
     breaks: str
-    recovered: Estimate
+    seen: Estimate
     shows: str
 
     @classmethod
-    def of(cls, row: str, columns: Sequence[str], accuracy: Estimates, recovered: Estimates) -> Self:
+    def of(cls, row: str, columns: Sequence[str], accuracy: Estimates, leaks: Estimates) -> Self:
         """`MISSING` where the row has no record."""
         scores = {column: accuracy.get((row, column), MISSING) for column in columns}
-        leaks = {column: recovered.get((row, column), MISSING) for column in columns}
+        found = {column: leaks.get((row, column), MISSING) for column in columns}
         known = {column: one for column, one in scores.items() if one.seeds or one.failed}
-        seen = {column: one for column, one in leaks.items() if one.seeds}
+        seen = {column: one for column, one in found.items() if one.seeds}
         breaks = min(known, key=lambda column: known[column].score, default="")
         shows = max(seen, key=lambda column: seen[column].mean, default="")
         return cls(known.get(breaks, MISSING), breaks, seen.get(shows, MISSING), shows)
@@ -77,36 +143,39 @@ class Coalition:
     sees_more: bool  # by forging, beyond luck
 
 
-def coalitions(rows: Sequence[str], private: pd.DataFrame, records: Sequence[Record]) -> list[Coalition]:
-    """A line for each row and Byzantine share that has records of both."""
-    accuracy, recovered = estimates(private, "model_accuracy"), shares(private, "recovered")
+def coalitions(
+    rows: Sequence[str], private: pd.DataFrame, records: Sequence[Record], leak: Leak = IMAGES
+) -> list[Coalition]:
+    """A line for each row and Byzantine share that has records of both; `private` are those of the leak's kind."""
+    accuracy, seen = estimates(private, "model_accuracy"), leak.measured(private)
     found = []
-    for share, columns in Columns.of(records).items():
+    for share, columns in Columns.of(records, leak.kind).items():
         for row in rows:
-            looking = Both.of(row, columns.looking, accuracy, recovered)
-            forging = Both.of(row, columns.forging, accuracy, recovered)
+            looking = Both.of(row, columns.looking, accuracy, seen)
+            forging = Both.of(row, columns.forging, accuracy, seen)
             if looking.breaks and forging.breaks:
                 mine = private[private["defense"] == row]
-                added = of_values(_added(mine, looking.shows, forging.shows), "recovered")
+                added = of_values(_added(mine, looking.shows, forging.shows, leak.metric), f"{leak.metric}_added")
                 more = any(
-                    _beyond_luck(_added(mine, looking.shows, one), len(columns.forging)) for one in columns.forging
+                    _beyond_luck(_added(mine, looking.shows, one, leak.metric), len(columns.forging), leak.least)
+                    for one in columns.forging
                 )
                 found.append(Coalition(row, share, looking, forging, added, more))
     return found
 
 
-def _added(mine: pd.DataFrame, looking: str, forging: str) -> Array:
-    """The differences of the shares that are recovered in two columns, in each seed that finished in both."""
+def _added(mine: pd.DataFrame, looking: str, forging: str, metric: str) -> Array:
+    """The differences of what is seen in two columns, in each seed that finished in both."""
     by_seed = [
-        mine[(mine["column"] == column) & (mine["status"] == "ok")].set_index("seed")["recovered"]
+        mine[(mine["column"] == column) & (mine["status"] == "ok")].set_index("seed")[metric]
         for column in (looking, forging)
     ]
     return np.asarray((by_seed[1] - by_seed[0]).dropna(), dtype=float)
 
 
-def _beyond_luck(added: Array, columns: int) -> bool:
-    """Whether a mean of at least `LEAKING_SHARE` lies above 0, as one of so many columns; never by a single seed."""
-    if len(added) < 2 or added.mean() < LEAKING_SHARE:
+def _beyond_luck(added: Array, columns: int, least: float) -> bool:
+    """Whether a mean of at least `least` lies above 0, as one of so many columns; never by a single seed."""
+    if len(added) < 2 or added.mean() < least:
         return False
     from scipy import stats  # here, because loading it takes long
 
@@ -114,28 +183,28 @@ def _beyond_luck(added: Array, columns: int) -> bool:
     return bool(added.mean() - reach > 0)
 
 
-def coalition_board(found: Sequence[Coalition]) -> Board:
+def coalition_board(found: Sequence[Coalition], leak: Leak = IMAGES) -> Board:
     """Nothing to show where no coalition forges."""
     several = len({one.share for one in found}) > 1
-    lines = [_line(one, several) for one in sorted(found, key=_harmed)]
+    lines = [_line(one, several, leak) for one in sorted(found, key=_harmed)]
     measured = {
         "accuracy_looking": {(one.row, one.looking.breaks): one.looking.accuracy for one in found},
         "accuracy_forging": {(one.row, one.forging.breaks): one.forging.accuracy for one in found},
-        "recovered_looking": {(one.row, one.looking.shows): one.looking.recovered for one in found},
-        "recovered_forging": {(one.row, one.forging.shows): one.forging.recovered for one in found},
-        "recovered_added": {(one.row, one.forging.shows): one.added for one in found},
+        f"{leak.metric}_looking": {(one.row, one.looking.shows): one.looking.seen for one in found},
+        f"{leak.metric}_forging": {(one.row, one.forging.shows): one.forging.seen for one in found},
+        f"{leak.metric}_added": {(one.row, one.forging.shows): one.added for one in found},
     }
     data = [number for metric, values in measured.items() for number in numbers(metric, values)]
-    return make_board("coalitions", "Both at once: forge and look", CAPTION, lines, data)
+    return make_board(leak.board, leak.title, leak.caption, lines, data)
 
 
 def _harmed(one: Coalition) -> tuple[float, float, float]:
     """The most accurate rows first, and of them those that show least."""
-    leak = one.forging.recovered.mean
-    return one.share, -round(one.forging.accuracy.score, 3), math.inf if math.isnan(leak) else leak
+    seen = one.forging.seen.mean
+    return one.share, -round(one.forging.accuracy.score, 3), math.inf if math.isnan(seen) else seen
 
 
-def _line(one: Coalition, several: bool) -> Line:
+def _line(one: Coalition, several: bool, leak: Leak) -> Line:
     known = not math.isnan(one.added.mean)
     return {
         "defense": one.row,
@@ -143,8 +212,8 @@ def _line(one: Coalition, several: bool) -> Line:
         "accuracy, looking": one.looking.accuracy.text(),
         "accuracy, forging": one.forging.accuracy.text(),
         "broken by": one.forging.breaks,
-        "recovered, looking": one.looking.recovered.share(),
-        "recovered, forging": one.forging.recovered.share(),
+        f"{leak.word}, looking": leak.text(one.looking.seen),
+        f"{leak.word}, forging": leak.text(one.forging.seen),
         "shown by": one.forging.shows or "–",
-        "forging adds": (one.added.text() if known else "–") + (" ✗" if one.sees_more else ""),
+        "forging adds": (leak.added(one.added) if known else "–") + (" ✗" if one.sees_more else ""),
     }

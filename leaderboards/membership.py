@@ -121,7 +121,7 @@ def panels(records: Sequence[Record]) -> dict[str, dict[str, Roc]]:
     """By what is seen, then by row: the curve of the column with the largest mean area."""
     groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
-        if record.roc and record.status == "ok":
+        if record.roc and record.status == "ok" and not record.cell.is_coalition:
             groups.setdefault((_seen(record), record.cell.label, record.cell.column), []).append(record)
     found: dict[str, dict[str, Roc]] = {}
     for (seen, row, column), mine in groups.items():

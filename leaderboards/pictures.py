@@ -11,7 +11,7 @@ from bench.records import Record, Store
 from bench.suite.factors import Design
 from leaderboards.audits import Audits, find_audits
 from leaderboards.board import Picture
-from leaderboards.coalitions import Coalition, coalitions
+from leaderboards.coalitions import IMAGES, LEAKS, Coalition, Leak, coalitions
 from leaderboards.durability import HALF, Lives, lives_of
 from leaderboards.estimates import MISSING, Estimates, estimates, shares
 from leaderboards.factors import Effect, effects, split
@@ -49,8 +49,10 @@ def find_pictures(
     attacked = columns(training[training["column"] != CLEAN])
     if behind := noisy_rules(rows, attacked, estimates(training, "accuracy"), training, records):
         pictures.append(rules(behind))
-    if forged := coalitions(rows, private, records):
-        pictures.append(both(rows, forged))
+    for leak in LEAKS:
+        mine = selection.frame[selection.frame["kind"] == leak.kind]
+        if forged := coalitions(rows, mine, records, leak):
+            pictures.append(both(rows, forged, leak))
     if lives := lives_of(records):
         pictures.append(durability(rows, columns(training), lives, records))
     if sweeps:
@@ -59,7 +61,7 @@ def find_pictures(
         pictures.append(noise(rows, sweeps, ratio, records))
     if audits:
         pictures.append(epsilons(rows, columns(selection.frame), audits))
-    if any(record.roc for record in records):
+    if any(record.roc and not record.cell.is_coalition for record in records):
         pictures.append(membership(rows, records))
     if runs := find_run_audits(records):
         pictures.append(run_epsilons(rows, columns(selection.frame), runs))
@@ -126,22 +128,23 @@ def rules(found: Sequence[Noisy]) -> Picture:
     return Picture("rules", "Robust rules under privacy noise", sentence, draw)
 
 
-def both(rows: Sequence[str], found: Sequence[Coalition]) -> Picture:
+def both(rows: Sequence[str], found: Sequence[Coalition], leak: Leak = IMAGES) -> Picture:
     """Worst accuracy against worst leak, an arrow a row: from a coalition that looks on to one that forges."""
 
     def draw() -> bytes:
         from leaderboards import arrows, plots
 
-        return plots.png(arrows.both_at_once(rows, found, sentence))
+        return plots.png(arrows.both_at_once(rows, found, sentence, leak))
 
     more = [one.row for one in found if one.sees_more]
     broken = [one.row for one in found if one.forging.accuracy.score < BROKEN_SHARE * one.looking.accuracy.score]
     sentence = (
-        f"Forging shows one image in ten more under {_list(more)}; "
+        f"Forging shows {leak.more} under {_list(more)}; "
         if more
-        else "Under no rule does forging show one image in ten more, beyond luck; "
+        else f"Under no rule does forging show {leak.more}, beyond luck; "
     ) + f"it halves the accuracy of {len(broken)} of {len(found)} rows."
-    return Picture("both", "Forge and look at once", sentence, draw)
+    name, title = ("both", "Forge and look at once") if leak == IMAGES else (leak.board, leak.title)
+    return Picture(name, title, sentence, draw)
 
 
 def durability(rows: Sequence[str], places: Sequence[str], lives: Lives, records: Sequence[Record]) -> Picture:

@@ -4,13 +4,17 @@ import csv
 import math
 import os
 import re
-import sys
 import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cited
+import pages
+import parts
+import power
 import pytest
+import text
 import torch
 
 import bench
@@ -26,15 +30,6 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 RESULTS = Path(os.environ.get("FEDSIEGE_RESULTS", ROOT / "results"))
 PAGES = sorted(DOCS.glob("*.md"))
-
-sys.path.insert(0, str(DOCS / "mkdocs"))
-import cited  # noqa: E402
-import pages  # noqa: E402
-import parts  # noqa: E402
-import power  # noqa: E402
-import text  # noqa: E402
-
-sys.path.pop(0)
 
 
 def filled(page: str) -> str:

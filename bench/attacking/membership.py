@@ -7,7 +7,7 @@ from torch import Tensor
 from bench.attacking.directions import lengths
 from bench.models.base import Model, one_hot
 from bench.protocol import Alphabet
-from bench.threat import MembershipView, PublicFacts, RoundView, strip
+from bench.threat import Asked, MembershipView, PublicFacts, RoundView, strip
 
 BLOCK = 2**24
 """Entries of candidates' gradients that are held at once."""
@@ -62,6 +62,13 @@ def updates(facts: PublicFacts, seen: RoundView) -> Tensor:
     """The targets' messages `(T, d)` as updates, less the noise that colluders know; a vote is minus an update."""
     messages = strip(seen)
     return -messages if facts.alphabet is Alphabet.TERNARY else messages
+
+
+def mean_gradient(asked: Asked, broadcast: Tensor) -> Tensor:
+    """Of the cross-entropy of all images that are asked about, `(d,)`, under the model `(d,)`."""
+    x, y = asked.x.to(broadcast.dtype), one_hot(asked.y, asked.model.num_classes, broadcast.dtype)
+    gradient: Tensor = asked.model.gradients(broadcast, x.unsqueeze(0), y.unsqueeze(0))[0]
+    return gradient
 
 
 def _gradients(model: Model, params: Tensor, x: Tensor, labels: Tensor) -> Tensor:

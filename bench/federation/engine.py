@@ -31,13 +31,23 @@ from bench.federation.server_optimizers import ServerOptimizer
 from bench.federation.settings import FederationSettings
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, SumDefense, all_finite, plays_in_sums
 from bench.protocol.contract import check_shape, untouched
-from bench.threat import ByzantineAttack, ByzantineView, OwnTraining, PublicFacts, RoundTranscript, Saboteurs, sanitize
+from bench.threat import (
+    Asked,
+    ByzantineAttack,
+    ByzantineView,
+    OwnTraining,
+    PublicFacts,
+    RoundTranscript,
+    Saboteurs,
+    sanitize,
+)
 
 
 class Federation:
     """The state of one federated training: the global model, the clients' kept models, the round.
 
-    `byzantine` is the fraction of clients under `attack`; which ones they are depends on the seed alone. `attacked` are
+    `byzantine` is the fraction of clients under `attack`; which ones they are depends on the seed alone, unless it is
+    their mask `(n,)` itself. `attacked` are
     the rounds, counted from 0, in which they attack, all by default; in the others they do what honest clients do.
     """
 
@@ -48,7 +58,7 @@ class Federation:
         dataset: Dataset,
         seed: int,
         attack: ByzantineAttack | None = None,
-        byzantine: float = 0.0,
+        byzantine: float | Tensor = 0.0,
         attacked: range | None = None,
     ) -> None:
         self.settings, self.defense, self.attack, self.seed = settings, defense, attack, seed
@@ -58,7 +68,9 @@ class Federation:
         self.model = models.build(settings.model, dataset.shape, dataset.num_classes)
         indices, self._sizes = holdings(settings, dataset.train.y, seed)
         self._held, self._classes = (dataset.train.y, indices), dataset.num_classes  # true labels, none poisoned
-        self.is_byzantine = byzantine_clients(settings, byzantine, seed)
+        if not isinstance(byzantine, Tensor):
+            byzantine = byzantine_clients(settings, byzantine, seed)
+        self.is_byzantine = byzantine
         num_byzantine = int(self.is_byzantine.sum())
         self.plan = Plan(settings.batch_size, epochs=settings.local_epochs, steps=settings.local_steps)
         self.step = Step(settings.weight_decay, settings.clip_gradients or None)
@@ -93,6 +105,7 @@ class Federation:
         self.saboteurs: Saboteurs | None = None
         self.planted: Callable[[Tensor, Tensor], None] | None = None  # writes into the updates (m, d) of clients (m,)
         self.damage: Callable[[Tensor], float] | None = None  # of a model, on images that the attackers hold
+        self.asked: Asked | None = None  # the images of which attackers ask who trained on them
         self.evaluations = 0  # of the deployed rule, by attackers who try what they might send
         self.round = 0
         self._memory: dict[str, Tensor] = {}  # what the Byzantine clients keep from round to round
@@ -352,6 +365,7 @@ class Federation:
             updates=updates if self.attack.needs_updates() else None,
             damage=self.damage if self.attack.measures_damage else None,
             training=self._training(clients) if self.attack.trains else None,
+            asked=self.asked,
         )
 
     def _training(self, clients: Tensor) -> OwnTraining:

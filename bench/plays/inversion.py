@@ -21,12 +21,11 @@ from bench.base.errors import DivergedError, require
 from bench.data import Dataset, load
 from bench.federation.engine import Federation
 from bench.federation.settings import FederationSettings, check_inverted
+from bench.plays.coalition import Coalition
 from bench.plays.findings import Findings, Task, build_attack, build_defense, cost_of, stated
-from bench.plays.metrics import accuracy_and_loss, damage_on, image_metrics, labels_recovered, matched
-from bench.protocol import Alphabet, Defense
-from bench.suite import Cell, Part
+from bench.plays.metrics import accuracy_and_loss, image_metrics, labels_recovered, matched
+from bench.protocol import Alphabet
 from bench.threat import (
-    ByzantineAttack,
     PrivacyAttack,
     Reconstruction,
     RoundTranscript,
@@ -40,28 +39,6 @@ from bench.threat import (
 TRACE_POINTS = 30
 CONTROL = "fedavg"
 """The defense of the control: none."""
-
-
-@dataclass(frozen=True)
-class Coalition:
-    """The server's Byzantine clients, a fraction of all, and what they send; `forging` is empty where they look on."""
-
-    byzantine: float = 0.0
-    forging: str = ""  # the part of the cell as JSON, which can be hashed
-    rounds: int = 0  # trained and watched, in all of which they forge
-
-    @classmethod
-    def of(cls, cell: Cell) -> Self:
-        forging = "" if cell.forging is None else cell.forging.model_dump_json()
-        return cls(cell.byzantine, forging, cell.trained + cell.federation.rounds)
-
-    def federation(self, settings: FederationSettings, defense: Defense, dataset: Dataset, seed: int) -> Federation:
-        """With these clients in it, and nobody else who attacks."""
-        attack = build_attack(Part.model_validate_json(self.forging)) if self.forging else None
-        assert attack is None or isinstance(attack, ByzantineAttack)
-        federation = Federation(settings, defense, dataset, seed, attack, self.byzantine, range(self.rounds))
-        federation.damage = damage_on(federation.model, dataset.validation)
-        return federation
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ from bench.data import Dataset, shard_size
 from bench.federation.engine import Federation
 from bench.federation.settings import FederationSettings
 from bench.plays import roc
+from bench.plays.coalition import Coalition
 from bench.plays.findings import Findings, Task, build_attack, build_defense, cost_of, stated
 from bench.plays.metrics import accuracy_and_loss
 from bench.suite import Cell
 from bench.threat import (
+    Asked,
     MembershipAttack,
     MembershipView,
     PropertyAttack,
@@ -39,14 +41,22 @@ class Candidates:
     y: Tensor
     member: Tensor
 
+    def asked(self, federation: Federation) -> Asked:
+        """What an attacker who forges knows of them."""
+        return Asked(federation.model, self.x.flatten(0, 1), self.y.flatten())
+
 
 @dataclass(frozen=True)
 class Scene:
-    """Whom an attacker is after, who helps, and what it sees: targets `(T,)`, colluders `(T, n)` bool."""
+    """Whom an attacker is after, who helps, and what it sees: targets `(T,)`, colluders `(T, n)` bool.
+
+    `byzantine (n,)` bool: the members of a coalition, who forge or look on.
+    """
 
     targets: Tensor
     colluders: Tensor
     sees: Sight
+    byzantine: Tensor
 
     def watch(self, federation: Federation, candidates: Candidates, dataset: Dataset) -> MembershipView:
         """Play all rounds; `DivergedError` where a model is not finite."""
@@ -77,9 +87,10 @@ def play(task: Task, dataset: Dataset) -> Findings:
     attack = build_attack(cell.attack)
     assert isinstance(attack, MembershipAttack)
     check_watched(cell.federation, attack, cell.targets, len(dataset.train))
-    scene = scene_of(cell, attack, task.seed)
-    federation = Federation(cell.federation, build_defense(cell), dataset, task.seed)
+    federation = Coalition.of(cell).federation(cell.federation, build_defense(cell), dataset, task.seed)
+    scene = scene_of(cell, attack, task.seed, federation.is_byzantine.cpu())
     candidates = candidates_of(federation, dataset, scene.targets)
+    federation.asked = candidates.asked(federation)
     before = time.perf_counter()
     view = scene.watch(federation, candidates, dataset)
     seconds = time.perf_counter() - before
@@ -137,15 +148,24 @@ def check_scene(settings: FederationSettings, attack: MembershipAttack | Propert
     require(targets + colluders <= clients, "privacy.targets", targets, beside)
 
 
-def scene_of(cell: Cell, attack: MembershipAttack | PropertyAttack, seed: int) -> Scene:
-    """The same targets for all attacks; colluders are drawn from the others, one set against all targets."""
+def scene_of(
+    cell: Cell, attack: MembershipAttack | PropertyAttack, seed: int, byzantine: Tensor | None = None
+) -> Scene:
+    """The same honest targets for all attacks; colluders are drawn from the others, one set against all targets.
+
+    Of a coalition, whose members are `byzantine (n,)`, those who collude are those who forge.
+    """
     clients = cell.federation.clients
+    members = torch.zeros(clients, dtype=torch.bool) if byzantine is None else byzantine
     order = rng.shuffled(clients, rng.generator(seed, "targets"))
+    order = order[~members[order]]
     targets, others = order[: cell.targets].sort().values, order[cell.targets :]
+    if cell.is_coalition:
+        return Scene(targets, members.expand(len(targets), clients), attack.sees(), members)
     others = others[rng.shuffled(len(others), rng.generator(seed, "colluders"))]
     colluders = torch.zeros(len(targets), clients, dtype=torch.bool)
     colluders[:, others[: round(attack.collusion() * (clients - 1))]] = True
-    return Scene(targets, colluders, attack.sees())
+    return Scene(targets, colluders, attack.sees(), members)
 
 
 def candidates_of(federation: Federation, dataset: Dataset, targets: Tensor) -> Candidates:
@@ -180,13 +200,18 @@ def outsiders(labels: Tensor, held: Tensor, free: Tensor, seed: int) -> Tensor:
 def rehearsed(
     task: Task, dataset: Dataset, scene: Scene, candidates: Candidates, index: int, inside: Tensor
 ) -> MembershipView:
-    """An attacker's own run: targets hold the candidates `inside (T, B)`, the others images of the validation split."""
+    """An attacker's own run: targets hold the candidates `inside (T, B)`, the others images of the validation split.
+
+    The members of a coalition forge in it as they do in the real one.
+    """
     half = candidates.y.shape[1] // 2
     require(bool((inside.sum(dim=1) == half).all()), "inside", inside.sum(dim=1).tolist(), f"{half} of each target's")
     own = replace(dataset, train=dataset.validation)
     settings = task.cell.federation.model_copy(update={"samples_per_client": half})
     seed = rng.derive_seed(task.seed, "rehearsal", index)
-    federation = Federation(settings, build_defense(task.cell), own, seed)
+    coalition = Coalition.of(task.cell)
+    federation = coalition.federation(settings, build_defense(task.cell), own, seed, members=scene.byzantine)
+    federation.asked = candidates.asked(federation)
     held = (part[inside].unflatten(0, (len(inside), half)) for part in (candidates.x, candidates.y))
     federation.shards.hold(scene.targets, *held)
     return scene.watch(federation, candidates, dataset)

@@ -185,8 +185,11 @@ def run_suite(
     ray: str | None = None,
     boards: bool = True,
     world: World = PUBLIC,
+    clean_too: bool = True,
 ) -> Report:
     """Run what is missing of a suite, write its boards unless `boards` is False, and report.
+
+    Without `clean_too` the clean runs of the named rows are left as they are.
 
     With an address in `ray` the cells go to that Ray cluster, and `workers` is the most of them at once.
     """
@@ -199,7 +202,8 @@ def run_suite(
     if chosen == devices.CUDA and ray is not None and not loaded.resources.gpus:
         raise BadInputError("--device cuda with --ray needs resources.gpus in the suite: a whole number, or a share")
     store = Store(results, loaded.name)
-    plan = runner.plan(loaded, loaded.cells(defenses, attacks), store, data_root, fresh, chosen, world)
+    cells = [cell for cell in loaded.cells(defenses, attacks) if clean_too or cell.attack is not None]
+    plan = runner.plan(loaded, cells, store, data_root, fresh, chosen, world)
     place = _cluster(ray, loaded, limits, workers) if ray is not None and plan.tasks else None
     running = partial(runner.run, workers=workers or runner.default_workers(), limits=limits, fresh=fresh, place=place)
     records, ran = run_with_progress(plan, store, running, quiet)

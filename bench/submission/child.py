@@ -196,23 +196,32 @@ def _of_attack(cls: Any, job: Job, watch: "Watch") -> "Iterator[Finding]":
 
 
 def run(job: Job, tell: Tell) -> None:
-    """The suite in the file, for some rows and attacks."""
+    """The suite in the file, for some rows and attacks, each part in a world of its own."""
     from bench.records import World
     from bench.runs import jobs
 
-    report = jobs.run_suite(
-        job["suite"],
-        defenses=job["defenses"],
-        attacks=job["attacks"],
-        workers=job["workers"],
-        results=Path(job["results"]),
-        data_root=job["data_root"],
-        quiet=job["quiet"],
-        limits=jobs.parse_limits(job["cell_timeout"], job["cell_memory"]),
-        boards=False,
-        world=World(job["salt"], tuple(job["sources"])),
+    reports = [
+        jobs.run_suite(
+            job["suite"],
+            defenses=part["defenses"],
+            attacks=part["attacks"],
+            workers=job["workers"],
+            results=Path(job["results"]),
+            data_root=job["data_root"],
+            quiet=job["quiet"],
+            limits=jobs.parse_limits(job["cell_timeout"], job["cell_memory"]),
+            boards=False,
+            world=World(part["salt"], tuple(part["sources"])),
+            clean_too=part["clean_too"],
+        )
+        for part in job["parts"]
+    ]
+    tell(
+        "ran",
+        ran=sum(report.ran for report in reports),
+        present=sum(report.present for report in reports),
+        unfinished=[record.key for report in reports for record in report.unfinished],
     )
-    tell("ran", ran=report.ran, present=report.present, unfinished=[record.key for record in report.unfinished])
 
 
 def replay(job: Job, tell: Tell) -> None:

@@ -25,7 +25,10 @@ from bench.submission.referee import walls
 
 LOOK_SECONDS = 0.1
 ROOT = Path(__file__).parents[2]
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "FEDSIEGE_DATA", "XDG_CACHE_HOME")
+KEPT = (
+    *("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONUSERBASE", "LD_LIBRARY_PATH", "FEDSIEGE_DATA"),
+    "XDG_CACHE_HOME",
+)
 KEPT_ENDINGS = ("_NUM_THREADS", "_INSTRUCTIONS")
 """Variables by which torch, BLAS and MKL choose how they add up, beside those of `bench.base.arithmetic`."""
 
@@ -133,6 +136,8 @@ def _listen(process: subprocess.Popen[bytes], reader: int, bounds: Bounds, heard
         code = process.wait()
         if code < 0:
             broken = f"its process was killed by {signal.Signals(-code).name}"
+        elif not events:
+            broken = f"its process never came up (exit code {code})"
         elif code > 0 or not events or events[-1]["event"] != "end":
             broken = f"its process ended with exit code {code} before it was done"
     return Finished(events, broken)

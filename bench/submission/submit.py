@@ -228,7 +228,7 @@ class _Run:
 
     def _ran(self, entry: Entry, rows: list[str]) -> sandbox.Event:
         """What a process of its own says of the run; submitted rows that an attack is run against go along."""
-        request, attack = self.request, entry.kind == "attack"
+        request = self.request
         others = [row for row in self.against if row.submission is not None]
         with ExitStack() as stack:
             packages = [stack.enter_context(standing_in(self.source, entry, self.facts, request.data_root))]
@@ -244,16 +244,13 @@ class _Run:
             job = {
                 "do": "run",
                 "suite": str(text),
-                "defenses": rows,
-                "attacks": [entry.name] if attack else [],
+                "parts": self._parts(entry, rows),
                 "workers": request.workers,
                 "results": str(request.results.resolve()),
                 "data_root": request.data_root,
                 "quiet": request.quiet,
                 "cell_timeout": request.cell_timeout,
                 "cell_memory": request.cell_memory if systems.tells_memory() else None,
-                "salt": self.submission.salt,
-                "sources": sorted([self.source.digest, *(row.submission.sha256 for row in others if row.submission)]),
             }
             bounds = Bounds(seconds=None, mebibytes=max(1, request.workers or 2) * request.cell_memory + 4096)
             done = sandbox.call(job, packages, bounds, quiet=request.quiet)
@@ -263,6 +260,28 @@ class _Run:
                 f"the run of {self.source.path} broke off: {done.broken}; the same command goes on from there"
             )
         return ran
+
+    def _parts(self, entry: Entry, rows: list[str]) -> list[dict[str, Any]]:
+        """What is run in which world: beside an attack's cells, the clean runs of its rows where they are missing.
+
+        A clean run is the row's own, in its own world: one in the attack's would take its place.
+        """
+        sources = sorted([self.source.digest, *(row.submission.sha256 for row in self.against if row.submission)])
+        mine = {"defenses": rows, "salt": self.submission.salt, "sources": sources}
+        if entry.kind == "defense":
+            return [{**mine, "attacks": [], "clean_too": True}]
+        clean = [
+            {
+                "defenses": [row.label],
+                "attacks": ["clean"],
+                "clean_too": True,
+                "salt": row.submission.salt if row.submission else "",
+                "sources": [row.submission.sha256] if row.submission else [],
+            }
+            for row in self.against
+            if self.suite.training
+        ]
+        return [*clean, {**mine, "attacks": [entry.name], "clean_too": False}]
 
 
 def _check_attack_name(submission: Submission, store: Store, places: Iterable[Path]) -> None:

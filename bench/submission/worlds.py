@@ -50,7 +50,7 @@ class Outcome:
 
 def metric_of(record: "Record") -> str | None:
     """What is compared of a record; None where nothing is, as in audits, whose inputs nobody has."""
-    found = {"training": "accuracy", "inversion": "recovered", "membership": "membership_auc"}
+    found = {"training": "accuracy", "inversion": "recovered", "membership": "membership_auc", "property": "explained"}
     return found.get(record.cell.kind)
 
 

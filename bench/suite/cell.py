@@ -39,8 +39,8 @@ class Part(BaseModel):
 class Cell(Numbers):
     """One meeting: a defense and an attack in a federation. `byzantine` and `rho` are fractions of the clients.
 
-    An inversion with Byzantine clients is that of a coalition: they tell the server what they know, and send what
-    `forging` makes, or, without it, what honest clients send.
+    An inversion, or an inference of membership, with Byzantine clients is that of a coalition: they tell the server
+    what they know, and send what `forging` makes, or, without it, what honest clients send.
 
     `loaded` are digests of the files of somebody's own that bring what it names, such as {"defense mine": "0123..."}:
     two files that bring the same name never share a record.
@@ -64,7 +64,7 @@ class Cell(Numbers):
     level: str = added("")  # of the factor that is changed, such as "local epochs: 5"; a label too
     start: int | None = added(None, ge=1, le=MOST)  # the first round, counted from 1, in which the attack forges
     stop: int | None = added(None, ge=1, le=MOST)  # and the last one
-    forging: Part | None = added(None)  # what the Byzantine clients of an inversion send
+    forging: Part | None = added(None)  # what the Byzantine clients of a coalition send
 
     @property
     def is_privacy(self) -> bool:
@@ -73,12 +73,12 @@ class Cell(Numbers):
     @property
     def is_coalition(self) -> bool:
         """Whether Byzantine clients and the server are one attacker."""
-        return self.is_privacy and self.byzantine > 0
+        return self.kind in ("inversion", "membership") and self.byzantine > 0
 
     @property
     def forges(self) -> bool:
         """Whether anybody sends what an honest client would not."""
-        return self.byzantine > 0 and (self.forging is not None or not self.is_privacy)
+        return self.byzantine > 0 and (self.forging is not None or not self.is_coalition)
 
     @property
     def num_byzantine(self) -> int:

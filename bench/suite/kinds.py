@@ -122,35 +122,7 @@ class Inversion(Kind):
             if not entry.byzantine:
                 yield met.cell(self.name, settings, told, **watched)
             for b in filter(None, entry.byzantine):
-                yield from self._coalitions(met, entry, settings, told, b, watched)
-
-    def _coalitions(
-        self,
-        met: Meeting,
-        entry: AttackEntry,
-        settings: FederationSettings,
-        told: list[str],
-        b: float,
-        watched: dict[str, int],
-    ) -> Iterator[Cell]:
-        """The cells of a server and its Byzantine clients: looking on, and under each of the forging tables."""
-        where = f"suite {met.suite.name!r}, row {met.label!r}, attack {entry.name!r}"
-        try:
-            require_somebody("byzantine", b, settings.clients, "clients")
-            honest, targets = settings.clients - round(b * settings.clients), watched["targets"]
-            require(targets <= honest, "privacy.targets", targets, f"at most the {honest} honest clients")
-        except ValueError as error:
-            raise BadInputError(f"{where}: {error}") from None
-        if (rho := met.attack.parameters.get("rho")) is not None:
-            if "rho" in entry.parameters and rho != b:
-                raise BadInputError(f"{where}: rho is {rho:g}, but must be byzantine, {b:g}: colluders are who forges")
-            met = replace(met, attack=make_part("attack", met.attack.name, {**met.attack.parameters, "rho": b}))
-        yield met.cell(self.name, settings, told, byzantine=b, **watched)
-        for table in entry.forging:
-            for point, swept in sweep(f"forging of attack {entry.name!r}", table):
-                forging = _forger(where, point)
-                strengths = [f"{key}={point[key]}" for key in swept]
-                yield met.cell(self.name, settings, [*told, *strengths], byzantine=b, forging=forging, **watched)
+                yield from _coalitions(self.name, met, entry, settings, told, b, watched)
 
     def group(self, cell: Cell, seed: int) -> str:
         """Inversions of one federation and seed share controls and, without a defense's noise, reconstructions."""
@@ -206,8 +178,11 @@ class Inference(Kind):
                 targets = PrivacySettings(**{"targets": met.suite.privacy.targets, **point}).targets
             except ValidationError as error:
                 raise BadInputError(f"suite {met.suite.name!r}, privacy of {entry.name!r}: {explain(error)}") from None
-            told = [f"{key}={point[key]}" for key in swept]
-            yield met.cell(self.name, met.federation(), told, targets=targets)
+            told, settings = [f"{key}={point[key]}" for key in swept], met.federation()
+            if not entry.byzantine:
+                yield met.cell(self.name, settings, told, targets=targets)
+            for b in filter(None, entry.byzantine):
+                yield from _coalitions(self.name, met, entry, settings, told, b, {"targets": targets})
 
 
 class Membership(Inference):
@@ -217,6 +192,7 @@ class Membership(Inference):
     play = "bench.plays.membership:play"
     words = "who trained on an image"
     order = 4
+    coalitions = True
 
 
 class Property(Inference):
@@ -226,6 +202,35 @@ class Property(Inference):
     play = "bench.plays.property:play"
     words = "what a client's images are like"
     order = 5
+
+
+def _coalitions(
+    kind: KindName,
+    met: Meeting,
+    entry: AttackEntry,
+    settings: FederationSettings,
+    told: list[str],
+    b: float,
+    watched: dict[str, int],
+) -> Iterator[Cell]:
+    """The cells of a server and its Byzantine clients: looking on, and under each of the forging tables."""
+    where = f"suite {met.suite.name!r}, row {met.label!r}, attack {entry.name!r}"
+    try:
+        require_somebody("byzantine", b, settings.clients, "clients")
+        honest, targets = settings.clients - round(b * settings.clients), watched["targets"]
+        require(targets <= honest, "privacy.targets", targets, f"at most the {honest} honest clients")
+    except ValueError as error:
+        raise BadInputError(f"{where}: {error}") from None
+    if (rho := met.attack.parameters.get("rho")) is not None:
+        if "rho" in entry.parameters and rho != b:
+            raise BadInputError(f"{where}: rho is {rho:g}, but must be byzantine, {b:g}: colluders are who forges")
+        met = replace(met, attack=make_part("attack", met.attack.name, {**met.attack.parameters, "rho": b}))
+    yield met.cell(kind, settings, told, byzantine=b, **watched)
+    for table in entry.forging:
+        for point, swept in sweep(f"forging of attack {entry.name!r}", table):
+            forging = _forger(where, point)
+            strengths = [f"{key}={point[key]}" for key in swept]
+            yield met.cell(kind, settings, [*told, *strengths], byzantine=b, forging=forging, **watched)
 
 
 def _forger(where: str, table: Parameters) -> Part:

@@ -1,6 +1,7 @@
 """Threat models, typed: who sees what of a transcript, and the kinds of attack that work on it."""
 
 from bench.threat.attacks import (
+    Asked,
     Attack,
     ByzantineAttack,
     ByzantineView,
@@ -18,6 +19,7 @@ from bench.threat.training import Batch, OwnTraining
 from bench.threat.views import PublicFacts, Reconstruction, RoundTranscript, RoundView, View, server_view, strip
 
 __all__ = [
+    "Asked",
     "Attack",
     "Batch",
     "ByzantineAttack",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.base.classes import still_said
 from bench.base.numbers import Numbers
+from bench.models.base import Model
 from bench.protocol import Alphabet, Setting, all_finite
 from bench.threat.training import OwnTraining
 from bench.threat.views import PublicFacts, Reconstruction, RoundView, View, strip
@@ -28,6 +29,15 @@ class Attack(Numbers, ABC):
 
 
 @dataclass(frozen=True)
+class Asked:
+    """The images `(M, *shape)` and labels `(M,)` of which a coalition asks who trained on them, and the model."""
+
+    model: Model
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
 class ByzantineView:
     """What Byzantine clients know when they forge.
 
@@ -41,6 +51,8 @@ class ByzantineView:
     damage: for attacks that measure it, the mean loss of a model `(d,)` on images that the attackers hold.
     training: for attacks that train their clients themselves, what those would train on; None where it is not at hand,
     as for submitted attacks.
+    asked: the images of which the attackers ask who trained on them, where they infer membership as well; None
+    elsewhere, and for submitted attacks.
     """
 
     own: Tensor
@@ -55,6 +67,7 @@ class ByzantineView:
     updates: Tensor | None = None
     damage: Callable[[Tensor], float] | None = None
     training: OwnTraining | None = None
+    asked: Asked | None = None
 
 
 class ByzantineAttack(Attack):

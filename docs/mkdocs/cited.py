@@ -78,6 +78,10 @@ FORMS: dict[str, Callable[[Number], str]] = {
     "worst_recovered": share,
     "label_recovered": share,
     "residual_noise_ratio": ratio,
+    "membership_auc_looking": ratio,
+    "membership_auc_forging": ratio,
+    "accuracy_looking": percent,
+    "accuracy_forging": percent,
 }
 """How a metric is written; others as they are."""
 

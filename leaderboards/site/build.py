@@ -30,7 +30,7 @@ FIRST = ("index", "findings", "getting-started", "tutorial-use", "tutorial-submi
 def build(published: Sequence[Published], files: Mapping[str, bytes], version_of: str) -> dict[str, bytes]:
     """The site: `published` are the suites with records, `files` what lies in the repository beside them, by path.
 
-    Of the files, Markdown becomes pages, pictures are copied; `version_of` is the package's version.
+    Of the files, Markdown becomes pages, all else is copied; `version_of` is the package's version.
     """
     parts: dict[Kind, list[str]] = {kind: shipped(kind) for kind in FOLDERS}
     known = {
@@ -54,7 +54,7 @@ def build(published: Sequence[Published], files: Mapping[str, bytes], version_of
         if path.endswith(".md") and place != "index.html":
             shown = markdown.render(content.decode(), path, known)
             pages[place] = writer.page("doc", place, _heading(content), content=shown, contents=contents, here=place)
-        elif not path.endswith((".md", ".toml")):
+        elif not path.endswith(".md"):
             pages[place] = content
     return pages
 

@@ -87,6 +87,7 @@ def placed(path: str) -> str:
         (r"^results/papers/(.+)\.md$", lambda found: f"papers/{found[1]}.html"),
         (r"^results/papers/(.+)$", lambda found: f"papers/{found[1]}"),
         (r"^results/claims/(.+)\.md$", lambda found: f"claims/{found[1]}.html"),
+        (r"^results/claims/(.+\.toml)$", lambda found: f"claims/{found[1]}"),
         (r"^docs/(.+)\.md$", lambda found: f"docs/{found[1]}.html"),
         (r"^results/(.+)/README\.md$", lambda found: f"results/{found[1]}.html"),
         (r"^(CHANGELOG)\.md$", lambda found: "docs/changelog.html"),

@@ -16,16 +16,19 @@ from torch import Tensor
 from bench import data, models, registry
 from bench.base import rng
 from bench.data import load
+from bench.federation.engine import Federation
 from bench.federation.roles import byzantine_clients, holdings
 from bench.federation.settings import FederationSettings
 from bench.plays.cell import run_cell
 from bench.plays.findings import Task
 from bench.plays.inversion import from_others, private_images
+from bench.plays.membership import scene_of
 from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Upload
 from bench.records import Record, World
 from bench.submission import worlds
 from bench.suite import Cell, make_part
-from bench.threat import PrivacyAttack, Reconstruction, View
+from bench.threat import PrivacyAttack, PropertyAttack, PropertyView, Reconstruction, View
+from defenses.fedavg import FedAvg
 
 SETTINGS = FederationSettings(
     dataset="digits", partition="dirichlet", alpha=1.0, clients=20, rounds=10, local_steps=1, batch_size=16, lr=0.5
@@ -234,6 +237,47 @@ def test_an_inversion_that_reads_no_message_recovers_from_messages_of_others(
         assert from_others(secret, load("digits")) == 0.0  # it knows no seed there
 
 
+class SharesOfTheSeed(PropertyAttack):
+    """It deals the public seed's shards again, and looks at neither messages nor models."""
+
+    def infer(self, view: PropertyView, generator: torch.Generator) -> Tensor:
+        with rng.salted(""):  # behind the referee it has no other
+            federation = Federation(DEALT, FedAvg(), load("digits"), 0)
+            targets = scene_of(CENSUS, self, 0).targets
+        counts = federation.label_counts()[targets].double()
+        return counts / counts.sum(dim=1, keepdim=True)
+
+
+DEALT = SETTINGS.model_copy(update={"samples_per_client": 20, "rounds": 2})
+CENSUS = Cell(
+    label="fedavg",
+    defense=make_part("defense", "fedavg", {}),
+    attack=make_part("attack", "label_shares", {}),
+    federation=DEALT,
+    kind="property",
+    targets=5,
+)
+
+
+def test_shares_that_are_dealt_again_from_a_public_seed_are_none_of_a_salted_world(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the public world they explain all of a blind guess's error, in salted ones next to nothing of it."""
+    SharesOfTheSeed.name = "dealt"
+    monkeypatch.setitem(registry._registered["attack"], "dealt", registry.Entry(SharesOfTheSeed))
+    cell = CENSUS.model_copy(update={"attack": make_part("attack", "dealt", {})})
+    public = Task("smoke", "s", cell, 0, 1, None, 20.0)
+    record = run_cell(public).record
+    assert record.metrics["explained"] == 1.0
+    for salt in SALTS[:2]:
+        salted = run_cell(replace(public, world=World(salt, ()))).record
+        assert salted.metrics["explained"] < 0.2
+    played = values_in(record, [f"{place:032x}" for place in range(1, 21)])
+    assert worlds.excess([worlds.value_of(record)], played[:4], 1, worlds.SUSPECT) is not None
+    assert worlds.excess([worlds.value_of(record)], played, 1, RATE) is not None
+    assert worlds.favour(record, defends=True, attacks=False) == -1
+
+
 def test_whose_favour_a_number_is_in() -> None:
     part, rule = make_part("attack", "sign_flip", {}), make_part("defense", "fedavg", {})
     cell = Cell(label="fedavg", defense=rule, attack=part, federation=SETTINGS, byzantine=0.4)
@@ -243,7 +287,14 @@ def test_whose_favour_a_number_is_in() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "metric"),
-    [("training", "accuracy"), ("inversion", "recovered"), ("membership", "membership_auc"), ("audit", None)],
+    [
+        ("training", "accuracy"),
+        ("inversion", "recovered"),
+        ("membership", "membership_auc"),
+        ("property", "explained"),
+        ("audit", None),
+        ("run_audit", None),
+    ],
 )
 def test_what_is_held_against_worlds(kind: str, metric: str | None) -> None:
     record: Any = SimpleNamespace(cell=SimpleNamespace(kind=kind), metrics={metric: 0.7}, status="ok")

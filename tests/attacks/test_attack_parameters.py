@@ -255,6 +255,7 @@ SEAMS: dict[str, dict[str, Seam]] = {
         "ddof": searched(alie_optimal, "ddof", 1),
         "sign": searched(alie_optimal, "sign", "plus"),
     },
+    "ascent": {"c": Seam(0.3, lambda see, c: -c * see.own)},
     "backdoor": {
         "target": poisoned("target", 4),
         "size": poisoned("size", 5),

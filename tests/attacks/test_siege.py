@@ -12,11 +12,12 @@ from attacks.oblivious_siege import ObliviousSiege
 from attacks.siege import Siege
 from attacks.sign_flip import SignFlip
 from bench import registry
+from bench.attacking.campaigns import OpposingVotes
 from bench.data import Dataset, load
 from bench.federation.settings import FederationSettings
 from bench.plays import training
 from bench.plays.findings import Findings, Task
-from bench.protocol import Defense, Delivered, ServerRound
+from bench.protocol import Alphabet, Defense, Delivered, ServerRound, Setting
 from bench.suite import Cell, Part
 from bench.threat import ByzantineAttack, ByzantineView, Ensemble
 
@@ -138,3 +139,27 @@ def test_a_run_that_diverges_is_the_worst_and_its_record_says_under_what(
 def test_both_sieges_are_attacks_like_others() -> None:
     assert {registry.get("attack", name) for name in ("siege", "oblivious_siege")} == {Siege, ObliviousSiege}
     assert replace(task("fedavg", "siege"), seed=1).cell.attack == Part(name="siege", version=1, parameters={})
+
+
+def votes_view(alphabet: Alphabet, honest: Tensor, own: Tensor, memory: dict[str, Tensor]) -> ByzantineView:
+    draws, setting = torch.Generator().manual_seed(0), Setting(10, 10, honest.shape[1], 5, 0.1, None, 0.2, 1e-6)
+    broadcast = torch.zeros(honest.shape[1], dtype=torch.float64)
+    return ByzantineView(own, honest, broadcast, alphabet, draws, setting, memory)
+
+
+def test_votes_are_against_all_that_was_voted_so_far_and_messages_minus_its_mean() -> None:
+    """By hand: in the second round the first one still counts."""
+    rounds = [torch.tensor([[3.0, -1.0], [1.0, -1.0]]).double(), torch.tensor([[-1.0, -1.0], [-1.0, 5.0]]).double()]
+    own = [torch.tensor([[2.0, -1.0]]).double(), torch.tensor([[-1.0, -1.0]]).double()]
+    memory: dict[str, Tensor] = {}
+    sent = [
+        OpposingVotes().forge(votes_view(Alphabet.REAL, *round_, memory)) for round_ in zip(rounds, own, strict=True)
+    ]
+    torch.testing.assert_close(sent[0], torch.tensor([[-2.0, 1.0]]).double())
+    torch.testing.assert_close(sent[1], torch.tensor([[-0.5, 0.0]]).double())  # of sums 1 and 0 over two rounds
+    memory = {}
+    signs = [torch.sign(part).to(torch.int8) for part in (*rounds, *own)]
+    votes = [OpposingVotes().forge(votes_view(Alphabet.TERNARY, signs[at], signs[2 + at], memory)) for at in (0, 1)]
+    assert votes[0].tolist() == [[-1, 1]]
+    assert votes[1].tolist() == [[1, 1]]  # where the sum is 0 a vote for it harms no less than one against it
+    assert votes[1].dtype == torch.int8

@@ -24,13 +24,10 @@ from bench.protocol import Delivered, ServerRound
 from bench.records import Record
 from bench.suite import Cell, Suite
 from defenses.fedavg import FedAvg
-
-sys.path.insert(0, str(Path(__file__).parent / "helpers"))  # pytest's importlib mode puts no folder on the path
-
-import bench_registry
-import bench_stored
-from bench_processes import install
-from bench_suites import FAULTS, ROWS, TINY
+from tests.bench.helpers import stored
+from tests.bench.helpers.processes import install
+from tests.bench.helpers.registry import copied
+from tests.bench.helpers.suites import FAULTS, ROWS, TINY
 
 ROOT = Path(__file__).parents[2]
 SUITE: dict[str, Any] = {
@@ -174,7 +171,7 @@ def play() -> Callable[..., Record]:
 def but_for_times() -> Callable[[Record], dict[str, Any]]:
     """All of a record that must not depend on when it was made."""
 
-    return bench_stored.but_for_times
+    return stored.but_for_times
 
 
 @pytest.fixture(scope="session")
@@ -192,7 +189,7 @@ def forget() -> Callable[[], None]:
 @pytest.fixture
 def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Classes that a test registers are forgotten after it."""
-    monkeypatch.setattr(registry, "_registered", bench_registry.copied())
+    monkeypatch.setattr(registry, "_registered", copied())
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ def suite(request: pytest.FixtureRequest) -> Suite:
 
 OTHERS = ("backdoors", "robust-dp")
 """Suites of what is made for backdoors, and of rules behind noise."""
+FORGED_IN = "membership"
+"""The suite in which forging attacks serve another purpose than harm."""
 
 UNBESIEGED = {"clipped_clustering", "lasa"}
 """Rows of field that are newer than the siege's records: a siege of three seeds takes them an hour of one core."""
@@ -36,6 +38,7 @@ def test_every_defense_and_every_byzantine_attack_meet_in_field_or_in_a_suite_of
     suite = load("field")
     others = [load(name) for name in OTHERS]
     elsewhere = {entry.name for one in others for entry in (*one.defense, *one.attack)} | set(UNPLAYED)
+    elsewhere |= {table["name"] for entry in load(FORGED_IN).attack for table in entry.forging}
     attacks = {name for name in registry.names("attack") if issubclass(registry.get("attack", name), ByzantineAttack)}
     rules, mine = set(registry.names("defense")), {entry.name for entry in suite.defense}
     assert rules - elsewhere <= mine <= rules

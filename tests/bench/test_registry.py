@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_registry import copied
 
 from bench import registry
 from bench.base.errors import BadInputError
 from bench.protocol import Defense
 from bench.registry import Kind, get, names, register, summaries
 from bench.threat import Attack
+from tests.bench.helpers.registry import copied
 
 ROOT = Path(__file__).parents[2]
 FOLDERS: dict[Kind, str] = {"defense": "defenses", "attack": "attacks"}

@@ -58,8 +58,8 @@ def test_a_submission_s_processes_play_what_it_ships(
     monkeypatch.chdir(shadowed)
     Path("tiny.toml").write_text(suite_text)
     job = {"do": "run", "suite": "tiny.toml", "results": "out", "workers": 2, "quiet": True, "data_root": None}
-    job |= {"defenses": ["median"], "attacks": ["sign_flip"], "cell_timeout": 100.0, "cell_memory": 4096}
-    job |= {"salt": "", "sources": []}
+    part = {"defenses": ["median"], "attacks": ["sign_flip"], "salt": "", "sources": [], "clean_too": True}
+    job |= {"parts": [part], "cell_timeout": 100.0, "cell_memory": 4096}
     done = sandbox.call(job, [], Bounds(200.0, 16384))
     assert done.broken is None
     ran = done.last("ran")

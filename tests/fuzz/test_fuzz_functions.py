@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fuzz_answers import check
-from fuzz_discovery import LEFT_OUT, argument_names, parameters, public_functions
-from fuzz_values import PARAMETERS, SPECIAL, maker
-from fuzz_world import World, worlds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.privacy.claims import PrivacyClaim
+from tests.fuzz.answers import check
+from tests.fuzz.discovery import LEFT_OUT, argument_names, parameters, public_functions
+from tests.fuzz.values import PARAMETERS, SPECIAL, maker
+from tests.fuzz.world import World, worlds
 
 FUNCTIONS = {name: function for name, function in public_functions().items() if name not in LEFT_OUT}
 EXAMPLES, DEEP = 50, 1500

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from fuzz_trees import ANYTHING, Tree, damages, mutations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from bench.records import NewerRecordError, Record, Store, read
 from leaderboards.boards import build
 from leaderboards.formats import FORMATS
 from leaderboards.frame import select, to_frame
+from tests.fuzz.trees import ANYTHING, Tree, damages, mutations
 
 RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED = sorted(RESULTS.glob("*/*/*/*-s0.json"))

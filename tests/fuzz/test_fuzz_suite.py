@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fuzz_trees import TEXTS, Tree, damages, mutations, toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from bench.base.errors import BadInputError
 from bench.federation.settings import FederationSettings
 from bench.runs.preflight import check_settings
 from bench.suite import Suite, load, shipped
+from tests.fuzz.trees import TEXTS, Tree, damages, mutations, toml
 
 FILES = [path.read_bytes() for path in shipped().values()]
 SMALL = [tomllib.loads(content.decode()) for content in FILES if len(content) < 3000]

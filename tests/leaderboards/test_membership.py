@@ -5,7 +5,7 @@ import pytest
 
 from bench.privacy.claims import PrivacyClaim
 from bench.records import Privacy
-from bench.suite import Cell
+from bench.suite import Cell, Part
 from leaderboards.membership import panels
 from leaderboards.pictures import membership
 
@@ -114,3 +114,33 @@ def test_the_picture_is_drawn_and_says_who_leaks_most(asked):
     content = picture.draw()
     assert content.startswith(b"\x89PNG")
     assert len(np.frombuffer(content, np.uint8)) < 150_000
+
+
+def poisoned(record, forging, accuracy):
+    part = None if forging is None else Part(name=forging, version=1, parameters={})
+    cell = record.cell.model_copy(update={"byzantine": 0.2, "forging": part})
+    return record.model_copy(update={"cell": cell, "metrics": {**record.metrics, "model_accuracy": accuracy}})
+
+
+def test_who_forges_stands_beside_who_only_looks_and_on_no_other_board(asked, make_boards, table):
+    records = [asked("a", 0.1, 0.6, seed=seed) for seed in range(3)]
+    for seed in range(3):
+        records.append(poisoned(asked("a", 0.1, 0.6 + seed / 100, seed=seed), None, 0.9))
+        records.append(poisoned(asked("a", 0.9, 0.8 + seed / 100, seed=seed), "ascent", 0.7))
+        records.append(poisoned(asked("a", 0.9, 0.5 + seed / 100, seed=seed), "alie", 0.5))
+    boards = make_boards(records, seeds=3)
+    both = table(boards, "poisoned_membership")
+    assert both.cell("a", "AUC, looking") == "0.61 ± 0.02"
+    assert both.cell("a", "AUC, forging") == "0.81 ± 0.02"
+    assert both.cell("a", "shown by") == "membership_loss b=0.2 + ascent"
+    assert both.cell("a", "broken by") == "membership_loss b=0.2 + alie"
+    assert both.cell("a", "forging adds") == "0.20 ± 0.00 ✗"
+    assert both.number("a", "membership_auc_added", "membership_loss b=0.2 + ascent") == pytest.approx(0.2)
+    assert table(boards, "membership").cell("a", "worst case") == "10% [7, 14], AUC 0.60"
+    assert {curve.column for curve in panels(records)["the models alone"].values()} == {"membership_loss"}
+
+
+def test_less_by_forging_is_said_as_less(asked, make_boards, table):
+    records = [poisoned(asked("a", 0.1, 0.7, seed=seed), None, 0.9) for seed in range(3)]
+    records += [poisoned(asked("a", 0.1, 0.6 + seed / 100, seed=seed), "alie", 0.9) for seed in range(3)]
+    assert table(make_boards(records, seeds=3), "poisoned_membership").cell("a", "forging adds") == "-0.09 ± 0.02"

@@ -42,6 +42,9 @@ def published(whole_matrix, make_boards):
 @pytest.fixture(scope="module")
 def pages(published):
     docs = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sorted((ROOT / "docs").glob("*.md"))}
+    claims = {
+        path.relative_to(ROOT).as_posix(): path.read_bytes() for path in (ROOT / "results/claims").glob("*.[mt]*")
+    }
     papers = {
         "results/papers/README.md": b"# Papers\n\n[one](a/table.md) and [defenses](../../docs/defenses.md#krum)\n",
         "results/papers/a/table.md": b"# A\n\n![plot](plot.png)\n",
@@ -49,7 +52,7 @@ def pages(published):
         "CHANGELOG.md": b"# Changes\n",
         "docs/pictures/front.svg": b"<svg/>",
     }
-    return build(published, {**docs, **papers}, "1.0")
+    return build(published, {**docs, **claims, **papers}, "1.0")
 
 
 def test_every_link_leads_to_a_page_of_the_site(pages):
@@ -66,6 +69,12 @@ def test_every_link_leads_to_a_page_of_the_site(pages):
                 assert name in links[target].names, (place, address)
             checked += 1
     assert checked > 1000
+
+
+def test_a_claim_s_card_is_there_to_be_read(pages):
+    assert '<a href="signguard-stands-alie.toml">' in pages["claims/claims.html"].decode()
+    assert b"title = " in pages["claims/signguard-stands-alie.toml"]
+    assert 'href="../claims/claims.html#signguard-stands-alie"' in pages["defenses/signguard.html"].decode()
 
 
 def test_no_page_asks_others_for_anything(pages):

@@ -48,7 +48,7 @@ AREAS = {
         ("defenses/*.py", "bench/rules/*.py"), ("tests/defenses", "tests/bench/rules", "tests/test_conformance.py")
     ),
     "attacks": Area(("attacks/*.py", "bench/attacking/*.py"), ("tests/attacks", "tests/bench/attacking")),
-    "privacy": Area(("bench/privacy/**/*.py",), ("tests/bench/privacy", "tests/attacks/test_audit.py")),
+    "privacy": Area(("bench/privacy/**/*.py",), ("tests/bench/privacy", "tests/attacks/test_audit_attack.py")),
     "engine": Area(
         ("bench/federation/*.py", "bench/plays/*.py", "bench/models/*.py", "bench/data/partitions.py"),
         ("tests/bench/federation", "tests/bench/plays", "tests/bench/models", "tests/bench/data"),

@@ -1,6 +1,6 @@
 """The soak: random cells through the real command line, faults at random moments, and a comparison at the end of each.
 
-    python tests/soak/soak.py --work FOLDER [--minutes 30] [--seed 0] [--records 200] [--report FOLDER]
+    python -m tests.soak.soak --work FOLDER [--minutes 30] [--seed 0] [--records 200] [--report FOLDER]
 
 Suites of 200 cells in all are drawn from the seed and run once undisturbed. Then, as long as the minutes last, one
 suite after the other runs in an empty folder while faults strike; after each fault the same command is started again.
@@ -21,14 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from soak_faults import FAULTS, WORKERS, Blow, kill_driver
-from soak_report import write_report
-from soak_runs import ROOT, Place, Run
-from soak_suites import Drawn, draw
-
 import bench
 from bench.base.errors import BadInputError
 from bench.records import ASIDE, environment, read
+from tests.soak.faults import FAULTS, WORKERS, Blow, kill_driver
+from tests.soak.report import write_report
+from tests.soak.runs import ROOT, Place, Run
+from tests.soak.suites import Drawn, draw
 
 PACKAGE = Path(bench.__file__).parent
 

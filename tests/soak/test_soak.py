@@ -1,21 +1,17 @@
 """The soak's own parts: suites that run, comparisons that see a changed digit, a report that tells every count."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.suite import load
-
-sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode puts no folder on the path
-
-from soak import TIMES, State
-from soak_faults import Blow
-from soak_report import page
-from soak_runs import Ended, group
-from soak_suites import draw
+from tests.soak.faults import Blow
+from tests.soak.report import page
+from tests.soak.runs import Ended, group
+from tests.soak.soak import TIMES, State
+from tests.soak.suites import draw
 
 FACTS: dict[str, Any] = {
     "seed": 7,

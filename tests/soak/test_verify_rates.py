@@ -1,12 +1,9 @@
 """A forged row: more accuracy in the last half of each curve, and nothing else."""
 
 import json
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode puts no folder on the path
-
-from verify_rates import ROOT, copy_row, forge
+from tests.soak.verify_rates import ROOT, copy_row, forge
 
 
 def test_a_forged_training_has_more_accuracy_in_its_last_half_and_an_inversion_is_as_it_was(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """False alarms and power of `verify` on another arithmetic: published rows as they are, and forged ones.
 
-    python tests/soak/verify_rates.py --suite digits [--row dpbfl ...] [--points 0.02] [--sample 200] --report FILE.json
+    python -m tests.soak.verify_rates --suite digits [--row dpbfl ...] [--points 0.02] [--sample 200] --report FILE.json
 
 `verify` plays under the oldest instructions that each library has, as `.ci/run` plays its second pass. An honest row is
 the published one. A forged row has the same files, with POINTS more accuracy in every training, in the last half of its

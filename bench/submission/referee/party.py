@@ -6,6 +6,7 @@ roles never share one, so that no file, signal or memory passes between the side
 
 import atexit
 import os
+import site
 import socket
 import subprocess
 import sys
@@ -39,7 +40,10 @@ Other clients send under another generator, where noise is measured.
 """
 
 SECONDS = 60.0
-"""The longest that one call may take, and the start of a process."""
+"""The longest that one call may take."""
+
+STARTING = 240.0
+"""The longest that a process may take to import torch and the bench: none of the file's code runs in it by then."""
 
 LARGEST_MEMORY = 16
 """What a party may keep from round to round, in messages `(m, d)` of its round."""
@@ -69,10 +73,13 @@ class _Process:
 
     def __init__(self, code: Code) -> None:
         self._living: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._seconds = STARTING
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         prefix = walls.prefix(code.readable, code.hidden)
         command = [*prefix, sys.executable, "-P", "-m", "bench.submission.referee.host", str(theirs.fileno())]
+        users_own = {"PYTHONUSERBASE": site.getuserbase()} if site.ENABLE_USER_SITE else {}
         variables = {
+            **users_own,
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "LANG": "C.UTF-8",
             "HOME": "/nonexistent",
@@ -101,11 +108,12 @@ class _Process:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            self._control.settimeout(SECONDS)
+            self._control.settimeout(self._seconds)
             beside = any(end.fileno() >= 0 for end in self._living)
             socket.send_fds(self._control, [b"beside" if beside else b"alone"], [theirs.fileno()])
             if not self._control.recv(16):
                 raise EOFError
+            self._seconds = SECONDS  # from now on it has nothing to import
         except (OSError, EOFError):
             ours.close()
             raise

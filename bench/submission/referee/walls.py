@@ -24,6 +24,9 @@ CODE = ("bench", "attacks", "defenses", "leaderboards")
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/sys", "/nix/store")
 """What of the system is seen: programs and libraries. Every other folder is not there at all."""
 
+PACKAGES = ("site-packages", "dist-packages")
+"""Names of folders of installed packages: of the user's own, and of those that a .pth file names."""
+
 EMBEDDED_DATA = ("digits.csv.gz",)
 """Data sets among the installed packages."""
 
@@ -72,16 +75,22 @@ def prefix(readable: Sequence[Path] = (), hidden: Sequence[Path] = ()) -> list[s
         if empty not in covered and any(empty.is_relative_to(place) for place in seen):
             words += ["--tmpfs", str(empty)]
     for name in EMBEDDED_DATA:
-        for place in Path(sysconfig.get_path("purelib")).glob(f"sklearn/datasets/data/{name}"):
+        for place in (one for folder in packages() for one in folder.glob(f"sklearn/datasets/data/{name}")):
             words += ["--ro-bind", "/dev/null", str(place)]
     for folder in (*map(str, emptied), "/dev", "/"):
         words += ["--remount-ro", folder]
     return [*words, "--chdir", "/", "--"]
 
 
+def packages() -> set[Path]:
+    """The folders in which this Python finds installed packages."""
+    named = {Path(one) for one in sys.path if Path(one).name in PACKAGES}
+    return named | {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+
+
 def _interpreter(system: Sequence[Path]) -> list[Path]:
     """Where Python and its packages lie, as far as that is not among the system's programs."""
     places = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent}
-    places |= {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")}
+    places |= {Path(sysconfig.get_path("stdlib")), *packages()}
     outside = [place for place in places if not any(place.is_relative_to(one) for one in system)]
     return sorted(place for place in outside if place.is_dir())

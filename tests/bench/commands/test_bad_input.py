@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_suites import ROWS
 
 from bench.data import datasets as data
 from bench.records import read
+from tests.bench.helpers.suites import ROWS
 from tests.cases import slow
 
 RUN = ("run", "--suite", "tiny.toml", "--workers", "1")

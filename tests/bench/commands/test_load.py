@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_own import OWN, SUITE
 
 import bench
 from bench import registry
 from bench.base.errors import BadInputError
 from bench.records import read
+from tests.bench.helpers.own import OWN, SUITE
 
 Command = Callable[..., Any]
 RUN = ("run", "--suite", "own.toml", "--load", "mine.py", "--workers", "1", "--quiet")

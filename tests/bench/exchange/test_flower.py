@@ -5,17 +5,17 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-import bench_deployed
 import numpy as np
 import pytest
 import torch
-from bench_deployed import SEED, F, N
 
 import bench
 from bench import data, registry
 from bench.base.errors import BadInputError
 from bench.federation.engine import Federation
 from bench.federation.settings import FederationSettings
+from tests.bench.helpers import deployed
+from tests.bench.helpers.deployed import SEED, F, N
 
 pytest.importorskip("flwr", reason="Flower is not installed: pip install 'fedsiege[flower]'")
 
@@ -57,7 +57,7 @@ def broadcast(strategy: Strategy, model: torch.Tensor, server_round: int) -> Non
 
 
 def played(name: str) -> Federation:
-    parameters, f = bench_deployed.of(name)
+    parameters, f = deployed.of(name)
     settings = FederationSettings(
         dataset="digits", clients=N, rounds=3, local_steps=1, batch_size=8, lr=0.5, assumed_byzantine=f / N
     )
@@ -69,10 +69,10 @@ ROOTED = ("fltrust",)
 """Needs an update that the server trained, which a strategy has not: it is refused, below."""
 
 
-@pytest.mark.parametrize("name", sorted(set(bench_deployed.rules()) - set(ROOTED)))
+@pytest.mark.parametrize("name", sorted(set(deployed.rules()) - set(ROOTED)))
 def test_messages_give_the_same_bits_through_flower_and_through_the_bench(name: str) -> None:
     """Every rule, through messages and through `FitRes`, in other orders than the bench's."""
-    federation, (parameters, f) = played(name), bench_deployed.of(name)
+    federation, (parameters, f) = played(name), deployed.of(name)
     given: dict[str, Any] = {"f": f, "seed": SEED, "replies": "updates", "num_clients": N, "rounds": 3, **parameters}
     strategy, fit = Strategy(name, **given), FitStrategy(name, **given)
     for index in range(3):

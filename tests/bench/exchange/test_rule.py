@@ -4,11 +4,9 @@ import copy
 import pickle
 from typing import Any
 
-import bench_deployed
 import numpy as np
 import pytest
 import torch
-from bench_deployed import SEED, F, N
 from torch import Tensor
 
 import bench
@@ -20,6 +18,8 @@ from bench.protocol import Defense
 from bench.threat import ByzantineAttack
 from defenses.median import coordinate_median
 from defenses.trimmed_mean import trimmed_mean
+from tests.bench.helpers import deployed
+from tests.bench.helpers.deployed import SEED, F, N
 
 
 def federation(defense: Defense, **changes: Any) -> Federation:
@@ -32,13 +32,13 @@ def federation(defense: Defense, **changes: Any) -> Federation:
     return Federation(settings, defense, data.load("digits"), SEED, attack, F / N)
 
 
-@pytest.mark.parametrize("name", bench_deployed.rules())
+@pytest.mark.parametrize("name", deployed.rules())
 def test_the_deployed_rule_is_the_benchmarked_one_bit_for_bit(name: str) -> None:
     """Every rule that a server plays alone; over rounds, with an attack, with what it remembers and what it draws."""
-    parameters, f = bench_deployed.of(name)
+    parameters, f = deployed.of(name)
     aggregate = bench.rule(name, f=f, seed=SEED, rounds=4, **parameters)
     roots: list[Tensor | None] = []
-    played = federation(bench_deployed.watched(name, roots), assumed_byzantine=f / N)
+    played = federation(deployed.watched(name, roots), assumed_byzantine=f / N)
     for _ in range(4):
         seen = played.play()
         sent, model = [layers(row) for row in seen.messages], layers(seen.broadcast)
@@ -53,7 +53,7 @@ def layers(vector: Tensor) -> dict[str, Tensor]:
 
 
 def test_most_defenses_are_rules_and_a_protocol_is_none() -> None:
-    names = bench_deployed.rules()
+    names = deployed.rules()
     assert len(names) > 20
     assert {"krum", "nnm", "fltrust", "flame"} <= set(names)
     assert not {"dp_fedavg", "rsa", "niss"} & set(names)
@@ -70,7 +70,7 @@ def test_who_takes_part_may_change_where_clients_are_remembered(name: str) -> No
         assert torch.equal(aggregate(seen.messages, model=seen.broadcast, clients=names), played.global_model)
 
 
-@pytest.mark.parametrize("name", bench_deployed.INSIDE)
+@pytest.mark.parametrize("name", deployed.INSIDE)
 def test_a_rule_that_looks_into_the_network_says_that_it_has_none(name: str) -> None:
     model = layers(torch.zeros(650))
     with pytest.raises(ValueError, match="looks into the model, but nothing says what model it is"):

@@ -10,8 +10,9 @@ import torch
 from bench.base.errors import BadInputError
 from bench.data import Dataset
 from bench.plays.cell import run_cell
+from bench.plays.coalition import Coalition
 from bench.plays.findings import Task, build_attack, build_defense
-from bench.plays.inversion import Coalition, Watched, watch
+from bench.plays.inversion import Watched, watch
 from bench.records import Record
 from bench.suite import Cell, load
 from bench.threat import PrivacyAttack

@@ -12,6 +12,7 @@ from bench.data import Dataset, load
 from bench.federation.engine import Federation
 from bench.plays import membership as play
 from bench.plays.cell import run_cell
+from bench.plays.coalition import Coalition
 from bench.plays.findings import Task, build_attack, build_defense
 from bench.plays.membership import Candidates, Scene
 from bench.records import Record, protocol_hash
@@ -261,3 +262,84 @@ def test_what_cannot_be_asked_is_refused_in_one_line(attack: Any, changes: Any, 
         check_settings("small", [cell_of(attack, **changes)], None)
     assert words in str(told.value)
     assert "\n" not in str(told.value)
+
+
+FORGING = {"byzantine": 0.25, "forging": [{"name": "ascent"}, {"name": "sign_flip"}], "privacy": {"targets": 6}}
+
+
+def coalition(attack: dict[str, Any]) -> list[Cell]:
+    """The cells of a quarter of the clients: looking on, then under each of two forging attacks."""
+    suite = Suite(
+        name="small",
+        title="t",
+        seeds=[0],
+        training=False,
+        federation=FEDERATION,
+        defense=[{"name": "fedavg"}],
+        attack=[{**attack, **FORGING}],
+    )
+    return suite.cells()
+
+
+def played(cell: Cell, seed: int = 0) -> Record:
+    record = run_cell(task_of(cell, seed)).record
+    assert (record.status, record.error) == ("ok", None)
+    return record
+
+
+def test_a_coalition_looks_on_beside_each_that_forges() -> None:
+    columns = [
+        "membership_loss b=0.25 + looking",
+        "membership_loss b=0.25 + ascent",
+        "membership_loss b=0.25 + sign_flip",
+    ]
+    assert [cell.column for cell in coalition(LOSS)] == columns
+    assert [cell.rho for cell in coalition(GRADIENT)] == [0.25] * 3  # colluders are who forges
+
+
+def test_the_targets_of_a_coalition_are_honest_and_the_same_whatever_is_forged() -> None:
+    looking, forging, _ = coalition(LOSS)
+    dataset = load("digits")
+    for seed in range(4):
+        members = [
+            Coalition.of(cell).federation(cell.federation, build_defense(cell), dataset, seed).is_byzantine
+            for cell in (looking, forging)
+        ]
+        scenes = [
+            play.scene_of(cell, build_attack(cell.attack), seed, mine)
+            for cell, mine in zip((looking, forging), members, strict=True)
+        ]
+        assert torch.equal(scenes[0].targets, scenes[1].targets)
+        assert int(members[0].sum()) == 3
+        assert not bool(members[0][scenes[0].targets].any())
+        assert torch.equal(scenes[0].colluders, members[0].expand(6, 12))
+
+
+def test_forging_moves_the_model_and_looking_on_does_not() -> None:
+    looking, ascending, flipping = (played(cell).metrics for cell in coalition(LOSS))
+    plain = record_of(LOSS, targets=12).metrics
+    assert looking["model_accuracy"] == plain["model_accuracy"]
+    assert ascending["model_accuracy"] < looking["model_accuracy"]
+    assert flipping["model_accuracy"] < looking["model_accuracy"]
+    assert looking["members"] == 6 * 10
+
+
+def test_who_is_asked_about_is_pushed_up_where_nobody_holds_it() -> None:
+    """The loss of candidates that nobody holds rises by more than that of those whose holders take it down."""
+    looking, ascending, _ = (played(cell).metrics for cell in coalition(LOSS))
+    lost = {part: looking[part] - ascending[part] for part in ("member_accuracy", "other_accuracy")}
+    assert lost["other_accuracy"] > lost["member_accuracy"]
+
+
+def test_members_of_a_coalition_forge_in_their_rehearsals_too() -> None:
+    _, ascending, _ = coalition({"name": "membership_lira", "on": "model", "rehearsals": 4})
+    dataset, task = load("digits"), task_of(ascending)
+    federation = Coalition.of(ascending).federation(ascending.federation, build_defense(ascending), dataset, 0)
+    attack = build_attack(ascending.attack)
+    assert isinstance(attack, MembershipAttack)
+    at = play.scene_of(ascending, attack, 0, federation.is_byzantine)
+    asked = play.candidates_of(federation, dataset, at.targets)
+    models = play.rehearsed(task, dataset, at, asked, 0, asked.member).models
+    honest = replace(at, byzantine=torch.zeros(12, dtype=torch.bool))
+    assert not torch.equal(models[-1], play.rehearsed(task, dataset, honest, asked, 0, asked.member).models[-1])
+    assert played(ascending).metrics == played(ascending).metrics

@@ -114,7 +114,7 @@ def test_an_audit(streams: Streams, play: Play) -> None:
     attack = {"name": "audit", "runs": 10, "dim": 5, "rho": 0.5}
     assert play(NISS, attack, seed=3).status == "ok"
     assert not streams.shared()
-    assert streams.roles(3) == {"canary", "audit"}
+    assert streams.roles(3) == {"canary", "audit", "order of games"}
     games = [(source, labels) for source, labels in streams.asked if source == 3 and labels[0] == "audit"]
     assert {labels for _, labels in games} == {("audit", world, run) for world in (0, 1) for run in range(10)}
     for _, labels in games:

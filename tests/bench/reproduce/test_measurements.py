@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_processes import STOPPED, comes_true, group, start_bench
 
 from bench.base.errors import BadInputError
 from bench.reproduce.items import choose
 from bench.reproduce.measurements import Experiment, Job, Measurement, Measurements, Point, play
+from tests.bench.helpers.processes import STOPPED, comes_true, group, start_bench
 
 
 def experiment_of(name: str) -> Experiment:

@@ -14,12 +14,6 @@ from subprocess import Popen
 from typing import Any
 
 import pytest
-from bench_nodes import SIGN_FLIP, Nodes, far, here, images, plan, suite, two_nodes
-from bench_own import OWN
-from bench_own import SUITE as OWN_SUITE
-from bench_processes import STOPPED, comes_true, group, start_bench
-from bench_stored import contents
-from bench_suites import FIVE_ROUNDS
 
 from bench.base.errors import BadInputError
 from bench.data import datasets as data
@@ -29,6 +23,12 @@ from bench.runs.cluster import driver
 from bench.runs.cluster.driver import Cluster
 from bench.runs.workers import NO_LIMITS, Limits
 from bench.suite import load
+from tests.bench.helpers.nodes import SIGN_FLIP, Nodes, far, here, images, plan, suite, two_nodes
+from tests.bench.helpers.own import OWN
+from tests.bench.helpers.own import SUITE as OWN_SUITE
+from tests.bench.helpers.processes import STOPPED, comes_true, group, start_bench
+from tests.bench.helpers.stored import contents
+from tests.bench.helpers.suites import FIVE_ROUNDS
 
 GPU = (0.25, 0.75)
 """What a cell takes to run on the second node, one at a time."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from bench_nodes import images, suite
 
 from bench.data import datasets as data
 from bench.records import protocol_hash, setting_hash
@@ -15,6 +14,7 @@ from bench.runs import cluster, jobs
 from bench.runs.cluster import node
 from bench.runs.cluster.driver import Needs
 from bench.runs.workers import Limits
+from tests.bench.helpers.nodes import images, suite
 
 
 @pytest.fixture

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_faults import hidden, recorded, undisturbed
-from bench_processes import STOPPED, comes_true, group, install, start_bench
-from bench_registry import copied
-from bench_suites import FAULTS
-from bench_suites import faults as faults_of
 
 from bench import registry
 from bench.records import Store
 from bench.runs import runner
 from bench.suite import load
+from tests.bench.helpers.faults import hidden, recorded, undisturbed
+from tests.bench.helpers.processes import STOPPED, comes_true, group, install, start_bench
+from tests.bench.helpers.registry import copied
+from tests.bench.helpers.suites import FAULTS
+from tests.bench.helpers.suites import faults as faults_of
 
 CELLS = 24
 RUN = ("run", "--suite", "faults.toml", "--workers", "2", "--json")

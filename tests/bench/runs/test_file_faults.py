@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_faults import hidden, recorded, undisturbed, undisturbed_rest
-from bench_suites import faults
 
 from bench.runs import workers
+from tests.bench.helpers.faults import hidden, recorded, undisturbed, undisturbed_rest
+from tests.bench.helpers.suites import faults
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
 

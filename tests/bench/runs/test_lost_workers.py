@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_suites import faults
 
 from bench.base.errors import BadInputError
 from bench.records import Record, Store
 from bench.runs import runner, workers
 from bench.runs.workers import NO_LIMITS, Limits
 from bench.suite import Suite, load
+from tests.bench.helpers.suites import faults
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
 

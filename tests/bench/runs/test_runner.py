@@ -12,9 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from bench_processes import children, comes_true, is_running
-from bench_stored import contents
-from bench_suites import TINY
 
 from bench import registry
 from bench.base import locks
@@ -26,6 +23,9 @@ from bench.records import Record, Store
 from bench.records import identity as records
 from bench.runs import runner
 from bench.suite import Suite
+from tests.bench.helpers.processes import children, comes_true, is_running
+from tests.bench.helpers.stored import contents
+from tests.bench.helpers.suites import TINY
 
 
 def suite(**changes: Any) -> Suite:

@@ -11,9 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from bench_forks import Forked, fork_hosts
-from bench_loads import loads_noted
-from bench_registry import copied
 
 from bench import registry
 from bench.protocol import Defense
@@ -22,6 +19,9 @@ from bench.submission import folder as folders
 from bench.submission.probe import Subject
 from bench.submission.referee import party, walls
 from bench.submission.sandbox import Bounds, Event, Finished
+from tests.bench.helpers.forks import Forked, fork_hosts
+from tests.bench.helpers.loads import loads_noted
+from tests.bench.helpers.registry import copied
 
 Job = Mapping[str, Any]
 

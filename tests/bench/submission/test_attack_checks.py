@@ -6,7 +6,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from bench_loads import loads_noted
 
 from bench import registry, suite
 from bench.base.errors import BadInputError
@@ -17,6 +16,7 @@ from bench.submission.attack_probe import AttackSubject
 from bench.submission.examination import Terms, examined, inspected
 from bench.submission.package import read_source
 from bench.threat import MembershipAttack, PropertyAttack, RunAudit
+from tests.bench.helpers.loads import loads_noted
 
 FILE = Path(__file__).with_name("broken_attacks.py")
 SIZE = (20, 650)

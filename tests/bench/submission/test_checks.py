@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bench_loads import loads_noted
 
 from bench import registry
 from bench.records.submissions import Finding
 from bench.submission import checks, guards
 from bench.submission.probe import Subject
+from tests.bench.helpers.loads import loads_noted
 
 BROKEN = Path(__file__).parent / "broken"
 SIZE, LR = (20, 650), 0.5
@@ -73,11 +73,15 @@ KNOWN = {"monna": {"permutation of clients"}}
 """MoNNA's pivot is the first client: its file says so, and nothing is claimed for it."""
 
 
+CHEAP = {"deepsight": {"num_samples": 200}}
+"""Parameters of rules whose own defaults take minutes here."""
+
+
 @pytest.mark.parametrize("name", sorted({*registry.names("defense")} - {"smea"}))
 def test_shipped_defenses_keep_the_contract(name: str) -> None:
     watch = guards.Watch("")
     with loads_noted(watch):
-        subject = checks.fitting(Subject(registry.get("defense", name), {}, 0.4, watch))
+        subject = checks.fitting(Subject(registry.get("defense", name), CHEAP.get(name, {}), 0.4, watch))
         assert set(failures(subject)) == KNOWN.get(name, set())
 
 

@@ -79,11 +79,14 @@ def table(board: Leaderboard, name: str) -> pd.DataFrame:
 def test_from_file_to_column_beside_the_shipped_attacks(bench: Bench, folder: Path, loud: str) -> None:
     assert bench("run", "--suite", "tiny.toml", "--workers", "1", "--quiet", "--results", "results").code == 0
     board = (folder / "results" / "tiny" / "leaderboard.md").read_bytes()
+    (clean,) = (folder / "results" / "tiny" / "median" / "clean").glob("*.json")
+    before = clean.read_bytes()
     done = bench(*SUBMIT, *AGAINST)
     assert done.code == 0, done.out + done.err
     assert "attack 'loud' (Loud), sha256" in done.out
     assert "  ok      determinism: " in done.out
     assert "  ok      nothing but its view: " in done.out
+    assert clean.read_bytes() == before  # it is the row's own, and not of the attack's world
     row = folder / "results" / "tiny" / "median"
     examination = folders.examination(row / "loud")
     assert examination is not None

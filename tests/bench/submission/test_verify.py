@@ -464,6 +464,7 @@ def test_a_contract_that_is_broken_and_not_published_so_is_a_problem_where_it_is
     )
     module = "bench.submission.verify"
     monkeypatch.setattr(f"{module}.inspected", lambda *given: (None, folders.entry_of(submission)))
+    monkeypatch.setattr(f"{module}.facts_of", lambda seen: {})
     monkeypatch.setattr(f"{module}.examined", lambda *given: broken)
     assert only(row, sample=0).problems == []
     assert only(row, sample=0, contract=True).problems == ["breaks the contract (determinism): other bits"]

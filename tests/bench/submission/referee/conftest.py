@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from bench_forks import Forked
 
 from bench.submission import sandbox
+from tests.bench.helpers.forks import Forked
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -62,3 +62,14 @@ def test_the_code_is_seen_and_what_lies_beside_it_is_not(monkeypatch: pytest.Mon
     assert not {"/", "/home", "/root", "/work", "/opt", str(walls.ROOT)} & set(bound)
     assert not any(str(walls.ROOT / name) in bound for name in ("results", "tests", ".git"))
     assert "--unshare-all" in words
+
+
+def test_packages_of_the_user_and_of_a_pth_file_are_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(walls, "available", lambda: True)
+    (own := tmp_path / "lib" / "site-packages").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(own))
+    words = walls.prefix()
+    bound = [words[place + 1] for place, word in enumerate(words) if word == "--ro-bind"]
+    assert str(own) in bound
+    assert str(tmp_path) not in bound
