@@ -33,6 +33,7 @@ def ascent(gradient: Tensor, own: Tensor, c: float = 1.0) -> Tensor:
     for argument, tensor in (("gradient", gradient), ("own", own)):
         check_detached(tensor, argument)
     require(0 < c < float("inf"), "c", c, "positive and finite")
+    require(own.is_floating_point(), "own", own.dtype, "floating-point numbers")
     require(own.dim() == 2 and gradient.shape == own.shape[1:], "gradient", tuple(gradient.shape), "the shape of a row")
     size = torch.linalg.vector_norm(own, dim=1, keepdim=True, dtype=torch.float64)
     largest = torch.finfo(own.dtype).max

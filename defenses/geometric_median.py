@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.base.errors import require
+from bench.protocol import all_finite
 from bench.registry import register
 from bench.rules import RowRule, apply_weights
 from bench.rules.gram import checked_gram
@@ -39,7 +40,9 @@ def weights_at_the_end(point: Point, tolerance: float) -> np.ndarray:
 def geometric_median_weights(gram: Tensor, nu: float = 1e-6, tolerance: float = 1e-6) -> Tensor:
     """Weights `(n,)` of the geometric median of the rows behind a Gram matrix."""
     _check(nu, tolerance)
-    return torch.from_numpy(weights_at_the_end(PointByProducts(gram, nu), tolerance)).to(gram.device)
+    weights = torch.from_numpy(weights_at_the_end(PointByProducts(gram, nu), tolerance)).to(gram.device)
+    require(all_finite(weights), "gram", "not the products of rows", "finite products of finite rows")
+    return weights
 
 
 def geometric_median_weights_of(messages: Tensor, nu: float = 1e-6, tolerance: float = 1e-6) -> Tensor:

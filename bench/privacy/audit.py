@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, ndtri
 
+from bench.base.arrays import as_numbers
 from bench.base.errors import require
 from bench.privacy.analysis.gaussian import gaussian_epsilon
 
@@ -145,7 +146,7 @@ def clopper_pearson_upper(successes: NDArray[np.intp], trials: int, tail: float)
 
 
 def _scores(name: str, scores: ArrayLike) -> _Array:
-    array = np.asarray(scores, dtype=np.float64)
+    array = as_numbers(scores, name)
     found = f"an array of shape {array.shape}" if not np.isnan(array).any() else "an array with NaN"
     valid = array.ndim == 1 and len(array) >= 2 and not np.isnan(array).any()
     require(valid, name, found, "one-dimensional, with at least 2 scores and no NaN")

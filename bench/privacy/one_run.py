@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtrc, expit, ndtr, ndtri
 
+from bench.base.arrays import as_numbers
 from bench.base.errors import require
 from bench.privacy.analysis.gaussian import gaussian_epsilon
 
@@ -129,7 +130,7 @@ def judge_run(
     Raises ValueError unless there are two canaries at least, as many truths as scores, and no NaN; and as
     `one_run_epsilon` or, where the mechanism is `gaussian`, `one_run_gaussian_epsilon`.
     """
-    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(included, dtype=bool)
+    values, truth = as_numbers(scores, "scores"), as_numbers(included, "included").astype(bool)
     fits = values.ndim == 1 and len(values) >= 2 and values.shape == truth.shape
     require(fits, "scores", values.shape, f"one-dimensional, at least 2, and as many as included has: {truth.shape}")
     require(not np.isnan(values).any(), "scores", "NaN", "numbers")

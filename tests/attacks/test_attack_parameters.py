@@ -13,13 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks import analytic, dlg, inverting_gradients
+from attacks import analytic, class_fishing, dlg, inverting_gradients, spear
 from attacks.adaptive import adaptive
 from attacks.alie import alie
 from attacks.alie_optimal import alie_optimal
 from attacks.analytic import Analytic, ends
 from attacks.audit import Audit
 from attacks.backdoor import Backdoor, backdoor, stamp
+from attacks.class_fishing import ClassFishing
 from attacks.collusion import Collusion
 from attacks.crash import crash
 from attacks.dlg import DLG
@@ -41,6 +42,7 @@ from attacks.poisonedfl import is_filtered, poisonedfl
 from attacks.run_audit import OneRunAudit
 from attacks.same_value import same_value
 from attacks.sign_flip import sign_flip
+from attacks.spear import Spear
 from bench import models, registry
 from bench.attacking.directions import variation_slope
 from bench.attacking.inversion import Observation
@@ -343,6 +345,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     **{name: dict.fromkeys(fields, "test_what_is_trained_depends_on_it") for name, fields in TRAINED.items()},
     "analytic": {"same": "test_analytic_compares_rows_up_to_same"},
     "audit": dict.fromkeys(("rho", "active", "direction", "runs", "dim"), "test_an_audit_says_what_it_was_given"),
+    "class_fishing": dict.fromkeys(("target_class", "same"), "test_a_class_is_fished_and_read_as_the_parameters_say"),
     "dlg": {
         "label": "test_joint_labels_are_dummies_as_well",
         "starts": "test_each_start_of_dlg_gets_its_budget_and_history",
@@ -358,6 +361,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "membership_gradient": dict.fromkeys(("rho", "reference"), "test_membership_is_scored_as_its_parameters_say"),
     "membership_lira": dict.fromkeys(("on", "rehearsals"), "test_membership_is_scored_as_its_parameters_say"),
     "membership_loss": {"models": "test_membership_is_scored_as_its_parameters_say"},
+    "spear": dict.fromkeys(("samples", "rejected", "least"), "test_spear_draws_filters_and_believes_as_it_was_told"),
     "run_audit": dict.fromkeys(("canaries", "canary"), "test_a_run_audit_says_what_it_was_given"),
     **{
         name: dict.fromkeys((*DLG_FIELDS, "rho"), "test_colluders_hand_on_what_dlg_was_given")
@@ -519,6 +523,50 @@ def test_analytic_compares_rows_up_to_same(watch: Watch, monkeypatch: pytest.Mon
     monkeypatch.setattr(analytic, "repeated_rows", lambda layer, count, same, *ends: used.append(same))
     Analytic(same=0.3).batch(layer, view, labels)
     assert used == [0.3]
+
+
+def test_a_class_is_fished_and_read_as_the_parameters_say(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = watch(FedAvg(), batch=2, model="mlp", rounds=1)[0]
+    facts, params = view.facts, view.rounds[0].broadcast
+    for wanted in (4, 7):
+        draws = torch.Generator().manual_seed(0)
+        sent = ClassFishing(target_class=wanted).tampered(facts, params, view.mean_image, draws)
+        assert class_fishing.fished_class(facts.model.split(sent)[-2]) == wanted
+    used: list[float] = []
+
+    def noted(layer: Layer, count: int, same: float, *ends: Tensor) -> Tensor:
+        used.append(same)
+        return torch.zeros(1, count, 64, dtype=torch.float64)
+
+    monkeypatch.setattr(class_fishing, "repeated_rows", noted)
+    monkeypatch.setattr(class_fishing, "without_noise", lambda layer, count: layer)
+    monkeypatch.setattr(Spear, "read", lambda *given: None)
+    layer = Layer(torch.ones(1, 6, 64, dtype=torch.float64), torch.ones(1, 6, dtype=torch.float64))
+    ClassFishing(same=0.3).read(layer, 2, view, torch.ones(6, 65).double(), torch.Generator())
+    assert used == [0.3]
+
+
+def test_spear_draws_filters_and_believes_as_it_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = torch.Generator().manual_seed(0)
+    errors = torch.randn(40, 3, generator=source, dtype=torch.float64).clamp(min=0)
+    gradient = errors @ torch.rand(3, 9, generator=source, dtype=torch.float64)
+    layer = torch.randn(40, 9, generator=source, dtype=torch.float64)
+    asked: list[float] = []
+    monkeypatch.setattr(spear, "silent_share", lambda units, rejected: asked.append(rejected) or 0.1)
+    drawn: list[int] = []
+    draw = spear.directions
+    monkeypatch.setattr(
+        spear, "directions", lambda left, count, source: drawn.append(count) or draw(left, count, source)
+    )
+    assert Spear(samples=3).read(gradient, layer, 3, 40, source) is None  # B - 1 = 2 rows need 4 draws
+    assert drawn == []
+    Spear(samples=5, rejected=0.01).read(gradient, layer, 3, 40, source)
+    assert drawn == [5]
+    assert asked == [1e-5, 0.01]
+    solved = spear.Solution(torch.zeros(3, 8), 0.8, True)
+    monkeypatch.setattr(Spear, "solve", lambda *given: solved)
+    assert Spear(least=0.8).read(gradient, layer, 3, 40, source) is solved
+    assert Spear(least=0.81).read(gradient, layer, 3, 40, source) is None
 
 
 def test_signed_adam_gets_its_steps_rate_momentum_and_prior(view: View, monkeypatch: pytest.MonkeyPatch) -> None:

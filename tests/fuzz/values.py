@@ -206,7 +206,7 @@ PARAMETERS: dict[str, Maker] = {
 
 SPECIAL: dict[str, dict[str, Maker]] = {
     "attacks.alie.alie": {"z": perhaps(real(-5, 5, 1.0))},
-    "bench.privacy.one_run.judge_run": {"scores": lambda world: world.vector(world.n).numpy()},
+    "bench.privacy.one_run.judge_run": {"scores": lambda world: world.vector(world.n).double().numpy()},
     "attacks.alie_optimal.alie_optimal": {"sign": literal("plus", "minus", "both")},
     "attacks.alie.alie_z": {"num_clients": whole(3, 50, -1, 0, 2)},
     "bench.attacking.linear_layers.class_means": {

@@ -5,6 +5,7 @@ here is for one coordinate in one round, with n clients that randomize honestly,
 """
 
 import math
+import sys
 
 from bench.base.errors import require
 
@@ -106,7 +107,7 @@ def _over_square(numerator: float, epsilon: float) -> float:
 
 def _clients(gamma: float, delta: float) -> int:
     """Fewest clients at which Corollary 1 gives this gamma an epsilon below 1."""
-    return math.floor(42 * math.log(2 / delta) / gamma) + 2
+    return math.floor(min(42 * math.log(2 / delta) / gamma, sys.float_info.max)) + 2
 
 
 def _epsilon(n: int, gamma: float, delta: float) -> float:
