@@ -54,7 +54,7 @@ def held(status: str) -> int:
 
 
 @contextmanager
-def watched(read: Callable[[], int], every: float = 0.02) -> Iterator[list[int]]:
+def watched(read: Callable[[], int], every: float = 0.1) -> Iterator[list[int]]:
     """In here a thread reads again and again; the list's one entry is the highest number so far."""
     highest, done = [read()], threading.Event()
 
