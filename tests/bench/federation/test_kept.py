@@ -92,7 +92,7 @@ def test_the_machine_has_memory_and_a_container_may_have_less(monkeypatch: pytes
         limit = tmp_path / "memory.max"
         limit.write_text(text)
         monkeypatch.setattr(memory, "LIMIT", limit)
-        assert memory.machine_bytes() == (wanted or memory.os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        assert memory.machine_bytes() == (wanted or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     memory.machine_bytes.cache_clear()
     assert whole > 2**20
 
