@@ -26,6 +26,7 @@ class Crash(ByzantineAttack):
     """Oblivious; the engine rejects what is not finite, alike for all defenses, and counts it in the record."""
 
     finite = False
+    apart = True
 
     kind: Kind = "nan"
 

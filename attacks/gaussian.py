@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.attacking.forging import check_honest
+from bench.attacking.forging import check_honest, fit
 from bench.base.errors import require
 from bench.protocol import Alphabet
 from bench.registry import register
@@ -22,6 +22,8 @@ def gaussian(honest: Tensor, num_byzantine: int, s: float, generator: torch.Gene
 class Gaussian(ByzantineAttack):
     """Oblivious; in a ternary alphabet the sign of such a draw, a fair coin (errata D15)."""
 
+    apart = True
+
     s: float = Field(default=1.0, gt=0)
 
     def needs_own(self, alphabet: Alphabet) -> bool:
@@ -30,4 +32,4 @@ class Gaussian(ByzantineAttack):
     def forge(self, view: ByzantineView) -> Tensor:
         own = view.own if view.alphabet is Alphabet.REAL else view.own.float()
         noise = gaussian(own, len(own), self.s, view.generator)
-        return noise if view.alphabet is Alphabet.REAL else torch.sign(noise)
+        return fit(noise, view.alphabet)

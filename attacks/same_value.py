@@ -19,6 +19,8 @@ def same_value(honest: Tensor, num_byzantine: int, value: float = 100.0) -> Tens
 class SameValue(ByzantineAttack):
     """Oblivious; the update is the constant, so in a ternary alphabet the vote is minus its sign."""
 
+    apart = True
+
     value: float = 100.0
 
     def needs_own(self, alphabet: Alphabet) -> bool:

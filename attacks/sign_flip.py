@@ -23,6 +23,8 @@ def sign_flip(own: Tensor, c: float = 2.0) -> Tensor:
 class SignFlip(ByzantineAttack):
     """Oblivious; `on="model"` flips the model w_i. Votes are those of what was flipped, not randomised (D12, D14)."""
 
+    apart = True
+
     c: float = Field(default=2.0, gt=0)
     on: Literal["update", "model"] = "update"
 

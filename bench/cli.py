@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from bench import __version__
-from bench.base import systems
+from bench.base import memory, systems
 from bench.base.errors import BadInputError
 from bench.commands import claims, leaderboard, list_, new, perf, reproduce, run, show, site, submit, try_, tune, verify
 from bench.commands.options import AllOption, ArithmeticOption, QuietOption, ResultsOption, WorkersOption
@@ -101,6 +101,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # where it takes ASCII alone, † comes out as \u2020
     try:
         systems.check()
+        memory.kept_where()
         code = app(standalone_mode=False)
         if code == STOPPED:  # typer makes this of Ctrl-C
             raise KeyboardInterrupt

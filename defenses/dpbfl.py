@@ -56,6 +56,7 @@ class RandomizedVotes(RSA):
 
     alphabet = Alphabet.TERNARY
     apart = True
+    exact = True
 
     gamma: float = Field(default=0.283, ge=0, lt=1)
 

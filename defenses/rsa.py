@@ -33,6 +33,7 @@ class RSA(SumDefense):
 
     keeps_models = True
     breakdown = 0.5
+    exact = True
 
     penalty: float = Field(default=0.02, gt=0)  # lambda
     kappa: float = Field(default=4.0, gt=0)  # the server's step is kappa * alpha / n, not alpha (errata D16)

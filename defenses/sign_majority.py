@@ -24,6 +24,7 @@ class SignMajority(SumDefense):
 
     alphabet = Alphabet.TERNARY
     apart = True
+    exact = True
     breakdown = 0.5  # of adversaries that are blind
 
     server_lr: float = Field(default=0.01, gt=0)  # eta; it decays as the clients' learning rate does

@@ -32,6 +32,8 @@ class DataFacts:
 class DataPoisoning(ByzantineAttack):
     """Byzantine clients that train as the others do, each on its own poisoned shard, and send what comes of it."""
 
+    apart = True
+
     has_control: ClassVar[bool] = False
     """Whether of its goal those images count alone that the same training without it answers otherwise."""
 

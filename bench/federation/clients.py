@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench.base.device import on_gpu
 from bench.base.errors import require
+from bench.federation.kept import Kept
 from bench.models.base import Model, one_hot
 
 RESIDENT_BYTES = 2 * 2**30
@@ -212,14 +213,13 @@ class Momentum:
 
     def __init__(self, beta: float, num_clients: int, like: Tensor) -> None:
         self.beta = beta
-        self.velocity = like.new_zeros(num_clients, len(like))  # each client's at its place
+        self.velocity = Kept(num_clients, torch.zeros_like(like))  # each client's at its place
 
     def apply_(self, updates: Tensor, places: slice | Tensor) -> None:
         """Turn the updates `(c, d)` of the clients at these places into what they send."""
-        velocity = self.velocity[places].lerp_(updates, 1 - self.beta)
-        if not isinstance(places, slice):
-            self.velocity[places] = velocity
+        velocity = self.velocity.take(places).lerp_(updates, 1 - self.beta)
         updates.copy_(velocity)
+        self.velocity.put(places, velocity)
 
 
 def sgd_blocks(
@@ -254,7 +254,7 @@ def sgd_blocks(
 
 def rsa_blocks(
     model: Model,
-    personal: Tensor,
+    personal: Kept,
     global_model: Tensor,
     shards: Shards,
     clients: Tensor,
@@ -272,8 +272,8 @@ def rsa_blocks(
     what `step` says is of the loss alone, whose gradient it clips and to which it adds weight decay.
     """
     scratch = _Scratch(global_model)
-    for rows, places in blocks_of(model, shards, clients, windows[0][1], personal.element_size()):
-        models, away = personal[places], scratch.rows(rows.stop - rows.start)
+    for rows, places in blocks_of(model, shards, clients, windows[0][1], global_model.element_size()):
+        models, away = personal.take(places), scratch.rows(rows.stop - rows.start)
         torch.sub(models, global_model, out=away)
         yield rows, away if out is None else out[rows].copy_(away)
         for index, at in enumerate(windows):
@@ -281,8 +281,7 @@ def rsa_blocks(
                 torch.sub(models, global_model, out=away)
             step.descend_(model, models, *shards.window(places, *at), lr)
             models.sub_(away.sign_(), alpha=lr * penalty)
-        if not isinstance(places, slice):
-            personal[places] = models
+        personal.put(places, models)
 
 
 class _Scratch:

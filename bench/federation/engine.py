@@ -15,6 +15,7 @@ from bench.base import device, rng
 from bench.base.errors import DivergedError
 from bench.data import Dataset, Split
 from bench.federation.clients import Momentum, Plan, Shards, Step, as_held, rsa_blocks, sgd_blocks
+from bench.federation.kept import Kept
 from bench.federation.roles import (
     assumed_fraction,
     byzantine_clients,
@@ -29,6 +30,7 @@ from bench.federation.rounds import ClientMemory, Sides, aggregate, arrived, che
 from bench.federation.secret import is_secret
 from bench.federation.server_optimizers import ServerOptimizer
 from bench.federation.settings import FederationSettings
+from bench.federation.together import forged_together
 from bench.protocol import Alphabet, Defense, LocalRound, ServerRound, SumDefense, all_finite, plays_in_sums
 from bench.protocol.contract import check_shape, untouched
 from bench.threat import (
@@ -97,7 +99,7 @@ class Federation:
         self._sides.start(self.setting)
         first = self.model.initial(rng.generator(seed, "initial", device="cpu"), self.dtype)
         self.global_model = first.to(device.current())
-        self._placed = self.global_model.repeat(settings.clients, 1) if defense.keeps_models else None
+        self._placed = Kept(settings.clients, self.global_model) if defense.keeps_models else None
         self._momentum = Momentum(settings.momentum, settings.clients, self.global_model) if settings.momentum else None
         self._optimizer = _optimizer_of(settings)
         count = defense.num_root_samples()
@@ -116,7 +118,7 @@ class Federation:
     @property
     def kept(self) -> Tensor | None:
         """The models `(n, d)` that the clients keep, in the order of their names; None where they keep none."""
-        return None if self._placed is None else self._placed[self.shards.place]
+        return None if self._placed is None else self._placed.take(self.shards.place)
 
     def label_counts(self) -> Tensor:
         """How many samples of each class each client holds `(n, C)`, by their true labels."""
@@ -195,7 +197,10 @@ class Federation:
         )
 
     def _play_sums(self, participants: Tensor) -> None:
-        """Blocks of honest clients are trained and summed; the Byzantine ones are trained, and forge together."""
+        """Blocks of honest clients are trained and summed; the Byzantine ones are trained, and forge together.
+
+        Where neither what they forge nor its sum depends on who forges together, they do so in blocks too.
+        """
         clients, server = self._sides.clients, self._sides.server
         assert isinstance(clients, SumDefense)
         assert isinstance(server, SumDefense)
@@ -212,13 +217,23 @@ class Federation:
             self._client_memory.keep(local.clients, local.memory, f"{clients.name}.upload")
         summary = torch.stack(parts).sum(dim=0)
         total = clients.drawn_sum(summary, len(honest), self.setting, noise)
-        if len(forgers):
-            forged = self._forged(self._view(forgers, *self._own_messages(forgers)), forged_weights)
-            total = total + server.add_up(forged, forged_weights)
+        for forged, of_forged in self._forged_blocks(forgers, forged_weights):
+            total = total + server.add_up(forged, of_forged)
         with untouched(f"{server.name}.aggregate", broadcast=self.global_model):
             model = server.step(total, self._server_round(weights))
         check_model(model, f"{server.name}.aggregate", self.global_model)
         self._finish(model)
+
+    def _forged_blocks(self, forgers: Tensor, weights: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """What these clients `(f,)` forge, and the weights of those who do: all at once, or block by block."""
+        if not len(forgers):
+            return
+        assert self.attack is not None
+        draws = self._generator("forge")
+        for rows in forged_together(self.attack, self._sides.server, len(forgers), self.global_model):
+            own, updates = self._own_messages(forgers[rows])
+            view = replace(self._view(forgers[rows], own, updates), generator=draws)
+            yield self._forged(view, weights[rows]), weights[rows]
 
     def _own_messages(self, clients: Tensor) -> tuple[Tensor, Tensor | None]:
         """What these clients would send honestly and without noise `(f, d)`, and the updates if they are at hand."""

@@ -6,10 +6,12 @@ from exactly the distribution that the single messages would give it. A cell tha
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from bench.base.classes import still_said
 from bench.protocol.defense import Defense, Delivered, LocalRound, ServerRound, Setting
 
 
@@ -25,6 +27,14 @@ class Sums:
 
 class SumDefense(Defense):
     """A defense whose next model depends on the messages through what `add_up` makes of them."""
+
+    exact: ClassVar[bool] = False
+    """Whether `add_up` counts: of blocks of messages it then gives numbers that add up to that of all, unrounded."""
+
+    @classmethod
+    def adds_exactly(cls) -> bool:
+        """Whether it says of its own `add_up` that it is `exact`; a base's word does not count."""
+        return cls.exact and still_said(cls, "exact", "add_up")
 
     @abstractmethod
     def step(self, total: Tensor, server: ServerRound) -> Tensor:

@@ -81,6 +81,10 @@ class ByzantineAttack(Attack):
     """Whether it looks at the loss of models on images of its own."""
     trains: ClassVar[bool] = False
     """Whether it trains its clients itself, in a way of its own."""
+    apart: ClassVar[bool] = False
+    """Whether a client's forged message has to do with no other's `own`, with nothing in memory and not with how many
+    they are; draws are then for one row after another, as `torch.randn(f, d)` has them. Its class says it of its own
+    `forge`."""
 
     def needs_updates(self) -> bool:
         """Whether it looks at its clients' updates behind their messages, four times as large where those are signs."""
@@ -92,6 +96,11 @@ class ByzantineAttack(Attack):
         Where it does not, nobody need train its clients. An attack that `trains` them itself has `view.training` here.
         """
         return True
+
+    @classmethod
+    def forges_apart(cls) -> bool:
+        """Whether it says of its own `forge` that it is `apart`; a base's word does not count."""
+        return cls.apart and still_said(cls, "apart", "forge")
 
     def needs_training(self, alphabet: Alphabet) -> bool:
         """Whether its clients have to train before it forges; they do where a subclass changed `forge` alone."""

@@ -11,6 +11,7 @@ from bench import models
 from bench.base.rng import generator
 from bench.federation import clients
 from bench.federation.clients import PLAIN, Plan, Shards, Step, blocks_of, rsa_blocks, sgd_blocks
+from bench.federation.kept import Kept
 from bench.models.base import Model, one_hot
 
 SHAPE, CLASSES = (1, 6, 8), 4
@@ -76,8 +77,11 @@ def rsa_step_(
 ) -> None:
     """One round of RSA, in place; every block must tell where its models stood before."""
     before = personal[group] - w_0
-    for rows, away in rsa_blocks(model, personal, w_0, shards, group, windows, lr, penalty, step=step):
+    kept, everybody = Kept(len(personal), w_0), torch.arange(len(personal))
+    kept.put(everybody, personal)
+    for rows, away in rsa_blocks(model, kept, w_0, shards, group, windows, lr, penalty, step=step):
         assert torch.equal(away, before[rows])
+    personal.copy_(kept.take(everybody))
 
 
 def plain(name: str) -> nn.Module:
