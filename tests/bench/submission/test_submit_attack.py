@@ -199,14 +199,15 @@ def test_two_attacks_of_one_name_do_not_share_a_column(bench: Bench, folder: Pat
 
 @pytest.fixture(scope="module")
 def _attacked(tmp_path_factory: pytest.TempPathFactory, loud: str) -> Path:
-    """A row of the suite smoke with an attack of somebody else's, really submitted."""
+    """The published row of the suite smoke with an attack of somebody else's, really submitted."""
     place = tmp_path_factory.mktemp("attacked")
+    shutil.copytree(HERE.parents[2] / "results" / "smoke" / "krum", place / "results" / "smoke" / "krum")
     (place / "loud.py").write_text(loud)
     request = Request(
         str(place / "loud.py"), "smoke", place / "results", against=("krum",), byzantine=(0.2,), workers=1, quiet=True
     )
     report = submit(request, lambda line: None)
-    assert (report.ran, report.unfinished, report.failed) == (2, 0, False)
+    assert (report.ran, report.unfinished, report.failed) == (1, 0, False)
     return place / "results" / "smoke" / "krum"
 
 
@@ -229,7 +230,8 @@ def only(path: Path, **given: Any) -> Row:
 def test_an_evaluation_is_verified_with_its_contract(attacked: Path) -> None:
     found = only(attacked, sample=2, contract=True)
     assert found.problems == []
-    assert (found.verdict, found.replayed, len(found.same)) == ("verified", 2, 2)
+    assert (found.replayed, len(found.same)) == (2, 2)
+    assert found.verdict in ("verified", "in distribution")  # the second where tests run under another arithmetic
 
 
 @pytest.mark.slow
