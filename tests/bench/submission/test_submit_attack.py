@@ -199,7 +199,7 @@ def test_two_attacks_of_one_name_do_not_share_a_column(bench: Bench, folder: Pat
 
 @pytest.fixture(scope="module")
 def _attacked(tmp_path_factory: pytest.TempPathFactory, loud: str) -> Path:
-    """The published row of the suite smoke with an attack of somebody else's, really submitted."""
+    """The published row of smoke with an attack of somebody else's, really submitted."""
     place = tmp_path_factory.mktemp("attacked")
     shutil.copytree(HERE.parents[2] / "results" / "smoke" / "krum", place / "results" / "smoke" / "krum")
     (place / "loud.py").write_text(loud)
@@ -251,7 +251,8 @@ def forge(path: Path, **cell: Any) -> None:
     """Another cell, with the hashes and the name that go with it."""
     record = read(path)
     changed = record.cell.model_copy(update=cell)
-    forged = record.model_copy(update={"cell": changed, "protocol": protocol_hash(changed, record.data_digest)})
+    protocol = protocol_hash(changed, record.data_digest, world=record.world)
+    forged = record.model_copy(update={"cell": changed, "protocol": protocol})
     path.unlink()
     path.with_name(f"{forged.key}.json").write_text(forged.model_dump_json())
 
@@ -268,8 +269,8 @@ def test_an_evaluation_in_another_federation_is_caught(attacked: Path) -> None:
 def test_an_evaluation_of_other_parameters_or_fractions_is_caught(attacked: Path) -> None:
     path = record_of(attacked)
     forge(path, byzantine=0.45)
-    (problem,) = only(attacked, sample=0).problems
-    assert "its Byzantine fraction 0.45 is none of submission.toml" in problem
+    problems = only(attacked, sample=0).problems
+    assert any("its Byzantine fraction 0.45 is none of submission.toml" in problem for problem in problems), problems
 
 
 @pytest.mark.slow
@@ -286,7 +287,7 @@ def test_an_attack_that_breaks_the_contract_is_a_problem_of_the_row_that_it_is_r
 ) -> None:
     place = attacked / "loud"
     source = place / "loud.py"
-    source.write_text(loud.replace("-self.times * view.own", "view.own.mul_(-self.times)"))
+    source.write_text(loud.replace("-self.times * view.own", "-self.times * view.own[0]"))
     sign_anew(source)
-    found = only(attacked, sample=0, contract=True)
-    assert any("attack loud breaks the contract (inputs left as they are)" in problem for problem in found.problems)
+    problems = only(attacked, sample=0, contract=True).problems
+    assert any("attack loud breaks the contract" in problem for problem in problems), problems
