@@ -232,7 +232,7 @@ class Federation:
         draws = self._generator("forge")
         for rows in forged_together(self.attack, self._sides.server, len(forgers), self.global_model):
             own, updates = self._own_messages(forgers[rows])
-            view = replace(self._view(forgers[rows], own, updates), generator=draws)
+            view = self._view(forgers[rows], own, updates, draws)
             yield self._forged(view, weights[rows]), weights[rows]
 
     def _own_messages(self, clients: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -351,7 +351,7 @@ class Federation:
         assert self.attack is not None
         updates = local.updates[rows]
         clients = local.clients[rows]
-        view = self._view(clients, self._own_message(clients, updates), updates)
+        view = self._view(clients, self._own_message(clients, updates), updates, self._generator("forge"))
         if self.attack.omniscient:
             honest = messages[~rows] / self._shares(local.weights[~rows])
             aggregate = partial(self._imagined, rows, local)
@@ -369,10 +369,10 @@ class Federation:
         again = replace(local, updates=updates, memory=dict(local.memory))
         return self._sides.clients.upload(again).messages[rows]
 
-    def _view(self, clients: Tensor, own: Tensor, updates: Tensor | None) -> ByzantineView:
-        """What oblivious Byzantine clients `(f,)` know."""
+    def _view(self, clients: Tensor, own: Tensor, updates: Tensor | None, draws: torch.Generator) -> ByzantineView:
+        """What oblivious Byzantine clients `(f,)` know; `draws` are theirs."""
         assert self.attack is not None
-        known = (self.global_model, self.defense.alphabet, self._generator("forge"), self.setting, self._memory)
+        known = (self.global_model, self.defense.alphabet, draws, self.setting, self._memory)
         return ByzantineView(
             own,
             None,
