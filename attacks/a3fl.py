@@ -119,8 +119,8 @@ class A3FL(DataPoisoning):
             free = trigger.clone().requires_grad_()
             shown = with_trigger(x, free, self.corner)
             losses = [weight * F.cross_entropy(model.logits(params, shown), wanted) for params, weight in at]
-            (found,) = torch.autograd.grad(torch.stack(losses).sum(), free)
-        return found
+            (result,) = torch.autograd.grad(torch.stack(losses).sum(), free)
+        return result
 
     def unlearned(self, own: OwnTraining, broadcast: Tensor, batches: Iterator[Batch], trigger: Tensor) -> Tensor:
         """The broadcast `(d,)` after a few steps on images that carry the trigger under their true names."""

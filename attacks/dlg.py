@@ -55,13 +55,13 @@ class DLG(PrivacyAttack):
                 break
             dummies = torch.randn(num_targets, width, generator=rng.fork(generator, start), dtype=torch.float64)[rows]
             objective = Matching(view, seen, labels, rows, joint, unit)
-            found = minimise(objective, dummies, self.evaluations, self.history, precision=torch.float32)
-            loss, history = found.loss * unit[rows], found.trace * unit[rows]
+            result = minimise(objective, dummies, self.evaluations, self.history, precision=torch.float32)
+            loss, history = result.loss * unit[rows], result.trace * unit[rows]
             first[rows] = torch.minimum(first[rows], history[0])
             same = (loss - losses[rows]).abs() <= self.agreement * losses[rows]
             settled[rows] = same & losses[rows].isfinite()
             better = loss < losses[rows]
-            best[rows[better]], losses[rows[better]] = found.x[better], loss[better]
+            best[rows[better]], losses[rows[better]] = result.x[better], loss[better]
             settled |= losses <= self.matched * first
             trace += history.median(dim=1).values.tolist()
         if joint:

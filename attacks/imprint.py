@@ -107,7 +107,7 @@ def best(layers: list[Layer], view: View) -> Tensor:
     twice = (alike & (index.unsqueeze(1) != index)).any(dim=2)
     score = torch.where(shown & ~again.any(dim=2), twice.double() - outside, -math.inf)
     order = score.topk(min(view.most_images, score.shape[1]), dim=1)
-    found = rows.clamp(black, white).gather(1, order.indices.unsqueeze(2).expand(-1, -1, rows.shape[2]))
-    found = torch.where(order.values.isfinite().unsqueeze(2), found, view.mean_image.double().flatten())
-    missing = view.most_images - found.shape[1]
-    return torch.cat([found, view.mean_image.double().flatten().expand(len(found), missing, -1)], dim=1)
+    result = rows.clamp(black, white).gather(1, order.indices.unsqueeze(2).expand(-1, -1, rows.shape[2]))
+    result = torch.where(order.values.isfinite().unsqueeze(2), result, view.mean_image.double().flatten())
+    missing = view.most_images - result.shape[1]
+    return torch.cat([result, view.mean_image.double().flatten().expand(len(result), missing, -1)], dim=1)

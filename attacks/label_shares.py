@@ -70,11 +70,11 @@ def class_answers(view: PropertyView, models: Tensor) -> Tensor:
     """
     model, held = view.facts.model, one_hot(view.y, len(view.population), torch.float64)
     counts = held.sum(dim=0).unsqueeze(1)
-    found = []
+    results = []
     for params in models:
         answers = model.logits(params, view.x).double().softmax(dim=1)
-        found.append(torch.where(counts > 0, held.mT @ answers / counts.clamp(min=1), answers.mean(dim=0)))
-    return torch.stack(found)
+        results.append(torch.where(counts > 0, held.mT @ answers / counts.clamp(min=1), answers.mean(dim=0)))
+    return torch.stack(results)
 
 
 def _observed(view: PropertyView) -> Iterator[Observation]:

@@ -40,8 +40,8 @@ def beside_others(cosines: Tensor) -> Tensor:
         raise ValueError(f"cosines is of {len(cosines)} clients, but must be of at least {FEWEST}")
     mean = others.mean(dim=2)
     variance = (others - mean.unsqueeze(2)).square().mean(dim=2)
-    found: Tensor = torch.special.ndtr((own - mean) / sqrt(variance + LEAST_VARIANCE))
-    return found
+    result: Tensor = torch.special.ndtr((own - mean) / sqrt(variance + LEAST_VARIANCE))
+    return result
 
 
 def own_cosines(cosines: Tensor) -> Tensor:

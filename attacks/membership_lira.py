@@ -37,8 +37,8 @@ def lira(observed: Tensor, rehearsed: Tensor, inside: Tensor) -> Tensor:
     """
     counts = torch.stack([inside.sum(dim=0), (~inside).sum(dim=0)])
     require(bool((counts >= 2).all()), "inside", int(counts.min()), "at least 2 runs with and 2 without each image")
-    found = [_log_density(observed, rehearsed, some) for some in (inside, ~inside)]
-    return found[0] - found[1]
+    results = [_log_density(observed, rehearsed, some) for some in (inside, ~inside)]
+    return results[0] - results[1]
 
 
 def _log_density(observed: Tensor, rehearsed: Tensor, some: Tensor) -> Tensor:

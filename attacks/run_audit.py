@@ -123,14 +123,14 @@ class OneRunAudit(RunAudit):
         gram, gamma = memory["gram"], game.random_share
         variance = game.participants * (1 - gamma / 3 - (1 - gamma) ** 2)
         ridge = max(4 * variance / (1 - gamma) ** 2, 1e-9 * float(gram.diagonal().mean()))
-        found: Tensor = torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), memory["inner"])
-        return found
+        result: Tensor = torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), memory["inner"])
+        return result
 
 
 def _kept_order(memory: Mapping[str, Tensor]) -> Tensor | None:
     """What the row that answers each canary loudest says `(k,)`; None where no row is louder than chance allows."""
     halves = [memory[half] for half in HALVES if half in memory]
-    best, found = LOUD, None
+    best, result = LOUD, None
     for some in (halves, halves[1:]):
         if not some or some[0].shape != some[-1].shape:
             continue
@@ -141,8 +141,8 @@ def _kept_order(memory: Mapping[str, Tensor]) -> Tensor | None:
         said = answers.gather(0, loudest)[0]
         beyond = float(said.abs().mean()) - math.sqrt(2 * math.log(2 * len(answers)))
         if beyond > best:
-            best, found = beyond, said.double()
-    return found
+            best, result = beyond, said.double()
+    return result
 
 
 def _gram(differences: Tensor, memory: dict[str, Tensor]) -> Tensor:

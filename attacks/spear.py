@@ -78,10 +78,10 @@ class Spear(PrivacyAttack):
         if not seen[-1].sign:
             gradients, (low, high) = stacked(first_layers(model, seen)), ends(view)
             for target, layer in enumerate(sent_layers(model, seen)):
-                found = self.read(gradients[target], layer, view.most_images, model.shapes[0][0], generator)
-                if found is not None:
-                    inputs[target, : len(found.inputs)] = found.inputs.clamp(low, high)
-                    scores[target] = found.score
+                result = self.read(gradients[target], layer, view.most_images, model.shapes[0][0], generator)
+                if result is not None:
+                    inputs[target, : len(result.inputs)] = result.inputs.clamp(low, high)
+                    scores[target] = result.score
         images = inputs.unflatten(2, view.image_shape).to(view.mean_image.dtype)
         return Reconstruction(images, labels, 1 - scores, [float((1 - scores).median())], estimates[-1])
 
@@ -92,8 +92,8 @@ class Spear(PrivacyAttack):
 
         m is `units`, or a multiple of it where rows of several rounds lie below one another.
         """
-        found = self.solve(Factors.of(gradient, most), layer, silent_share(units, self.rejected), generator)
-        return found if found is not None and found.score >= self.least else None
+        result = self.solve(Factors.of(gradient, most), layer, silent_share(units, self.rejected), generator)
+        return result if result is not None and result.score >= self.least else None
 
     def solve(self, factors: Factors, layer: Tensor, tau: float, generator: torch.Generator) -> Solution | None:
         """The best batch that so many draws give for [W | b] = `layer (m, in + 1)`; None where they give too few.
@@ -108,8 +108,8 @@ class Spear(PrivacyAttack):
             fresh = sparse(factors, directions(factors.left, min(CHUNK, most - drawn), generator), wanted)
             fresh = sparse(factors, factors.refit(factors.distinct(fresh)), wanted)
             before, kept = len(kept), factors.distinct(torch.cat([kept, fresh]))
-            found = greedy(factors, layer, kept) if len(kept) > before else None
-            best = found if found is not None and (best is None or found.score > best.score) else best
+            result = greedy(factors, layer, kept) if len(kept) > before else None
+            best = result if result is not None and (best is None or result.score > best.score) else best
             if best is not None and best.possible and best.score >= self.least:
                 break
         return best
@@ -141,9 +141,9 @@ def directions(left: Tensor, count: int, generator: torch.Generator) -> Tensor:
     order = torch.rand(count, len(moved), generator=generator, dtype=torch.float64)
     rows = moved[order.topk(size - 1, dim=1).indices]
     solved, _ = torch.linalg.solve_ex(rows[..., :-1], -rows[..., -1:])
-    found = torch.cat([solved[..., 0], torch.ones_like(order[:, :1])], dim=1)
-    found = found[found.isfinite().all(dim=1)]
-    return torch.div(found, found.norm(dim=1, keepdim=True))
+    result = torch.cat([solved[..., 0], torch.ones_like(order[:, :1])], dim=1)
+    result = result[result.isfinite().all(dim=1)]
+    return torch.div(result, result.norm(dim=1, keepdim=True))
 
 
 def sparse(factors: Factors, found: Tensor, wanted: float) -> Tensor:
@@ -168,9 +168,9 @@ def greedy(factors: Factors, layer: Tensor, kept: Tensor) -> Solution | None:
         for other in range(min(len(kept), POOL * factors.size)):
             if other not in chosen:
                 swapped = chosen.repeat(len(chosen), 1).fill_diagonal_(other)  # (B, B): in each place once
-                found = score(swapped)
-                if float(found.max()) > best:
-                    chosen, best, improved = swapped[found.argmax()], float(found.max()), True
+                result = score(swapped)
+                if float(result.max()) > best:
+                    chosen, best, improved = swapped[result.argmax()], float(result.max()), True
     inputs = factors.inputs(kept[chosen])
     silent, moved = layer @ inputs.mT <= 0, ~factors.is_zero(kept[chosen])
     return Solution(inputs[:, :-1], best, not bool((silent & moved).any()))

@@ -27,9 +27,9 @@ def _import_beside(name: str, root: str) -> None:
     Raises `ImportError` where another package of that name is imported already.
     """
     if (there := sys.modules.get(name)) is not None:
-        found = next(iter(getattr(there, "__path__", ())), getattr(there, "__file__", None))
-        if Path(found or "").resolve() != Path(root, name).resolve():
-            raise ImportError(f"fedsiege has a package {name!r}, and {found} was imported under that name before it")
+        result = next(iter(getattr(there, "__path__", ())), getattr(there, "__file__", None))
+        if Path(result or "").resolve() != Path(root, name).resolve():
+            raise ImportError(f"fedsiege has a package {name!r}, and {result} was imported under that name before it")
         return
     spec = PathFinder.find_spec(name, [root])
     if spec is None or spec.loader is None:

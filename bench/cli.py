@@ -37,10 +37,10 @@ app = typer.Typer(
 def _usage_fault() -> type[Exception]:
     """What typer raises for a command line that is none: its own from 0.29 on, before that click's."""
     try:
-        found: type[Exception] = importlib.import_module("typer.exceptions").TyperException
+        result: type[Exception] = importlib.import_module("typer.exceptions").TyperException
     except ImportError:
-        found = importlib.import_module("click").ClickException
-    return found
+        result = importlib.import_module("click").ClickException
+    return result
 
 
 UsageFault = _usage_fault()

@@ -76,13 +76,13 @@ class Deployed:
         asked: dict[str, Any] = {"clients": names, "weights": weights if self.weigh and any(weights) else None}
         try:
             if self.replies == "models":
-                found: dict[str, np.ndarray] = self.rule.of_models(list(sent), self.broadcast, **asked)
+                result: dict[str, np.ndarray] = self.rule.of_models(list(sent), self.broadcast, **asked)
             else:
-                found = self.rule(list(sent), model=self.broadcast, **asked)
+                result = self.rule(list(sent), model=self.broadcast, **asked)
         except ValueError as error:
             self._refuse(server_round, str(error))
             return None
-        return found
+        return result
 
     def _refuse(self, server_round: int, why: str) -> None:
         self.refused[server_round] = why

@@ -93,12 +93,12 @@ def load(results: str | Path | None = None) -> pd.DataFrame:
     folder = places.to_read(Path(results)) if results else places.of_all()
     if not folder.is_dir():
         raise BadInputError(f"there is no folder {folder}: give the one that runs write to, such as runs")
-    found = contents(folder)
-    if not found.records and not found.problems:
+    result = contents(folder)
+    if not result.records and not result.problems:
         raise BadInputError(f"no records in {folder}: they lie there as SUITE/ROW/ATTACK/RECORD.json")
-    for problem in found.problems:
+    for problem in result.problems:
         warnings.warn(problem.line, stacklevel=2)
-    return to_frame(found.records.values())
+    return to_frame(result.records.values())
 
 
 def _checked(seeds: Iterable[int] | int | None) -> tuple[int, ...] | None:

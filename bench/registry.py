@@ -169,10 +169,10 @@ def get(kind: Kind, name: str) -> Any:
         if (placeholder := _shipped(kind).get(name)) is not None:
             _import(kind, name, placeholder)
         elif name in (entries := _entry_points(kind)):
-            found = _load(kind, name, entries[name])
-            source = _digest_of_module(found) if kind == "model" else ""
-            register(kind, name)(found)
-            _registered[kind][name] = Entry(found, source=source)
+            result = _load(kind, name, entries[name])
+            source = _digest_of_module(result) if kind == "model" else ""
+            register(kind, name)(result)
+            _registered[kind][name] = Entry(result, source=source)
         else:
             told = unknown(WORDS[kind], name, names(kind))
             all_of_them = f"`python -m bench list {kind}s` has all, and --load FILE.py brings one of your own"
@@ -256,10 +256,10 @@ def _check_kinds(file: OwnFile) -> None:
 def _forget(path: str) -> list[tuple[Kind, str, Entry]]:
     """Take out what a file of this path has brought; what that was."""
     entries = [(kind, name, entry) for kind in KINDS for name, entry in _registered[kind].items()]
-    found = [one for one in entries if one[2].file is not None and one[2].file.path == path]
-    for kind, name, _ in found:
+    results = [one for one in entries if one[2].file is not None and one[2].file.path == path]
+    for kind, name, _ in results:
         del _registered[kind][name]
-    return found
+    return results
 
 
 # ------------------------------------------------------------------------------------------- what ships, and packages
@@ -317,10 +317,10 @@ def _import(kind: Kind, name: str, placeholder: Placeholder) -> None:
 
 def _entry_points(kind: Kind) -> dict[str, list[EntryPoint]]:
     """Those of every name; more than one where two packages bring the same."""
-    found: dict[str, list[EntryPoint]] = {}
+    results: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=GROUPS[kind]):
-        found.setdefault(entry.name, []).append(entry)
-    return found
+        results.setdefault(entry.name, []).append(entry)
+    return results
 
 
 def _load(kind: Kind, name: str, entries: list[EntryPoint]) -> Any:
@@ -333,15 +333,15 @@ def _load(kind: Kind, name: str, entries: list[EntryPoint]) -> Any:
             f"{what} {name!r} is brought by {' and by '.join(entry.value for entry in entries)}: keep one"
         )
     try:
-        found = entries[0].load()
+        result = entries[0].load()
     except Exception as error:  # whatever somebody else's module raises
-        told = " ".join(str(error).split())
+        text = " ".join(str(error).split())
         raise BadInputError(
-            f"{what} {name!r} of another package cannot be loaded: {type(error).__name__}: {told}"
+            f"{what} {name!r} of another package cannot be loaded: {type(error).__name__}: {text}"
         ) from error
-    if kind in PACKAGES and not isinstance(found, type):
-        raise BadInputError(f"{what} {name!r} of another package is {type(found).__name__}, not a class")
-    return found
+    if kind in PACKAGES and not isinstance(result, type):
+        raise BadInputError(f"{what} {name!r} of another package is {type(result).__name__}, not a class")
+    return result
 
 
 def _digest_of_module(found: Any) -> str:
@@ -353,13 +353,13 @@ def _digest_of_module(found: Any) -> str:
 def _summary(kind: Kind, name: str) -> str:
     """The line of another package's class, or of its module; one that cannot be loaded says so, the others stay."""
     try:
-        found = get(kind, name)
+        result = get(kind, name)
     except BadInputError as error:
         return str(error)
-    module = getattr(found, "__module__", "")
-    own = found.__doc__ if hasattr(found, "__qualname__") else None  # the docstring of an instance is its class's
+    module = getattr(result, "__module__", "")
+    own = result.__doc__ if hasattr(result, "__qualname__") else None  # the docstring of an instance is its class's
     described = _first_line(own) or _first_line(getattr(sys.modules.get(module), "__doc__", None))
-    return described or f"(no docstring) {_owner(found).replace(f'{module}.', f'{module}:', 1)}"
+    return described or f"(no docstring) {_owner(result).replace(f'{module}.', f'{module}:', 1)}"
 
 
 def _line_of(path: Path) -> str:

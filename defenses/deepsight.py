@@ -77,14 +77,14 @@ def apart(gaps: Tensor) -> Tensor:
 
 def _clusters(gaps: Tensor, single: bool) -> Tensor:
     check_square(gaps, "gaps")
-    found = HDBSCAN(
+    result = HDBSCAN(
         min_cluster_size=SMALLEST_CLUSTER,
         min_samples=NEIGHBOURS,
         metric="precomputed",
         allow_single_cluster=single,
         copy=True,
     ).fit_predict(gaps.cpu().numpy())
-    return torch.from_numpy(found)
+    return torch.from_numpy(result)
 
 
 def accepted(gaps: Tensor, suspicious: Tensor, tau: float) -> Tensor:

@@ -73,11 +73,11 @@ class DPFedAvg(SumDefense):
         epsilon, reason = self.epsilon, None
         if self.mechanism == "classical" and epsilon >= 1:
             sigma = self.sigma(setting)
-            found = gaussian_epsilon(sigma, self.delta, self.sensitivity(setting))
+            result = gaussian_epsilon(sigma, self.delta, self.sensitivity(setting))
             needed = gaussian_sigma(epsilon, self.delta, self.sensitivity(setting))
             reason = (
                 f"Theorem 1 needs epsilon < 1, not {epsilon:g}: sigma would be {needed:.3g} by the exact condition, "
-                f"and {sigma:.3g} gives {found:.4g}"
+                f"and {sigma:.3g} gives {result:.4g}"
             )
         return PrivacyClaim(
             epsilon=epsilon if reason is None else None,

@@ -38,10 +38,10 @@ def majority_cluster(distances: Tensor) -> Tensor:
     n = len(distances)
     if n == 1:
         return torch.zeros(1, dtype=torch.long, device=distances.device)
-    found = HDBSCAN(
+    result = HDBSCAN(
         min_cluster_size=n // 2 + 1, min_samples=1, metric="precomputed", allow_single_cluster=True, copy=True
     ).fit_predict(distances.cpu().numpy())
-    rows = torch.from_numpy((found == 0).nonzero()[0]).to(distances.device)
+    rows = torch.from_numpy((result == 0).nonzero()[0]).to(distances.device)
     return rows if len(rows) else torch.arange(n, device=distances.device)
 
 

@@ -78,8 +78,8 @@ def score_error(scores: Block, squares: Block, neighbours: int, power: int, erro
     """
     apart = raised(scores / neighbours, 2 / power)
     off = error * (6 * squares + 4 * apart)
-    found: Block = neighbours * (raised(apart + off, power / 2) - raised(apart, power / 2))
-    return found
+    result: Block = neighbours * (raised(apart + off, power / 2) - raised(apart, power / 2))
+    return result
 
 
 def _tolerance(scores: Tensor, squares: Tensor, neighbours: int, power: int, error: float) -> Tensor:

@@ -66,9 +66,9 @@ def sparsified(messages: Tensor, layers: Sequence[Layer], sparsity: float) -> Te
         return messages
     sizes = messages[:, weights].abs()
     border = sizes.kthvalue(count - kept + 1, dim=1, keepdim=True).values if kept else sizes.amax(dim=1, keepdim=True)
-    found = messages.clone()
-    found[:, weights] = torch.where(sizes > border, messages[:, weights], 0.0)
-    return found
+    result = messages.clone()
+    result[:, weights] = torch.where(sizes > border, messages[:, weights], 0.0)
+    return result
 
 
 def lasa(

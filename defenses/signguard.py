@@ -54,8 +54,8 @@ def mean_shift(points: Tensor, width: float) -> Tensor:
     require(0 < width < math.inf, "width", width, "positive and finite")
     cells = (points / width).round().unique(dim=0)
     seeds = points if len(cells) == len(points) else cells * width
-    found = sorted({_settled(seed, points, width) for seed in seeds}, reverse=True)
-    centres = torch.tensor([centre for _, centre in found], dtype=points.dtype)
+    results = sorted({_settled(seed, points, width) for seed in seeds}, reverse=True)
+    centres = torch.tensor([centre for _, centre in results], dtype=points.dtype)
     stays: list[int] = []
     for place, centre in enumerate(centres):
         if not stays or bool((distances(centre[None], centres[stays]) > width).all()):

@@ -42,8 +42,8 @@ class Audit:
     @property
     def upload(self) -> float | None:
         """The bound for a whole upload, where the claim is about less."""
-        found = self.record.metrics.get("epsilon_audited_upload")
-        return None if found == self.epsilon else found
+        result = self.record.metrics.get("epsilon_audited_upload")
+        return None if result == self.epsilon else result
 
     @property
     def claimed(self) -> PrivacyClaim | None:
@@ -98,8 +98,8 @@ def find_audits(records: Iterable[Record]) -> Audits:
             groups.setdefault((record.cell.label, record.cell.column), []).append(record)
         if record.cost.peer_bytes:
             trusting.add(record.cell.label)
-    found = {place: _median(mine, place[0] in trusting) for place, mine in groups.items()}
-    return {place: audit for place, audit in found.items() if audit is not None}
+    results = {place: _median(mine, place[0] in trusting) for place, mine in groups.items()}
+    return {place: audit for place, audit in results.items() if audit is not None}
 
 
 def _median(records: list[Record], trusting: bool) -> Audit | None:
@@ -127,11 +127,13 @@ def _beyond(record: Record, trusting: bool) -> bool:
 def largest(audits: Audits, row: str) -> list[Audit]:
     """The row's audit with the largest bound where its claim is meant to hold, and a larger one beyond, if there is."""
     mine = [audit for (name, _), audit in audits.items() if name == row]
-    found: list[Audit] = []
+    results: list[Audit] = []
     for beyond in (False, True):
-        some = [audit for audit in mine if audit.beyond == beyond and all(audit.epsilon > one.epsilon for one in found)]
-        found += sorted(some, key=lambda audit: -audit.epsilon)[:1]
-    return found
+        some = [
+            audit for audit in mine if audit.beyond == beyond and all(audit.epsilon > one.epsilon for one in results)
+        ]
+        results += sorted(some, key=lambda audit: -audit.epsilon)[:1]
+    return results
 
 
 def audits_board(rows: list[str], columns: list[str], audits: Audits) -> Board:

@@ -19,8 +19,8 @@ def backdoor_boards(
 
     The rows that are `lacking` records of one of these columns come last.
     """
-    found = {place: value for place, value in tried.items() if value.seeds}
-    planted = [column for column in columns if any((row, column) in found for row in rows)]
+    results = {place: value for place, value in tried.items() if value.seeds}
+    planted = [column for column in columns if any((row, column) in results for row in rows)]
     if not planted:
         return []
     lines = [{"defense": row} for row in sorted(rows, key=lambda row: _worst(row, planted, tried, lacking))]
@@ -29,7 +29,7 @@ def backdoor_boards(
             place = (line["defense"], column)
             beside = accuracy.get(place, MISSING).text().removesuffix(" †")
             line[column] = f"{tried.get(place, MISSING).text()} (accuracy {beside})"
-    return [make_board("backdoor", "Backdoors: success of the trigger", CAPTION, lines, numbers(METRIC, found))]
+    return [make_board("backdoor", "Backdoors: success of the trigger", CAPTION, lines, numbers(METRIC, results))]
 
 
 def _worst(row: str, planted: list[str], tried: Estimates, lacking: Gaps) -> tuple[bool, float]:

@@ -97,12 +97,12 @@ class Standing:
 
     def numbers(self) -> list[Number]:
         """Scores, ranks with their intervals, and groups."""
-        found = [Number(row, None, self.metric, score) for row, score in self.scores.items()]
+        results = [Number(row, None, self.metric, score) for row, score in self.scores.items()]
         for row, rank in self.ranks.items():
             if rank is not None:
                 low, high = self.interval.get(row, (None, None))
-                found.append(Number(row, None, "rank", rank, low=low, high=high))
-        return found + [Number(row, None, "rank_group", number) for row, number in self.group.items()]
+                results.append(Number(row, None, "rank", rank, low=low, high=high))
+        return results + [Number(row, None, "rank_group", number) for row, number in self.group.items()]
 
     def sort(self, lines: Iterable[Line]) -> list[Line]:
         """The rows by rank, with the rank in front, then those without one as they are."""
@@ -202,9 +202,11 @@ def make_board(
     name: str, title: str, caption: str, lines: Iterable[Line], numbers: Iterable[Number], standing: Standing = UNRANKED
 ) -> Board:
     """A board from the rows of its table and its numbers; the standing's scores and ranks are numbers too."""
-    found = [{"board": name, **asdict(number)} for number in (*numbers, *standing.numbers())]
-    data = pd.DataFrame(found, columns=list(LONG_FORMAT)).astype(NULLABLE)
-    return Board(name, title, caption + standing.told if found else caption, pd.DataFrame(list(lines)), data, standing)
+    results = [{"board": name, **asdict(number)} for number in (*numbers, *standing.numbers())]
+    data = pd.DataFrame(results, columns=list(LONG_FORMAT)).astype(NULLABLE)
+    return Board(
+        name, title, caption + standing.told if results else caption, pd.DataFrame(list(lines)), data, standing
+    )
 
 
 def numbers(metric: str, found: Estimates) -> list[Number]:
@@ -226,5 +228,5 @@ def ranks(
     comparable = {
         row: tuple(-math.inf if math.isnan(part) else round(part, 6) for part in score) for row, score in whole.items()
     }
-    found = {row: 1 + sum(other > score for other in comparable.values()) for row, score in comparable.items()}
-    return {row: found.get(row) for row in scores}
+    results = {row: 1 + sum(other > score for other in comparable.values()) for row, score in comparable.items()}
+    return {row: results.get(row) for row in scores}

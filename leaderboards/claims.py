@@ -38,9 +38,9 @@ def _privacy(row: str, records: list[Record]) -> Privacy | None:
 
 
 def _cells(privacy: Privacy, audits: list[Audit]) -> Line:
-    found = {kind: _text(getattr(privacy, kind), nothing) for kind, nothing in KINDS.items()}
+    results = {kind: _text(getattr(privacy, kind), nothing) for kind, nothing in KINDS.items()}
     audited = "; ".join(map(_audited, audits)) or ("not yet" if privacy.claimed else "–")
-    return {**found, "audited": audited}
+    return {**results, "audited": audited}
 
 
 def _text(claim: PrivacyClaim | None, nothing: str) -> str:

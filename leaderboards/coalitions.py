@@ -102,12 +102,12 @@ class Columns:
         """By Byzantine share."""
         mine = (record.cell for record in records if record.cell.kind == kind and record.cell.is_coalition)
         cells = {cell.column: cell for cell in mine}
-        found = {}
+        results = {}
         for share in dict.fromkeys(cell.byzantine for cell in cells.values()):
             whose = {column: cell for column, cell in cells.items() if cell.byzantine == share}
             looking = [column for column, cell in whose.items() if cell.forging is None]
-            found[share] = cls(looking, [column for column in whose if column not in looking])
-        return found
+            results[share] = cls(looking, [column for column in whose if column not in looking])
+        return results
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ class Both:
     def of(cls, row: str, columns: Sequence[str], accuracy: Estimates, leaks: Estimates) -> Self:
         """`MISSING` where the row has no record."""
         scores = {column: accuracy.get((row, column), MISSING) for column in columns}
-        found = {column: leaks.get((row, column), MISSING) for column in columns}
+        results = {column: leaks.get((row, column), MISSING) for column in columns}
         known = {column: one for column, one in scores.items() if one.seeds or one.failed}
-        seen = {column: one for column, one in found.items() if one.seeds}
+        seen = {column: one for column, one in results.items() if one.seeds}
         breaks = min(known, key=lambda column: known[column].score, default="")
         shows = max(seen, key=lambda column: seen[column].mean, default="")
         return cls(known.get(breaks, MISSING), breaks, seen.get(shows, MISSING), shows)
@@ -148,7 +148,7 @@ def coalitions(
 ) -> list[Coalition]:
     """A line for each row and Byzantine share that has records of both; `private` are those of the leak's kind."""
     accuracy, seen = estimates(private, "model_accuracy"), leak.measured(private)
-    found = []
+    results = []
     for share, columns in Columns.of(records, leak.kind).items():
         for row in rows:
             looking = Both.of(row, columns.looking, accuracy, seen)
@@ -160,8 +160,8 @@ def coalitions(
                     _beyond_luck(_added(mine, looking.shows, one, leak.metric), len(columns.forging), leak.least)
                     for one in columns.forging
                 )
-                found.append(Coalition(row, share, looking, forging, added, more))
-    return found
+                results.append(Coalition(row, share, looking, forging, added, more))
+    return results
 
 
 def _added(mine: pd.DataFrame, looking: str, forging: str, metric: str) -> Array:

@@ -61,14 +61,14 @@ class Measured:
             return []
         data = pd.read_csv(numbers / "leaderboard.csv") if isinstance(numbers, Path) else _numbers(numbers)
         data = data[data["board"].str.startswith(FACTOR) & (data["metric"] == "accuracy")]
-        found = []
+        results = []
         for level in dict.fromkeys(cell.level for cell in suite.cells() if cell.level):
             ending = f" [{level}]"
             mine = data[data["column"].str.endswith(ending)]
             columns = mine["column"].str.removesuffix(ending)
             cells = [cell.model_copy(update={"level": ""}) for cell in suite.cells() if cell.level == level]
-            found.append(cls(suite.name, mine.assign(board="robustness", column=columns), cells, level))
-        return [one for one in found if len(one.data)]
+            results.append(cls(suite.name, mine.assign(board="robustness", column=columns), cells, level))
+        return [one for one in results if len(one.data)]
 
     @cached_property
     def found(self) -> dict[str, Estimates]:

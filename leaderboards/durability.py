@@ -75,11 +75,11 @@ def life_of(record: Record) -> Life | None:
 
 def lives_of(records: Iterable[Record]) -> Lives:
     """The life of every backdoor that starts and stops."""
-    found: Lives = {}
+    results: Lives = {}
     for record in records:
         if (life := life_of(record)) is not None:
-            found.setdefault((record.cell.label, record.cell.column), {})[record.seed] = life
-    return found
+            results.setdefault((record.cell.label, record.cell.column), {})[record.seed] = life
+    return results
 
 
 def durability_boards(
@@ -105,15 +105,15 @@ def durability_boards(
 
 def _estimates(lives: Lives, tried: Estimates, part: str) -> Estimates:
     """The mean of a part of the lives; failed seeds, and whether the claim covers them, as the end's success has it."""
-    found = {}
+    results = {}
     stopped = {column for _, column in lives}
     broken = [place for place, value in tried.items() if value.failed and place[1] in stopped]
     for place in dict.fromkeys([*lives, *broken]):
         seeds = lives.get(place, {})
         value = of_values(np.array([getattr(life, part) for life in seeds.values()]), "backdoor_success")
         known = tried.get(place, MISSING)
-        found[place] = replace(value, failed=known.failed, within_claim=known.within_claim)
-    return found
+        results[place] = replace(value, failed=known.failed, within_claim=known.within_claim)
+    return results
 
 
 def _clean(records: Iterable[Record]) -> Clean:
@@ -181,8 +181,8 @@ def lost_of(row: str, column: str | None, lives: Lives, clean: Clean) -> Estimat
 
 
 def _lost(lives: Lives, clean: Clean) -> list[Number]:
-    found = {(row, column): lost_of(row, column, lives, clean) for row, column in lives}
-    return numbers("accuracy_lost", {place: value for place, value in found.items() if value.seeds})
+    results = {(row, column): lost_of(row, column, lives, clean) for row, column in lives}
+    return numbers("accuracy_lost", {place: value for place, value in results.items() if value.seeds})
 
 
 def _arrow(at_stop: Estimates, at_end: Estimates, place: tuple[str, str]) -> str:

@@ -26,8 +26,8 @@ def epsilons(rows: Sequence[str], columns: Sequence[str], audits: Audits, title:
 
     Each band has the unit of its claim.
     """
-    found = {row: [audits[row, column] for column in columns if (row, column) in audits] for row in rows}
-    bands = _alike({row: band for row, band in found.items() if band})
+    results = {row: [audits[row, column] for column in columns if (row, column) in audits] for row in rows}
+    bands = _alike({row: band for row, band in results.items() if band})
     lines = sum(len(band) + 1 for band in bands.values())
     figure = Figure(figsize=(WIDTH, LINE * lines + REST), layout="constrained")
     axes = figure.subplots()
@@ -108,10 +108,10 @@ def _threat(audit: Audit) -> str:
 
 
 def _limits(audits: Sequence[Audit]) -> tuple[float, float]:
-    found = [value for audit in audits for value in (audit.epsilon, audit.allowed, audit.upload) if value]
-    largest = max(found, default=1.0)
+    results = [value for audit in audits for value in (audit.epsilon, audit.allowed, audit.upload) if value]
+    largest = max(results, default=1.0)
     claims = [audit.allowed for audit in audits if audit.allowed]
-    least = max(min(found, default=1.0), min(claims, default=largest) / SPAN)  # every claim is on the axis
+    least = max(min(results, default=1.0), min(claims, default=largest) / SPAN)  # every claim is on the axis
     return least / ROOM, largest * ROOM
 
 

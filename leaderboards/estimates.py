@@ -102,8 +102,8 @@ def shares(frame: pd.DataFrame, metric: str) -> Estimates:
     """
     needed = _needed(frame, metric)
     finished = ((needed["status"] == "ok") & needed[metric].notna()).to_numpy()
-    found = estimates(frame, metric)
-    return {place: _pooled(found[place], needed.iloc[at[finished[at]]], metric) for place, at in _places(needed)}
+    result = estimates(frame, metric)
+    return {place: _pooled(result[place], needed.iloc[at[finished[at]]], metric) for place, at in _places(needed)}
 
 
 def _needed(frame: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -81,7 +81,7 @@ def effects(rows: Sequence[str], designs: Iterable[Design], selection: Selection
     """Of every factor of which a level beside the base has records."""
     base, levels = split(selection)
     everything = [*base.records, *(record for records in levels.values() for record in records)]
-    found = []
+    results = []
     for design in designs:
         played = {level.name: levels.get(level.label, []) for level in design.levels}
         if not any(played.values()):
@@ -95,15 +95,15 @@ def effects(rows: Sequence[str], designs: Iterable[Design], selection: Selection
         majorities = {name: told for name, records in played.items() if (told := _majority(records))}
         names, without = tuple(played), design.base.without
         skewed = bool(design.changes & SKEW)
-        found.append(Effect(design.factor, names, design.base.name, cells, without, majorities, skewed))
-    return found
+        results.append(Effect(design.factor, names, design.base.name, cells, without, majorities, skewed))
+    return results
 
 
 def _alone(rows: Sequence[str], records: Sequence[Record], everything: Sequence[Record]) -> dict[str, Worst]:
     """Every row at one level; its clean run may stand at another one, of the same federation: it is played once."""
     accuracy = estimates(to_frame(records), "accuracy")
     attacked = [column for column in columns(to_frame(records)) if column != CLEAN]
-    found = {}
+    results = {}
     for row in rows:
         _, where = worst_case(row, attacked, accuracy)
         played = {one.cell.federation.model_dump_json() for one in records if one.cell.label == row}
@@ -113,8 +113,8 @@ def _alone(rows: Sequence[str], records: Sequence[Record], everything: Sequence[
         )
         clean_run = mine.get((row, CLEAN), MISSING)
         every = {column: accuracy.get((row, column), MISSING) for column in attacked} | {CLEAN: clean_run}
-        found[row] = Worst(accuracy.get((row, where), MISSING), where, clean_run, every)
-    return found
+        results[row] = Worst(accuracy.get((row, where), MISSING), where, clean_run, every)
+    return results
 
 
 def _majority(records: Iterable[Record]) -> tuple[int, int] | None:

@@ -26,19 +26,19 @@ CAPTION = (
 
 def fairness_board(rows: Sequence[str], columns: Sequence[str], training: pd.DataFrame) -> Board:
     """Every row's clean run and its lowest numbers under attack; nothing to show where no record has any."""
-    found = {metric: estimates(training, metric) for metric in METRICS.values()}
-    measured = {place for metric in METRICS.values() if metric != "accuracy" for place in _known(found[metric])}
+    results = {metric: estimates(training, metric) for metric in METRICS.values()}
+    measured = {place for metric in METRICS.values() if metric != "accuracy" for place in _known(results[metric])}
     attacked = [column for column in columns if column != CLEAN]
     lines: list[Line] = []
     for row in rows if measured else ():
-        mine = [column for column in attacked if (row, column) in found["accuracy"]]
+        mine = [column for column in attacked if (row, column) in results["accuracy"]]
         line = {"defense": row}
-        line |= {f"clean {name}": _text(found[metric].get((row, CLEAN), MISSING)) for name, metric in METRICS.items()}
-        line |= {f"lowest {name}": _text(_lowest(found[metric], row, mine)) for name, metric in METRICS.items()}
+        line |= {f"clean {name}": _text(results[metric].get((row, CLEAN), MISSING)) for name, metric in METRICS.items()}
+        line |= {f"lowest {name}": _text(_lowest(results[metric], row, mine)) for name, metric in METRICS.items()}
         lines.append(line)
     data: list[Number] = []
     for metric in METRICS.values():
-        data += numbers(metric, _known(found[metric])) if metric != "accuracy" else []
+        data += numbers(metric, _known(results[metric])) if metric != "accuracy" else []
     return make_board("fairness", "Fairness: the worst class and the worst tenth of clients", CAPTION, lines, data)
 
 

@@ -30,7 +30,7 @@ def find_flags(
 
     `seeds` says how many each kind of cells should have.
     """
-    found = {
+    results = {
         row: [
             *_notes(row, selection, accuracy, audits, seeds),
             *_notes_on_federation(row, selection, federation),
@@ -38,7 +38,7 @@ def find_flags(
         ]
         for row in rows
     }
-    return {row: notes for row, notes in found.items() if notes}
+    return {row: notes for row, notes in results.items() if notes}
 
 
 def _notes(

@@ -100,7 +100,7 @@ def _shown(leaderboard: Leaderboard) -> list[Board]:
 def _flags(leaderboard: Leaderboard) -> list[tuple[str, str]]:
     """Those of columns, then those of rows, each with what it is on."""
     columns = {f"{column} {SIGN}": notes for column, notes in leaderboard.column_flags.items()}
-    return [(what, note) for found in (columns, leaderboard.flags) for what, notes in found.items() for note in notes]
+    return [(what, note) for result in (columns, leaderboard.flags) for what, notes in result.items() for note in notes]
 
 
 def _marked(board: Board, leaderboard: Leaderboard) -> pd.DataFrame:

@@ -103,12 +103,12 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 def _claims(records: Iterable[Record]) -> dict[ClaimPlace, bool]:
     """Whether a row claims to stand a Byzantine fraction, by what of a record decides it; False where one says so."""
-    found: dict[ClaimPlace, bool] = {}
+    results: dict[ClaimPlace, bool] = {}
     for record in records:
         if record.within_claim is not None:
             for place in _claim_places(record):
-                found[place] = found.get(place, True) and record.within_claim
-    return found
+                results[place] = results.get(place, True) and record.within_claim
+    return results
 
 
 def _claim_places(record: Record) -> tuple[ClaimPlace, ...]:
@@ -123,10 +123,10 @@ def _claim_places(record: Record) -> tuple[ClaimPlace, ...]:
 
 def columns(frame: pd.DataFrame) -> list[str]:
     """The frame's columns in reading order: clean first, then the server alone, then by attack and strength."""
-    found = frame[["attack", "sweep", "byzantine", "rho", "column"]].drop_duplicates("column")
-    first = found["attack"].map({CLEAN: 0, ALONE: 1}).fillna(2)
+    result = frame[["attack", "sweep", "byzantine", "rho", "column"]].drop_duplicates("column")
+    first = result["attack"].map({CLEAN: 0, ALONE: 1}).fillna(2)
     order = ["first", "attack", "sweep", "byzantine", "rho"]
-    ordered = found.assign(first=first, sweep=found["sweep"].map(_natural)).sort_values(order, na_position="first")
+    ordered = result.assign(first=first, sweep=result["sweep"].map(_natural)).sort_values(order, na_position="first")
     return list(ordered["column"])
 
 
@@ -142,10 +142,10 @@ def attack_of(column: str) -> str:
 
 def by_attack(columns: Iterable[str]) -> dict[str, list[str]]:
     """The columns of each attack, in their order."""
-    found: dict[str, list[str]] = {}
+    results: dict[str, list[str]] = {}
     for column in columns:
-        found.setdefault(attack_of(column), []).append(column)
-    return found
+        results.setdefault(attack_of(column), []).append(column)
+    return results
 
 
 def tables(columns: Sequence[str], most: int) -> list[list[str]]:

@@ -71,13 +71,13 @@ def _below(board: Measured) -> str:
 def _points(board: Measured) -> dict[str, tuple[float, float]]:
     """By row: the largest share of images recovered, and the lowest accuracy."""
     attacked, inverted = board.columns("robustness", SHARE), board.columns("privacy")
-    found = {}
+    results = {}
     for row in board.defenses:
         worst, _ = board.worst("robustness", row, attacked)
         leak, _ = board.worst("privacy", row, inverted)
         if not math.isnan(worst.score) and not math.isnan(leak.mean):
-            found[row] = (min(max(leak.mean, 0.0), 1.0), min(max(worst.score, 0.0), 1.0))
-    return found
+            results[row] = (min(max(leak.mean, 0.0), 1.0), min(max(worst.score, 0.0), 1.0))
+    return results
 
 
 def _axes() -> Iterator[str]:

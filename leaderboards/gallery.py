@@ -73,10 +73,10 @@ def strips(records: Sequence[tuple[Record, Path]]) -> list[Strip]:
 
 def _rhos(records: Sequence[Record]) -> dict[str, list[float]]:
     """Each defense's shares of colluders."""
-    found: dict[str, list[float]] = {}
+    results: dict[str, list[float]] = {}
     for record in records:
-        found.setdefault(record.cell.label, []).append(record.cell.rho or 0.0)
-    return found
+        results.setdefault(record.cell.label, []).append(record.cell.rho or 0.0)
+    return results
 
 
 def _name(row: str, mine: list[float], everywhere: list[float]) -> str:

@@ -21,7 +21,7 @@ def find_gaps(rows: Iterable[str], frame: pd.DataFrame, selection: Selection) ->
     for row, column, seed in zip(frame["defense"], frame["column"], frame["seed"], strict=True):
         mine.setdefault((row, column), set()).add(seed)
         all_rows.setdefault(column, set()).add(seed)
-    found = {
+    results = {
         row: [
             column
             for column, seeds in all_rows.items()
@@ -29,7 +29,7 @@ def find_gaps(rows: Iterable[str], frame: pd.DataFrame, selection: Selection) ->
         ]
         for row in rows
     }
-    return {row: columns for row, columns in found.items() if columns}
+    return {row: columns for row, columns in results.items() if columns}
 
 
 def told(boards: Mapping[str, Gaps]) -> list[str]:

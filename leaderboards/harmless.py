@@ -33,20 +33,20 @@ def notes_on_columns(
     A backdoor that works on the control is after other things than accuracy, and stands it as little.
     """
     control = control_of(rows, records)
-    found: dict[str, list[str]] = {}
+    results: dict[str, list[str]] = {}
     for column in columns if control is not None else ():
         mine = {row: share for row in rows if (share := kept(accuracy, row, column)) is not None}
         tricked = control is not None and backdoors.get((control, column), MISSING).mean >= BACKDOOR_SHARE
         if column == CLEAN or control not in mine or mine[control] < KEPT or tricked:
             continue
         if min(mine.values()) >= UNHURT:
-            told = f"harmless: every row keeps {UNHURT:.0%} or more of its clean accuracy, fedavg too"
+            text = f"harmless: every row keeps {UNHURT:.0%} or more of its clean accuracy, fedavg too"
         else:
             fallen = [row for row, share in mine.items() if share < KEPT]
             others = f"; these rows keep less than {KEPT:.0%}: {listed(fallen)}" if fallen else ""
-            told = f"the undefended control, fedavg, keeps {mine[control]:.0%} of its clean accuracy{others}"
-        found[column] = [told]
-    return found
+            text = f"the undefended control, fedavg, keeps {mine[control]:.0%} of its clean accuracy{others}"
+        results[column] = [text]
+    return results
 
 
 def saved(
@@ -55,8 +55,8 @@ def saved(
     """By row, that the control stands every attack that it met, if so; `notes` are those on columns."""
     control = control_of(rows, records)
     met = {row: [column for one, column in accuracy if one == row and column != CLEAN] for row in rows}
-    told = "saved by the task: the undefended control, fedavg, stands every attack that it met"
-    return {row: told for row, mine in met.items() if row != control and mine and set(mine) <= set(notes)}
+    text = "saved by the task: the undefended control, fedavg, stands every attack that it met"
+    return {row: text for row, mine in met.items() if row != control and mine and set(mine) <= set(notes)}
 
 
 def missing_control(rows: Sequence[str], selection: Selection) -> list[str]:

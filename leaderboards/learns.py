@@ -44,13 +44,13 @@ def table(boards: Iterable[Measured]) -> list[tuple[str, ...]]:
 
 def _by_attacker(boards: Iterable[Measured], name: str, metric: str) -> dict[tuple[str, str], list[Estimate]]:
     """By row and attacker: what the columns of that attacker measured on the boards of one name."""
-    found: dict[tuple[str, str], list[Estimate]] = {}
+    results: dict[tuple[str, str], list[Estimate]] = {}
     for board in boards:
         whose = {column: _attacker(cell) for column, cell in board.cells.items()}
         for (row, column), value in estimates_of(board.data[board.data["board"] == name], metric).items():
             if (who := whose.get(column)) and not math.isnan(value.mean):
-                found.setdefault((row, who), []).append(value)
-    return found
+                results.setdefault((row, who), []).append(value)
+    return results
 
 
 def _images(found: Sequence[Estimate]) -> str:

@@ -63,17 +63,17 @@ class Look:
 def looks(rows: Iterable[str]) -> dict[str, Look]:
     """That of each row; where two would look the same, the one that is not a shipped rule alone gets another shape."""
     rows = list(rows)
-    found: dict[str, Look] = {}
+    results: dict[str, Look] = {}
     for row in sorted(rows, key=lambda row: row not in TABLE):
-        look, taken = look_of(row), set(found.values())
+        look, taken = look_of(row), set(results.values())
         shapes = (Look(look.colour, (look.shape + step) % len(MARKERS)) for step in range(len(MARKERS)))
-        found[row] = next((other for other in shapes if other not in taken), look)
+        results[row] = next((other for other in shapes if other not in taken), look)
     variants = [row for row in rows if row not in TABLE]
     for row in variants:
-        alike = [other for other in variants if found[other].colour == found[row].colour]
+        alike = [other for other in variants if results[other].colour == results[row].colour]
         if len(alike) > 1:
-            found[row] = replace(found[row], tint=2 * alike.index(row) / (len(alike) - 1) - 1)
-    return {row: found[row] for row in rows}
+            results[row] = replace(results[row], tint=2 * alike.index(row) / (len(alike) - 1) - 1)
+    return {row: results[row] for row in rows}
 
 
 def look_of(row: str) -> Look:

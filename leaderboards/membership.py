@@ -48,28 +48,28 @@ def membership_boards(
     `evaluations` are columns that single rows have on top of the suite's. A row that is `lacking` records that other
     rows have has no rank.
     """
-    found = {RATE: rates(inferred, RATE), LOW: rates(inferred, LOW), AREA: estimates(inferred, AREA)}
+    results = {RATE: rates(inferred, RATE), LOW: rates(inferred, LOW), AREA: estimates(inferred, AREA)}
     claims = composed_claims(records, "membership")
 
     def known(row: str, some: Sequence[str]) -> list[str]:
-        return [column for column in some if column not in evaluations or (row, column) in found[RATE]]
+        return [column for column in some if column not in evaluations or (row, column) in results[RATE]]
 
     def cell(row: str, column: str) -> str:
-        share, low, area = (found[metric].get((row, column), MISSING) for metric in (RATE, LOW, AREA))
+        share, low, area = (results[metric].get((row, column), MISSING) for metric in (RATE, LOW, AREA))
         return share.with_failures(f"{share.share()} · {low.mean:.1%} · {area.text(scale=1.0, digits=2)}")
 
     def worst(row: str, some: list[str]) -> tuple[str, str]:
-        share, where = highest(found[RATE], row, known(row, some))
-        areas = [found[AREA].get((row, column), MISSING).mean for column in ([where] if where else some)]
-        told = f", AUC {max(areas):.2f}" if share.seeds else ""
-        return share.share() + told, where
+        share, where = highest(results[RATE], row, known(row, some))
+        areas = [results[AREA].get((row, column), MISSING).mean for column in ([where] if where else some)]
+        text = f", AUC {max(areas):.2f}" if share.seeds else ""
+        return share.share() + text, where
 
     title, caption = "Membership: who was in it", CAPTION.format(resolution=_resolution(inferred))
     matrix = Matrix("membership", title, caption, columns, cell, worst, most=MOST)
     asked = {row: known(row, columns) for row in rows} if columns else {}
     grain = grain_of(inferred, "members")
-    stands = standing(RATE, inferred, asked, worst_of(asked, found[RATE]), lacking, Estimate.share, grain)
-    data = [number for metric, values in found.items() for number in numbers(metric, values)]
+    stands = standing(RATE, inferred, asked, worst_of(asked, results[RATE]), lacking, Estimate.share, grain)
+    data = [number for metric, values in results.items() for number in numbers(metric, values)]
     boards = matrix.boards(stands, data)
     return [with_claims(boards[0], claims), *boards[1:]]
 
@@ -90,11 +90,11 @@ def _resolution(inferred: pd.DataFrame) -> str:
 
 def composed_claims(records: Sequence[Record], kind: KindName) -> dict[str, str]:
     """By row, what it claims of a whole run in cells of a kind: `ε = 12`."""
-    found = {}
+    results = {}
     for record in records:
         if record.cell.kind == kind and (claim := record.privacy.composed) is not None:
-            found[record.cell.label] = "void" if claim.epsilon is None else f"ε = {claim.epsilon:.3g} {claim.unit}"
-    return found
+            results[record.cell.label] = "void" if claim.epsilon is None else f"ε = {claim.epsilon:.3g} {claim.unit}"
+    return results
 
 
 def with_claims(board: Board, claims: dict[str, str]) -> Board:
@@ -123,12 +123,12 @@ def panels(records: Sequence[Record]) -> dict[str, dict[str, Roc]]:
     for record in records:
         if record.roc and record.status == "ok" and not record.cell.is_coalition:
             groups.setdefault((_seen(record), record.cell.label, record.cell.column), []).append(record)
-    found: dict[str, dict[str, Roc]] = {}
+    results: dict[str, dict[str, Roc]] = {}
     for (seen, row, column), mine in groups.items():
-        curve, best = _mean(column, mine), found.setdefault(seen, {}).get(row)
+        curve, best = _mean(column, mine), results.setdefault(seen, {}).get(row)
         if best is None or curve.area > best.area:
-            found[seen][row] = curve
-    return {seen: found[seen] for seen in SEEN if seen in found}
+            results[seen][row] = curve
+    return {seen: results[seen] for seen in SEEN if seen in results}
 
 
 def _seen(record: Record) -> str:

@@ -22,10 +22,10 @@ CAPTION = (
 
 def noise_board(rows: list[str], columns: list[str], private: pd.DataFrame) -> Board:
     """The ratio of every row that has one, in every column; where there are many, a line a column."""
-    found = estimates(private, "residual_noise_ratio")
-    measured = {place: value for place, value in found.items() if value.seeds}
+    result = estimates(private, "residual_noise_ratio")
+    measured = {place: value for place, value in result.items() if value.seeds}
     claiming = [row for row in rows if any((row, column) in measured for column in columns)]
-    cells = {(row, column): _ratio(found.get((row, column), MISSING)) for row in claiming for column in columns}
+    cells = {(row, column): _ratio(result.get((row, column), MISSING)) for row in claiming for column in columns}
     lines = [{"defense": row, **{column: cells[row, column] for column in columns}} for row in claiming]
     if len(columns) > WIDE and claiming:
         lines = [{"attack": column, **{row: cells[row, column] for row in claiming}} for column in columns]

@@ -60,7 +60,7 @@ def noisy_rules(
         return []
     worst = {row: worst_case(row, [*attacked], accuracy)[1] for row in mine}
     seeds = _by_seed(training)
-    found = []
+    results = []
     for row, (epsilon, rule) in sorted(mine.items(), key=lambda one: one[1][0]):
         other = next((other for other, place in mine.items() if place == (epsilon, MEAN) and other != row), None)
         gains = (MISSING, MISSING)
@@ -68,8 +68,8 @@ def noisy_rules(
             unattacked = _gain(seeds.get((row, CLEAN), {}), seeds.get((other, CLEAN), {}))
             gains = unattacked, _gain(seeds.get((row, worst[row]), {}), seeds.get((other, worst[other]), {}))
         clean, hardest = (accuracy.get((row, column), MISSING) for column in (CLEAN, worst[row]))
-        found.append(Noisy(row, rule, epsilon, clean, hardest, worst[row], *gains))
-    return found
+        results.append(Noisy(row, rule, epsilon, clean, hardest, worst[row], *gains))
+    return results
 
 
 def rule_of(parameters: Mapping[str, Any]) -> str:
@@ -80,11 +80,11 @@ def rule_of(parameters: Mapping[str, Any]) -> str:
 
 def _by_seed(training: pd.DataFrame) -> dict[tuple[str, str], dict[int, float]]:
     """Accuracy of the runs that finished, by (row, column), then by seed."""
-    found: dict[tuple[str, str], dict[int, float]] = {}
+    results: dict[tuple[str, str], dict[int, float]] = {}
     for line in training[training["status"] == "ok"].to_dict(orient="records"):
         place = str(line["defense"]), str(line["column"])
-        found.setdefault(place, {})[int(line["seed"])] = float(line["accuracy"])
-    return found
+        results.setdefault(place, {})[int(line["seed"])] = float(line["accuracy"])
+    return results
 
 
 def _gain(mine: Mapping[int, float], other: Mapping[int, float]) -> Estimate:

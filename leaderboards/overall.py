@@ -62,8 +62,8 @@ class Measured:
     def has(self, row: str, column: str) -> bool:
         """Whether something came of this place, were it a failure under attack."""
         trained = self.accuracy.get((row, column), MISSING)
-        found = trained.failed or trained.seeds or self.recovered.get((row, column), MISSING).seeds
-        return bool(found) or (row, column) in self.audits
+        result = trained.failed or trained.seeds or self.recovered.get((row, column), MISSING).seeds
+        return bool(result) or (row, column) in self.audits
 
     def lacks(self) -> list[str]:
         """Which of the `PROBES` nobody was put to."""
@@ -160,17 +160,17 @@ def _broken_by(row: str, columns: list[str], measured: Measured, best_clean: flo
     """What is wrong with the row's clean run, and the attacks that break it, where there is accuracy to break."""
     accuracy, chance = measured.accuracy, measured.chance[row]
     clean = accuracy.get((row, CLEAN), MISSING)
-    found = ["clean run failed"] if clean.failed else []
+    result = ["clean run failed"] if clean.failed else []
     attacked = {column: accuracy.get((row, column), MISSING) for column in columns if column != CLEAN}
     if clean.mean <= chance:
-        found.append("clean accuracy at chance")
+        result.append("clean accuracy at chance")
     elif clean.mean < BROKEN_SHARE * best_clean:
-        found.append("low clean accuracy")
+        result.append("low clean accuracy")
     else:
         low = max(BROKEN_SHARE * clean.mean, chance)
         broken = [column for column, value in attacked.items() if value.failed or value.mean < low]
-        found += _in_short(broken, list(attacked))
-    return found + _backdoored(row, columns, measured.backdoors)
+        result += _in_short(broken, list(attacked))
+    return result + _backdoored(row, columns, measured.backdoors)
 
 
 def _backdoored(row: str, columns: list[str], backdoors: Estimates) -> list[str]:

@@ -37,8 +37,8 @@ def find_pictures(
     records, private = selection.records, selection.frame[selection.frame["kind"] == "inversion"]
     recovered, psnr = shares(private, "recovered"), estimates(private, "psnr")
     ratio, audits = estimates(private, "residual_noise_ratio"), find_audits(records)
-    found = families(records, columns(private))
-    sweeps = colluding(found)
+    result = families(records, columns(private))
+    sweeps = colluding(result)
     pictures = []
     training = selection.frame[selection.frame["kind"] == "training"]
     if changed:
@@ -65,7 +65,7 @@ def find_pictures(
         pictures.append(membership(rows, records))
     if runs := find_run_audits(records):
         pictures.append(run_epsilons(rows, columns(selection.frame), runs))
-    for name, sweep in found.items():
+    for name, sweep in result.items():
         if drawn := _with_pictures(rows, sweep, records, store):
             pictures.append(gallery(name, sweep, drawn, recovered, threshold))
     return pictures
@@ -211,7 +211,7 @@ def noise(rows: Sequence[str], sweeps: Mapping[str, Sweep], ratio: Estimates, re
         ]
         for row in rows
     }
-    lacking = [f"{row} from ρ = {min(found):g} on" for row, found in short.items() if found]
+    lacking = [f"{row} from ρ = {min(result):g} on" for row, result in short.items() if result]
     sentence = (
         f"Less noise is left than the claim needs under {_list(lacking)}; everywhere else there is enough, on average."
         if lacking
@@ -229,9 +229,9 @@ def epsilons(rows: Sequence[str], places: Sequence[str], audits: Audits) -> Pict
         return plots.png(epsilons.epsilons(rows, places, audits, sentence))
 
     mine = {row: [audit for (name, _), audit in audits.items() if name == row] for row in rows}
-    broken = [row for row, found in mine.items() if any(audit.breaks for audit in found)]
-    beyond = [row for row, found in mine.items() if row not in broken and any(audit.exceeds for audit in found)]
-    void = [row for row, found in mine.items() if found and not any(audit.allowed for audit in found)]
+    broken = [row for row, result in mine.items() if any(audit.breaks for audit in result)]
+    beyond = [row for row, result in mine.items() if row not in broken and any(audit.exceeds for audit in result)]
+    void = [row for row, result in mine.items() if result and not any(audit.allowed for audit in result)]
     parts = [f"An audit proves more than is claimed under {_list(broken)}" if broken else "No audit breaks a claim"]
     parts += (
         [f"beyond the colluders that a claim is meant for, one proves more under {_list(beyond)}"] if beyond else []
@@ -243,15 +243,15 @@ def epsilons(rows: Sequence[str], places: Sequence[str], audits: Audits) -> Pict
 
 def membership(rows: Sequence[str], records: Sequence[Record]) -> Picture:
     """ROC curves of membership inference, a panel for what is seen."""
-    found = panels(records)
+    result = panels(records)
 
     def draw() -> bytes:
         from leaderboards import plots, roc
 
-        return plots.png(roc.rocs(rows, found, sentence))
+        return plots.png(roc.rocs(rows, result, sentence))
 
     parts = []
-    for seen, curves in found.items():
+    for seen, curves in result.items():
         leaking = max(curves, key=lambda row: curves[row].area)
         parts.append(f"{curves[leaking].area:.2f} under {leaking} for {SEEN[seen]}")
     sentence = f"The largest areas (0.5 is a guess): {_list(parts)}. Each row's attack with the largest area is drawn."
@@ -290,7 +290,7 @@ def gallery(
 
     rows = list(dict.fromkeys(record.cell.label for record, _ in drawn))
     measured = {row: [recovered.get((row, column), MISSING).mean for column in sweep.values()] for row in rows}
-    best = {row: max(filter(math.isfinite, found), default=math.nan) for row, found in measured.items()}
+    best = {row: max(filter(math.isfinite, result), default=math.nan) for row, result in measured.items()}
     leaking = [f"{row} ({share:.0%})" for row, share in best.items() if share > 0]
     closed = [row for row, share in best.items() if share == 0]
     parts = [f"images are recovered under {_list(leaking)}"] if leaking else []
@@ -311,10 +311,10 @@ def _with_pictures(
 ) -> list[tuple[Record, Path]]:
     """The sweep's records of the lowest seed and their pictures, as far as there are any, by row and rho."""
     columns = list(sweep.values())
-    found = [record for record in records if record.cell.column in columns and "png" in record.files]
-    places = {record.key: store.path(record.cell, record.seed).parent / record.files["png"] for record in found}
-    first = min((record.seed for record in found), default=None)
-    mine = [record for record in found if record.seed == first and places[record.key].exists()]
+    results = [record for record in records if record.cell.column in columns and "png" in record.files]
+    places = {record.key: store.path(record.cell, record.seed).parent / record.files["png"] for record in results}
+    first = min((record.seed for record in results), default=None)
+    mine = [record for record in results if record.seed == first and places[record.key].exists()]
     mine.sort(key=lambda record: (rows.index(record.cell.label), columns.index(record.cell.column)))
     return [(record, places[record.key]) for record in mine]
 

@@ -91,7 +91,7 @@ def leakage(
             shown = {row: _joint([curves[one][index] for one in group]) for row, group in groups.items()}
             _draw(axes, shown, rows)
         _name(line[-1], shown, groups, rows)
-        named |= {row for row, found in shown.items() if found.rho}
+        named |= {row for row, result in shown.items() if result.rho}
     for axes in panels[1]:
         axes.axhline(threshold, color=INK, linewidth=0.9, linestyle=":")
     unnamed = {row: group for row, group in groups.items() if row not in named}
@@ -109,7 +109,7 @@ def noise(
 ) -> Figure:
     """Noise left over what the claim needs against rho, and Theorem 3's line for the tau^2 of rows that share it."""
     curves = {row: [curve(row, sweep, ratio) for sweep in sweeps.values()] for row in rows}
-    groups = _alike({row: tuple(found) for row, found in curves.items()})
+    groups = _alike({row: tuple(result) for row, result in curves.items()})
     rho, look = np.linspace(0, 1, 101), dict[float, str]()
     for row, tau_squared in shared.items():
         look.setdefault(tau_squared, looks(rows)[row].hexadecimal)
@@ -150,9 +150,9 @@ def _joint(curves: Sequence[Curve]) -> Curve:
 def _alike(curves: Mapping[str, tuple[Curve, ...]]) -> dict[str, list[str]]:
     """The rows whose curves are equal, by the first of them: it would hide the others. Without those that have none."""
     groups: dict[tuple[Curve, ...], list[str]] = {}
-    for row, found in curves.items():
-        if any(part.rho for part in found):
-            groups.setdefault(found, []).append(row)
+    for row, result in curves.items():
+        if any(part.rho for part in result):
+            groups.setdefault(result, []).append(row)
     return {rows[0]: rows for rows in groups.values()}
 
 
@@ -172,12 +172,12 @@ def _panels(lines: int, sweeps: Mapping[str, Sweep]) -> tuple[Figure, NDArray[np
 
 def _draw(axes: Axes, curves: Mapping[str, Curve], rows: Sequence[str], joined: bool = True) -> None:
     look = looks(rows)
-    for index, (row, found) in enumerate(curves.items()):
+    for index, (row, result) in enumerate(curves.items()):
         shift = min(DODGE, SPREAD / len(curves)) * (index - (len(curves) - 1) / 2)
         axes.errorbar(
-            np.add(found.rho, shift),
-            found.value,
-            found.errors,
+            np.add(result.rho, shift),
+            result.value,
+            result.errors,
             **_look(look[row]),
             linestyle="-" if joined else "none",
             linewidth=1.2,
@@ -228,17 +228,17 @@ def name_beside(
 
 def spread(wanted: Mapping[str, float], sizes: Mapping[str, float]) -> dict[str, float]:
     """A place for each name, in the order of what is wanted, the nearest from the bottom up so that none overlap."""
-    found: dict[str, float] = {}
+    results: dict[str, float] = {}
     edge = -math.inf
     for name in sorted(wanted, key=lambda name: wanted[name]):
-        found[name] = max(wanted[name], edge + sizes[name] / 2)
-        edge = found[name] + sizes[name] / 2
+        results[name] = max(wanted[name], edge + sizes[name] / 2)
+        edge = results[name] + sizes[name] / 2
     over = max(0.0, edge - 1 - max(sizes.values(), default=0.0) / 2)
-    names = list(found)[::-1]
+    names = list(results)[::-1]
     for name, above in zip(names, (None, *names), strict=False):  # push down what stands above the axis
-        most = found[name] - over if above is None else found[above] - (sizes[above] + sizes[name]) / 2
-        found[name] = min(found[name], most)
-    return found
+        most = results[name] - over if above is None else results[above] - (sizes[above] + sizes[name]) / 2
+        results[name] = min(results[name], most)
+    return results
 
 
 def _legend(figure: Figure, rows: Sequence[str], groups: Mapping[str, list[str]], lines: Mapping[str, Line2D]) -> None:

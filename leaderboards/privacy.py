@@ -62,8 +62,8 @@ def privacy_boards(
         return share.share(), where
 
     def known(row: str, some: list[str]) -> list[str]:
-        found = leaks["recovered"]
-        return [column for column in some if column not in evaluations or found.get((row, column), MISSING).seeds]
+        result = leaks["recovered"]
+        return [column for column in some if column not in evaluations or result.get((row, column), MISSING).seeds]
 
     title, caption = "Privacy: what an attacker recovers", CAPTION.format(recovered_psnr=recovered_psnr)
     caption += TRAINED if trained else ""
@@ -112,7 +112,7 @@ def _controls(private: pd.DataFrame) -> Leaks:
 
 
 def _numbers(leaks: Leaks) -> list[Number]:
-    return [number for metric, found in leaks.items() for number in numbers(metric, found)]
+    return [number for metric, result in leaks.items() for number in numbers(metric, result)]
 
 
 def _means(controls: Leaks) -> list[Number]:

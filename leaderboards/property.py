@@ -35,24 +35,26 @@ def property_boards(
     `evaluations` are columns that single rows have on top of the suite's. A row that is `lacking` records that other
     rows have has no rank.
     """
-    found = {metric: estimates(told, metric) for metric in (EXPLAINED, DISTANCE, BLIND)}
+    results = {metric: estimates(told, metric) for metric in (EXPLAINED, DISTANCE, BLIND)}
 
     def known(row: str, some: Sequence[str]) -> list[str]:
-        return [column for column in some if column not in evaluations or (row, column) in found[EXPLAINED]]
+        return [column for column in some if column not in evaluations or (row, column) in results[EXPLAINED]]
 
     def cell(row: str, column: str) -> str:
-        share, distance, blind = (found[metric].get((row, column), MISSING) for metric in (EXPLAINED, DISTANCE, BLIND))
+        share, distance, blind = (
+            results[metric].get((row, column), MISSING) for metric in (EXPLAINED, DISTANCE, BLIND)
+        )
         text = _text(share)
         return f"{text} · {distance.mean:.2f} of {blind.mean:.2f}" if share.seeds else text
 
     def worst(row: str, some: list[str]) -> tuple[str, str]:
-        share, where = highest(found[EXPLAINED], row, known(row, some))
+        share, where = highest(results[EXPLAINED], row, known(row, some))
         return _text(share), where
 
     matrix = Matrix("property", "Label shares: what a client holds", CAPTION, columns, cell, worst)
     asked = {row: known(row, columns) for row in rows} if columns else {}
-    stands = standing(EXPLAINED, told, asked, worst_of(asked, found[EXPLAINED]), lacking, _text)
-    data = [number for metric, values in found.items() for number in numbers(metric, values)]
+    stands = standing(EXPLAINED, told, asked, worst_of(asked, results[EXPLAINED]), lacking, _text)
+    data = [number for metric, values in results.items() for number in numbers(metric, values)]
     first, *others = matrix.boards(stands, data)
     return [with_claims(first, composed_claims(records, "property")), *others]
 

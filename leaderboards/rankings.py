@@ -79,8 +79,8 @@ def told_apart(rows: Sequence[Scored], grain: float = 0.0, error_rate: float = E
     least = np.maximum(readings.min(axis=0), 0.0)  # none where they do not agree on who is better
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(least > ROUNDING, least / error, 0.0)
-    found = holm(2 * stats.t.sf(t, df=k - 1), error_rate)
-    apart[first, second] = apart[second, first] = found
+    result = holm(2 * stats.t.sf(t, df=k - 1), error_rate)
+    apart[first, second] = apart[second, first] = result
     return apart
 
 
@@ -95,10 +95,10 @@ def holm(p: Matrix, error_rate: float) -> NDArray[np.bool_]:
 
 def intervals(scores: Sequence[float], apart: NDArray[np.bool_]) -> list[Interval]:
     """Each row's rank interval, from who is told apart from it `(r, r)`, the higher score being better."""
-    found = np.asarray(scores)
-    better = apart & (found[None, :] > found[:, None])
-    worse = apart & (found[None, :] < found[:, None])
-    return [(1 + int(up), len(found) - int(down)) for up, down in zip(better.sum(1), worse.sum(1), strict=True)]
+    result = np.asarray(scores)
+    better = apart & (result[None, :] > result[:, None])
+    worse = apart & (result[None, :] < result[:, None])
+    return [(1 + int(up), len(result) - int(down)) for up, down in zip(better.sum(1), worse.sum(1), strict=True)]
 
 
 def groups(order: Sequence[int], apart: NDArray[np.bool_]) -> list[list[int]]:
@@ -106,13 +106,13 @@ def groups(order: Sequence[int], apart: NDArray[np.bool_]) -> list[list[int]]:
 
     A row that is told apart from one of the group above it opens the next one.
     """
-    found: list[list[int]] = []
+    results: list[list[int]] = []
     for row in order:
-        if found and not apart[row, found[-1]].any():
-            found[-1].append(row)
+        if results and not apart[row, results[-1]].any():
+            results[-1].append(row)
         else:
-            found.append([row])
-    return found
+            results.append([row])
+    return results
 
 
 @dataclass(frozen=True)
@@ -165,11 +165,11 @@ def by_seed(
     broken = numbers.loc[numbers["status"] != "ok", ["defense", "column"]]
     places = set(zip(broken["defense"], broken["column"], strict=True)) if spoils else set()
     spoilt = [row for row, mine in columns.items() if any((row, one) in places for one in mine)]
-    found: dict[str, pd.DataFrame] = {}
+    results: dict[str, pd.DataFrame] = {}
     for row, mine in columns.items():
         table = numbers[numbers["defense"] == row].pivot_table(index="seed", columns="column", values=metric)
         if row not in spoilt and mine and set(mine) <= set(table.columns):
-            found[row] = table[list(mine)].dropna()
-    shared = sorted(set.intersection(*(set(table.index) for table in found.values()))) if found else [0]
-    whole = {row: table.loc[shared].to_numpy(dtype=float) for row, table in found.items() if shared}
+            results[row] = table[list(mine)].dropna()
+    shared = sorted(set.intersection(*(set(table.index) for table in results.values()))) if results else [0]
+    whole = {row: table.loc[shared].to_numpy(dtype=float) for row, table in results.items() if shared}
     return whole | {row: np.full((max(1, len(shared)), 1), failed) for row in spoilt}

@@ -65,12 +65,12 @@ def robustness_boards(
 
 def counts(cells: Iterable[Cell]) -> str:
     """`b=0.2 is 20 of 100 clients.`: each b with its count, and those of the same count together."""
-    found: dict[float, set[tuple[int, int]]] = {}
+    results: dict[float, set[tuple[int, int]]] = {}
     for cell in cells:
         if cell.byzantine:
-            found.setdefault(cell.byzantine, set()).add((cell.num_byzantine, cell.federation.clients))
+            results.setdefault(cell.byzantine, set()).add((cell.num_byzantine, cell.federation.clients))
     alike: dict[str, list[str]] = {}
-    for share, heads in sorted(found.items()):
+    for share, heads in sorted(results.items()):
         told = ", or by row ".join(f"{count} of {clients}" for count, clients in sorted(heads))
         alike.setdefault(told, []).append(f"b={share:g}")
     lines = [

@@ -16,11 +16,11 @@ CAPTION = (
 
 def root_images(records: Iterable[Record]) -> dict[str, int]:
     """How many images the server of each row trains on, of rows where it does."""
-    found: dict[str, int] = {}
+    results: dict[str, int] = {}
     for record in records:
         if count := int(record.derived.get(ROOT_IMAGES, 0)):
-            found[record.cell.label] = max(count, found.get(record.cell.label, 0))
-    return found
+            results[record.cell.label] = max(count, results.get(record.cell.label, 0))
+    return results
 
 
 def note(count: int) -> str:

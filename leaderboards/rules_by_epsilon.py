@@ -66,9 +66,9 @@ def _panel(
 
 def _look_of_row(rows: Sequence[str], row: str) -> dict[str, Any]:
     """A row's own colour and marker; dashed where a row before it has the colour."""
-    found = looks(rows)
-    style = found[row]
+    result = looks(rows)
+    style = result[row]
     before = rows[: rows.index(row)]
-    line = "--" if any(found[other].colour == style.colour for other in before) else "-"
+    line = "--" if any(result[other].colour == style.colour for other in before) else "-"
     edge = {"markeredgecolor": "white", "markeredgewidth": 0.5, "markersize": 6}
     return {"color": style.hexadecimal, "marker": style.marker, "linewidth": 1.2, "linestyle": line, **edge}

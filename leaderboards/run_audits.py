@@ -51,8 +51,8 @@ def find_run_audits(records: Iterable[Record]) -> Audits:
     for record in records:
         if record.cell.kind == "run_audit":
             groups.setdefault((record.cell.label, record.cell.column), []).append(record)
-    found = {place: _median(mine) for place, mine in groups.items()}
-    return {place: audit for place, audit in found.items() if audit is not None}
+    results = {place: _median(mine) for place, mine in groups.items()}
+    return {place: audit for place, audit in results.items() if audit is not None}
 
 
 def _median(records: list[Record]) -> RunAudit | None:
@@ -74,8 +74,8 @@ def run_audits_board(rows: list[str], columns: list[str], runs: Audits, audits: 
         mine = [runs[row, column] for column in columns if (row, column) in runs]
         if mine:
             privacy, once = mine[0].record.privacy, largest(audits, row)[:1]
-            found = "; ".join(_with_column(audit, len(mine) > 1) for audit in mine)
-            told = {ONCE: once[0].text() if once else "–", RUN: found}
+            result = "; ".join(_with_column(audit, len(mine) > 1) for audit in mine)
+            told = {ONCE: once[0].text() if once else "–", RUN: result}
             lines.append(
                 {"defense": row, "claimed": _stated(privacy.claimed), "composed": _stated(privacy.composed), **told}
             )
@@ -98,5 +98,5 @@ def _stated(claim: PrivacyClaim | None) -> str:
 
 
 def _with_column(audit: Audit, several: bool) -> str:
-    told = audit.record.cell.column.removeprefix(audit.record.cell.attack_name).strip()
-    return f"{told}: {audit.text()}" if several and told else audit.text()
+    text = audit.record.cell.column.removeprefix(audit.record.cell.attack_name).strip()
+    return f"{text}: {audit.text()}" if several and text else audit.text()

@@ -21,20 +21,20 @@ NONE: dict[str, Any] = {"linestyle": "none"}
 
 def run_epsilons(rows: Sequence[str], columns: Sequence[str], runs: Audits, title: str = "") -> Figure:
     """Every row whose run was audited; of several columns the largest bound."""
-    found: dict[str, Audit] = {}
+    results: dict[str, Audit] = {}
     for row in rows:
         mine = [runs[row, column] for column in columns if (row, column) in runs]
         if mine:
-            found[row] = max(mine, key=lambda audit: audit.epsilon)
-    figure = Figure(figsize=(WIDTH, LINE * len(found) + REST), layout="constrained")
+            results[row] = max(mine, key=lambda audit: audit.epsilon)
+    figure = Figure(figsize=(WIDTH, LINE * len(results) + REST), layout="constrained")
     axes = figure.subplots()
-    largest = max(value for audit in found.values() for value in (audit.epsilon, audit.allowed or 0.0, LEAST))
-    axes.set(xscale="log", xlim=(LEAST / ROOM, largest * ROOM), ylim=(len(found) - 0.4, -0.6))
+    largest = max(value for audit in results.values() for value in (audit.epsilon, audit.allowed or 0.0, LEAST))
+    axes.set(xscale="log", xlim=(LEAST / ROOM, largest * ROOM), ylim=(len(results) - 0.4, -0.6))
     axes.set_xlabel("ε per client and run", color=INK)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     frame(axes, "x")
-    for line, audit in enumerate(found.values()):
+    for line, audit in enumerate(results.values()):
         at, colour = max(audit.epsilon, LEAST), BROKEN if audit.exceeds else KEPT
         if audit.allowed:
             beyond: dict[str, Any] = {"color": BROKEN, "alpha": 0.25} if audit.exceeds else {"color": FAINT}
@@ -45,7 +45,7 @@ def run_epsilons(rows: Sequence[str], columns: Sequence[str], runs: Audits, titl
         side, shift = ("right", -7) if audit.allowed and audit.allowed > at and at > 3 * LEAST else ("left", 8)
         over: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "ha": side, "fontsize": 8}
         axes.annotate(audit.bound, (at, line), (shift, 1), color=colour, **over)
-    axes.set_yticks(range(len(found)), list(found))
+    axes.set_yticks(range(len(results)), list(results))
     figure.legend(handles=_legend(), loc="outside lower left", ncols=2, **LEGEND_TEXT)
     above(figure, title)
     return figure

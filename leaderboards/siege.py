@@ -52,11 +52,11 @@ def siege_board(rows: Sequence[str], accuracy: Estimates, training: pd.DataFrame
 
 def _best(row: str, columns: Sequence[str], accuracy: Estimates) -> tuple[str, Estimate] | None:
     """The column that leaves the least, and what it leaves."""
-    found = {column: accuracy[row, column] for column in columns if (row, column) in accuracy}
-    if not found:
+    results = {column: accuracy[row, column] for column in columns if (row, column) in accuracy}
+    if not results:
         return None
-    column = min(found, key=lambda name: found[name].score)
-    return column, found[column]
+    column = min(results, key=lambda name: results[name].score)
+    return column, results[column]
 
 
 def _best_member(mine: Sequence[Besieged]) -> tuple[str, Estimate] | None:
@@ -90,19 +90,19 @@ def _line(row: str, column: str, mine: Sequence[Besieged], best: tuple[str, Esti
 
 def doubts(mine: Sequence[Besieged], best: tuple[str, Estimate] | None, here: Estimate) -> list[str]:
     """What speaks against a row's siege: the flags of its records, which no number shows."""
-    found = []
+    results = []
     if best is not None and here.score > best[1].score + here.ends[1] - here.mean:
-        found.append(f"{best[0]} harms more")
+        results.append(f"{best[0]} harms more")
     left = [_left(siege) for _, siege in mine]
     if any(max(one.values()) - min(one.values()) <= ALIKE for one in left):
-        found.append("no member changes anything: the rule does not react to what is sent")
+        results.append("no member changes anything: the rule does not react to what is sent")
     if (falling := sum(_still_falls(record.curve) for record, _ in mine)) > len(mine) / 2:
-        found.append(f"accuracy still falls at the end in {falling} of {len(mine)} seeds: longer runs leave less")
+        results.append(f"accuracy still falls at the end in {falling} of {len(mine)} seeds: longer runs leave less")
     if any(one[siege.chosen] - min(one.values()) > MISSED for one, (_, siege) in zip(left, mine, strict=True)):
-        found.append("a member harms the test images far more than the one that was chosen")
+        results.append("a member harms the test images far more than the one that was chosen")
     if mine and hide_forging(mine[0][0].cell):
-        found.append("the rule's random draws move the model as much as forging does: members that search are blind")
-    return found
+        results.append("the rule's random draws move the model as much as forging does: members that search are blind")
+    return results
 
 
 def _left(siege: Siege) -> dict[str, float]:

@@ -55,12 +55,12 @@ def _compared(row: str, reported: Reported | None, measured: pd.DataFrame) -> Li
     if reported is None:
         return {"reported": "nothing", "measured": "–"}
     where = ", ".join(filter(None, [reported.setting, reported.where]))
-    told = f"{reported.metric} {reported.value:.4g}" + (f" ({where})" if where else "")
-    return {"reported": told, "measured": _measured(row, reported, measured)}
+    text = f"{reported.metric} {reported.value:.4g}" + (f" ({where})" if where else "")
+    return {"reported": text, "measured": _measured(row, reported, measured)}
 
 
 def _measured(row: str, reported: Reported, measured: pd.DataFrame) -> str:
     """Our number of the same metric in the column that is named."""
     same = (measured["defense"] == row) & (measured["metric"] == reported.metric)
-    found = measured[same & (measured["column"] == reported.column)]
-    return f"{found['mean'].iloc[0]:.4g} ({reported.column})" if len(found) else "–"
+    result = measured[same & (measured["column"] == reported.column)]
+    return f"{result['mean'].iloc[0]:.4g} ({reported.column})" if len(result) else "–"

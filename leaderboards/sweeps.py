@@ -18,14 +18,14 @@ def family(cell: Cell) -> str:
 def families(records: Iterable[Record], columns: Sequence[str]) -> dict[str, Sweep]:
     """The columns of each family of inversions; the server alone is rho = 0 of every attack that it is a part of."""
     cells = {(record.cell.column, record.cell.label): record.cell for record in records if record.cell.is_privacy}
-    found: dict[str, Sweep] = {}
+    results: dict[str, Sweep] = {}
     for cell in sorted(cells.values(), key=lambda cell: columns.index(cell.column)):
-        found.setdefault(family(cell), {})[cell.rho or 0.0] = cell.column
+        results.setdefault(family(cell), {})[cell.rho or 0.0] = cell.column
     for one in cells.values():
         for other in cells.values():
             if one.rho and _alone(other, one):
-                found[family(one)].setdefault(0.0, other.column)
-    return {name: dict(sorted(sweep.items())) for name, sweep in found.items()}
+                results[family(one)].setdefault(0.0, other.column)
+    return {name: dict(sorted(sweep.items())) for name, sweep in results.items()}
 
 
 def colluding(found: dict[str, Sweep]) -> dict[str, Sweep]:

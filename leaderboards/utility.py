@@ -49,9 +49,9 @@ def utility_board(
         }
         for row in (rows if CLEAN in set(training["column"]) else ())
     ]
-    found = numbers("clean_accuracy", {(row, CLEAN): value for row, value in clean.items()})
-    found += [Number(row, CLEAN, metric, cost) for row in rows for metric, cost in costs[row].items()]
-    return make_board("utility", "Utility and cost: no attack", CAPTION, standing.sort(lines), found, standing)
+    result = numbers("clean_accuracy", {(row, CLEAN): value for row, value in clean.items()})
+    result += [Number(row, CLEAN, metric, cost) for row in rows for metric, cost in costs[row].items()]
+    return make_board("utility", "Utility and cost: no attack", CAPTION, standing.sort(lines), result, standing)
 
 
 def _median_costs(training: pd.DataFrame, row: str) -> dict[str, float]:

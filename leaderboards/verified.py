@@ -33,7 +33,7 @@ def note(one: Sensitive) -> str:
 def _line(place: Place, state: State) -> str:
     """Where, when, and how many; rows whose records have changed since do not count, and are named."""
     made, rows = place.environment, place.rows
-    changed = sorted(name for name, found in rows.items() if found.digest != state.digests[name])
+    changed = sorted(name for name, result in rows.items() if result.digest != state.digests[name])
     counts = dict.fromkeys(("replayed", "bit_for_bit", "in_distribution", "cannot_tell", "refuted"), 0)
     for name in rows.keys() - set(changed):
         counts = {key: count + getattr(rows[name], key) for key, count in counts.items()}

@@ -53,8 +53,8 @@ def harm_of(view: ByzantineView) -> Callable[[Tensor], float]:
 
     def harm(forged: Tensor) -> float:
         change = rule(torch.cat([honest, forged.to(honest.dtype)]))
-        found = -float(change @ towards) if damage is None else damage(view.broadcast + change)
-        return found if math.isfinite(found) else math.inf
+        result = -float(change @ towards) if damage is None else damage(view.broadcast + change)
+        return result if math.isfinite(result) else math.inf
 
     return harm
 

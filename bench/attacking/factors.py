@@ -94,5 +94,5 @@ class Factors:
         """
         rows, _ = torch.linalg.solve_ex(directions.mT, self.right.expand(*directions.shape[:-2], -1, -1))
         scale = rows[..., -1:]
-        found: Tensor = rows / torch.where(scale.abs() > TINY, scale, TINY)
-        return found
+        result: Tensor = rows / torch.where(scale.abs() > TINY, scale, TINY)
+        return result

@@ -120,12 +120,12 @@ def _from_kept_models(
     Of several local steps the mean stands for the first one's gradient, and the first one's penalty for all.
     """
     models = [seen.broadcast + estimate for seen, estimate in zip(rounds, estimates, strict=True)]
-    found = []
+    results = []
     for seen, before, after in zip(rounds, models, models[1:], strict=False):
         lr = facts.setting.learning_rate(seen.index) * facts.local_steps
         gradient = (before - after) / lr + facts.local_penalty * torch.sign(seen.broadcast - before)
-        found.append(Observation(before, gradient, lr))
-    return found
+        results.append(Observation(before, gradient, lr))
+    return results
 
 
 def _from_signs(facts: PublicFacts, rounds: Sequence[RoundView], estimates: Sequence[Tensor]) -> Observation:

@@ -62,15 +62,15 @@ def repeated_rows(layer: Layer, count: int, same: float, lowest: Tensor, highest
     alike = distances(rows, rows) <= same * length.unsqueeze(2)
     alike |= ((alike & open_rows.unsqueeze(1)).sum(dim=2).amax(dim=1) < 2)[:, None, None]
     outside = ((rows - rows.clamp(lowest, highest)).norm(dim=2) / length).clamp(max=0.99)
-    found = []
+    results = []
     for _ in range(count):
         votes = (alike & open_rows.unsqueeze(1)).sum(dim=2) - outside
         best = votes.masked_fill(~open_rows, -1).argmax(dim=1)
         chosen = alike[torch.arange(len(best)), best] & open_rows
         used = chosen | ~chosen.any(dim=1, keepdim=True)
-        found.append(combined(Layer(layer.weight, layer.bias * used)))
+        results.append(combined(Layer(layer.weight, layer.bias * used)))
         open_rows = open_rows & ~chosen
-    return torch.stack(found, dim=1)
+    return torch.stack(results, dim=1)
 
 
 def class_means(layer: Layer, counts: Tensor, scale: Tensor) -> Tensor:

@@ -49,12 +49,12 @@ def alignments(view: MembershipView, seen: RoundView) -> Tensor:
     directions = directions / lengths(directions)
     x, y = view.x.flatten(0, 1).to(seen.broadcast.dtype), view.y.flatten()
     rows = max(1, BLOCK // facts.model.dim)
-    found = [
+    results = [
         -gradients / lengths(gradients) @ directions.mT
         for some, labels in zip(x.split(rows), y.split(rows), strict=True)
         for gradients in [_gradients(facts.model, seen.broadcast, some, labels)]
     ]
-    shaped: Tensor = torch.cat(found).unflatten(0, view.y.shape)
+    shaped: Tensor = torch.cat(results).unflatten(0, view.y.shape)
     return shaped
 
 

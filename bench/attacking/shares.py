@@ -33,8 +33,8 @@ def shrunk(design: Tensor, seen: Tensor, most: float) -> Tensor:
 
     def solved(penalty: float) -> Tensor:
         inside = gram + max(penalty, LEAST * float(size) / targets) * centre + 1 / classes
-        found: Tensor = torch.linalg.solve(inside, inner.unsqueeze(2)).squeeze(2) @ centre
-        return found
+        result: Tensor = torch.linalg.solve(inside, inner.unsqueeze(2)).squeeze(2) @ centre
+        return result
 
     if not bool(size > 0):
         return torch.zeros_like(seen[0])
@@ -79,5 +79,5 @@ def _ridge(features: Tensor, answers: Tensor, wanted: Tensor, step: float | None
     weights = torch.linalg.solve(
         gram + step * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype), answers - middle
     )
-    found: Tensor = middle + (asked * inverse) @ (away.mT @ weights)
-    return found
+    result: Tensor = middle + (asked * inverse) @ (away.mT @ weights)
+    return result

@@ -22,12 +22,12 @@ Values = TypeVar("Values", np.ndarray, Tensor)
 
 def sqrt(values: Tensor, out: Tensor | None = None) -> Tensor:
     """Square roots of a tensor's shape and dtype, correctly rounded (IEEE 754); NaN below 0. `out` may be `values`."""
-    found = torch.empty_like(values) if out is None else out
+    result = torch.empty_like(values) if out is None else out
     if on_gpu(values):
-        return torch.sqrt(values, out=found)  # IEEE's there
+        return torch.sqrt(values, out=result)  # IEEE's there
     with np.errstate(invalid="ignore"):
-        np.sqrt(values.numpy(), out=found.numpy())
-    return found
+        np.sqrt(values.numpy(), out=result.numpy())
+    return result
 
 
 def raised(values: Values, exponent: float) -> Values:

@@ -48,10 +48,10 @@ def machine_bytes() -> int:
     """The memory of the machine, or of the container that we are in."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
-        told = LIMIT.read_text(encoding="ascii").strip()
+        text = LIMIT.read_text(encoding="ascii").strip()
     except OSError:
         return installed
-    return min(installed, int(told)) if told.isdigit() else installed
+    return min(installed, int(text)) if text.isdigit() else installed
 
 
 @cache

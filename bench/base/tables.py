@@ -16,8 +16,8 @@ LONGEST_WORD = 20
 
 def console() -> Console:
     """The terminal, or what stands in its place, at a width that holds a board, or at that of COLUMNS."""
-    found = Console()
-    return found if found.is_terminal or _asked_for_columns() else Console(width=WIDTH)
+    result = Console()
+    return result if result.is_terminal or _asked_for_columns() else Console(width=WIDTH)
 
 
 def _asked_for_columns() -> bool:

@@ -63,10 +63,10 @@ def _list(names: list[str], as_json: bool) -> None:
     items = {name: one.says for name, one in stated().items() if not names or name in names}
     wanted = [name for name in names if name not in items]
     cards = card.choose(wanted) if wanted or not names else []
-    found = {"cards": {one.name: f"{one.title} ({one.paper})" for one in cards}, "items of reproduce": items}
+    results = {"cards": {one.name: f"{one.title} ({one.paper})" for one in cards}, "items of reproduce": items}
     if as_json:
-        echo_json(found)
+        echo_json(results)
         return
-    for title, entries in found.items():
+    for title, entries in results.items():
         for line in [f"{title}:", *aligned(entries, 0)] if entries else []:
             say(line)

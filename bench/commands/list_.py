@@ -23,13 +23,13 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """What there is, with a line each."""
-    found = catalogue.listing(kind)
+    result = catalogue.listing(kind)
     if as_json:
-        echo_json(found)
+        echo_json(result)
         return
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     width = shutil.get_terminal_size((0, 0)).columns if on_terminal or "COLUMNS" in os.environ else 0
-    for title, entries in found.items():
+    for title, entries in result.items():
         say(f"{title}:")
         for line in aligned(entries, width):
             say(line)

@@ -48,24 +48,26 @@ def sparkline(values: list[float], width: int = 60) -> str:
 
 def _settings(record: Record) -> dict[str, str]:
     cell = record.cell
-    found = {"suite": record.suite, "defense": f"{cell.defense.name} {_parameters(cell.defense.parameters)}"}
+    results = {"suite": record.suite, "defense": f"{cell.defense.name} {_parameters(cell.defense.parameters)}"}
     if cell.attack is not None:
-        found["attack"] = f"{cell.attack.name} {_parameters(cell.attack.parameters)}"
-    found |= {f"file of {name}": f"sha256 {digest}..." for name, digest in cell.loaded.items()}
-    found["Byzantine clients"] = f"{cell.byzantine:.0%}" + (
+        results["attack"] = f"{cell.attack.name} {_parameters(cell.attack.parameters)}"
+    results |= {f"file of {name}": f"sha256 {digest}..." for name, digest in cell.loaded.items()}
+    results["Byzantine clients"] = f"{cell.byzantine:.0%}" + (
         ", beyond the defense's claim" if record.within_claim is False else ""
     )
     if record.byzantine is not None:
         count, rounds = record.byzantine, cell.federation.rounds
-        found["Byzantine clients"] += f": {count.clients} of {cell.federation.clients}, {count.most} in a round at most"
-        found["rounds with more than f"] = f"{count.beyond_f} of {rounds}, without one: {count.absent}"
+        results["Byzantine clients"] += (
+            f": {count.clients} of {cell.federation.clients}, {count.most} in a round at most"
+        )
+        results["rounds with more than f"] = f"{count.beyond_f} of {rounds}, without one: {count.absent}"
         if count.majority is not None:
-            found["rounds with a Byzantine majority"] = f"{count.majority} of {rounds}"
+            results["rounds with a Byzantine majority"] = f"{count.majority} of {rounds}"
     if cell.is_privacy:
-        found["targets"] = str(cell.targets) + (f", after {cell.trained} rounds of training" if cell.trained else "")
-    found |= {key: str(value) for key, value in cell.federation.model_dump().items() if value is not None}
-    found |= {f"derived {key}": f"{value:.6g}" for key, value in record.derived.items()}
-    return found
+        results["targets"] = str(cell.targets) + (f", after {cell.trained} rounds of training" if cell.trained else "")
+    results |= {key: str(value) for key, value in cell.federation.model_dump().items() if value is not None}
+    results |= {f"derived {key}": f"{value:.6g}" for key, value in record.derived.items()}
+    return results
 
 
 def _parameters(parameters: dict[str, object]) -> str:
@@ -73,7 +75,7 @@ def _parameters(parameters: dict[str, object]) -> str:
 
 
 def _claims(record: Record) -> dict[str, str]:
-    found = {}
+    results = {}
     for kind in ("claimed", "composed", "audited"):
         claim = getattr(record.privacy, kind)
         if claim is not None:
@@ -82,8 +84,8 @@ def _claims(record: Record) -> dict[str, str]:
                 if claim.epsilon is None
                 else f"epsilon {claim.epsilon:.4g}" + ("" if claim.delta is None else f" at delta {claim.delta:g}")
             )
-            found[kind] = f"{value}, {claim.unit} ({claim.source})"
-    return found or {"claimed": "nothing"}
+            results[kind] = f"{value}, {claim.unit} ({claim.source})"
+    return results or {"claimed": "nothing"}
 
 
 def _versions(record: Record) -> str:

@@ -22,10 +22,10 @@ def show(
     record = places.find(record, note)
     if record.is_dir():
         example = next((path for path in sorted(record.rglob("*-s*.json"))), None)
-        told = "there is no record in it" if example is None else f"give a record's file, such as {example}"
-        raise BadInputError(f"{record} is a folder: {told}")
-    found = records.read(record)
+        text = "there is no record in it" if example is None else f"give a record's file, such as {example}"
+        raise BadInputError(f"{record} is a folder: {text}")
+    result = records.read(record)
     if as_json:
-        echo_json(found.model_dump(mode="json"))
+        echo_json(result.model_dump(mode="json"))
     else:
-        one_record.print_record(found, record)
+        one_record.print_record(result, record)

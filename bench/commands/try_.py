@@ -58,8 +58,8 @@ def _table(name: str, as_json: bool, output_format: str) -> None:
     if name not in libraries.LIBRARIES:
         raise BadInputError(unknown("library", name, libraries.LIBRARIES))
     library = libraries.LIBRARIES[name]
-    found = list(table.lines(library, say if output_format == "text" and not as_json else note))
+    results = list(table.lines(library, say if output_format == "text" and not as_json else note))
     if as_json:
-        echo_json([line.as_dict() for line in found])
+        echo_json([line.as_dict() for line in results])
     elif output_format == "md":
-        say(table.markdown(library, found))
+        say(table.markdown(library, results))

@@ -23,8 +23,8 @@ def tune(
     """Try the suite's search grid for a defense on the validation split, by its clean run or its worst case."""
     from bench.runs import tune
 
-    found = tune.search(suite, defense, data, changes or (), worst_case)
+    result = tune.search(suite, defense, data, changes or (), worst_case)
     if as_json:
-        echo_json([trial.as_dict() for trial in found])
+        echo_json([trial.as_dict() for trial in result])
     else:
-        tune.print_trials(found)
+        tune.print_trials(result)

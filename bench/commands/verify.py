@@ -56,20 +56,20 @@ def verify(
     from bench.submission.changed import Changed, verify_changed
 
     tell = (lambda line: None) if quiet or as_json else note
-    found: verification.Verification | Changed
+    result: verification.Verification | Changed
     if changed is not None:
         if write:
             raise BadInputError("--write goes with rows that are named: --changed judges what others bring")
-        found = verify_changed(path or Path(), changed, sample, seed, data, WORLDS if worlds is None else worlds, tell)
+        result = verify_changed(path or Path(), changed, sample, seed, data, WORLDS if worlds is None else worlds, tell)
     elif path is None:
         raise BadInputError("say what to verify: a record, a row, a suite's folder, or --changed BASE")
     else:
         played = SAMPLE if sample is None else sample
-        found = verification.verify(places.find(path, note), played, seed, data, contract, worlds or 0, tell)
-        for written in found.write() if write else ():
+        result = verification.verify(places.find(path, note), played, seed, data, contract, worlds or 0, tell)
+        for written in result.write() if write else ():
             note(f"wrote {written}")
     if as_json:
-        echo_json(found.as_dict())
+        echo_json(result.as_dict())
     else:
-        found.print()
-    raise typer.Exit(1 if found.failed else 0)
+        result.print()
+    raise typer.Exit(1 if result.failed else 0)

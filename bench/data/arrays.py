@@ -78,10 +78,10 @@ def from_torch(
 
 def _collected(name: str, pairs: Any) -> Pair:
     indexed = hasattr(pairs, "__len__") and hasattr(pairs, "__getitem__")  # which may not say where it ends
-    found = [pairs[i] for i in range(len(pairs))] if indexed else list(pairs)
-    if not found:
+    result = [pairs[i] for i in range(len(pairs))] if indexed else list(pairs)
+    if not result:
         raise BadInputError(f"data set {name!r}: a part of it is empty")
-    return torch.stack([_sample(x) for x, _ in found]), [int(y) for _, y in found]
+    return torch.stack([_sample(x) for x, _ in result]), [int(y) for _, y in result]
 
 
 def _sample(x: Any) -> Tensor:
@@ -99,8 +99,8 @@ def _pair(name: str, part: str, given: Pair) -> tuple[Tensor, Tensor]:
     try:
         x, y = (torch.as_tensor(np.asarray(one) if isinstance(one, list | tuple) else one) for one in given)
     except (TypeError, ValueError, RuntimeError) as error:
-        told = " ".join(str(error).split())
-        raise BadInputError(f"{where}: give a pair of arrays, samples and labels ({told})") from None
+        text = " ".join(str(error).split())
+        raise BadInputError(f"{where}: give a pair of arrays, samples and labels ({text})") from None
     if y.dim() != 1 or len(x) != len(y) or not len(y) or x.dim() < 2:
         shapes = f"{tuple(x.shape)} and {tuple(y.shape)}"
         raise BadInputError(f"{where}: samples (N, ...) and labels (N,) are wanted, and shapes {shapes} were given")
@@ -114,15 +114,15 @@ def _pair(name: str, part: str, given: Pair) -> tuple[Tensor, Tensor]:
 def _check_alike(name: str, splits: Sequence[tuple[Tensor, Tensor]]) -> None:
     kinds = {(tuple(x.shape[1:]), str(x.dtype)) for x, _ in splits}
     if len(kinds) > 1:
-        told = " and ".join(sorted(f"{shape} {dtype}" for shape, dtype in kinds))
-        raise BadInputError(f"data set {name!r}: all samples must have one shape and type, and some have {told}")
+        text = " and ".join(sorted(f"{shape} {dtype}" for shape, dtype in kinds))
+        raise BadInputError(f"data set {name!r}: all samples must have one shape and type, and some have {text}")
 
 
 def _class_names(name: str, given: Sequence[str], highest: int) -> tuple[str, ...]:
-    found = tuple(map(str, given)) or tuple(map(str, range(highest + 1)))
-    if len(found) <= highest or len(found) < 2:
-        raise BadInputError(f"data set {name!r}: {len(found)} classes are too few for labels up to {highest}")
-    return found
+    result = tuple(map(str, given)) or tuple(map(str, range(highest + 1)))
+    if len(result) <= highest or len(result) < 2:
+        raise BadInputError(f"data set {name!r}: {len(result)} classes are too few for labels up to {highest}")
+    return result
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:

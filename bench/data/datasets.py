@@ -241,16 +241,16 @@ def _own(name: str, made: Dataset | Callable[[], Dataset]) -> Dataset:
     """What somebody registered: a data set, or the function that makes it; every fault of theirs is one line."""
     try:
         with torch.device("cpu"):
-            found = made if isinstance(made, Dataset) else made()
+            result = made if isinstance(made, Dataset) else made()
     except BadInputError:
         raise
     except Exception as error:
-        told = " ".join(str(error).split())
-        raise BadInputError(f"data set {name!r} cannot be made: {type(error).__name__}: {told}") from error
-    if not isinstance(found, Dataset):
+        text = " ".join(str(error).split())
+        raise BadInputError(f"data set {name!r} cannot be made: {type(error).__name__}: {text}") from error
+    if not isinstance(result, Dataset):
         wanted = "a bench.data.Dataset, such as bench.data.from_arrays makes"
-        raise BadInputError(f"data set {name!r} is {type(found).__name__}, but its function must return {wanted}")
-    return replace(found, name=name)
+        raise BadInputError(f"data set {name!r} is {type(result).__name__}, but its function must return {wanted}")
+    return replace(result, name=name)
 
 
 @functools.cache

@@ -45,8 +45,8 @@ class Layer:
 
     def given_back(self, values: Tensor) -> Array:
         """Values of this shape as the array that was given: its number type, its device, its library."""
-        found = values.to(device=self.device, dtype=self.dtype)
-        return found.numpy() if self.is_numpy else found
+        result = values.to(device=self.device, dtype=self.dtype)
+        return result.numpy() if self.is_numpy else result
 
 
 @dataclass(frozen=True)
@@ -164,14 +164,14 @@ def _leaves(one: Any, what: str) -> Mapping[Any, Array]:
     """The layers of an update, by name or place; an update that is one array has one, `None`."""
     if isinstance(one, Tensor | np.ndarray):
         return {None: one}
-    found: Mapping[Any, Any] | None = None
+    results: Mapping[Any, Any] | None = None
     if isinstance(one, Mapping):
-        found = one
+        results = one
     elif isinstance(one, Sequence) and not isinstance(one, str | bytes):
-        found = dict(enumerate(one))
-    if not found or not all(isinstance(array, Tensor | np.ndarray | np.generic) for array in found.values()):
+        results = dict(enumerate(one))
+    if not results or not all(isinstance(array, Tensor | np.ndarray | np.generic) for array in results.values()):
         raise ValueError(f"{what} is {_kind(one)}, but must be an array, a list of arrays, or a state dict of them")
-    return {name: np.asarray(array) if isinstance(array, np.generic) else array for name, array in found.items()}
+    return {name: np.asarray(array) if isinstance(array, np.generic) else array for name, array in results.items()}
 
 
 def _builder(one: Any) -> Callable[[Sequence[Array]], Any]:

@@ -135,10 +135,10 @@ class Rule:
             )
         rows, rejected = sanitize(rows, Alphabet.REAL)
         where = torch.zeros_like(rows[0]) if broadcast is None else broadcast
-        found = self._played(rows, where, self._indices(clients, len(rows)), _shares(weights, rows), root, layers)
+        result = self._played(rows, where, self._indices(clients, len(rows)), _shares(weights, rows), root, layers)
         self.rejected += rejected
         self.round += 1
-        return found
+        return result
 
     def _played(
         self,

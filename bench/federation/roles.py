@@ -31,8 +31,8 @@ def check_fits(settings: FederationSettings, defense: Defense) -> None:
     """Raise `ValueError` where a setting has no meaning under the defense."""
     claims = type(defense).claim is not Defense.claim
     if claims and defense.alphabet is Alphabet.REAL:  # signs count alike, whoever sends them
-        told = f"'equal' under {defense.name}: what it claims of privacy is worked out for weights of 1 / m"
-        require(settings.sizes == "equal", "sizes", settings.sizes, told)
+        text = f"'equal' under {defense.name}: what it claims of privacy is worked out for weights of 1 / m"
+        require(settings.sizes == "equal", "sizes", settings.sizes, text)
     if defense.keeps_models:
         momentum, optimizer, under = settings.momentum, settings.server_optimizer, f"under {defense.name}"
         if momentum:
@@ -79,9 +79,9 @@ def byzantine_clients(settings: FederationSettings, byzantine: float, seed: int)
     """`(n,)` bool: who is Byzantine, a fraction of all; `ValueError` where a positive one rounds to nobody."""
     require_somebody("byzantine", byzantine, settings.clients, "clients")
     chosen = rng.shuffled(settings.clients, rng.generator(seed, "byzantine", device="cpu"))
-    found = torch.zeros(settings.clients, dtype=torch.bool)
-    found[chosen[: round(byzantine * settings.clients)]] = True
-    return found
+    result = torch.zeros(settings.clients, dtype=torch.bool)
+    result[chosen[: round(byzantine * settings.clients)]] = True
+    return result
 
 
 def participants_of(settings: FederationSettings, seed: int, index: int) -> Tensor:

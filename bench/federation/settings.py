@@ -92,8 +92,8 @@ def check_inverted(settings: FederationSettings) -> None:
     for name in ("weight_decay", "clip_gradients"):
         value = getattr(settings, name)
         require(value == 0, name, value, "0 in [privacy]: inversions take an update for a sum of gradients")
-    told = "'equal' in [privacy]: inversions take every client to weigh as much"
-    require(settings.sizes == "equal", "sizes", settings.sizes, told)
+    text = "'equal' in [privacy]: inversions take every client to weigh as much"
+    require(settings.sizes == "equal", "sizes", settings.sizes, text)
 
 
 TUNABLE = ("lr", "lr_decay", "momentum")

@@ -56,8 +56,8 @@ def build(name: str, input_shape: Shape, num_classes: int) -> Model:
     except BadInputError:
         raise
     except Exception as error:
-        told = " ".join(str(error).split())
-        raise BadInputError(f"{where} cannot be built: {type(error).__name__}: {told}") from error
+        text = " ".join(str(error).split())
+        raise BadInputError(f"{where} cannot be built: {type(error).__name__}: {text}") from error
     if answered not in (None, (2, num_classes)):
         raise BadInputError(f"{where} answers two of them in shape {answered}, not (2, {num_classes})")
     return model

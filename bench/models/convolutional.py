@@ -81,8 +81,8 @@ class Stage:
         if on_gpu(error):
             return self.weight_gradients_at_once(error, images, batch, out)
         pairs = zip(images.split(batch), error.split(batch), strict=True)
-        found = [conv2d_weight(x, self.weight_shape, e, padding=self.padding) for x, e in pairs]
-        return torch.stack(found, out=out)
+        results = [conv2d_weight(x, self.weight_shape, e, padding=self.padding) for x, e in pairs]
+        return torch.stack(results, out=out)
 
     def weight_gradients_at_once(self, error: Tensor, images: Tensor, batch: int, out: Tensor | None) -> Tensor:
         """The same as one product over all clients' patches: a GPU would wait for a launch a client."""
@@ -146,8 +146,8 @@ class ConvolutionalModel(Model):
         groups = self._groups(params, x, targets)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (params, x, targets)):
             nowhere = [None] * len(self.shapes)  # autograd does not follow what is written into a given tensor
-            found = [self._gradients(own, images, wanted, 1.0, nowhere) for _, own, images, wanted in groups]
-            return torch.cat([torch.cat([tensor.flatten(1) for tensor in tensors], dim=1) for tensors in found])
+            results = [self._gradients(own, images, wanted, 1.0, nowhere) for _, own, images, wanted in groups]
+            return torch.cat([torch.cat([tensor.flatten(1) for tensor in tensors], dim=1) for tensors in results])
         return self._write(params, x, targets, 1.0, params.new_empty(len(x), self.dim))
 
     def update(self, params: Tensor, x: Tensor, targets: Tensor, lr: float, out: Tensor) -> None:
@@ -191,22 +191,22 @@ class ConvolutionalModel(Model):
         tensors, batch = self.split(params), x.shape[1]
         seen = self._forward(tensors, x.flatten(0, 1))
         error = (seen.logits.softmax(-1) - targets.flatten(0, 1)) * (scale / batch)
-        found = dense_gradients(error, seen.hidden, batch, out[-2:])
+        results = dense_gradients(error, seen.hidden, batch, out[-2:])
         error = relu_error(error @ tensors[-2], seen.hidden)
-        found = dense_gradients(error, seen.features, batch, out[-4:-2]) + found
+        results = dense_gradients(error, seen.features, batch, out[-4:-2]) + results
         error = (error @ tensors[-4]).unflatten(1, seen.images[-1].shape[1:])
         for index in range(len(self.stages) - 1, -1, -1):
             stage, bias = self.stages[index], 2 * index + 1
             error = relu_error(error, seen.images[index + 1])
             spread = stage.unpool(error, seen.largest[index])
-            found = [
+            results = [
                 stage.weight_gradients(spread, seen.images[index], batch, out[bias - 1]),
                 torch.sum(error.unflatten(0, (-1, batch)), dim=(1, 3, 4), out=out[bias]),
-                *found,
+                *results,
             ]
             if index:
                 error = stage.input_error(spread, tensors[2 * index])
-        return found
+        return results
 
 
 def dense_gradients(error: Tensor, inputs: Tensor, batch: int, out: Sequence[Tensor | None]) -> list[Tensor]:

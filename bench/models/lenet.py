@@ -151,7 +151,7 @@ class LeNet(Model):
 
         def evaluate(x: Tensor, targets: Tensor) -> tuple[Tensor, Derivatives]:
             done = _Pass(self, tensors, x, targets)
-            kernels = [found - want for found, want in zip(done.by_kernels(), goal.kernels, strict=True)]
+            kernels = [result - want for result, want in zip(done.by_kernels(), goal.kernels, strict=True)]
             biases = [error.sum(1) - want for error, want in zip(done.errors, goal.biases, strict=True)]
             error, features, bias = done.error, done.features, done.error.sum(1) - goal.head_bias
             product = features @ goal.head.mT

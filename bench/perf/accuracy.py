@@ -48,8 +48,8 @@ class Check:
         for difference in self.differences:
             print(difference)
         count = len(self.differences)
-        found = f"{count or 'no'} difference{'' if count == 1 else 's'}"
-        print(f"{found} over {self.records} records of the suite {SUITE}, {self.same_machine} compared bit for bit")
+        result = f"{count or 'no'} difference{'' if count == 1 else 's'}"
+        print(f"{result} over {self.records} records of the suite {SUITE}, {self.same_machine} compared bit for bit")
         if self.failed:
             again = f"python -m bench run --suite {SUITE} --results results --fresh"
             print(f"if that is meant: `{again}` makes the records again")
@@ -74,10 +74,10 @@ def load(results: Path) -> dict[str, Record]:
     """
     damaged: list[str] = []
     store = Store(results, SUITE)
-    found = {store.path(record.cell, record.seed): record for record in store.records(damaged)}
+    result = {store.path(record.cell, record.seed): record for record in store.records(damaged)}
     if damaged:
         raise BadInputError(damaged[0])
-    return {str(path.relative_to(store.folder)): record for path, record in found.items() if not _is_submitted(path)}
+    return {str(path.relative_to(store.folder)): record for path, record in result.items() if not _is_submitted(path)}
 
 
 def _is_submitted(path: Path) -> bool:

@@ -59,13 +59,13 @@ class Outcome:
         return self.comparisons is not None and bool(self.comparisons.slower) and not self.advisory
 
     def as_dict(self) -> dict[str, Any]:
-        found = self.comparisons
+        result = self.comparisons
         return {
             "run": None if self.run is None else self.run.model_dump(mode="json"),
-            "base": None if found is None else found.base.model_dump(mode="json"),
-            "comparisons": None if found is None else [row.as_dict() for row in found.rows],
+            "base": None if result is None else result.base.model_dump(mode="json"),
+            "comparisons": None if result is None else [row.as_dict() for row in result.rows],
             "failed": self.failed,
-            "notes": self.remarks if self.run is None else [*report.notes(self.run, found), *self.remarks],
+            "notes": self.remarks if self.run is None else [*report.notes(self.run, result), *self.remarks],
         }
 
     def print(self) -> None:

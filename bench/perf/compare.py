@@ -64,8 +64,8 @@ def compare(run: Entry, base: Entry, threshold: float) -> Comparisons:
     }
     rows = []
     for name, (new, old) in shared.items():
-        found = ratio(new.spread, old.spread)
-        rows.append(Comparison(name, found, verdict(found, threshold), new, old))
+        result = ratio(new.spread, old.spread)
+        rows.append(Comparison(name, result, verdict(result, threshold), new, old))
     return Comparisons(
         run=run,
         base=base,

@@ -107,20 +107,20 @@ def choose(base: str, history: Path, run: Entry, damaged: list[str]) -> Entry | 
     if base == NEWEST:
         return _newest(read(history, damaged), run)
     if path.is_file():
-        found = _newest(read(path, damaged), run)
-        if found is None:
+        result = _newest(read(path, damaged), run)
+        if result is None:
             raise BadInputError(f"--compare {base}: no entry in that file has a benchmark of this run")
-        return found
+        return result
     entries = read(history, damaged)
     of_commit = [entry for entry in entries if (entry.environment.commit or "").startswith(base)]
     if not of_commit:
         commits = dict.fromkeys(entry.environment.commit or "(no commit)" for entry in entries)
         known = f"it has {', '.join(commits)}" if commits else "it has no entries"
         raise BadInputError(f"--compare {base}: neither a file nor a commit in {history}: {known}")
-    found = _newest(of_commit, run)
-    if found is None:
+    result = _newest(of_commit, run)
+    if result is None:
         raise BadInputError(f"--compare {base}: no entry of that commit has a benchmark of this run")
-    return found
+    return result
 
 
 def _newest(entries: Sequence[Entry], run: Entry) -> Entry | None:

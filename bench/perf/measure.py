@@ -126,10 +126,10 @@ def parse(report: bytes) -> Samples:
     if not report:
         return {}
     try:
-        found = _Report.model_validate_json(report).benchmarks
+        result = _Report.model_validate_json(report).benchmarks
         return {
             name(timed.fullname): Sample(timed.stats.data, Tracking.model_validate(timed.extra_info[KEY]))
-            for timed in found
+            for timed in result
             if KEY in timed.extra_info
         }
     except ValidationError as error:

@@ -50,13 +50,13 @@ def draw(entries: Sequence[Entry], path: Path) -> None:
 
 
 def _panel(panel: Axes, name: str, entries: Sequence[Entry], colours: Mapping[MachineClass, str]) -> None:
-    found = {index: entry for index, entry in enumerate(entries) if name in entry.benchmarks}
+    results = {index: entry for index, entry in enumerate(entries) if name in entry.benchmarks}
     for machine_class, colour in colours.items():
         mine = [
-            (index, entry.benchmarks[name]) for index, entry in found.items() if entry.machine_class == machine_class
+            (index, entry.benchmarks[name]) for index, entry in results.items() if entry.machine_class == machine_class
         ]
         if mine:
-            _line(panel, mine, colour, told=mine[-1][0] == max(found))
+            _line(panel, mine, colour, told=mine[-1][0] == max(results))
     panel.set_title(name, fontsize=10, color=INK, loc="left", pad=8)
     _log_scale(panel)
     panel.grid(axis="y", color=FAINT, linewidth=0.6)

@@ -59,9 +59,9 @@ def markdown(run: Entry, comparisons: Comparisons | None, extra: Sequence[str] =
     else:
         limit = f"{1 + comparisons.threshold:.2f}"
         slower = comparisons.slower
-        found = f"**slower: {', '.join(slower)}**" if slower else "nothing slower"
+        result = f"**slower: {', '.join(slower)}**" if slower else "nothing slower"
         lines += [
-            f"Against {label(comparisons.base)}: {found} beyond {limit} times and the spread.",
+            f"Against {label(comparisons.base)}: {result} beyond {limit} times and the spread.",
             "",
             *_markdown_table(COMPARISON_HEAD, [_comparison_row(row) for row in comparisons.rows]),
         ]

@@ -100,20 +100,20 @@ def play(task: Task, dataset: Dataset) -> Findings:
     fit = defense.gaussian and audit.is_gaussian(game)
     assess = partial(judge, delta=claim.delta or 0.0, confidence=CONFIDENCE)
     upload = assess(without.evidence.sum(dim=1), with_.evidence.sum(dim=1), gaussian=fit)
-    found = assess(without.evidence.flatten(), with_.evidence.flatten()) if by_coordinate else upload
+    result = assess(without.evidence.flatten(), with_.evidence.flatten()) if by_coordinate else upload
     metrics = {
-        "epsilon_audited": found.epsilon,
+        "epsilon_audited": result.epsilon,
         "epsilon_audited_upload": upload.epsilon,
-        "epsilon_provable": found.limit,
+        "epsilon_provable": result.limit,
         "epsilon_provable_upload": upload.limit,
         "audit_runs": float(len(without.evidence) * (audit.size()[1] if by_coordinate else 1)),
-        "true_positive_rate": found.true_positive_rate,
-        "false_positive_rate": found.false_positive_rate,
+        "true_positive_rate": result.true_positive_rate,
+        "false_positive_rate": result.false_positive_rate,
     }
     if defense.alphabet is Alphabet.REAL:
         metrics["estimate_error"] = (without.error + with_.error) / 2
     findings = stated(defense, whole)
-    privacy = findings.pop("privacy").model_copy(update={"audited": _audited(claim, found, audit, metrics, fit)})
+    privacy = findings.pop("privacy").model_copy(update={"audited": _audited(claim, result, audit, metrics, fit)})
     cost = Cost(upload_bytes=defense.upload_bytes(whole), peer_bytes=defense.peer_bytes(whole))
     return Findings(metrics=metrics, privacy=privacy, cost=cost, **findings)
 

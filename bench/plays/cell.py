@@ -58,22 +58,22 @@ def _played(task: Task) -> Outcome:
     try:
         with blas_threads(task.threads), device.computing_on(place):
             known = _standing(bare, dataset)
-            found = player_of(cell)(task, dataset.to(device.current()))
+            result = player_of(cell)(task, dataset.to(device.current()))
     except DivergedError as error:
-        found = Findings(status="diverged", error=str(error))
+        result = Findings(status="diverged", error=str(error))
     except (Exception, SystemExit) as error:  # a cell that fails is shown as failed, and the rest of the matrix goes on
-        found = Findings(status="failed", error=_in_one_line(f"{type(error).__name__}: {str(error).strip()}"))
+        result = Findings(status="failed", error=_in_one_line(f"{type(error).__name__}: {str(error).strip()}"))
     key = record_key(cell, task.seed)
-    update = {name: value for name, value in vars(found).items() if name != "images"}
+    update = {name: value for name, value in vars(result).items() if name != "images"}
     update |= known  # also where the cell broke off
-    update["cost"] = found.cost.model_copy(update={"total_seconds": round(time.perf_counter() - started, 3)})
-    update["files"] = {ending.strip("."): f"{key}{ending}" for ending in found.images}
+    update["cost"] = result.cost.model_copy(update={"total_seconds": round(time.perf_counter() - started, 3)})
+    update["files"] = {ending.strip("."): f"{key}{ending}" for ending in result.images}
     try:
         record = Record.model_validate({**dict(bare), **update, "finished_at": now()})
     except ValidationError as error:
         failed = {"status": "failed", "error": _in_one_line(f"the record cannot hold {explain(error)}"), **known}
         return Outcome(bare.model_copy(update={**failed, "cost": update["cost"], "finished_at": now()}), {})
-    return Outcome(record, found.images)
+    return Outcome(record, result.images)
 
 
 def lost_outcome(task: Task, reason: str) -> Outcome:

@@ -131,16 +131,16 @@ def check_watched(settings: FederationSettings, attack: MembershipAttack, target
     clients = settings.clients
     check_scene(settings, attack, targets)
     held = shard_size(images, clients, settings.samples_per_client)
-    told = f"at most {images // (clients + targets)}: each target's images need as many that nobody holds, of {images}"
-    require(clients * held + targets * held <= images, "samples_per_client", held, told)
+    text = f"at most {images // (clients + targets)}: each target's images need as many that nobody holds, of {images}"
+    require(clients * held + targets * held <= images, "samples_per_client", held, text)
 
 
 def check_scene(settings: FederationSettings, attack: MembershipAttack | PropertyAttack, targets: int) -> None:
     """Raise `ValueError` where nobody is left to ask about."""
     clients = settings.clients
     require(settings.sizes == "equal", "sizes", settings.sizes, f"'equal' where {attack.plays} is inferred")
-    told = "1 where uploads are watched: a target sends one in every round"
-    require(attack.sees() == "broadcasts" or settings.participation == 1, "participation", settings.participation, told)
+    text = "1 where uploads are watched: a target sends one in every round"
+    require(attack.sees() == "broadcasts" or settings.participation == 1, "participation", settings.participation, text)
     require(targets <= clients, "privacy.targets", targets, f"at most {clients}, the clients")
     check_collusion(attack.collusion(), clients)
     colluders = round(attack.collusion() * (clients - 1))
@@ -187,14 +187,14 @@ def outsiders(labels: Tensor, held: Tensor, free: Tensor, seed: int) -> Tensor:
 
     None twice. Raises `ValueError` where a class has too few.
     """
-    found = torch.empty_like(held)
+    result = torch.empty_like(held)
     for label in labels[held].unique().tolist():
         places, deck = labels[held] == label, (free & (labels == label)).nonzero()[:, 0]
         wanted = int(places.sum())
-        told = f"at least {wanted} of class {label}, as many as the targets hold"
-        require(wanted <= len(deck), "images that nobody holds", len(deck), told)
-        found[places] = deck[rng.shuffled(len(deck), rng.generator(seed, "outsiders", label))[:wanted]]
-    return found
+        text = f"at least {wanted} of class {label}, as many as the targets hold"
+        require(wanted <= len(deck), "images that nobody holds", len(deck), text)
+        result[places] = deck[rng.shuffled(len(deck), rng.generator(seed, "outsiders", label))[:wanted]]
+    return result
 
 
 def rehearsed(

@@ -67,12 +67,12 @@ def worst_tenth(right: Sequence[int], images: Sequence[int], held: Sequence[Sequ
     Sums are exact, so that they are the same bits everywhere.
     """
     recall = [hits / count if count else 0.0 for hits, count in zip(right, images, strict=True)]
-    found = []
+    results = []
     for mine in held:
         known = [own if count else 0 for own, count in zip(mine, images, strict=True)]
         if any(known):
-            found.append(math.fsum(own * share for own, share in zip(known, recall, strict=True)) / sum(known))
-    lowest = sorted(found)[: -(-len(found) // 10)]
+            results.append(math.fsum(own * share for own, share in zip(known, recall, strict=True)) / sum(known))
+    lowest = sorted(results)[: -(-len(results) // 10)]
     return math.fsum(lowest) / len(lowest)
 
 
@@ -124,5 +124,5 @@ def matched(images: Tensor, truth: Tensor, dataset: Dataset) -> Tensor:
 def labels_recovered(labels: Tensor, truth: Tensor) -> float:
     """The share of the true labels `(T, B)` that are among the inferred ones, each as often as it is there."""
     classes = 1 + int(torch.max(labels.max(), truth.max()))
-    counts = [F.one_hot(found, classes).sum(dim=1) for found in (labels, truth)]
+    counts = [F.one_hot(result, classes).sum(dim=1) for result in (labels, truth)]
     return float(torch.minimum(*counts).sum()) / truth.numel()

@@ -41,13 +41,13 @@ def play(task: Task, dataset: Dataset) -> Findings:
     def rehearse(index: int) -> tuple[PropertyView, Tensor]:
         return rehearsed(task, dataset, scene, index)
 
-    found = attack.infer(replace(view, rehearse=rehearse), rng.generator(task.seed, "attack")).double()
-    require(found.shape == truth.shape, f"{attack.name}.infer", tuple(found.shape), "a share a target and class")
-    if not bool(torch.isfinite(found).all()):
+    result = attack.infer(replace(view, rehearse=rehearse), rng.generator(task.seed, "attack")).double()
+    require(result.shape == truth.shape, f"{attack.name}.infer", tuple(result.shape), "a share a target and class")
+    if not bool(torch.isfinite(result).all()):
         raise DivergedError("the attack's shares are not finite")
-    fit = bool((found >= -ROUNDING).all()) and bool(((found.sum(dim=1) - 1).abs() <= ROUNDING).all())
+    fit = bool((result >= -ROUNDING).all()) and bool(((result.sum(dim=1) - 1).abs() <= ROUNDING).all())
     require(fit, f"{attack.name}.infer", "others", "shares, none below 0, that add up to 1")
-    distance, blind = (float(total_variation(guess, truth).mean()) for guess in (found, population))
+    distance, blind = (float(total_variation(guess, truth).mean()) for guess in (result, population))
     metrics = {
         "label_tv": distance,
         "blind_tv": blind,
@@ -99,6 +99,6 @@ def rehearsed(task: Task, dataset: Dataset, scene: Scene, index: int) -> tuple[P
 
 def check_shared(settings: FederationSettings, attack: PropertyAttack, targets: int) -> None:
     """Raise `ValueError` where a rehearsal would be of another federation, or nobody is left to ask about."""
-    told = "given where labels' shares are inferred: a rehearsal's clients hold as many"
-    require(settings.samples_per_client is not None, "samples_per_client", settings.samples_per_client, told)
+    text = "given where labels' shares are inferred: a rehearsal's clients hold as many"
+    require(settings.samples_per_client is not None, "samples_per_client", settings.samples_per_client, text)
     check_scene(settings, attack, targets)

@@ -42,9 +42,9 @@ def curve(members: Tensor, others: Tensor) -> list[tuple[float, float]]:
 
 def _thinned(total: int) -> list[int]:
     """Numbers of false positives from 0 to all, evenly spaced in logarithms beyond the first ones."""
-    found = list(range(min(FIRST, total)))
+    results = list(range(min(FIRST, total)))
     value = float(FIRST)
     while value < total:
-        found.append(int(value))
+        results.append(int(value))
         value *= STEP
-    return [*dict.fromkeys(found), total]
+    return [*dict.fromkeys(results), total]

@@ -179,16 +179,16 @@ def play(task: Task, dataset: Dataset) -> Findings:
     seconds = time.perf_counter() - before
     fit = defense.gaussian and audit.is_gaussian(game)
     delta = composed.delta or 0.0
-    found = judge_run(audit.scores(game, memory).numpy(), coins.included.numpy(), delta, CONFIDENCE, fit)
+    result = judge_run(audit.scores(game, memory).numpy(), coins.included.numpy(), delta, CONFIDENCE, fit)
     findings = stated(defense, federation.setting)
-    privacy = findings.pop("privacy").model_copy(update={"audited": _audited(composed, found, audit, fit)})
+    privacy = findings.pop("privacy").model_copy(update={"audited": _audited(composed, result, audit, fit)})
     metrics = {
-        "epsilon_run": found.epsilon,
-        "epsilon_run_provable": found.limit,
+        "epsilon_run": result.epsilon,
+        "epsilon_run_provable": result.limit,
         "canaries": float(audit.count()),
-        "guesses": float(found.guesses),
-        "right_guesses": float(found.correct),
-        "canary_accuracy": found.accuracy,
+        "guesses": float(result.guesses),
+        "right_guesses": float(result.correct),
+        "canary_accuracy": result.accuracy,
     }
     return Findings(metrics=metrics, privacy=privacy, cost=cost_of(federation, seconds), **findings)
 

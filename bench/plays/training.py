@@ -127,8 +127,8 @@ def _fairness(federation: Federation, dataset: Dataset) -> dict[str, float]:
     """Whom the last model serves worst: a class, and the tenth of the honest clients with the lowest accuracy."""
     counts = right_by_class(federation.model, federation.global_model, dataset.test, dataset.num_classes)
     held = federation.label_counts()[~federation.is_byzantine].tolist()
-    found = {"worst_class_accuracy": worst_class(*counts)}
-    return found | ({"worst_tenth_accuracy": worst_tenth(*counts, held)} if held else {})
+    results = {"worst_class_accuracy": worst_class(*counts)}
+    return results | ({"worst_tenth_accuracy": worst_tenth(*counts, held)} if held else {})
 
 
 def _told(roles: Mapping[str, Sequence[int]], federation: Federation) -> dict[str, SingledOut]:
@@ -150,18 +150,18 @@ def _besieged(task: Task, dataset: Dataset, attack: Ensemble) -> Findings:
     worst: Run | DivergedError = DivergedError("nobody attacked")
     chosen, lowest, evaluations = "", math.inf, 0
     for name, member in attack.members().items():
-        found: Run | DivergedError
+        result: Run | DivergedError
         try:
             run = _trained(task, dataset, member)
         except DivergedError as error:
-            found, rehearsals[name] = error, Rehearsal(validation=0.0, accuracy=0.0)
+            result, rehearsals[name] = error, Rehearsal(validation=0.0, accuracy=0.0)
         else:
-            federation, found = run.federation, run
+            federation, result = run.federation, run
             held = accuracy_and_loss(federation.model, federation.global_model, dataset.validation)[0]
             rehearsals[name] = Rehearsal(validation=held, accuracy=run.accuracy)
             evaluations += federation.evaluations
         if rehearsals[name].validation < lowest:
-            chosen, worst, lowest = name, found, rehearsals[name].validation
+            chosen, worst, lowest = name, result, rehearsals[name].validation
     rounds = task.cell.federation.rounds * len(rehearsals)
     told = Siege(chosen=chosen, members=rehearsals, rounds=rounds, evaluations=evaluations)
     if isinstance(worst, DivergedError):

@@ -81,16 +81,16 @@ def judge(
     if gaussian:
         require(0 < delta < 1, "delta", delta, "between 0 and 1, both excluded")
         *mus, rates = _audit(without, with_, confidence, lambda fpr, fnr: ndtri(1 - fpr) - ndtri(fnr), GAUSSIAN_CHOICE)
-        found, limit = (gaussian_epsilon(1 / mu, delta, 1.0) if mu > 0 else 0.0 for mu in mus)
-        return Verdict(found, limit, *rates)
+        result, limit = (gaussian_epsilon(1 / mu, delta, 1.0) if mu > 0 else 0.0 for mu in mus)
+        return Verdict(result, limit, *rates)
     require(0 <= delta < 1, "delta", delta, "in [0, 1)")
 
     def epsilon(fpr: _Array, fnr: _Array) -> _Array:
         ratio = np.maximum((1 - fnr - delta) / fpr, (1 - fpr - delta) / fnr)
         return np.log(np.maximum(ratio, np.finfo(np.float64).tiny))
 
-    found, limit, rates = _audit(without, with_, confidence, epsilon, PLAIN_CHOICE)
-    return Verdict(found, limit, *rates)
+    result, limit, rates = _audit(without, with_, confidence, epsilon, PLAIN_CHOICE)
+    return Verdict(result, limit, *rates)
 
 
 def _audit(
@@ -127,8 +127,8 @@ def _audit(
     for caution in cautions:
         best = (-math.inf, 0, 0.0)
         for side, thresholds, counts in candidates:
-            found = bounded(counts, tail / (2 * len(thresholds)) ** caution)
-            best = max(best, (float(found.max()), side, float(thresholds[found.argmax()])))
+            result = bounded(counts, tail / (2 * len(thresholds)) ** caution)
+            best = max(best, (float(result.max()), side, float(thresholds[result.argmax()])))
         if best[0] > 0:
             break
     _, side, threshold = best
@@ -147,7 +147,7 @@ def clopper_pearson_upper(successes: NDArray[np.intp], trials: int, tail: float)
 
 def _scores(name: str, scores: ArrayLike) -> _Array:
     array = as_numbers(scores, name)
-    found = f"an array of shape {array.shape}" if not np.isnan(array).any() else "an array with NaN"
+    result = f"an array of shape {array.shape}" if not np.isnan(array).any() else "an array with NaN"
     valid = array.ndim == 1 and len(array) >= 2 and not np.isnan(array).any()
-    require(valid, name, found, "one-dimensional, with at least 2 scores and no NaN")
+    require(valid, name, result, "one-dimensional, with at least 2 scores and no NaN")
     return np.nan_to_num(array)  # infinite scores become the largest finite ones, so that midpoints exist

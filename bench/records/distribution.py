@@ -133,8 +133,8 @@ def judge(published: Sequence[Fields], played: Sequence[Sequence[Fields]], alpha
         for field, before, after in _apart(seed, some[0]):
             if not calm and _is_drawn(field, before, after):
                 continue
-            told = f"{field} is {before!r}, but playing it anew gives {after!r}"
-            (refuted if calm or all(one.get(field) == after for one in some) else unsettled).append(told)
+            text = f"{field} is {before!r}, but playing it anew gives {after!r}"
+            (refuted if calm or all(one.get(field) == after for one in some) else unsettled).append(text)
     refuted += early(seeds, plays)
     grown = [(seed, some) for seed, some, calm in zip(seeds, plays, settled, strict=True) if not calm]
     for shift in _shifts(seeds, plays, alpha):
@@ -161,15 +161,15 @@ def early(seeds: Sequence[Fields], plays: Sequence[Sequence[Fields]]) -> list[st
     )
     agreed = [field for field in curves if all(_agree(field, some) for some in plays)]
     together = next((index for index, field in enumerate(curves) if field not in agreed), len(curves))
-    found = []
+    results = []
     for seed, some in zip(seeds, plays, strict=True):
         for field in curves[: together // 2]:
             before, after = seed.get(field), some[0].get(field)
             if isinstance(before, float) and isinstance(after, float) and not _close(field, before, after):
                 when = seed.get(field[:-1] + "0")
-                told = f"accuracy after round {when} is {before!r}, but playing it anew gives {after!r}"
-                found.append(f"{told}, before rounding differences grow")
-    return found
+                text = f"accuracy after round {when} is {before!r}, but playing it anew gives {after!r}"
+                results.append(f"{text}, before rounding differences grow")
+    return results
 
 
 def margin_of(field: str) -> Tolerance | None:

@@ -63,27 +63,27 @@ def home(record: Record) -> str:
 
 def contents(root: Path) -> Contents:
     """All records in or below a folder, or in the one file that `root` is; an empty answer where nothing is there."""
-    found = Contents()
+    result = Contents()
     strays: list[tuple[Path, Record]] = []
     for path in files(root):
         if (line := _refused(path)) is not None:
-            found.problems.append(Problem(path, line))
+            result.problems.append(Problem(path, line))
             continue
         try:
             record = read(path)
         except BadInputError as error:
-            found.problems.append(Problem(path, str(error)))
+            result.problems.append(Problem(path, str(error)))
             continue
         if not _is_home(path, record):
             strays.append((path, record))
         elif outside := [name for name in record.files.values() if Path(name).name != name or name in ("", "..")]:
-            found.problems.append(Problem(path, f"{path} names a file that is not beside it: {outside[0]}"))
+            result.problems.append(Problem(path, f"{path} names a file that is not beside it: {outside[0]}"))
         else:
-            found.records[path] = record
-    there = {(record.suite, record.key): path for path, record in found.records.items()}
+            result.records[path] = record
+    there = {(record.suite, record.key): path for path, record in result.records.items()}
     for path, record in strays:
-        found.problems.append(Problem(path, _stray(path, record, there.get((record.suite, record.key)))))
-    return found
+        result.problems.append(Problem(path, _stray(path, record, there.get((record.suite, record.key)))))
+    return result
 
 
 def files(root: Path) -> Iterator[Path]:
@@ -134,8 +134,8 @@ def _is_home(path: Path, record: Record) -> bool:
 
 def _stray(path: Path, record: Record, other: Path | None) -> str:
     """Why a record is refused that lies where its content does not say; `other` is the one in its place."""
-    told = f"{path} is not where it belongs: by its content it is {home(record)}"
-    return f"{told}, of which there is one: a second record does not count" if other else told
+    text = f"{path} is not where it belongs: by its content it is {home(record)}"
+    return f"{text}, of which there is one: a second record does not count" if other else text
 
 
 def _refused(path: Path) -> str | None:

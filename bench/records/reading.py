@@ -30,17 +30,17 @@ def read(path: Path) -> Record:
     except UnicodeDecodeError as error:
         raise BadInputError(f"cannot read record {path}: {error}") from None
     try:
-        found = json.loads(text)
+        result = json.loads(text)
     except json.JSONDecodeError as error:
         raise BadInputError(f"{path} is not a record: invalid JSON in line {error.lineno}") from None
     except (ValueError, RecursionError):
         raise BadInputError(f"{path} is not a record: its JSON has a number too long or is nested too deeply") from None
-    written = found.get("schema_version") if isinstance(found, dict) else None
+    written = result.get("schema_version") if isinstance(result, dict) else None
     if isinstance(written, int | float) and written > SCHEMA_VERSION:
         raise NewerRecordError(
             f"{path} has schema version {written}; this fedsiege reads up to {SCHEMA_VERSION}: upgrade it"
         )
     try:
-        return Record.model_validate(found)
+        return Record.model_validate(result)
     except ValidationError as error:
         raise BadInputError(f"{path} is not a record: {explain(error).split('; ')[0]}") from None

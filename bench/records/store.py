@@ -62,9 +62,9 @@ class Store:
 
     def records(self, damaged: list[str]) -> Iterator[Record]:
         """All records that are where they belong; one line about each other file is added to `damaged`."""
-        found = contents(self.folder)
-        damaged += [problem.line for problem in found.problems]
-        yield from found.records.values()
+        result = contents(self.folder)
+        damaged += [problem.line for problem in result.problems]
+        yield from result.records.values()
 
 
 def _set_aside(path: Path) -> None:

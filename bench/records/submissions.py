@@ -159,17 +159,17 @@ def examination(folder: Path) -> Examination | None:
 
 def submitted(folder: Path) -> list[Submitted]:
     """All submissions below a suite's folder, of defenses and of attacks on its rows."""
-    found = []
+    results = []
     for place in sorted([*folder.glob(f"*/{FILE}"), *folder.glob(f"*/*/{FILE}")]):
         row = place.relative_to(folder).parts[0]
         try:
             submission = load(place.parent)
             notes = () if submission is None else tuple(_broken(place.parent, submission))
         except BadInputError as error:
-            found.append(Submitted(row, None, damaged=str(error)))
+            results.append(Submitted(row, None, damaged=str(error)))
         else:
-            found.append(Submitted(row, submission, notes))
-    return found
+            results.append(Submitted(row, submission, notes))
+    return results
 
 
 def _broken(folder: Path, submission: Submission) -> Iterator[str]:
@@ -179,10 +179,10 @@ def _broken(folder: Path, submission: Submission) -> Iterator[str]:
         source_in(folder, submission)
     except BadInputError as error:
         yield f"{who}the source is not what was submitted: {error}"
-    found = examination(folder)
-    if found is None:
+    result = examination(folder)
+    if result is None:
         yield f"{who}its contract was not examined"
-    elif found.sha256 != submission.sha256:
+    elif result.sha256 != submission.sha256:
         yield f"{who}its contract was examined for another source"
-    for broken in found.broken if found is not None else ():
+    for broken in result.broken if result is not None else ():
         yield f"{who}breaks the contract ({broken.rule}): {broken.sentence}"

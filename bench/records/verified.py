@@ -89,7 +89,7 @@ def read(folder: Path) -> Verifications:
 def add(folder: Path, made: Environment, rows: Mapping[str, Found], apart: Iterable[Sensitive]) -> Path:
     """Write what was found into the suite's folder; of a row and a cell the newest stays; the file's place."""
     known = read(folder)
-    signed = {name: found.model_copy(update={"digest": digest_of(folder / name)}) for name, found in rows.items()}
+    signed = {name: result.model_copy(update={"digest": digest_of(folder / name)}) for name, result in rows.items()}
     place = Place(date=now(), environment=made, rows=signed)
     before = next((one for one in known.places if one.where == place.where), None)
     if before is not None:
@@ -103,15 +103,15 @@ def add(folder: Path, made: Environment, rows: Mapping[str, Found], apart: Itera
 
 def sensitive(pairs: Sequence[tuple[Record, Record]]) -> list[Sensitive]:
     """The cells among pairs of records, of one cell and seed under two arithmetics, that rounding changes visibly."""
-    found: dict[str, Sensitive] = {}
+    results: dict[str, Sensitive] = {}
     for old, new in pairs:
         if "accuracy" not in old.metrics or "accuracy" not in new.metrics:
             continue
         cell, apart = old.cell, abs(old.metrics["accuracy"] - new.metrics["accuracy"])
-        if apart > max(SENSITIVE, found[cell.hash].apart if cell.hash in found else 0.0):
+        if apart > max(SENSITIVE, results[cell.hash].apart if cell.hash in results else 0.0):
             place = {"cell": cell.hash, "row": cell.label, "column": cell.column, "seed": old.seed}
-            found[cell.hash] = Sensitive(**place, apart=round(apart, 4))
-    return list(found.values())
+            results[cell.hash] = Sensitive(**place, apart=round(apart, 4))
+    return list(results.values())
 
 
 @dataclass(frozen=True)

@@ -130,8 +130,8 @@ def _run(form: Form, request: Request) -> tuple[list[Record], int]:
         store = Store(request.results, RECORDS)
         plan = runner.plan(suite, suite.cells(), store, request.data_root, device=devices.choose(request.device))
         running = partial(runner.run, workers=request.workers or runner.default_workers())
-        found, count = run_with_progress(plan, store, running, request.quiet)
-        records += [*plan.present, *found]
+        result, count = run_with_progress(plan, store, running, request.quiet)
+        records += [*plan.present, *result]
         ran += count
     return records, ran
 

@@ -46,7 +46,7 @@ def time_a_round(point: Point, seed: int, data_root: str | None) -> dict[str, An
     Of training they are the processor's, which another process beside this one does not make longer.
     """
     everywhere = (name.removeprefix(f"{FOLDER}/") for name in shipped() if name.startswith(f"{FOLDER}/"))
-    cell = next(found for found in _cells(everywhere) if kind_of(found, point["probe"]) == point)
+    cell = next(result for result in _cells(everywhere) if kind_of(result, point["probe"]) == point)
     return _time_inversion(cell, data_root) if cell.is_privacy else _time_training(cell, point["probe"], data_root)
 
 
@@ -147,13 +147,13 @@ class Cost:
     hours: float | None
 
     def text(self) -> str:
-        told = f"{self.missing} of {self.wanted} cells are missing"
-        return f"{told}, {self.core_time()}" if self.missing else told
+        line = f"{self.missing} of {self.wanted} cells are missing"
+        return f"{line}, {self.core_time()}" if self.missing else line
 
     def core_time(self) -> str:
         """`about 3 min of one core`, with what else the form needs; `not timed` where nobody has timed a round."""
-        told = "not timed" if self.hours is None else f"about {hours(self.hours)} of one core"
-        return f"{told}, and {self.form.needs}" if self.form.needs else told
+        text = "not timed" if self.hours is None else f"about {hours(self.hours)} of one core"
+        return f"{text}, and {self.form.needs}" if self.form.needs else text
 
 
 def hours(value: float) -> str:
@@ -168,7 +168,7 @@ def estimate(item: Item, form: Form, results: Path) -> Cost | None:
     if not form.suites:
         return None
     store, experiment = Measurements(results / MEASUREMENTS), probes(form)
-    timed = {str(found.point): found.only for found in store.found(experiment)}
+    timed = {str(result.point): result.only for result in store.found(experiment)}
     runs = [Runs.collect(name, results) for name in form.suites]
     missing = [cell for one in runs for cell, _ in one.missing]
     if form.experiments:  # its measurements play the suite's cells themselves

@@ -94,10 +94,10 @@ def fig4(place: Place) -> list[Statement]:
 
 def fig6(place: Place) -> list[Statement]:
     """DPBFL slightly below RSA, above the rest."""
-    found = []
+    results = []
     for b in BYZANTINE[1:]:
         gap = place.at(RSA, b) - place.at(DPBFL, b)
-        found.append(
+        results.append(
             Statement(
                 f"at b = {b:.0%} DPBFL is slightly below RSA on {place.data}",
                 0 <= gap <= ALIKE,
@@ -105,14 +105,14 @@ def fig6(place: Place) -> list[Statement]:
             )
         )
         others = [row for row in SCHEMES[2:] if place.at(row, b) + SLIGHTLY > place.at(DPBFL, b)]
-        found.append(
+        results.append(
             Statement(
                 f"at b = {b:.0%} DPBFL is above FedAvg, median and Krum on {place.data}",
                 not others,
                 place.told((DPBFL, *SCHEMES[2:]), b),
             )
         )
-    return found
+    return results
 
 
 def fig7(place: Place) -> list[Statement]:
@@ -179,20 +179,20 @@ def build(
             "data": place.data,
             "row": row,
             "byzantine": b,
-            "accuracy": 100 * found.mean,
-            "half_width": 100 * found.half_width,
-            "seeds": found.seeds,
+            "accuracy": 100 * result.mean,
+            "half_width": 100 * result.half_width,
+            "seeds": result.seeds,
         }
         for place in places
         for row in schemes
         for b in BYZANTINE
-        if (found := runs.accuracy(place.name(row), attack, b))
+        if (result := runs.accuracy(place.name(row), attack, b))
     ]
-    told = "; ".join(place.told(schemes, 0.4) for place in places)
+    text = "; ".join(place.told(schemes, 0.4) for place in places)
     holding = sum(one.holds for one in statements)
     listed = "\n".join(f"- {'holds' if one.holds else 'does not hold'}: {one.text} ({one.found})" for one in statements)
     return Exhibit(
-        measured=f"{holding} of {len(statements)} statements hold; last round at b = 40 %, {told}; {runs.seeds}",
+        measured=f"{holding} of {len(statements)} statements hold; last round at b = 40 %, {text}; {runs.seeds}",
         settings=settings(runs),
         judged=judge(statements),
         lines=lines,

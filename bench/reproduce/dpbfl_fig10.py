@@ -55,15 +55,15 @@ def epsilon_of(n: int, gamma: float) -> float:
 def points(runs: Runs) -> list[Point]:
     """Every scheme at every epsilon for the n of these runs."""
     n, place = runs.suite.federation.clients, column("sign_flip", B)
-    found: dict[tuple[str, float], Point] = {}
+    results: dict[tuple[str, float], Point] = {}
     for cell in runs.cells:
         gamma = float(cell.defense.parameters["gamma"])
         scheme = cell.defense.name
         epsilon = epsilon_of(n, gamma) if scheme == "dpbfl" else math.log1p(3 * (1 - gamma) / gamma)
         epsilon = min(EPSILONS, key=lambda one: abs(one - epsilon))
-        found[scheme, epsilon] = Point(n, scheme, epsilon, gamma, runs.accuracies.get((cell.label, place)))
-    missing = [(scheme, epsilon) for scheme in SCHEMES for epsilon in EPSILONS if (scheme, epsilon) not in found]
-    return [*found.values(), *(Point(n, scheme, epsilon, None, None) for scheme, epsilon in missing)]
+        results[scheme, epsilon] = Point(n, scheme, epsilon, gamma, runs.accuracies.get((cell.label, place)))
+    missing = [(scheme, epsilon) for scheme in SCHEMES for epsilon in EPSILONS if (scheme, epsilon) not in results]
+    return [*results.values(), *(Point(n, scheme, epsilon, None, None) for scheme, epsilon in missing)]
 
 
 def statements(found: list[Point]) -> list[Statement]:
@@ -76,12 +76,12 @@ def statements(found: list[Point]) -> list[Statement]:
             for epsilon in EPSILONS
             if (ours := at[n, "dpbfl", epsilon]).robust and ours.found and (theirs := at[n, "ldpbfl", epsilon]).found
         }
-        told = ", ".join(f"{gain:+.1f} at {epsilon:g}" for epsilon, gain in gains.items())
+        text = ", ".join(f"{gain:+.1f} at {epsilon:g}" for epsilon, gain in gains.items())
         small = [gain for epsilon, gain in gains.items() if epsilon < 0.4]
         large = [gain for epsilon, gain in gains.items() if epsilon >= 0.4]
         said += [
-            Statement(f"DPBFL is above LDPBFL at n = {n:,}", min(gains.values()) > HIGHER, told),
-            Statement(f"the more so at epsilon < 0.4 at n = {n:,}", bool(small) and max(small) > max(large), told),
+            Statement(f"DPBFL is above LDPBFL at n = {n:,}", min(gains.values()) > HIGHER, text),
+            Statement(f"the more so at epsilon < 0.4 at n = {n:,}", bool(small) and max(small) > max(large), text),
         ]
     return said
 
@@ -92,10 +92,10 @@ def verdict(found: list[Point]) -> Judged:
     said = statements(found)
     rest = judge(said) if said else Judged(Verdict.PENDING, "n = 50,000 and 100,000 are not run yet")
     if missing:
-        told = ", ".join(f"{epsilon:g}" for epsilon in sorted(missing))
+        text = ", ".join(f"{epsilon:g}" for epsilon in sorted(missing))
         return Judged(
             Verdict.INFEASIBLE,
-            f"at n = 10,000 gamma is not below 1 at epsilon = {told}, and the paper compares there (D3); the rest: "
+            f"at n = 10,000 gamma is not below 1 at epsilon = {text}, and the paper compares there (D3); the rest: "
             f"{rest.verdict}, {rest.reason}",
         )
     return rest
@@ -103,9 +103,9 @@ def verdict(found: list[Point]) -> Judged:
 
 def build(evidence: Evidence) -> Exhibit:
     by_suite = {name: points(runs) for name, runs in evidence.runs.items()}
-    found = [one for mine in by_suite.values() for one in mine]
-    at = {(one.n, one.scheme, one.epsilon): one for one in found}
-    sizes = sorted({one.n for one in found})
+    results = [one for mine in by_suite.values() for one in mine]
+    at = {(one.n, one.scheme, one.epsilon): one for one in results}
+    sizes = sorted({one.n for one in results})
     lines = [
         {"n": f"{n:,}", "scheme": scheme, **{f"epsilon = {e:g}": at[n, scheme, e].text() for e in EPSILONS}}
         for n in sizes
@@ -121,7 +121,7 @@ def build(evidence: Evidence) -> Exhibit:
             "accuracy": None if one.found is None else 100 * one.found.mean,
             "half_width": None if one.found is None else 100 * one.found.half_width,
         }
-        for one in sorted(found, key=lambda one: (one.n, one.scheme, one.epsilon))
+        for one in sorted(results, key=lambda one: (one.n, one.scheme, one.epsilon))
     ]
     half = "; ".join(
         f"n = {n:,} at 0.3: DPBFL {at[n, 'dpbfl', 0.3].text()}, LDPBFL {at[n, 'ldpbfl', 0.3].text()}" for n in sizes
@@ -130,10 +130,10 @@ def build(evidence: Evidence) -> Exhibit:
     return Exhibit(
         measured=f"{half}; {evidence.seeds}",
         settings=f"{settings(first)}, b = 20 % sign flips, delta = 1e-6, n = {', '.join(f'{n:,}' for n in sizes)}",
-        judged=verdict(found),
+        judged=verdict(results),
         lines=lines,
         numbers=numbers,
-        plot=lambda: _plot(found, sizes),
+        plot=lambda: _plot(results, sizes),
         caption=(
             "Test accuracy of the last round in %. Epsilon is a coordinate's and a round's, and not the same promise: "
             "LDPBFL's needs no shuffler. Beyond the bound: 1 - 1 / (2 - gamma) is at most b."

@@ -36,9 +36,9 @@ RULE = (
 def points(suite: str) -> tuple[Point, ...]:
     """A point a cell, so that a run that is stopped goes on from there, and one for a worker alone, at RSA's rate."""
     cells = papers_suite(suite).cells()
-    found = [{"suite": suite, "row": cell.label, "column": cell.column, "cell": cell.hash} for cell in cells]
+    results = [{"suite": suite, "row": cell.label, "column": cell.column, "cell": cell.hash} for cell in cells]
     like = next(cell for cell in cells if (cell.label, cell.column) == (ROWS[1], CLEAN))
-    return (*found, {"suite": suite, "row": ALONE, "column": CLEAN, "like": like.hash})
+    return (*results, {"suite": suite, "row": ALONE, "column": CLEAN, "like": like.hash})
 
 
 def measure(point: Point, seed: int, data_root: str | None) -> dict[str, Any]:
@@ -108,15 +108,15 @@ def statements(last: dict[tuple[str, float], float], model: str, alone: float | 
 
 def _owes_the_server(clean: float, attacked: float, alone: float) -> Statement:
     """A model that is no better than one that never heard of a server says nothing of the server's rule."""
-    told = f"{clean:.1f} clean, {attacked:.1f} at b = 40 %, alone {alone:.1f}"
+    text = f"{clean:.1f} clean, {attacked:.1f} at b = 40 %, alone {alone:.1f}"
     return Statement(
-        "A worker's model under DPBFL is better than that of a worker alone", min(clean, attacked) > alone, told
+        "A worker's model under DPBFL is better than that of a worker alone", min(clean, attacked) > alone, text
     )
 
 
 def build(evidence: Evidence) -> Exhibit:
-    (found,) = evidence.measured.values()
-    by_cell = {(one.point["row"], one.point["column"]): one for one in found}
+    (result,) = evidence.measured.values()
+    by_cell = {(one.point["row"], one.point["column"]): one for one in result}
     curves = {
         (model, row, b): curve(by_cell[row, column("sign_flip", b)], model)
         for model in MODELS
@@ -130,16 +130,16 @@ def build(evidence: Evidence) -> Exhibit:
         for model, lone in zip(MODELS, (None, float(alone.mean[-1])), strict=True)
     ]
     upheld = [said for said in judged if all(one.holds for one in said)]
-    told = "; ".join(
+    text = "; ".join(
         f"{model} of DPBFL " + ", ".join(f"{last[model, ROWS[2], b]:.1f} at b = {b:.0%}" for b in BYZANTINE)
         for model in MODELS
     )
-    settings = _cell(found[0].point).federation
+    settings = _cell(result[0].point).federation
     return Exhibit(
-        measured=f"{told}; a worker alone {alone.mean[-1]:.1f}",
+        measured=f"{text}; a worker alone {alone.mean[-1]:.1f}",
         settings=(
             f"CIFAR-10, {settings.model}, {settings.clients} workers, {settings.local_steps} local steps of batch "
-            f"{settings.batch_size}, {settings.rounds} rounds, {_rates(_cell(one.point) for one in found)}, 1 seed"
+            f"{settings.batch_size}, {settings.rounds} rounds, {_rates(_cell(one.point) for one in result)}, 1 seed"
         ),
         judged=judge(upheld[0] if upheld else [one for said in judged for one in said]),
         lines=[

@@ -66,30 +66,30 @@ def verdict(found: dict[str, tuple[float, float]]) -> Judged:
 
 
 def build(evidence: Evidence) -> Exhibit:
-    found = {one.point["reading"]: one for one in evidence.measured[ID]}
+    results = {one.point["reading"]: one for one in evidence.measured[ID]}
     both = {
         name: (one.only["concentration"], expected_concentration(one.point["alpha"], one.only["samples"]))
-        for name, one in found.items()
+        for name, one in results.items()
     }
-    told = ", ".join(f"{mine:.3f} for {law:.3f} ({name})" for name, (mine, law) in both.items())
+    text = ", ".join(f"{mine:.3f} for {law:.3f} ({name})" for name, (mine, law) in both.items())
     lines = [
         {"alpha = 0.2 is": name, "worker": str(at + 1), **{str(k): str(count) for k, count in enumerate(counts)}}
-        for name, one in found.items()
+        for name, one in results.items()
         for at, counts in enumerate(one.only["counts"])
     ]
     numbers = [
         {"reading": name, "worker": at + 1, "class": k, "samples": count}
-        for name, one in found.items()
+        for name, one in results.items()
         for at, counts in enumerate(one.only["counts"])
         for k, count in enumerate(counts)
     ]
     return Exhibit(
-        measured=f"mean sum of squared class shares {told}",
+        measured=f"mean sum of squared class shares {text}",
         settings="MNIST over 1000 workers, 55 samples each; ten of them drawn at random; seed 0",
         judged=verdict(both),
         lines=lines,
         numbers=numbers,
-        plot=lambda: _plot({name: np.array(one.only["counts"]) for name, one in found.items()}),
+        plot=lambda: _plot({name: np.array(one.only["counts"]) for name, one in results.items()}),
         caption=(
             "Samples of each class. All training cells take the first reading, which public code calls alpha = 0.2."
         ),

@@ -57,18 +57,19 @@ def measure(point: Point, seed: int, data_root: str | None) -> dict[str, Any]:
 def ratios(seconds: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
     """Of each round, over FedAvg's of that round."""
     return {
-        name: [mine / base for mine, base in zip(found, seconds[BASE], strict=True)] for name, found in seconds.items()
+        name: [mine / base for mine, base in zip(result, seconds[BASE], strict=True)]
+        for name, result in seconds.items()
     }
 
 
 def statements(found: Mapping[str, float]) -> list[Statement]:
     """The rule, on median ratios."""
-    told = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+    text = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
     mine = found[DPBFL]
     return [
-        Statement("DPBFL takes slightly more time than FedAvg", 1 < mine <= SLIGHTLY, told),
-        Statement("DPBFL takes less time than RSA", mine < found["rsa"], told),
-        Statement("DPBFL takes less time than median", mine < found["median"], told),
+        Statement("DPBFL takes slightly more time than FedAvg", 1 < mine <= SLIGHTLY, text),
+        Statement("DPBFL takes less time than RSA", mine < found["rsa"], text),
+        Statement("DPBFL takes less time than median", mine < found["median"], text),
     ]
 
 

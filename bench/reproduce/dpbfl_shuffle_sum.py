@@ -119,7 +119,7 @@ def sum_verdict(found: Sequence[tuple[Point, float, Mean]]) -> Judged:
 
 
 def build_sum(evidence: Evidence) -> Exhibit:
-    found: list[tuple[Point, float, Mean]] = [
+    results: list[tuple[Point, float, Mean]] = [
         (one.point, one.values[0]["gamma"], mean_of(one.each("mse"))) for one in evidence.measured[SUM]
     ]
     lines: list[Line] = [
@@ -133,16 +133,16 @@ def build_sum(evidence: Evidence) -> Exhibit:
             "log(1 / delta) / epsilon^2": f"{math.log(1 / DELTA) / p['epsilon'] ** 2:.1f}",
             "constant": f"{constant(mse.value, p['epsilon']):.0f}",
         }
-        for p, gamma, mse in found
+        for p, gamma, mse in results
     ]
-    ones = [(gamma, constant(mse.value, p["epsilon"])) for p, gamma, mse in found if p["nonzero"]]
+    ones = [(gamma, constant(mse.value, p["epsilon"])) for p, gamma, mse in results if p["nonzero"]]
     least, most = min(ones), max(ones)
     return Exhibit(
         measured=f"constant {least[1]:.0f} at gamma = {least[0]:.2f} to {most[1]:.0f} at {most[0]:.2f}; {SEEDS} seeds",
         settings=(
             f"delta = 1e-6, gamma by Corollary 1, {COORDINATES} coordinates of real messages a seed, {SEEDS} seeds"
         ),
-        judged=sum_verdict(found),
+        judged=sum_verdict(results),
         lines=lines,
         numbers=[
             {
@@ -152,9 +152,9 @@ def build_sum(evidence: Evidence) -> Exhibit:
                 "half_width": mse.half_width(),
                 "exact": analyzer_variance(p["n"], p["nonzero"], gamma),
             }
-            for p, gamma, mse in found
+            for p, gamma, mse in results
         ],
-        plot=lambda: _plot_sum(found),
+        plot=lambda: _plot_sum(results),
         caption="The constant is the error over Theorem 2's term. Its condition is met by every gamma below 1.",
     )
 

@@ -44,8 +44,8 @@ def verdict(ours: Accuracies, paper: Accuracies, byzantine: Sequence[float]) -> 
     if not other and not order:
         return Judged(Verdict.SHAPE, f"the same cells are kept and lost; {len(far)} numbers differ: {'; '.join(far)}")
     agreed = len(rows) * len(byzantine) - len(other)
-    told = f"{agreed} of {len(rows) * len(byzantine)} cells are kept or lost as in the paper"
-    return Judged(Verdict.NOT, "; ".join([told, *other, *order]))
+    text = f"{agreed} of {len(rows) * len(byzantine)} cells are kept or lost as in the paper"
+    return Judged(Verdict.NOT, "; ".join([text, *other, *order]))
 
 
 def fate(accuracy: float, clean: float) -> str:
@@ -79,14 +79,14 @@ def build(evidence: Evidence) -> Exhibit:
             "row": row,
             "byzantine": b,
             "paper": theirs,
-            "accuracy": 100 * found.mean,
-            "half_width": 100 * found.half_width,
-            "seeds": found.seeds,
+            "accuracy": 100 * result.mean,
+            "half_width": 100 * result.half_width,
+            "seeds": result.seeds,
         }
         for row in paper
         for where, name in (("dirichlet", row), ("iid", iid[row]))
         for b, theirs in zip(byzantine, paper[row], strict=True)
-        if (found := runs.accuracy(name, ATTACK, b))
+        if (result := runs.accuracy(name, ATTACK, b))
     ]
     return Exhibit(
         measured=measured,
@@ -101,13 +101,13 @@ def build(evidence: Evidence) -> Exhibit:
 
 def settings(runs: Runs) -> str:
     """The federation in a few words, for all items on it."""
-    found = runs.suite.federation
+    result = runs.suite.federation
     data = {cell.federation.dataset for cell in runs.cells}
     clients = sorted({cell.federation.clients for cell in runs.cells})
     many = f"{clients[0]:,}" if len(clients) == 1 else f"{clients[0]:,} to {clients[-1]:,}"
     return (
-        f"{', '.join(sorted(data))}, {found.model}, {many} clients, batch {found.batch_size}, {found.rounds} rounds, "
-        f"{runs.seeds}"
+        f"{', '.join(sorted(data))}, {result.model}, {many} clients, batch {result.batch_size}, "
+        f"{result.rounds} rounds, {runs.seeds}"
     )
 
 

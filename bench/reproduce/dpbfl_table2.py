@@ -106,33 +106,33 @@ def marks(runs: Runs, name: str) -> Marks:
 
 def verdict(ours: Mapping[str, Marks], paper: Mapping[str, list[str]]) -> Judged:
     """The rule, by the paper's schemes; `ours` holds those that have a counterpart."""
-    same = [name for name, found in ours.items() if found.matches(paper[name])]
+    same = [name for name, result in ours.items() if result.matches(paper[name])]
     other = [name for name in ours if name not in same]
     without = [name for name in paper if name not in ours]
-    told = f"{len(same)} of {len(ours)} counterparts have the paper's marks; no counterpart of {', '.join(without)}"
+    text = f"{len(same)} of {len(ours)} counterparts have the paper's marks; no counterpart of {', '.join(without)}"
     if not other:
-        return Judged(Verdict.REPRODUCED, told)
-    return Judged(Verdict.SHAPE if "DPBFL" in same else Verdict.NOT, f"{told}; other marks: {', '.join(other)}")
+        return Judged(Verdict.REPRODUCED, text)
+    return Judged(Verdict.SHAPE if "DPBFL" in same else Verdict.NOT, f"{text}; other marks: {', '.join(other)}")
 
 
 def build(evidence: Evidence) -> Exhibit:
     runs, paper = evidence.only, evidence.stated.number("schemes")
-    found = {entry.name: marks(runs, entry.name) for entry in runs.suite.defense}
+    results = {entry.name: marks(runs, entry.name) for entry in runs.suite.defense}
     lines = [
         {"scheme": name, "whose": "paper", **dict(zip(COLUMNS.values(), printed, strict=True))}
         for name, printed in paper.items()
     ]
-    lines += [row.line(name) for name, row in found.items()]
-    robust = [name for name, row in found.items() if row.byzantine and row.inference]
+    lines += [row.line(name) for name, row in results.items()]
+    robust = [name for name, row in results.items() if row.byzantine and row.inference]
     return Exhibit(
-        measured=f"of {len(found)} defenses, those that defend and are robust: {', '.join(robust) or 'none'}",
+        measured=f"of {len(results)} defenses, those that defend and are robust: {', '.join(robust) or 'none'}",
         settings=(
             "digits, 20 clients, softmax, 60 rounds with every message drawn; sign flips of factor 4; DLG on LeNet, 8 "
             "targets; 1 seed"
         ),
-        judged=verdict({name: found[mine] for name, mine in COUNTERPARTS.items()}, paper),
+        judged=verdict({name: results[mine] for name, mine in COUNTERPARTS.items()}, paper),
         lines=lines,
-        numbers=[{"scheme": name, **vars(row)} for name, row in found.items()],
+        numbers=[{"scheme": name, **vars(row)} for name, row in results.items()],
         caption="Counterparts: " + ", ".join(f"{name}: {mine}" for name, mine in COUNTERPARTS.items()) + ". "
         "The tool is DP where the class makes a privacy claim, and SMC where the server gets the sum of the messages "
         "and nothing else. What SMC gives is played, not its masks and keys, which would cost time and bytes: the mark "

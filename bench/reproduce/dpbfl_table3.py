@@ -47,25 +47,25 @@ def verdict(ours: Mapping[str, float], printed: Mapping[str, str]) -> Judged:
 
 def build(evidence: Evidence) -> Exhibit:
     printed: dict[str, str] = evidence.stated.number("epsilon")
-    found = {str(one.point["n"]): one for one in evidence.measured[ID]}
+    results = {str(one.point["n"]): one for one in evidence.measured[ID]}
     lines = [
         {
             "n": f"{int(n):,}",
             "paper": text,
-            "ours": repr(found[n].only["epsilon"]),
-            "gamma": f"{found[n].only['gamma']:g}",
-            "b < bound": "yes" if found[n].point["byzantine"] < found[n].only["bound"] - 1e-12 else "no: equal",
+            "ours": repr(results[n].only["epsilon"]),
+            "gamma": f"{results[n].only['gamma']:g}",
+            "b < bound": "yes" if results[n].point["byzantine"] < results[n].only["bound"] - 1e-12 else "no: equal",
         }
         for n, text in printed.items()
     ]
-    judged = verdict({n: one.only["epsilon"] for n, one in found.items()}, printed)
+    judged = verdict({n: one.only["epsilon"] for n, one in results.items()}, printed)
     return Exhibit(
         measured=", ".join(line["ours"] for line in lines),
         settings="Corollary 1 with natural logarithms, at the gamma whose bound is b",
         judged=judged,
         lines=lines,
         numbers=[
-            {"n": n, "paper": text, "epsilon": repr(found[n].only["epsilon"]), "gamma": found[n].only["gamma"]}
+            {"n": n, "paper": text, "epsilon": repr(results[n].only["epsilon"]), "gamma": results[n].only["gamma"]}
             for n, text in printed.items()
         ],
         caption=(

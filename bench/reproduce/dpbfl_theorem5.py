@@ -105,12 +105,12 @@ def bound(point: Mapping[str, Any], start: float, corrected: bool = False) -> Fl
     delta_2 = 198 * lam**2 * d / (XI * epsilon**2) * math.log(1 / DELTA)
     if corrected:
         delta_2 = 2 * (delta_2 + lam**2 * b**2 * n**2 * d / (XI * keep**2))
-    value, found = start, []
+    value, result = start, []
     for k in range(point["steps"] + 1):
-        found.append(value)
+        result.append(value)
         alpha = step(k)
         value = (1 - (1 - XI) * alpha) * value + alpha**2 * delta_1 + alpha * delta_2
-    return np.array(found)
+    return np.array(result)
 
 
 Case = tuple[Mapping[str, Any], Sequence[int], Floats, Floats, Floats]
@@ -118,13 +118,13 @@ Case = tuple[Mapping[str, Any], Sequence[int], Floats, Floats, Floats]
 
 
 def cases(evidence: Evidence) -> list[Case]:
-    found: list[Case] = []
+    results: list[Case] = []
     for one in evidence.measured[ID]:
         point, steps = one.point, one.values[0]["steps"]
         start = float(np.mean(one.each("start")))
         errors = np.mean(one.each("errors"), axis=0)
-        found.append((point, steps, errors, bound(point, start)[steps], bound(point, start, corrected=True)[steps]))
-    return found
+        results.append((point, steps, errors, bound(point, start)[steps], bound(point, start, corrected=True)[steps]))
+    return results
 
 
 def verdict(found: Sequence[Case]) -> Judged:
@@ -135,7 +135,7 @@ def verdict(found: Sequence[Case]) -> Judged:
     if all(holds.values()):
         return Judged(Verdict.REPRODUCED, f"below the bound at every step in all {len(found)} cases")
     worst = max(found, key=lambda case: float((case[2] / case[3]).max()))
-    told = (
+    text = (
         f"at gamma = {worst[0]['gamma']:g}, b = {worst[0]['byzantine']:.0%} the distance is up to "
         f"{float((worst[2] / worst[3]).max()):.0f} times the bound: Byzantine workers leave a bias that no alpha^2 "
         "removes"
@@ -143,13 +143,13 @@ def verdict(found: Sequence[Case]) -> Judged:
     if repaired and all(value for (_, b), value in holds.items() if b == 0):
         return Judged(
             Verdict.SHAPE,
-            f"holds without Byzantine workers and, with RSA's bias term in Delta_2, for all; as printed {told}",
+            f"holds without Byzantine workers and, with RSA's bias term in Delta_2, for all; as printed {text}",
         )
-    return Judged(Verdict.NOT, told)
+    return Judged(Verdict.NOT, text)
 
 
 def build(evidence: Evidence) -> Exhibit:
-    found = cases(evidence)
+    result = cases(evidence)
     lines = [
         {
             "gamma": f"{p['gamma']:g}",
@@ -161,7 +161,7 @@ def build(evidence: Evidence) -> Exhibit:
             "corrected": f"{corrected[-1]:.3g}",
             "largest distance / printed bound": f"{float((mine / printed).max()):.3g}",
         }
-        for p, _, mine, printed, corrected in found
+        for p, _, mine, printed, corrected in result
     ]
     ends = ", ".join(f"{line['b']} (gamma = {line['gamma']}) {line[f'after {STEPS} steps']}" for line in lines)
     return Exhibit(
@@ -170,7 +170,7 @@ def build(evidence: Evidence) -> Exhibit:
             f"{N} workers with quadratic losses in {DIM} dimensions, lambda = {LAMBDA:g}, alpha = 2 / (k + 20), sign "
             f"flips; mu = L = 1, xi = bar xi = {XI:g}"
         ),
-        judged=verdict(found),
+        judged=verdict(result),
         lines=lines,
         numbers=[
             {
@@ -181,10 +181,10 @@ def build(evidence: Evidence) -> Exhibit:
                 "printed": printed[at],
                 "corrected": corrected[at],
             }
-            for p, steps, mine, printed, corrected in found
+            for p, steps, mine, printed, corrected in result
             for at, k in enumerate(steps)
         ],
-        plot=lambda: _plot(found),
+        plot=lambda: _plot(result),
         caption=f"Squared distance to the optimum of (1) for honest workers, mean over {SEEDS} seeds.",
     )
 

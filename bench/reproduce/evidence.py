@@ -57,8 +57,8 @@ class Runs:
         """Those of today's protocol; needs no data."""
         suite = papers_suite(name)
         cells, store = tuple(suite.cells()), Store(results, RECORDS)
-        found = (_find(store, cell, seed, suite) for cell in cells for seed in suite.seeds_for(cell))
-        return cls(suite, cells, tuple(record for record in found if record is not None), store)
+        result = (_find(store, cell, seed, suite) for cell in cells for seed in suite.seeds_for(cell))
+        return cls(suite, cells, tuple(record for record in result if record is not None), store)
 
     @property
     def wanted(self) -> int:
@@ -134,7 +134,7 @@ class Evidence:
     def environments(self) -> set[str]:
         """Commit, versions and machine of each record and measurement."""
         records = [record.environment for runs in self.runs.values() for record in runs.records]
-        points = [one.environment for found in self.measured.values() for one in found]
+        points = [one.environment for result in self.measured.values() for one in result]
         return {
             f"commit {where.commit or 'none'}, torch {where.torch}, {where.cpu or where.machine}, {where.device}, "
             f"{where.threads} thread(s)"

@@ -36,9 +36,9 @@ class Mean:
 
 
 def mean_of(values: Sequence[float]) -> Mean:
-    found = np.asarray(values, dtype=float)
-    error = float(found.std(ddof=1) / math.sqrt(len(found))) if len(found) > 1 else math.nan
-    return Mean(float(found.mean()), error, len(found))
+    result = np.asarray(values, dtype=float)
+    error = float(result.std(ddof=1) / math.sqrt(len(result))) if len(result) > 1 else math.nan
+    return Mean(float(result.mean()), error, len(result))
 
 
 def upper_share(hits: int, draws: int, level: float) -> float:

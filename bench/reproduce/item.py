@@ -45,8 +45,8 @@ def judge(statements: Sequence[Statement]) -> Judged:
     failed = [statement for statement in statements if not statement.holds]
     if not failed:
         return Judged(Verdict.SHAPE, f"all {len(statements)} statements hold")
-    told = "; ".join(f"not so: {one.text} ({one.found})" for one in failed)
-    return Judged(Verdict.NOT, f"{len(statements) - len(failed)} of {len(statements)} statements hold; {told}")
+    text = "; ".join(f"not so: {one.text} ({one.found})" for one in failed)
+    return Judged(Verdict.NOT, f"{len(statements) - len(failed)} of {len(statements)} statements hold; {text}")
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ def choose(papers: Iterable[str] = (), only: Iterable[str] = ()) -> list[Item]:
     for paper in papers:
         if paper not in PAPERS:
             raise BadInputError(unknown("paper", paper, PAPERS))
-    found = [item for item in items() if not papers or item.paper in papers]
+    results = [item for item in items() if not papers or item.paper in papers]
     for name in only:
-        if not any(name in (item.id, item.name) for item in found):
-            raise BadInputError(unknown("item", name, [known for item in found for known in (item.name, item.id)]))
-    return [item for item in found if not only or {item.id, item.name} & set(only)]
+        if not any(name in (item.id, item.name) for item in results):
+            raise BadInputError(unknown("item", name, [known for item in results for known in (item.name, item.id)]))
+    return [item for item in results if not only or {item.id, item.name} & set(only)]

@@ -107,10 +107,10 @@ class Measurements:
     def find(self, experiment: Experiment, point: Point) -> Measurement | None:
         """The measurement of today's experiment; None where there is none, or the file holds something else."""
         try:
-            found = Measurement.model_validate_json(self.path(experiment, point).read_text(encoding="utf-8"))
+            result = Measurement.model_validate_json(self.path(experiment, point).read_text(encoding="utf-8"))
         except (OSError, ValidationError):
             return None
-        return found if found.key == experiment.key(point) else None
+        return result if result.key == experiment.key(point) else None
 
     def missing(self, experiment: Experiment) -> list[Point]:
         return [point for point in experiment.points() if self.find(experiment, point) is None]
@@ -140,11 +140,11 @@ class Measurements:
             running = {place.submit(_job(experiment, point, data_root)): point for point in points}
             for future in as_completed(running):
                 try:
-                    found = future.result()
+                    result = future.result()
                 except WorkerLostError as lost:
-                    told = "what was finished is recorded, the same command goes on from there"
-                    raise BadInputError(f"{experiment.name}: {lost} while it measured a point; {told}") from None
-                yield self._write(experiment, running[future], *found)
+                    text = "what was finished is recorded, the same command goes on from there"
+                    raise BadInputError(f"{experiment.name}: {lost} while it measured a point; {text}") from None
+                yield self._write(experiment, running[future], *result)
 
     def _write(self, experiment: Experiment, point: Point, values: tuple[Values, ...], seconds: float) -> Measurement:
         made = Measurement(

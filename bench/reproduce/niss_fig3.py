@@ -157,22 +157,22 @@ def verdict(
         return Judged(judged.verdict, f"{judged.reason}; training diverges under {', '.join(gone)}")
     gaps = {name: [values[0] - values[-1] for values, _ in panels] for name, panels in found.items()}
     falls = {name: all(_falls(values) for values, _ in panels) for name, panels in found.items()}
-    told = "; ".join(f"{name}: {', '.join(f'{gap:.0f}' for gap in mine)}" for name, mine in gaps.items())
+    text = "; ".join(f"{name}: {', '.join(f'{gap:.0f}' for gap in mine)}" for name, mine in gaps.items())
     near = [
         name
         for name, panels in found.items()
         if falls[name] and all(_is_near(gap, span) for gap, (_, span) in zip(gaps[name], panels, strict=True))
     ]
     if near:
-        return Judged(Verdict.REPRODUCED, f"by {' and '.join(near)}; gaps in points, {told}")
+        return Judged(Verdict.REPRODUCED, f"by {' and '.join(near)}; gaps in points, {text}")
     plain = [name for name, mine in gaps.items() if falls[name] and min(mine) > PLAIN]
     if plain:
         return Judged(
-            Verdict.SHAPE, f"accuracy falls with X by {' and '.join(plain)}; no reading has the paper's gaps: {told}"
+            Verdict.SHAPE, f"accuracy falls with X by {' and '.join(plain)}; no reading has the paper's gaps: {text}"
         )
     by = f"by more than {PLAIN:g} points"
     return Judged(
-        Verdict.NOT, f"under no reading does accuracy fall with X in every panel {by}; gaps in points, {told}"
+        Verdict.NOT, f"under no reading does accuracy fall with X in every panel {by}; gaps in points, {text}"
     )
 
 
@@ -187,7 +187,7 @@ def _falls(values: Sequence[float]) -> bool:
 def build(evidence: Evidence) -> Exhibit:
     panels = [Panel3(runs, partition) for runs in evidence.runs.values() for partition in ("iid", "sorted")]
     names = [reading.name for reading in readings("mnist")]
-    found = {name: [(panel.percents(panel.reading(name)), panel.range) for panel in panels] for name in names}
+    results = {name: [(panel.percents(panel.reading(name)), panel.range) for panel in panels] for name in names}
     lines = [
         {
             "Delta": name,
@@ -236,7 +236,7 @@ def build(evidence: Evidence) -> Exhibit:
             f"{first.local_epochs}, {rounds}, epsilon = 10, delta = 1e-4, zeta = 3, classical sigma_k, "
             "unit variance 0.01 with v clipped to 1 to 29"
         ),
-        judged=verdict(found, diverging),
+        judged=verdict(results, diverging),
         lines=lines,
         numbers=numbers,
         plot=partial(_plot, panels, names[0]),
@@ -256,8 +256,8 @@ def _plot(panels: Sequence[Panel3], name: str) -> bytes:
         curves = {f"X = {x:g}": panel.curve(reading, x) for x in XS}
         mark = panel.percents(reading)[0] - sum(panel.range) / 2
         gone = ", ".join(f"{x:g}" for x in XS if panel.accuracy(reading, x).failed)
-        told = panel.title + (f"; diverged: X = {gone}" if gone else "")
-        drawn.append(Panel(told, curves, {f"X = {XS[-1]:g}": mark}))
+        text = panel.title + (f"; diverged: X = {gone}" if gone else "")
+        drawn.append(Panel(text, curves, {f"X = {XS[-1]:g}": mark}))
     lines = [drawn[at : at + 2] for at in range(0, len(drawn), 2)]
     title = f"Accuracy by X = τ², noise for a sensitivity of {name}"
     return accuracy_by_round(lines, [f"X = {x:g}" for x in XS], star="FedAvg less the\npaper's gap", title=title)

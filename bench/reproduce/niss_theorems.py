@@ -76,28 +76,28 @@ def _means(evidence: Evidence, name: str, field: str) -> list[tuple[Mapping[str,
 def checks_2(evidence: Evidence) -> tuple[list[Check], list[Check]]:
     """Those of clients alike, the theorem's own case, and the others."""
     alike, other = [], []
-    for point, found in _means(evidence, SUM.name, "sum"):
+    for point, result in _means(evidence, SUM.name, "sum"):
         m, v, tau = point["clients"], point["shares"], point["tau_squared"]
         theorem = niss_aggregate_variance(np.ones(m), tau)
         if point["share_variance"] == 1 / v:
-            alike.append(Check(f"sum of {m}, v = {v}, tau^2 = {tau:g}", found, theorem, theorem))
+            alike.append(Check(f"sum of {m}, v = {v}, tau^2 = {tau:g}", result, theorem, theorem))
         else:
             what = f"sum of {m}, v = {v}, tau^2 = {tau:g}, shares of variance sigma_k^2"
-            other.append(Check(what, found, theorem, v * theorem, "N1"))
-    for point, found in _means(evidence, SUM.name, "upload"):
+            other.append(Check(what, result, theorem, v * theorem, "N1"))
+    for point, result in _means(evidence, SUM.name, "upload"):
         v, tau = point["shares"], point["tau_squared"]
         if point["share_variance"] != 1 / v:
             what = f"one upload, v = {v}, tau^2 = {tau:g}, shares of variance sigma_k^2"
-            other.append(Check(what, found, 2 + tau, v * (2 + tau), "N1"))
+            other.append(Check(what, result, 2 + tau, v * (2 + tau), "N1"))
     for unequal in evidence.measured[UNEQUAL.name]:
         point = unequal.point
         measured = mean_of([one["sum"] / one["corrected"] for one in unequal.values])
         printed = float(np.mean([one["printed"] / one["corrected"] for one in unequal.values]))
         what = f"sum over corrected, sigma^2 in {point['sigma_squared']}, tau^2 in {point['tau_squared']}"
         other.append(Check(what, measured, printed, 1.0, "N8"))
-    for point, found in _means(evidence, DROPOUT.name, "sum"):
+    for point, result in _means(evidence, DROPOUT.name, "sum"):
         m, d = point["clients"], point["dropouts"]
-        other.append(Check(f"sum of {m}, tau^2 = 0, {d} never upload", found, None, 2 * d * (m - d) / (m - 1), "N9"))
+        other.append(Check(f"sum of {m}, tau^2 = 0, {d} never upload", result, None, 2 * d * (m - d) / (m - 1), "N9"))
     return alike, other
 
 
@@ -108,16 +108,16 @@ def verdict_2(alike: Sequence[Check], other: Sequence[Check]) -> Judged:
     corrected = [one for one in everything if one.measured.agrees(one.corrected, total)]
     printed = [one for one in everything if one.printed is not None and one.measured.agrees(one.printed, total)]
     asked = sum(one.printed is not None for one in everything)
-    told = f"printed holds at {len(printed)} of {asked} points, corrected at {len(corrected)} of {total}"
+    text = f"printed holds at {len(printed)} of {asked} points, corrected at {len(corrected)} of {total}"
     if len(printed) == asked:
-        return Judged(Verdict.REPRODUCED, told)
+        return Judged(Verdict.REPRODUCED, text)
     if len(corrected) == total and all(one in printed for one in alike):
         others = sorted({one.about for one in other if one.printed is not None and one not in printed})
         return Judged(
             Verdict.SHAPE,
-            f"{told}; all {len(alike)} points of clients alike hold as printed, {', '.join(others)} do not",
+            f"{text}; all {len(alike)} points of clients alike hold as printed, {', '.join(others)} do not",
         )
-    return Judged(Verdict.NOT, told)
+    return Judged(Verdict.NOT, text)
 
 
 def build_2(evidence: Evidence) -> Exhibit:
@@ -142,13 +142,13 @@ def build_2(evidence: Evidence) -> Exhibit:
 def _plot_2(evidence: Evidence) -> bytes:
     figure, grid = grid_of(1, 1, height=2.8, width=4.2)
     axes = grid[0][0]
-    found = [(p, mean) for p, mean in _means(evidence, SUM.name, "sum") if p["share_variance"] == 1 / p["shares"]]
-    for look, v in enumerate(sorted({point["shares"] for point, _ in found})):
-        mine = [(point["tau_squared"] + 0.012 * (look - 1), mean) for point, mean in found if point["shares"] == v]
+    results = [(p, mean) for p, mean in _means(evidence, SUM.name, "sum") if p["share_variance"] == 1 / p["shares"]]
+    for look, v in enumerate(sorted({point["shares"] for point, _ in results})):
+        mine = [(point["tau_squared"] + 0.012 * (look - 1), mean) for point, mean in results if point["shares"] == v]
         reach = [mean.half_width() for _, mean in mine]
         points(axes, [tau for tau, _ in mine], [mean.value for _, mean in mine], look, reach, reach)
         axes.plot([], [], color=COLOURS[look], marker="o", linestyle="none", label=f"measured, v = {v}")
-    clients = found[0][0]["clients"]
+    clients = results[0][0]["clients"]
     axes.plot([0, 1], [0, clients], color=INK, linewidth=1, linestyle="--", label="Theorem 2")
     label(grid, "tau^2", "variance of the sum / sigma_k^2")
     figure.legend(loc="outside right upper", **LEGEND_TEXT)
@@ -164,7 +164,7 @@ def corrected_3(point: Mapping[str, Any], directions: float) -> float:
 
 
 def checks_3(evidence: Evidence) -> list[tuple[Mapping[str, Any], Check]]:
-    found: list[tuple[Mapping[str, Any], Check]] = []
+    results: list[tuple[Mapping[str, Any], Check]] = []
     for one in evidence.measured[COLLUDE.name]:
         point = one.point
         rho, tau, v = point["rho"], point["tau_squared"], point["shares"]
@@ -172,8 +172,8 @@ def checks_3(evidence: Evidence) -> list[tuple[Mapping[str, Any], Check]]:
         what = f"rho = {rho:g}, tau^2 = {tau:g}, v = {v}, s per {point['scale']}"
         measured = mean_of(one.each("left"))
         about = "N5" if point["scale"] == "coordinate" else "N2, N3"
-        found.append((point, Check(what, measured, printed, corrected_3(point, one.values[0]["directions"]), about)))
-    return found
+        results.append((point, Check(what, measured, printed, corrected_3(point, one.values[0]["directions"]), about)))
+    return results
 
 
 def verdict_3(found: Sequence[tuple[Mapping[str, Any], Check]]) -> Judged:
@@ -198,13 +198,13 @@ def verdict_3(found: Sequence[tuple[Mapping[str, Any], Check]]) -> Judged:
     if all(fine.values()):
         return Judged(Verdict.REPRODUCED, f"at all {total} points")
     if fine["coordinate"] and meets("share", as_corrected) and meets("coordinate", as_corrected):
-        told = "holds on average for s per coordinate; for one s a share, as printed, the corrected variance is left"
+        text = "holds on average for s per coordinate; for one s a share, as printed, the corrected variance is left"
         if not short:
-            return Judged(Verdict.SHAPE, told)
+            return Judged(Verdict.SHAPE, text)
         point, worst = min(short, key=lambda pair: pair[1].measured.value)
         return Judged(
             Verdict.SHAPE,
-            f"{told}: less than sigma_k^2 at {len(short)} points that meet the theorem's condition, "
+            f"{text}: less than sigma_k^2 at {len(short)} points that meet the theorem's condition, "
             f"{worst.measured.value:.2f} at rho = {point['rho']:g}, tau^2 = {point['tau_squared']:g}",
         )
     off = [one.what for _, one in found if not one.measured.agrees(one.corrected, total)]
@@ -212,28 +212,28 @@ def verdict_3(found: Sequence[tuple[Mapping[str, Any], Check]]) -> Judged:
 
 
 def build_3(evidence: Evidence) -> Exhibit:
-    found = checks_3(evidence)
-    lines = [one.line(len(found)) for _, one in found]
+    result = checks_3(evidence)
+    lines = [one.line(len(result)) for _, one in result]
     worst = []
     for measurement in evidence.measured[WORST.name]:
         point = measurement.point
         least, below = mean_of(measurement.each("worst")), mean_of(measurement.each("below"))
         law = niss_worst_coordinate(1.0, 1.0, point["shares"], point["dim"])
         worst.append((point["shares"], point["dim"], least, below, law))
-    told = "; ".join(
+    text = "; ".join(
         f"v = {v}: {least.value:.2f} (quantile 1 / {dim + 1:,}: {law:.2f}), {below.value:.0%} of coordinates below "
         "sigma_k^2"
         for v, dim, least, below, law in worst
     )
     return Exhibit(
-        measured=f"{_at(found, 'coordinate')}, {_at(found, 'share')}; worst coordinate at rho = tau^2 = 1: {told}",
+        measured=f"{_at(result, 'coordinate')}, {_at(result, 'share')}; worst coordinate at rho = tau^2 = 1: {text}",
         settings=f"float64 exchanges of 31 clients, all of them targets, {SEEDS} seeds; colluders follow the protocol",
-        judged=verdict_3(found),
+        judged=verdict_3(result),
         lines=lines,
         numbers=[
             *(
                 {**one.number(), **{key: point[key] for key in ("rho", "tau_squared", "shares", "scale")}}
-                for point, one in found
+                for point, one in result
             ),
             *(
                 {
@@ -245,11 +245,11 @@ def build_3(evidence: Evidence) -> Exhibit:
                 for v, dim, least, _, law in worst
             ),
         ],
-        plot=lambda: _plot_3(found),
+        plot=lambda: _plot_3(result),
         caption=(
             "In units of sigma_k^2; mean and 95 % t interval over the seeds. Equation 8's last line must have "
             "sigma_k^2 for sigma^2 (N5), as equation 11 has. The theorem is about a mean over coordinates (N4): "
-            f"{told}."
+            f"{text}."
         ),
     )
 

@@ -47,9 +47,9 @@ class Entry:
         row = {"item": self._link(), "the paper states": f"{self.stated.says} ({self.stated.place})"}
         if self.exhibit is None:
             heavy = " --reduced" if all(form.heavy for form in self.item.forms) else ""
-            told = f"`python -m bench reproduce --only {self.item.id}{heavy}`"
-            told = "; ".join([told, *(f"{cost.form.name}: {cost.text()}" for cost in self.costs)])
-            return {**row, "we measured": "nothing yet", "settings": "", "verdict": f"{self.verdict}: {told}"}
+            text = f"`python -m bench reproduce --only {self.item.id}{heavy}`"
+            text = "; ".join([text, *(f"{cost.form.name}: {cost.text()}" for cost in self.costs)])
+            return {**row, "we measured": "nothing yet", "settings": "", "verdict": f"{self.verdict}: {text}"}
         judged = self.exhibit.judged
         limits = f" (reduced form: {self.reduced})" if self.reduced else ""
         return {
@@ -84,10 +84,10 @@ def files(entry: Entry, draw: bool = True) -> dict[str, bytes]:
     exhibit = entry.exhibit
     if exhibit is None:
         return {}
-    found = {"table.csv": csv_table(exhibit.numbers).encode()}
+    results = {"table.csv": csv_table(exhibit.numbers).encode()}
     if exhibit.plot is not None and draw:
-        found["plot.png"] = exhibit.plot()
-        found |= {f"plot-{number}.png": plot() for number, plot in enumerate(exhibit.more.values(), start=2)}
+        results["plot.png"] = exhibit.plot()
+        results |= {f"plot-{number}.png": plot() for number, plot in enumerate(exhibit.more.values(), start=2)}
     parts = [
         f"# {entry.item.title}",
         f"{entry.stated.says} ({entry.stated.place})",
@@ -100,8 +100,8 @@ def files(entry: Entry, draw: bool = True) -> dict[str, bytes]:
         f"Rule: {entry.item.rule}",
         f"Settings: {exhibit.settings}.",
     ]
-    found["table.md"] = ("\n\n".join(parts) + "\n").encode()
-    return found
+    results["table.md"] = ("\n\n".join(parts) + "\n").encode()
+    return results
 
 
 def _links(more: Iterable[str]) -> str:

@@ -181,7 +181,7 @@ def _close_pairs(gram: Tensor) -> Tensor:
         return _close_pairs_at_once(gram)
     products = gram.numpy()
     norms, groups = products.diagonal().copy(), _row_groups(len(products))
-    found: list[np.ndarray] = [np.empty(0)] * len(groups)
+    result: list[np.ndarray] = [np.empty(0)] * len(groups)
 
     def look(index: int) -> None:
         rows = groups[index]
@@ -189,10 +189,10 @@ def _close_pairs(gram: Tensor) -> Tensor:
         close = sums - 2 * products[rows, rows.start :] < CANCELLATION * sums
         close.reshape(-1)[:: close.shape[1] + 1] = False  # with themselves
         pairs = np.argwhere(close) if close.any() else np.empty((0, 2), dtype=np.intp)
-        found[index] = pairs[pairs[:, 0] < pairs[:, 1]] + rows.start
+        result[index] = pairs[pairs[:, 0] < pairs[:, 1]] + rows.start
 
     on_all_threads(look, range(len(groups)))
-    return torch.from_numpy(found[0] if len(found) == 1 else np.concatenate(found))
+    return torch.from_numpy(result[0] if len(result) == 1 else np.concatenate(result))
 
 
 def _close_pairs_at_once(gram: Tensor) -> Tensor:
@@ -209,12 +209,12 @@ def _row_groups(num_rows: int) -> list[slice]:
 
 def _measured(messages: Tensor, pairs: Tensor) -> Tensor:
     """Squared distances `(p,)`, float64, of pairs `(p, 2)` of rows i < j; j one too many is the origin."""
-    found = [torch.empty(0, dtype=torch.float64, device=messages.device)]
+    results = [torch.empty(0, dtype=torch.float64, device=messages.device)]
     for some in pairs.split(PAIRS_AT_A_TIME):
         i, j = some.unbind(dim=1)
         others = messages[j.clamp(max=len(messages) - 1)].double() * (j < len(messages))[:, None]
-        found.append(others.sub_(messages[i]).square_().sum(dim=1))
-    return torch.cat(found)
+        results.append(others.sub_(messages[i]).square_().sum(dim=1))
+    return torch.cat(results)
 
 
 def _block_products(messages: Tensor, centre: Tensor | None, origin: bool) -> Tensor:
@@ -366,7 +366,7 @@ def over_distances_of(gram: Tensor, reduce: Callable[[np.ndarray, slice], np.nda
     check_square(gram)
     products = gram.cpu().numpy()
     norms, groups = products.diagonal().copy(), _row_groups(len(products))
-    found: list[np.ndarray] = [np.empty(0)] * len(groups)
+    result: list[np.ndarray] = [np.empty(0)] * len(groups)
 
     def reduce_group(index: int) -> None:
         rows = groups[index]
@@ -374,10 +374,10 @@ def over_distances_of(gram: Tensor, reduce: Callable[[np.ndarray, slice], np.nda
         distances -= 2 * products[rows]
         np.maximum(distances, 0, out=distances)
         distances.reshape(-1)[rows.start :: len(norms) + 1] = diagonal
-        found[index] = reduce(distances, rows)
+        result[index] = reduce(distances, rows)
 
     on_all_threads(reduce_group, range(len(groups)))
-    return torch.from_numpy(found[0] if len(found) == 1 else np.concatenate(found)).to(gram.device)
+    return torch.from_numpy(result[0] if len(result) == 1 else np.concatenate(result)).to(gram.device)
 
 
 def sum_of_smallest(values: Tensor, count: int) -> Tensor:

@@ -18,8 +18,8 @@ def lower_bounds(g: np.ndarray, member: np.ndarray) -> np.ndarray:
         np.subtract(vectors, moved, out=vectors)
 
     def squares() -> np.ndarray:
-        found: np.ndarray = np.einsum("ns,ns->s", vectors, vectors).clip(min=np.finfo(float).tiny)
-        return found
+        result: np.ndarray = np.einsum("ns,ns->s", vectors, vectors).clip(min=np.finfo(float).tiny)
+        return result
 
     centre(np.linalg.eigh(g)[1][:, -1:])
     for step in range(POWER_STEPS):

@@ -133,8 +133,8 @@ class Report:
     def _more(self) -> str:
         """What the short form leaves out, in words."""
         boards = sum(len(board.text) > 0 for board in self.leaderboard.boards) - 1
-        found = (self.leaderboard.column_flags, self.leaderboard.flags)
-        flags = sum(len(notes) for some in found for notes in some.values())
+        results = (self.leaderboard.column_flags, self.leaderboard.flags)
+        flags = sum(len(notes) for some in results for notes in some.values())
         return " and ".join(counted(count, what) for count, what in ((boards, "more board"), (flags, "flag")) if count)
 
 

@@ -32,8 +32,8 @@ def of_suite(suite: str, tell: Tell = _silent) -> Path:
     """The results folder to read a suite from, and whose records they are; `runs` where there are none at all."""
     theirs = published(suite)
     if has_records(OWN, suite):
-        told = f"; the published ones: --results {theirs}" if theirs else ""
-        tell(f"records of your own runs, {OWN / suite}{told}")
+        text = f"; the published ones: --results {theirs}" if theirs else ""
+        tell(f"records of your own runs, {OWN / suite}{text}")
         return OWN
     if theirs is None:
         return OWN
@@ -68,10 +68,10 @@ def find(path: Path, tell: Tell = _silent) -> Path:
     if path.exists() or path.is_absolute():
         return path
     for folder, whose in ((OWN, "of your own run"), (BESIDE_THE_CODE, "published"), (PUBLISHED, "published")):
-        if (found := folder / path).exists():
-            found = _from_here(found)
-            tell(f"{whose}: {found}")
-            return found
+        if (result := folder / path).exists():
+            result = _from_here(result)
+            tell(f"{whose}: {result}")
+            return result
     return path
 
 

@@ -58,7 +58,7 @@ def plan(
     digests = {name: load(name, data_root).digest for name in {cell.federation.dataset for cell in cells}}
     check_settings(suite.name, cells, data_root)
     setting = setting_hash(suite, load(suite.federation.dataset, data_root).digest)
-    found = Plan(tasks=[])
+    result = Plan(tasks=[])
     seeds = dict.fromkeys(seed for some in suite.seeds_by_kind.values() for seed in some)
     for seed in seeds:
         for cell in cells:
@@ -67,9 +67,9 @@ def plan(
             protocol = protocol_hash(cell, digests[cell.federation.dataset], suite.ranking.recovered_psnr, world)
             record = store.find(cell, seed, protocol)
             if record is not None and not fresh:
-                found.present.append(record)
+                result.present.append(record)
                 continue
-            found.tasks.append(
+            result.tasks.append(
                 Task(
                     suite.name,
                     setting,
@@ -82,8 +82,8 @@ def plan(
                     world,
                 )
             )
-    found.tasks = in_order(found.tasks)
-    return found
+    result.tasks = in_order(result.tasks)
+    return result
 
 
 def in_order(tasks: list[Task]) -> list[Task]:
@@ -170,8 +170,8 @@ def _check_data(record: Record, task: Task) -> None:
     """Raise `BadInputError` where a worker made other data than this process of a data set of somebody's own."""
     name = task.cell.federation.dataset
     if (ours := load(name, task.data_root).digest) != record.data_digest:
-        told = f"{record.data_digest} in a worker, {ours} here: give its random draws a fixed seed"
-        raise BadInputError(f"data set {name!r} is another one in each process (digest {told})")
+        text = f"{record.data_digest} in a worker, {ours} here: give its random draws a fixed seed"
+        raise BadInputError(f"data set {name!r} is another one in each process (digest {text})")
 
 
 @contextmanager
@@ -258,10 +258,10 @@ class _Share:
     def _stamp(self, task: Task) -> tuple[int, int] | None:
         """What changes whenever the record is written; None without one."""
         try:
-            found = self._store.path(task.cell, task.seed).stat()
+            result = self._store.path(task.cell, task.seed).stat()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns
+        return result.st_ino, result.st_mtime_ns
 
 
 def next_place(waiting: list[Task], last: str, busy: set[str]) -> int:

@@ -72,10 +72,10 @@ def _results(results: Path | None) -> Path:
 def _files(folder: Path) -> dict[str, bytes]:
     """The documentation, and the papers' evidence, by their path in the repository."""
     root = folder.parent
-    found = {path.relative_to(root).as_posix(): path for pattern in BESIDE for path in sorted(root.glob(pattern))}
-    found |= {f"results/papers/{path.relative_to(folder / 'papers').as_posix()}": path
+    results = {path.relative_to(root).as_posix(): path for pattern in BESIDE for path in sorted(root.glob(pattern))}
+    results |= {f"results/papers/{path.relative_to(folder / 'papers').as_posix()}": path
               for pattern in PAPERS for path in sorted((folder / "papers").glob(pattern))}  # fmt: skip
-    return {name: path.read_bytes() for name, path in found.items() if path.is_file()}
+    return {name: path.read_bytes() for name, path in results.items() if path.is_file()}
 
 
 def _check(output: Path) -> None:

@@ -110,8 +110,8 @@ def _changed(cell: Cell, settings: dict[str, float], parameters: dict[str, float
 def _trial(point: dict[str, float], cells: Iterable[Cell], dataset: "Dataset") -> Trial:
     from bench.plays.training import validation_accuracy
 
-    found = {cell.column: validation_accuracy(cell, SEED, dataset) for cell in cells}
-    return Trial(point, found.pop(CLEAN), found)
+    results = {cell.column: validation_accuracy(cell, SEED, dataset) for cell in cells}
+    return Trial(point, results.pop(CLEAN), results)
 
 
 def _is_setting(key: str, defense: Part) -> bool:

@@ -98,16 +98,16 @@ def verify_changed(
     if loose := _git(checkout, "status", "--porcelain", "-z", "--ignored", "--untracked-files=all", "--", "results"):
         first = printable(loose.split("\0")[0][3:])
         raise BadInputError(f"{checkout / 'results'} is not what was committed: {first}: commit it, or take it away")
-    found = Changed(start)
+    result = Changed(start)
     changes = list(changes_since(checkout, start))
-    rows, boards = _sorted(changes, found)
+    rows, boards = _sorted(changes, result)
     for row, mine in rows.items():
-        _judge_row(checkout, row, mine, found, (sample, seed, data_root, worlds), tell)
+        _judge_row(checkout, row, mine, result, (sample, seed, data_root, worlds), tell)
     for suite, mine in boards.items():
-        found.problems += _unlike_records(checkout, suite, mine)
+        result.problems += _unlike_records(checkout, suite, mine)
     if outside := [change for change in changes if not change.path.startswith("results/")]:
-        found.notes.append(f"{counted(len(outside), 'file')} outside of results: code, for people to read")
-    return found
+        result.notes.append(f"{counted(len(outside), 'file')} outside of results: code, for people to read")
+    return result
 
 
 def changes_since(checkout: Path, start: str) -> Iterator[Change]:

@@ -71,13 +71,13 @@ def examine(subject: Subject, fingerprint: str | None, size: tuple[int, int], lr
 def fitting(subject: Subject) -> Subject:
     """The subject at the suite's assumed Byzantine fraction, or at a smaller one where it refuses that."""
     for assumed in (subject.assumed, *FRACTIONS):
-        found = Subject(subject.cls, subject.parameters, assumed, subject.watch)
+        result = Subject(subject.cls, subject.parameters, assumed, subject.watch)
         try:
-            with found.step("start"):
-                found.build().start(setting(found))
+            with result.step("start"):
+                result.build().start(setting(result))
         except StepError:
             continue
-        return found
+        return result
     return subject
 
 
@@ -217,8 +217,8 @@ def _same_distribution(one: Tensor, other: Tensor) -> float:
     centre = torch.cat([one, other]).mean(dim=0)
     directions = torch.randn(one.shape[1], 3, generator=rng.generator(0, "directions"), dtype=one.dtype)
     directions /= math.sqrt(one.shape[1])
-    found = []
+    results = []
     for column in range(3):
-        found.append(stats.ks_2samp((one @ directions)[:, column], (other @ directions)[:, column]).pvalue)
-    found.append(stats.ks_2samp((one - centre).norm(dim=1), (other - centre).norm(dim=1)).pvalue)
-    return float(min(found))
+        results.append(stats.ks_2samp((one @ directions)[:, column], (other @ directions)[:, column]).pvalue)
+    results.append(stats.ks_2samp((one - centre).norm(dim=1), (other - centre).norm(dim=1)).pvalue)
+    return float(min(results))

@@ -77,11 +77,11 @@ def look(job: Job, tell: Tell) -> None:
         except (Exception, SystemExit) as error:
             tell("refused", sentence=f"its import raised {type(error).__name__}: {_one_line(error)}")
             return
-    found = list(_registered(module, job["wanted"]))
-    if len(found) != 1:
-        tell("refused", sentence=_which(found, job["wanted"]))
+    results = list(_registered(module, job["wanted"]))
+    if len(results) != 1:
+        tell("refused", sentence=_which(results, job["wanted"]))
         return
-    cls = found[0]
+    cls = results[0]
     kind = "defense" if issubclass(cls, Defense) else "attack"
     name = vars(cls).get("name") or Path(job["file"]).stem
     forges = issubclass(cls, ByzantineAttack)
@@ -120,7 +120,7 @@ def facts_about(built: Any) -> dict[str, Any]:
     cls = type(built)
     base, root = next((name, one) for name, one in bases.items() if isinstance(built, one))
     methods = [name for name in dir(root) if not name.startswith("_") and callable(getattr(root, name))]
-    found = {
+    results = {
         "base": base,
         "version": cls.version,
         "parameters": built.model_dump(mode="json"),
@@ -128,12 +128,12 @@ def facts_about(built: Any) -> dict[str, Any]:
         **{name: getattr(cls, name) for name in SHOWN if hasattr(cls, name)},
     }
     if base in ("forging", "poisoning"):
-        found["needs_updates"] = built.needs_updates()
+        results["needs_updates"] = built.needs_updates()
     if base in ("inversion", "audit"):
-        found["collusion"] = built.collusion()
+        results["collusion"] = built.collusion()
     if base == "audit":
-        found |= {"sabotages": built.sabotages(), "size": built.size()}
-    return found
+        results |= {"sabotages": built.sabotages(), "size": built.size()}
+    return results
 
 
 def _print_of_defense(cls: Any, job: Job, watch: "Watch") -> str | None:
@@ -184,8 +184,8 @@ def _of_defense(cls: Any, job: Job, watch: "Watch") -> "Iterator[Finding]":
     wanted = Subject(cls, job["parameters"], job["assumed"], watch)
     subject = checks.fitting(wanted)
     if subject.assumed != wanted.assumed:
-        told = f"it refuses {wanted.assumed:g} of 20 clients: probed at an assumed fraction of {subject.assumed:g}"
-        yield Finding(rule="start", verdict="note", sentence=told)
+        text = f"it refuses {wanted.assumed:g} of 20 clients: probed at an assumed fraction of {subject.assumed:g}"
+        yield Finding(rule="start", verdict="note", sentence=text)
     yield from checks.examine(subject, job["fingerprint"], tuple(job["size"]), job["lr"] or federated.SMALL.lr)
 
 
@@ -259,12 +259,12 @@ def _other_pictures(place: Path, old: "Record", made: dict[str, bytes]) -> list[
         except Exception:  # a decoder of damaged files may raise anything
             return None
 
-    found = []
+    results = []
     for ending, name in old.files.items():
         there, here = (place.parent / name).read_bytes(), made.get(f".{ending}")
         if here is None or (there != here and pixels(there) != pixels(here)):
-            found.append(name)
-    return found
+            results.append(name)
+    return results
 
 
 def worlds(job: Job, tell: Tell) -> None:
@@ -276,8 +276,8 @@ def worlds(job: Job, tell: Tell) -> None:
         tell("begin", what=place)
         old = read(Path(place))
         for salt, seed in salts:
-            found = play(old, salt, seed, job["data_root"], job["recovered_psnr"], job["others"])
-            tell("world", place=place, value=found.value, from_others=found.from_others)
+            result = play(old, salt, seed, job["data_root"], job["recovered_psnr"], job["others"])
+            tell("world", place=place, value=result.value, from_others=result.from_others)
 
 
 def _registered(module: Any, wanted: str | None) -> "Iterable[type[Defense] | type[Attack]]":
@@ -285,11 +285,11 @@ def _registered(module: Any, wanted: str | None) -> "Iterable[type[Defense] | ty
     from bench.protocol import Defense
     from bench.threat import Attack
 
-    for name, found in vars(module).items():
-        if not isinstance(found, type) or found.__module__ != module.__name__:
+    for name, result in vars(module).items():
+        if not isinstance(result, type) or result.__module__ != module.__name__:
             continue
-        if issubclass(found, Defense | Attack) and (wanted == name or not (wanted or inspect.isabstract(found))):
-            yield found
+        if issubclass(result, Defense | Attack) and (wanted == name or not (wanted or inspect.isabstract(result))):
+            yield result
 
 
 def _which(found: "list[type[Defense] | type[Attack]]", wanted: str | None) -> str:

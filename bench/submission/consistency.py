@@ -103,10 +103,10 @@ def row_problems(
     for place, record in records.items():
         seeds.setdefault((place.parent, record.cell.hash), set()).add(record.seed)
     asked = {record.cell.hash: suite.seeds_for(record.cell) for record in records.values()}
-    for (place, cell), found in sorted(seeds.items()):
-        if extra := sorted(found - set(asked[cell])):
+    for (place, cell), result in sorted(seeds.items()):
+        if extra := sorted(result - set(asked[cell])):
             yield f"{place.name}/{cell}: {_seeds(extra)}, but the suite {suite.name!r} has {_seeds(asked[cell])} alone"
-        if whole and (missing := sorted(set(asked[cell]) - found)):
+        if whole and (missing := sorted(set(asked[cell]) - result)):
             yield f"{place.name}/{cell}: {_seeds(missing)} of the suite {suite.name!r} missing"
     if whole and submission is not None:
         claimed = {kind for record in records.values() for kind in _audited(record)}

@@ -53,10 +53,10 @@ def inspected(source: Source, terms: Terms) -> tuple[Finished, Entry]:
         }
         seen = sandbox.call(job, [folder], IMPORT_BOUNDS, hash_seed="1", walled=True)  # another than the examination's
     refuse(source, seen)
-    found = seen.last("entry")
-    if found is None:
+    result = seen.last("entry")
+    if result is None:
         raise BadInputError(f"{source.path}: {seen.broken or 'it said nothing'}, during {_last_step(seen)}")
-    return seen, Entry(found["kind"], found["name"], found["class_name"])
+    return seen, Entry(result["kind"], result["name"], result["class_name"])
 
 
 def facts_of(seen: Finished) -> dict[str, object]:
@@ -128,8 +128,8 @@ def examined(
 def _unportable(operations: object) -> Finding:
     """That the rule's last bits are those of one maker's processors."""
     named = ", ".join(plain(str(one), 40) for one in operations[:5]) if isinstance(operations, list) else ""
-    told = f"its numbers depend on the processor ({named}): use bench.elementary, whose roots and logarithms do not"
-    return Finding(rule="portable arithmetic", verdict="failed", sentence=f"{told}.")
+    text = f"its numbers depend on the processor ({named}): use bench.elementary, whose roots and logarithms do not"
+    return Finding(rule="portable arithmetic", verdict="failed", sentence=f"{text}.")
 
 
 def _terms(terms: Terms) -> dict[str, object]:

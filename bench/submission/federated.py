@@ -28,9 +28,9 @@ def learns(subject: Subject, lr: float) -> str:
     if not bool(torch.isfinite(federation.global_model).all()):
         raise BrokenError(f"without any Byzantine client the model is not finite after {settings.rounds} rounds")
     accuracy, _ = accuracy_and_loss(federation.model, federation.global_model, dataset.validation)
-    told = f"{accuracy:.0%} accuracy after {settings.rounds} rounds of 20 honest clients at lr {lr:g} (a guess: 10%)"
+    text = f"{accuracy:.0%} accuracy after {settings.rounds} rounds of 20 honest clients at lr {lr:g} (a guess: 10%)"
     if accuracy >= LEARNT:
-        return told
+        return text
     if subject.cls.claims_privacy():
-        raise Note(f"{told}: noise for so few clients may hide everything")
-    raise BrokenError(f"{told}: it does not learn where everybody is honest")
+        raise Note(f"{text}: noise for so few clients may hide everything")
+    raise BrokenError(f"{text}: it does not learn where everybody is honest")

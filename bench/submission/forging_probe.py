@@ -41,12 +41,12 @@ class ForgingProbe(AttackProbe):
     gives, generator = "message", "view.generator"
 
     def play(self, seed: int, *, look: bool = False) -> list[Tensor]:
-        found = [
+        results = [
             message
             for alphabet in self.subject.alphabets
             for message in _forged(self.subject, alphabet, torch.float32, seed=seed, look=look)
         ]
-        return found + (_poisoned(self.subject, seed, look) if issubclass(self.subject.cls, DataPoisoning) else [])
+        return results + (_poisoned(self.subject, seed, look) if issubclass(self.subject.cls, DataPoisoning) else [])
 
     def shapes(self) -> str:
         for alphabet in self.subject.alphabets:

@@ -57,13 +57,13 @@ class Time:
 
 def _bounded(prepare: Prepare, clients: int, dim: int) -> Time:
     try:
-        found = _timed(prepare, clients, dim)
+        result = _timed(prepare, clients, dim)
     except StepError as error:
         raise Note(f"not measured to the end: at {clients} clients and {dim} parameters {error}") from None
-    if found.wall > ROUND_SECONDS:
+    if result.wall > ROUND_SECONDS:
         limit = f"more than the {ROUND_SECONDS:g} that it may"
-        raise BrokenError(f"a round of {clients} messages with {dim} numbers takes {found.wall:.1f} seconds, {limit}")
-    return found
+        raise BrokenError(f"a round of {clients} messages with {dim} numbers takes {result.wall:.1f} seconds, {limit}")
+    return result
 
 
 def _timed(prepare: Prepare, clients: int, dim: int) -> Time:

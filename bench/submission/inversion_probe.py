@@ -57,10 +57,10 @@ class InversionProbe(AttackProbe):
     gives, generator = "reconstruction", "generator"
 
     def play(self, seed: int, *, look: bool = False) -> list[Tensor]:
-        found = []
+        results = []
         for alphabet in self.subject.alphabets:
-            found += _tensors(_inferred(self.subject, self._plain(alphabet), seed, look))
-        return found
+            results += _tensors(_inferred(self.subject, self._plain(alphabet), seed, look))
+        return results
 
     def shapes(self) -> str:
         attack = self._attack()
@@ -86,10 +86,10 @@ class InversionProbe(AttackProbe):
             for case, change in _extremes(alphabet).items():
                 view = replace(watched.view, rounds=tuple(map(change, watched.view.rounds)))
                 try:
-                    found = _inferred(self.subject, replace(watched, view=view), 5)
+                    result = _inferred(self.subject, replace(watched, view=view), 5)
                 except StepError as error:
                     raise BrokenError(f"{error}, where {case}") from None
-                if not all(bool(torch.isfinite(part).all()) for part in _tensors(found)):
+                if not all(bool(torch.isfinite(part).all()) for part in _tensors(result)):
                     raise BrokenError(f"the reconstruction is not finite where {case}")
         return f"also where {' or '.join(_extremes(self.subject.alphabets[0]))}"
 
@@ -163,18 +163,18 @@ def _inferred(subject: AttackSubject, watched: Watched, seed: int, look: bool = 
         for seen in clean.rounds:
             check_shape(seen.estimate, "estimates", view.rounds[0].estimate.shape)
     with subject.step("infer"), untouched(look, "infer", **_given(clean)):
-        found = attack.alone().infer(clean, rng.generator(seed, "attack"))
-        _check(found, clean)
-    return found  # type: ignore[no-any-return]
+        result = attack.alone().infer(clean, rng.generator(seed, "attack"))
+        _check(result, clean)
+    return result  # type: ignore[no-any-return]
 
 
 def _given(view: View) -> dict[str, Tensor]:
     """Every tensor of a view."""
-    found = {"mean image": view.mean_image, "targets": view.targets, "mean": view.facts.mean, "std": view.facts.std}
+    results = {"mean image": view.mean_image, "targets": view.targets, "mean": view.facts.mean, "std": view.facts.std}
     for seen in view.rounds:
         parts = {name: value for name, value in vars(seen).items() if isinstance(value, Tensor)}
-        found |= {f"{name} of round {seen.index}": value for name, value in parts.items()}
-    return found
+        results |= {f"{name} of round {seen.index}": value for name, value in parts.items()}
+    return results
 
 
 def _check(found: object, view: View) -> None:

@@ -47,13 +47,13 @@ def beyond(facts: Mapping[str, Any], suite: Suite) -> str | None:
 def broken_attack(folder: Path, submission: Submission) -> Iterator[str]:
     """Why an attack decides nobody's rank, by what was published of its examination."""
     try:
-        found = folders.examination(folder)
+        result = folders.examination(folder)
     except BadInputError as error:
         yield str(error)
         return
-    if found is None or found.sha256 != submission.sha256:
+    if result is None or result.sha256 != submission.sha256:
         yield f"attack {submission.name} was not examined: nothing says that it keeps the contract"
-    for finding in found.broken if found is not None else ():
+    for finding in result.broken if result is not None else ():
         yield f"attack {submission.name} breaks the contract ({finding.rule}): it decides nobody's rank"
 
 
@@ -65,8 +65,8 @@ def unfinished(record: Record, submission: Submission | None, evaluation: Submis
     """
     if record.status == "ok":
         return
-    told = f"it {record.status} ({printable(record.error or 'nobody says why')})"
+    text = f"it {record.status} ({printable(record.error or 'nobody says why')})"
     if evaluation is not None and record.status == "failed":
-        yield f"{told}, which would count as 0 for the row: a maintainer has to look whether the row did, or the attack"
+        yield f"{text}, which would count as 0 for the row: a maintainer has to look whether the row did, or the attack"
     if submission is not None and evaluation is None and record.cell.kind != "training":
-        yield f"{told}, so that nobody knows what the row leaks there: a maintainer has to look"
+        yield f"{text}, so that nobody knows what the row leaks there: a maintainer has to look"

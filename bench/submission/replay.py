@@ -85,16 +85,16 @@ class Row:
     @property
     def counts(self) -> dict[str, int]:
         """Of its records, in the order of the table."""
-        found = {"records": len(self.records), "replayed": self.replayed, "bit_for_bit": len(self.same)}
+        results = {"records": len(self.records), "replayed": self.replayed, "bit_for_bit": len(self.same)}
         answers = {"in_distribution": self.alike, "cannot_tell": self.untold, "refuted": self.refuted}
-        return found | {name: len(places) for name, places in answers.items()}
+        return results | {name: len(places) for name, places in answers.items()}
 
     @property
     def answers(self) -> str:
         """How many were played anew, and what came of them: `5: 4 bit for bit, 1 cannot tell`."""
-        _, (_, replayed), *found = self.counts.items()
-        told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found if count)
-        return f"{replayed}: {told}" if told else str(replayed)
+        _, (_, replayed), *result = self.counts.items()
+        text = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in result if count)
+        return f"{replayed}: {text}" if text else str(replayed)
 
 
 def replay(rows: Sequence[Row], sample: int, seed: int, data_root: str | None, tell: Tell) -> Environment | None:
@@ -189,23 +189,23 @@ def _same_bits(row: Row, place: Path, new: Record, tell: Tell) -> bool:
     Equal bits verify it under any arithmetic; others refute it only where the two have the same one.
     """
     old = row.records[place]
-    found = list(differing(everything(old), everything(new), exact=True))
-    if found and not same_bits(old.environment, new.environment):
+    results = list(differing(everything(old), everything(new), exact=True))
+    if results and not same_bits(old.environment, new.environment):
         row.played[place] = new
         return True
-    if found:
-        row.problems.append(f"{place.name}: {_in_short(found)} (under the same arithmetic)")
-    (row.refuted if found else row.same).add(place)
-    tell(f"{place}: {'differs' if found else 'the same'}")
+    if results:
+        row.problems.append(f"{place.name}: {_in_short(results)} (under the same arithmetic)")
+    (row.refuted if results else row.same).add(place)
+    tell(f"{place}: {'differs' if results else 'the same'}")
     return False
 
 
 def _by_cell(chosen: Iterable[tuple[Row, Path]]) -> list[tuple[Row, list[Path]]]:
     """The places of each row's cells."""
-    found: dict[tuple[Path, str], tuple[Row, list[Path]]] = {}
+    results: dict[tuple[Path, str], tuple[Row, list[Path]]] = {}
     for row, place in chosen:
-        found.setdefault((place.parent, row.records[place].cell.hash), (row, []))[1].append(place)
-    return list(found.values())
+        results.setdefault((place.parent, row.records[place].cell.hash), (row, []))[1].append(place)
+    return list(results.values())
 
 
 def _judge(alike: Alike, row: Row, drawn: list[Path], data_root: str | None, rate: float, tell: Tell) -> None:
@@ -227,7 +227,7 @@ def _judge(alike: Alike, row: Row, drawn: list[Path], data_root: str | None, rat
         and not same_bits(row.records[place].environment, here)
     )
     plays: dict[Path, list[Record]] = {}
-    found, done = Judgement("cannot tell", ("it was not played anew",)), 0
+    result, done = Judgement("cannot tell", ("it was not played anew",)), 0
     for count in NEIGHBOURS:
         for (_, place), new in _replay(alike, [(row, place) for place in seeds], data_root, range(done, count + 1)):
             plays.setdefault(place, []).extend(new)
@@ -236,13 +236,13 @@ def _judge(alike: Alike, row: Row, drawn: list[Path], data_root: str | None, rat
             break
         published = [numbers(row.records[place]) for place in seeds]
         played = [[numbers(new) for new in plays[place]] for place in seeds]
-        found = judge(published, played, rate)
-        if found.answer == "verified":  # to refute takes all neighbours, and one look
+        result = judge(published, played, rate)
+        if result.answer == "verified":  # to refute takes all neighbours, and one look
             break
     row.played |= {place: plays[place][0] for place in seeds}
-    {"verified": row.alike, "refuted": row.refuted, "cannot tell": row.untold}[found.answer].update(seeds or drawn)
-    _explain(row, found, seeds or drawn)
-    tell(f"{one.cell.label} x {one.cell.column}: {found.answer}, in distribution, {done} plays a seed")
+    {"verified": row.alike, "refuted": row.refuted, "cannot tell": row.untold}[result.answer].update(seeds or drawn)
+    _explain(row, result, seeds or drawn)
+    tell(f"{one.cell.label} x {one.cell.column}: {result.answer}, in distribution, {done} plays a seed")
 
 
 def play_worlds(rows: Sequence[Row], count: int, seed: int, data_root: str | None, tell: Tell) -> None:
@@ -272,7 +272,7 @@ def _hold_against_worlds(
     others = attacks and record.cell.kind == "inversion"
     published = [worlds.value_of(row.records[place]) for place in places]
     played: list[worlds.Outcome] = []
-    found: float | None = None
+    result: float | None = None
     for more, rate in ((count, worlds.SUSPECT), (worlds.MORE * count, worlds.FALSE_ALARMS / cells)):
         drawn = [(draws.randbytes(16).hex(), draws.randrange(2**31)) for _ in range(more)]
         try:
@@ -280,15 +280,15 @@ def _hold_against_worlds(
         except BadInputError as error:
             row.problems.append(f"{record.cell.column}: {error}")
             return
-        found = worlds.excess(published, [one.value for one in played], wanted, rate)
-        if found is None:
+        result = worlds.excess(published, [one.value for one in played], wanted, rate)
+        if result is None:
             break
     what = worlds.metric_of(record)
     here, there = fmean(published), fmean(one.value for one in played)
-    told = f"{record.cell.column}: {what} {here:.1%} as published, {there:.1%} in {len(played)} secret worlds"
-    tell(f"{record.cell.label} x {told}")
-    if found is not None:
-        row.problems.append(f"{told}: what it knows of this world does not hold elsewhere")
+    text = f"{record.cell.column}: {what} {here:.1%} as published, {there:.1%} in {len(played)} secret worlds"
+    tell(f"{record.cell.label} x {text}")
+    if result is not None:
+        row.problems.append(f"{text}: what it knows of this world does not hold elsewhere")
     if others and (share := fmean(one.from_others or 0.0 for one in played)) > worlds.FROM_OTHERS:
         row.problems.append(
             f"{record.cell.column}: it recovers {share:.0%} of the images from messages of other images"
@@ -309,21 +309,21 @@ def _in_worlds(
         "others": others,
     }
     done = _call(job, Bounds(SECONDS_EACH, MEBIBYTES), alike.code)
-    found = [worlds.Outcome(event["value"], event["from_others"]) for event in done.all("world")]
-    if len(found) < len(drawn):
+    results = [worlds.Outcome(event["value"], event["from_others"]) for event in done.all("world")]
+    if len(results) < len(drawn):
         why = done.broken or (done.last("refused") or {}).get("sentence", "nothing came of it")
         raise BadInputError(f"it could not be played in a secret world: {why}")
-    return found
+    return results
 
 
 def _explain(row: Row, found: Judgement, places: Sequence[Path]) -> None:
     """Why a cell is not verified."""
     if found.answer != "verified":
         cell, names = row.records[places[0]].cell, ", ".join(place.name for place in places)
-        told = "; ".join(found.reasons[:MOST_SHOWN])
+        text = "; ".join(found.reasons[:MOST_SHOWN])
         more = f"; and {len(found.reasons) - MOST_SHOWN} more" if len(found.reasons) > MOST_SHOWN else ""
         (row.problems if found.answer == "refuted" else row.notes).append(
-            f"{cell.column} ({names}): {found.answer} in distribution: {told}{more}"
+            f"{cell.column} ({names}): {found.answer} in distribution: {text}{more}"
         )
 
 

@@ -36,11 +36,11 @@ def alphabets(rows: Iterable[Row]) -> tuple[Alphabet, ...]:
 
 
 def _shipped(suite: Suite, store: Store) -> dict[str, Row]:
-    found: dict[str, Row] = {}
+    results: dict[str, Row] = {}
     for cell in suite.cells():
         alphabet = registry.get("defense", cell.defense.name).alphabet  # type: ignore[attr-defined]
-        found.setdefault(cell.label, Row(cell.label, store.path(cell, 0).parents[1], alphabet))
-    return found
+        results.setdefault(cell.label, Row(cell.label, store.path(cell, 0).parents[1], alphabet))
+    return results
 
 
 def _submitted(label: str, suite: Suite, store: Store, shipped: Iterable[str]) -> Row:

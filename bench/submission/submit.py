@@ -223,8 +223,8 @@ class _Run:
         whole = self.request.all_boards
         console = print_boards(leaderboard) if whole else print_rows(leaderboard, rows)
         sources = [str(one.folder) for one in (self.store, *others) if any(one.folder.glob("*/*/*.json"))]
-        told = f"{counted(ran['ran'], 'cell')} run, {ran['present']} were there; rows from {' and '.join(sources)}"
-        console.print(told if whole else f"{told}; all boards: --all", soft_wrap=True, markup=False)
+        text = f"{counted(ran['ran'], 'cell')} run, {ran['present']} were there; rows from {' and '.join(sources)}"
+        console.print(text if whole else f"{text}; all boards: --all", soft_wrap=True, markup=False)
 
     def _ran(self, entry: Entry, rows: list[str]) -> sandbox.Event:
         """What a process of its own says of the run; submitted rows that an attack is run against go along."""
@@ -326,7 +326,7 @@ def _whole(facts: Mapping[str, object], given: Parameters) -> Parameters:
 
 def _given(changes: Iterable[str]) -> Parameters:
     """`key=value` as TOML values, else texts."""
-    found: Parameters = {}
+    results: Parameters = {}
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals:
@@ -337,8 +337,8 @@ def _given(changes: Iterable[str]) -> Parameters:
             value = text
         if not isinstance(value, bool | int | float | str) or value in (float("inf"), float("-inf")) or value != value:
             raise BadInputError(f"--set {change!r}: a submission is one row, so that {key} must be one plain value")
-        found[key.strip()] = value
-    return found
+        results[key.strip()] = value
+    return results
 
 
 def _check_entry(entry: Entry, seen: Finished, parameters: Parameters, request: Request) -> None:

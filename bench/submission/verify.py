@@ -68,12 +68,12 @@ class Verification:
             for note in row.notes:
                 console.print(printable(f"note on {row.folder.name}: {note}"), markup=False, highlight=False)
         if any(row.played for row in self.rows):
-            told = f"under another arithmetic cells are judged in distribution, with {FALSE_ALARMS:g} as the chance"
-            console.print(f"{told} that an honest one of all these is refuted", highlight=False)
+            text = f"under another arithmetic cells are judged in distribution, with {FALSE_ALARMS:g} as the chance"
+            console.print(f"{text} that an honest one of all these is refuted", highlight=False)
         for row in self.rows:
             if row.worlds:
-                told = f"{row.folder.name}: its cells were played in {row.worlds} secret worlds"
-                console.print(printable(told), markup=False, highlight=False)
+                text = f"{row.folder.name}: its cells were played in {row.worlds} secret worlds"
+                console.print(printable(text), markup=False, highlight=False)
         if any(row.replayed for row in self.rows):
             console.print(f"the sample was drawn with --seed {self.seed}", highlight=False)
 
@@ -92,8 +92,8 @@ class Verification:
 
 def _found(rows: Iterable[Row]) -> dict[str, verified.Found]:
     """By the name of the row's folder."""
-    found = {row.folder.absolute().name: {**row.counts, "answer": row.verdict} for row in rows if row.replayed}
-    return {name: verified.Found.model_validate(content) for name, content in found.items()}
+    results = {row.folder.absolute().name: {**row.counts, "answer": row.verdict} for row in rows if row.replayed}
+    return {name: verified.Found.model_validate(content) for name, content in results.items()}
 
 
 def _apart(rows: Iterable[Row]) -> list[verified.Sensitive]:
@@ -122,12 +122,12 @@ def verify(
         raise BadInputError(f"there is no {path} to verify")
     if path.is_file() and not path.is_symlink():
         read(path)  # what is no record is told as such, not as a row
-    found = contents(path)
-    if not found.records and not found.problems:
+    result = contents(path)
+    if not result.records and not result.problems:
         raise BadInputError(f"no records in {path}: a record is a file such as 0123456789ab-s0.json")
     seed = secrets.randbelow(2**32) if seed is None else seed
     tell = partial(_in_print, tell)
-    rows = _rows(found)
+    rows = _rows(result)
     for row in rows:
         folder = row.folder.absolute()
         _check(row, path.absolute() in (folder, *folder.parents), data_root, contract, tell)
@@ -174,14 +174,14 @@ def _check(row: Row, whole: bool, data_root: str | None, contract: bool, tell: T
         row.problems += row_problems(mine, suite, submission, evaluations, whole and not is_of_papers(name))
     for place, record in row.records.items():
         suite = known[record.suite]
-        found = list(problems(place, record, suite, data_root))
-        if found != [OTHER_PROTOCOL]:  # what was played under that cannot be played now
-            found += [] if suite is None else foreign(record, suite, submission, evaluations[place.parent])
-            found += unfinished(record, submission, evaluations[place.parent])
+        results = list(problems(place, record, suite, data_root))
+        if results != [OTHER_PROTOCOL]:  # what was played under that cannot be played now
+            results += [] if suite is None else foreign(record, suite, submission, evaluations[place.parent])
+            results += unfinished(record, submission, evaluations[place.parent])
             given = ((row.folder, submission), (place.parent, evaluations[place.parent]))
             code = tuple(folder for folder, submitted in given if submitted is not None)
             row.playable[place] = Alike(code, recovered_psnr(suite))
-        row.problems += [f"{place.name}: {problem}" for problem in found]
+        row.problems += [f"{place.name}: {problem}" for problem in results]
     for folder, submitted in evaluations.items():
         if submitted is not None and submitted.kind == "attack":
             row.problems += broken_attack(folder, submitted)
@@ -226,13 +226,13 @@ def _check_contract(row: Row, folder: Path, submission: Submission, data_root: s
             raise BadInputError(f"{source.path} registers {entry}, not {folders.entry_of(submission)}")
         if (more := beyond(facts_of(seen), suite)) is not None:
             raise BadInputError(f"attack {submission.name}: {more}")
-        found = examined(source, entry, seen, terms, data_root, tell)
+        result = examined(source, entry, seen, terms, data_root, tell)
         published = folders.examination(folder)
     except BadInputError as error:
         row.problems.append(str(error))
         return
     told = {finding.rule for finding in published.broken} if published else set()
     who = "" if folder == row.folder else f"attack {submission.name} "
-    for finding in found.broken:
+    for finding in result.broken:
         line = f"{who}breaks the contract ({finding.rule}): {finding.sentence}"
         (row.notes if finding.rule in told and submission.kind == "defense" else row.problems).append(line)

@@ -50,8 +50,13 @@ class Outcome:
 
 def metric_of(record: "Record") -> str | None:
     """What is compared of a record; None where nothing is, as in audits, whose inputs nobody has."""
-    found = {"training": "accuracy", "inversion": "recovered", "membership": "membership_auc", "property": "explained"}
-    return found.get(record.cell.kind)
+    results = {
+        "training": "accuracy",
+        "inversion": "recovered",
+        "membership": "membership_auc",
+        "property": "explained",
+    }
+    return results.get(record.cell.kind)
 
 
 def value_of(record: "Record") -> float:

@@ -142,8 +142,8 @@ def sourced(cell: Cell) -> Cell:
             ("attack", cell.forging.name),
             *(("defense", text) for text in _texts(cell.forging.parameters)),
         ]
-    found = {f"{kind} {name}": digest for kind, name in named if (digest := registry.source_of(kind, name))}
-    return cell.model_copy(update={"loaded": found}) if found else cell
+    results = {f"{kind} {name}": digest for kind, name in named if (digest := registry.source_of(kind, name))}
+    return cell.model_copy(update={"loaded": results}) if results else cell
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -34,9 +34,9 @@ def expand(suite: "Suite", defenses: Iterable[str], attacks: Iterable[str]) -> l
     cells = _crossed(suite, rows, wanted_attacks)
     known = {cell.hash for cell in cells} if suite.factor else set()
     for level in levels(suite):
-        found = _at(suite, level, rows, wanted_attacks, known)
-        known |= {cell.hash for cell in found}  # two levels may share their clean runs
-        cells += found
+        result = _at(suite, level, rows, wanted_attacks, known)
+        known |= {cell.hash for cell in result}  # two levels may share their clean runs
+        cells += result
     _check_places(suite, cells)
     return cells
 
@@ -45,11 +45,11 @@ def _crossed(suite: "Suite", rows: Iterable[Row], attacks: Collection[str]) -> l
     """The cells of these rows, and of the attacks that are named, or of all."""
     cells: list[Cell] = []
     for row in rows:
-        found = [_clean(suite, row)] if suite.training else []
+        result = [_clean(suite, row)] if suite.training else []
         for entry in suite.attack:
             if not attacks or entry.name in attacks:
-                found += _meetings(suite, row, entry)
-        cells += map(sourced, found)
+                result += _meetings(suite, row, entry)
+        cells += map(sourced, result)
     return cells
 
 
@@ -60,8 +60,8 @@ def _at(
     where = f"factor {level.factor!r} at {level.name}"
     for entry in suite.attack:
         if (kind := kinds.of_attack(registry.get("attack", entry.name)).name) != "training":
-            told = f"{where}: factors are of trainings, but attack {entry.name!r} is of the kind {kind}"
-            raise BadInputError(f"suite {suite.name!r}, {told}")
+            text = f"{where}: factors are of trainings, but attack {entry.name!r} is of the kind {kind}"
+            raise BadInputError(f"suite {suite.name!r}, {text}")
     entries = suite.attack
     if level.byzantine is not None:
         entries = tuple(entry.model_copy(update={"byzantine": (level.byzantine,)}) for entry in entries)
@@ -111,8 +111,8 @@ def _meetings(suite: "Suite", row: Row, entry: AttackEntry) -> Iterator[Cell]:
 
 def _asked_for(names: Iterable[str], known: Collection[str]) -> set[str]:
     """The names, one for each; what is no name is a list of them where one of its parts is (labels may have commas)."""
-    found = set[str]()
+    results = set[str]()
     for name in [names] if isinstance(names, str) else names:
         parts = {part.strip() for part in name.split(",")}
-        found |= parts if name not in known and parts & set(known) else {name}
-    return found
+        results |= parts if name not in known and parts & set(known) else {name}
+    return results

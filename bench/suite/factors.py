@@ -71,8 +71,8 @@ class Factor(Numbers):
         if not self._lists:
             raise ValueError("give a setting and the list of its values, such as local_epochs = [1, 5]")
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{key} has {length}" for key, length in lengths.items())
-            raise ValueError(f"{told}: all lists must be as long as one another, a place a level")
+            text = ", ".join(f"{key} has {length}" for key, length in lengths.items())
+            raise ValueError(f"{text}: all lists must be as long as one another, a place a level")
         if len(set(self._names)) < len(self._names):
             raise ValueError(f"levels {', '.join(self._names)}: each must have a name of its own")
         return self
@@ -80,12 +80,12 @@ class Factor(Numbers):
     @property
     def points(self) -> list[Level]:
         """Its levels in their order, the base among them."""
-        found = []
+        results = []
         for place, name in enumerate(self._names):
             settings = {key: values[place] for key, values in self._lists.items()}
             byzantine = settings.pop(BYZANTINE, None)
-            found.append(Level(self.name, name, settings, byzantine, self.without))
-        return found
+            results.append(Level(self.name, name, settings, byzantine, self.without))
+        return results
 
     @property
     def _lists(self) -> dict[str, Any]:
@@ -120,8 +120,8 @@ def check(
         if sum(point.is_base(federation, attacks) for point in points) != 1:
             own = {key: getattr(federation, key) for key in points[0].federation}
             own |= {} if points[0].byzantine is None else {BYZANTINE: [list(one.byzantine) for one in attacks]}
-            told = ", ".join(f"{key} = {value}" for key, value in own.items())
-            raise ValueError(f"{where}: one of its levels, and no more, must be the suite as it stands, {told}")
+            text = ", ".join(f"{key} = {value}" for key, value in own.items())
+            raise ValueError(f"{where}: one of its levels, and no more, must be the suite as it stands, {text}")
         for point in points:
             content = json.dumps([point.federation, point.byzantine], sort_keys=True)
             if not point.is_base(federation, attacks) and seen.setdefault(content, point.label) != point.label:
@@ -147,11 +147,11 @@ class Design:
 
 def designs(suite: "Suite") -> list[Design]:
     """The factors of a suite."""
-    found = []
+    results = []
     for factor in suite.factor:
         base = next(point for point in factor.points if point.is_base(suite.federation, suite.attack))
-        found.append(Design(factor.name, tuple(factor.points), base))
-    return found
+        results.append(Design(factor.name, tuple(factor.points), base))
+    return results
 
 
 def levels(suite: "Suite") -> Iterator[Level]:

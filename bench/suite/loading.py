@@ -24,8 +24,8 @@ from bench.suite.schema import Suite
 def shipped() -> dict[str, Path]:
     """The suites that come with the package, by name; those of the papers' items as `papers/NAME`."""
     folder = Path(str(resources.files("bench.suite") / "shipped"))
-    found = [*sorted(folder.glob("*.toml")), *sorted(folder.glob("papers/*.toml"))]
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
+    results = [*sorted(folder.glob("*.toml")), *sorted(folder.glob("papers/*.toml"))]
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in results}
 
 
 def titles() -> dict[str, str]:
@@ -46,10 +46,10 @@ def load(name_or_path: str, changes: Iterable[str] = ()) -> Suite:
 
     A key is one of the federation's (`rounds=5`), `privacy.KEY`, or `NAME.KEY` for a defense's or attack's parameter.
     """
-    found = load_family(name_or_path, changes)
-    if len(found) > 1:
-        raise BadInputError(f"suite {name_or_path} is a family of {len(found)}: name one of {', '.join(found)}")
-    return next(iter(found.values()))
+    result = load_family(name_or_path, changes)
+    if len(result) > 1:
+        raise BadInputError(f"suite {name_or_path} is a family of {len(result)}: name one of {', '.join(result)}")
+    return next(iter(result.values()))
 
 
 def load_family(name_or_path: str, changes: Iterable[str] = ()) -> dict[str, Suite]:

@@ -36,14 +36,14 @@ Board = dict[tuple[str, str, str], Number]
 @cache
 def read_board(path: Path) -> Board:
     """The numbers of a leaderboard.csv."""
-    found: Board = {}
+    results: Board = {}
     with path.open(newline="") as file:
         for entry in csv.DictReader(file):
             known = {name: float(entry[name]) if entry.get(name) else None for name in ("half_width", "low", "high")}
             place = (entry["defense"], entry["column"], entry["metric"])
             if entry["mean"]:
-                found.setdefault(place, Number(float(entry["mean"]), **known))
-    return found
+                results.setdefault(place, Number(float(entry["mean"]), **known))
+    return results
 
 
 def percent(number: Number) -> str:

@@ -170,20 +170,20 @@ def _audit_limits(_: str) -> str:
     lines = []
     for games in GAMES:
         scores = np.zeros(games), np.ones(games)
-        found = (judge(*scores, delta=1e-4, gaussian=gaussian).limit for gaussian in (False, True))
-        lines.append((f"{games:,}", *(f"{limit:.3g}" for limit in found)))
+        result = (judge(*scores, delta=1e-4, gaussian=gaussian).limit for gaussian in (False, True))
+        lines.append((f"{games:,}", *(f"{limit:.3g}" for limit in result)))
     return _table(("games a world", "Clopper-Pearson", "fit of a Gaussian mechanism"), lines)
 
 
 def _reference(module: str) -> str:
     """A module's public names with their parameters, a line each; the site has whole docstrings there."""
-    found = importlib.import_module(module)
-    names = getattr(found, "__all__", None) or [
-        name for name, value in vars(found).items() if getattr(value, "__module__", None) == module and name[0] != "_"
+    result = importlib.import_module(module)
+    names = getattr(result, "__all__", None) or [
+        name for name, value in vars(result).items() if getattr(value, "__module__", None) == module and name[0] != "_"
     ]
     lines = []
     for name in names:
-        value = getattr(found, name)
+        value = getattr(result, name)
         doc = inspect.getdoc(value) if callable(value) or inspect.ismodule(value) else None
         lines.append((f"`{name}{_parameters(value)}`", prose(parts.first(doc)) if doc else "a constant or a type"))
     return _table((f"`{module}`", "what it is"), lines)
@@ -201,7 +201,7 @@ def _run_audit_power(_: str) -> str:
     with POWER.open(newline="") as file:
         lines = list(csv.DictReader(file))
     places = dict.fromkeys((one["mechanism"], one["bound"], one["canaries"]) for one in lines)
-    found = {
+    results = {
         (one["mechanism"], one["bound"], one["canaries"], one["epsilon"]): f"{one['median']} ({one['above']})"
         for one in lines
     }
@@ -209,7 +209,7 @@ def _run_audit_power(_: str) -> str:
     head = ("mechanism", "bound for", "canaries", *(f"ε = {epsilon}" for epsilon in epsilons))
     kinds = {"any": "any mechanism", "Gaussian": "a Gaussian one"}
     rows = [
-        (mechanism, kinds[bound], canaries, *(found[mechanism, bound, canaries, epsilon] for epsilon in epsilons))
+        (mechanism, kinds[bound], canaries, *(results[mechanism, bound, canaries, epsilon] for epsilon in epsilons))
         for mechanism, bound, canaries in places
     ]
     return _table(head, rows)

@@ -106,11 +106,11 @@ class Parameter:
 
 def parameter_table(name: str, cls: type) -> str:
     """Name, default, possible values and meaning of each parameter."""
-    found = parameters(name, cls)
-    if not found:
+    result = parameters(name, cls)
+    if not result:
         return "No parameters."
     lines = ["| parameter | default | values | meaning |", "|:--|:--|:--|:--|"]
-    lines += [f"| `{one.name}` | `{one.default}` | {one.values} | {cell(prose(one.meaning))} |" for one in found]
+    lines += [f"| `{one.name}` | `{one.default}` | {one.values} | {cell(prose(one.meaning))} |" for one in result]
     return "\n".join(lines)
 
 
@@ -202,8 +202,8 @@ def claims(cls: type[Defense]) -> str:
     stands = "; ".join(f"{tolerated(defense, setting(name))} (suite `{name}`)" for name in SUITES)
     claim = defense.claim(setting("digits"))
     said = "none" if claim is None else privacy(claim, against_server=cls.claims_privacy())
-    told = f"Claims, with default parameters. Byzantine clients that it withstands: {stands}. Privacy: {said}."
-    return f"*{prose(told)}*"
+    text = f"Claims, with default parameters. Byzantine clients that it withstands: {stands}. Privacy: {said}."
+    return f"*{prose(text)}*"
 
 
 def tolerated(defense: Defense, where: Setting) -> str:

@@ -52,12 +52,12 @@ MECHANISMS: dict[str, tuple[Callable[[float], Scores], tuple[bool, ...]]] = {
 def line(mechanism: str, epsilon: float, canaries: int, fitted: bool) -> tuple[str, ...]:
     """One line of the table: the median bound, and the share of the runs whose bound is above the truth."""
     scores, draws = MECHANISMS[mechanism][0](epsilon), np.random.default_rng(canaries)
-    found = []
+    results = []
     for _ in range(RUNS):
         truth = draws.integers(0, 2, canaries).astype(bool)
-        found.append(judge_run(scores(truth, draws), truth, DELTA, gaussian=fitted).epsilon)
-    bound, above = "Gaussian" if fitted else "any", sum(one > epsilon for one in found)
-    return mechanism, f"{epsilon:g}", str(canaries), bound, f"{np.median(found):.2f}", str(above)
+        results.append(judge_run(scores(truth, draws), truth, DELTA, gaussian=fitted).epsilon)
+    bound, above = "Gaussian" if fitted else "any", sum(one > epsilon for one in results)
+    return mechanism, f"{epsilon:g}", str(canaries), bound, f"{np.median(results):.2f}", str(above)
 
 
 def main() -> None:

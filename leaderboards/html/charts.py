@@ -99,13 +99,13 @@ def panels(records: Sequence[Record], columns: Sequence[str], look: Mapping[str,
     means = {place: _mean(finished[place]) for place in finished if place[0] in look}
     if len({row for row, _ in means}) > MOST_LINES:
         return [panel for row in look if (panel := _panel_of_row(row, columns, means)) is not None]
-    found = []
+    results = []
     for column in columns:
         mine = {row: means[row, column] for row in look if (row, column) in means}
         if mine:
             looks = {row: f"c{look[row].colour} d{look[row].dash}" for row in mine}
-            found.append(_panel(column, mine, looks))
-    return found
+            results.append(_panel(column, mine, looks))
+    return results
 
 
 def _panel_of_row(row: str, columns: Sequence[str], means: Mapping[Place, list[tuple[int, float]]]) -> Panel | None:
@@ -157,7 +157,7 @@ def pareto(boards: Mapping[str, Board], leads: Leads, look: Mapping[str, Look]) 
     if not {"robustness", "privacy", "overall"} <= boards.keys():
         return None
     robustness, privacy = boards["robustness"].standing.scores, boards["privacy"].standing.scores
-    rows = [row for row in look if not any(math.isnan(found.get(row, math.nan)) for found in (robustness, privacy))]
+    rows = [row for row in look if not any(math.isnan(result.get(row, math.nan)) for result in (robustness, privacy))]
     if not rows:
         return None
     data = boards["overall"].data
@@ -200,22 +200,22 @@ def pareto(boards: Mapping[str, Board], leads: Leads, look: Mapping[str, Look]) 
 
 
 def _of_worst(board: Board, leads: Leads) -> dict[str, Estimate]:
-    found = metric_of(board, MEASURED[board.name])
-    return {row: found[row, column] for row, column in leads.worst[board.name].items()}
+    result = metric_of(board, MEASURED[board.name])
+    return {row: result[row, column] for row, column in leads.worst[board.name].items()}
 
 
 def place_names(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float, str]]:
     """A place for each name: the nearest one beside its point, inwards first, where no name or point is in the way."""
     taken: list[Box] = [(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points.values()]
-    found: dict[str, tuple[float, float, str]] = {}
+    results: dict[str, tuple[float, float, str]] = {}
     for row, (x, y) in sorted(points.items(), key=lambda item: (item[1][1], item[0])):
         best = min(
             _candidates(row, x, y),
             key=lambda place: (_overlaps(_box(row, *place), taken), abs(place[1] - y) + abs(place[0] - x)),
         )
-        found[row] = best
+        results[row] = best
         taken.append(_box(row, *best))
-    return found
+    return results
 
 
 def _candidates(row: str, x: float, y: float) -> Iterator[tuple[float, float, str]]:

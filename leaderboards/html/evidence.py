@@ -27,10 +27,10 @@ def evidence(leaderboard: Leaderboard, columns: Mapping[str, Threat]) -> dict[st
     settings: dict[str, int] = {}
     made: dict[str, int] = {}
     estimates = _estimates(leaderboard)
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for (row, column), records in by_place(leaderboard.evidence).items():
         notes = [flag.removeprefix(f"{column}: ") for flag in leaderboard.flags.get(row, []) if _is_about(flag, column)]
-        found.setdefault(row, {})[column] = {
+        results.setdefault(row, {})[column] = {
             "what": columns[column].kind,
             "numbers": estimates.get((row, column), []),
             "settings": settings.setdefault(json.dumps(_settings(records[-1])), len(settings)),
@@ -44,7 +44,7 @@ def evidence(leaderboard: Leaderboard, columns: Mapping[str, Threat]) -> dict[st
     common = dict(set.intersection(*(set(one.items()) for one in whole))) if whole else {}
     own = [{name: text for name, text in one.items() if name not in common} for one in whole]
     common = {name: common[name] for name in (whole[0] if whole else ()) if name in common}
-    return {"common": common, "settings": own, "made": [json.loads(text) for text in made], "places": found}
+    return {"common": common, "settings": own, "made": [json.loads(text) for text in made], "places": results}
 
 
 def _by_seed(leaderboard: Leaderboard, records: Sequence[Record]) -> dict[str, Any]:
@@ -79,10 +79,10 @@ def _values(record: Record) -> dict[str, float]:
 
 def by_place(records: Iterable[Record]) -> dict[Place, list[Record]]:
     """The records of each row and column, by seed."""
-    found: dict[Place, list[Record]] = {}
+    results: dict[Place, list[Record]] = {}
     for record in sorted(records, key=lambda record: (record.seed, record.key)):
-        found.setdefault((record.cell.label, record.cell.column), []).append(record)
-    return found
+        results.setdefault((record.cell.label, record.cell.column), []).append(record)
+    return results
 
 
 def command(leaderboard: Leaderboard, records: Sequence[Record], columns: Mapping[str, Threat]) -> str:
@@ -111,13 +111,13 @@ def _is_about(flag: str, column: str) -> bool:
 
 def _estimates(leaderboard: Leaderboard) -> dict[Place, list[dict[str, str]]]:
     """Each board's lines of the long format, in the digits that the CSV has."""
-    found: dict[Place, list[dict[str, str]]] = {}
+    results: dict[Place, list[dict[str, str]]] = {}
     for board in leaderboard.boards:
         for line in board.data[board.data["column"].notna()].to_dict(orient="records"):
             shown = {str(name): _text(value) for name, value in line.items() if not pd.isna(value)}
             row, column = shown.pop("defense"), shown.pop("column")
-            found.setdefault((row, column), []).append(shown)
-    return found
+            results.setdefault((row, column), []).append(shown)
+    return results
 
 
 def _text(value: object) -> str:
@@ -147,21 +147,21 @@ def _record(
 
 def _settings(record: Record) -> dict[str, str]:
     cell = record.cell
-    found = {"defense": _part(cell.defense), "attack": "none" if cell.attack is None else _part(cell.attack)}
-    found |= {f"derived {name}": f"{value:.6g}" for name, value in record.derived.items()}
-    return {**found, **_facts(cell)}
+    results = {"defense": _part(cell.defense), "attack": "none" if cell.attack is None else _part(cell.attack)}
+    results |= {f"derived {name}": f"{value:.6g}" for name, value in record.derived.items()}
+    return {**results, **_facts(cell)}
 
 
 def _facts(cell: Cell) -> dict[str, str]:
     federation = {name: str(value) for name, value in cell.federation.model_dump().items() if value is not None}
-    found = {
+    results = {
         **federation,
         "Byzantine fraction b": f"{cell.byzantine:g} ({cell.num_byzantine} of {cell.federation.clients} clients)",
         "colluding fraction rho": f"{cell.rho or 0:g}",
     }
     if cell.is_privacy:
-        found |= {"targets": str(cell.targets), "rounds trained before": str(cell.trained)}
-    return found
+        results |= {"targets": str(cell.targets), "rounds trained before": str(cell.trained)}
+    return results
 
 
 def _part(part: Part) -> str:

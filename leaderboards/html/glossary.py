@@ -132,5 +132,5 @@ def explained(note: str) -> Flag:
 
 def kinds(flags: Iterable[Flag]) -> dict[str, str]:
     """The meaning of each kind that is there, once."""
-    found = {flag.name for flag in flags}
-    return {name: meaning for _, name, meaning in FLAGS if name in found}
+    results = {flag.name for flag in flags}
+    return {name: meaning for _, name, meaning in FLAGS if name in results}

@@ -52,8 +52,8 @@ def html(leaderboard: Leaderboard, home: str = "") -> str:
     columns = threats(leaderboard.evidence, leaderboard.evaluations)
     places = by_place(leaderboard.evidence)
     leads = find_leads(leaderboard.boards, list(columns), places.keys())
-    found = tables(leaderboard.boards, leads)
-    rows = list(dict.fromkeys([row.label for table in found for row in table.ranked]))
+    result = tables(leaderboard.boards, leads)
+    rows = list(dict.fromkeys([row.label for table in result for row in table.ranked]))
     boards = {board.name: board for board in leaderboard.boards}
     look = looks(_in_order(rows, boards))
     flags = {row: [glossary.explained(note) for note in notes] for row, notes in leaderboard.flags.items()}
@@ -70,8 +70,8 @@ def html(leaderboard: Leaderboard, home: str = "") -> str:
         board=leaderboard,
         home=home,
         title=leaderboard.title[:1].upper() + leaderboard.title[1:],
-        overall=next((coloured(table, boards) for table in found if table.name == "overall"), None),
-        tables=[table for table in found if table.name != "overall"],
+        overall=next((coloured(table, boards) for table in result if table.name == "overall"), None),
+        tables=[table for table in result if table.name != "overall"],
         columns=columns,
         choices=choices(columns.values()),
         shared=shared(leaderboard.evidence),
@@ -80,8 +80,8 @@ def html(leaderboard: Leaderboard, home: str = "") -> str:
         panels=charts.panels(leaderboard.evidence, list(columns), look),
         plot=charts.pareto(boards, leads, look),
         charts=charts,
-        short=_short([table.title for table in found]).get,
-        heats=" ".join(_heats(found, leaderboard)),
+        short=_short([table.title for table in result]).get,
+        heats=" ".join(_heats(result, leaderboard)),
         flags=flags,
         kinds=glossary.kinds(flag for some in flags.values() for flag in some),
         marks=glossary.MARKS,

@@ -105,7 +105,7 @@ def _table(family: list[Board], leads: Leads) -> Table:
         if header in BEFORE or not (parts or header in leads.columns or header == "defense")
     ]
     columns = [column for column in leads.columns if any(column == header for _, header in texts)]
-    found = metric_of(main, MEASURED.get(main.name, ""))
+    result = metric_of(main, MEASURED.get(main.name, ""))
     rows = []
     for label in dict.fromkeys([*summary, *(row for row, _ in texts)]):
         beside = {header: summary.get(label, {}).get(header, "") for header in before}
@@ -114,7 +114,7 @@ def _table(family: list[Board], leads: Leads) -> Table:
             for header, text in beside.items()
         ]
         for column in columns:
-            entry = _measured(main.name, texts.get((label, column), "–"), found.get((label, column)))
+            entry = _measured(main.name, texts.get((label, column), "–"), result.get((label, column)))
             entries.append(replace(entry, place=leads.at(label, column)))
         control = bool(main.standing.ranks) and label not in main.standing.ranks
         rows.append(Row(label, entries, control, main.standing.group.get(label)))

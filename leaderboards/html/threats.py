@@ -49,13 +49,13 @@ def threats(records: Sequence[Record], evaluations: Collection[str] = ()) -> dic
     cells = {record.cell.column: record.cell for record in records}
     frame = to_frame(records)
     ordered = [column for kind in KINDS for column in columns(frame[frame["kind"] == kind])]
-    found = {}
+    results = {}
     for column in ordered:
         cell = cells[column]
         forging = cell.kind == "training"
         b, rho = (cell.byzantine, None) if forging else (None, cell.rho or 0.0)
-        found[column] = Threat(column, cell.kind, cell.attack_name, b, rho, column in evaluations)
-    return found
+        results[column] = Threat(column, cell.kind, cell.attack_name, b, rho, column in evaluations)
+    return results
 
 
 def shared(records: Iterable[Record]) -> dict[str, str]:

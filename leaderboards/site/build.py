@@ -168,9 +168,9 @@ def _part(
     docs_page = f"docs/{FOLDERS[kind]}.html"
     more: dict[str, Any] = {"look": None, "stands": [], "claims": [], "hits": [], "withstood": 0, "nothing": ""}
     if kind == "defense":
-        found = list(stands(name, published))
-        claims = [one for one in found if one.claims and one.claims.get("claimed", "nothing") != "nothing"]
-        more |= {"look": look_of(name), "stands": found, "claims": claims}
+        results = list(stands(name, published))
+        claims = [one for one in results if one.claims and one.claims.get("claimed", "nothing") != "nothing"]
+        more |= {"look": look_of(name), "stands": results, "claims": claims}
     else:
         all_hits = hits(name, published)
         broken = [hit for hit in all_hits if hit.breaks][:MOST_HITS]
@@ -206,19 +206,19 @@ def told(kind: Kind, name: str, files: Mapping[str, bytes], known: set[str]) -> 
 
 
 def _module(cls: type) -> ModuleType:
-    found = inspect.getmodule(cls)
-    assert found is not None
-    return found
+    result = inspect.getmodule(cls)
+    assert result is not None
+    return result
 
 
 def _written(kind: Kind, name: str, files: Mapping[str, bytes], known: set[str]) -> str:
     """What the documentation says of it by hand, with its formula; "" where it says nothing."""
     path = f"docs/{FOLDERS[kind]}.md"
     text = files.get(path, b"").decode()
-    found = re.search(rf"^### `{name}`\n(.*?)<!-- part {kind} {name} -->", text, re.DOTALL | re.MULTILINE)
-    if found is None or "\n### " in found[1]:
+    result = re.search(rf"^### `{name}`\n(.*?)<!-- part {kind} {name} -->", text, re.DOTALL | re.MULTILINE)
+    if result is None or "\n### " in result[1]:
         return ""
-    shown = re.sub(r'href="#', f'href="{FOLDERS[kind]}.html#', markdown.render(found[1], path, known))
+    shown = re.sub(r'href="#', f'href="{FOLDERS[kind]}.html#', markdown.render(result[1], path, known))
     return re.sub(r'href="([\w-]+\.html)', r'href="../docs/\1', shown)
 
 
@@ -277,8 +277,8 @@ def _in_order(files: Mapping[str, bytes]) -> list[str]:
 
 
 def _heading(content: bytes) -> str:
-    found = re.search(r"^# (.+)$", content.decode(), re.MULTILINE)
-    return re.sub(r"[`*]", "", found[1]) if found else "FedSiege"
+    result = re.search(r"^# (.+)$", content.decode(), re.MULTILINE)
+    return re.sub(r"[`*]", "", result[1]) if result else "FedSiege"
 
 
 def own(name: str) -> str:

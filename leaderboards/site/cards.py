@@ -19,11 +19,11 @@ SAID = {
 
 def card(one: Published) -> tuple[str, str]:
     """An SVG and what it shows; of the board that ranks, "" where nothing does."""
-    found = one.measured.found
+    result = one.measured.found
     board = next((name for name in METRICS if one.measured.columns(name)), None)
     if board is None:
         return _epsilons(one)
-    values = found[board]
+    values = result[board]
     columns = one.measured.columns(board)[:MOST_COLUMNS]
     standing = next((known.standing for known in one.leaderboard.boards if known.name == board), None)
     rows = list(dict.fromkeys(row for row, column in values if row in one.measured.defenses and column in columns))

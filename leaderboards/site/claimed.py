@@ -24,8 +24,8 @@ class Card:
 
 def cards(files: Mapping[str, bytes], known: Collection[str], parts: Collection[str]) -> dict[str, list[Card]]:
     """By name of a part, the cards that play it, or, where nothing is played, have its name in theirs."""
-    verdicts = {found["name"]: found["verdict"] for found in LISTED.finditer(files.get(PAGE, b"").decode())}
-    found: dict[str, list[Card]] = {}
+    verdicts = {results["name"]: results["verdict"] for results in LISTED.finditer(files.get(PAGE, b"").decode())}
+    results: dict[str, list[Card]] = {}
     for path in sorted(files):
         if not path.startswith(FOLDER) or not path.endswith(".toml"):
             continue
@@ -34,8 +34,8 @@ def cards(files: Mapping[str, bytes], known: Collection[str], parts: Collection[
         place = f"../claims/claims.html#{name}" if "claims/claims.html" in known else ""
         card = Card(content["title"], content["paper"], verdicts.get(name, "not judged yet"), place)
         for part in _parts(name, content, parts):
-            found.setdefault(part, []).append(card)
-    return found
+            results.setdefault(part, []).append(card)
+    return results
 
 
 def _parts(card: str, content: Mapping[str, Any], parts: Collection[str]) -> list[str]:

@@ -28,12 +28,12 @@ class Published:
 
     def text(self, board: str, row: str) -> str:
         """What stands beside a row on a ranked board, with its rank: `3 (44%)`."""
-        found = next((one.standing for one in self.leaderboard.boards if one.name == board), None)
-        if found is None or math.isnan(found.scores.get(row, math.nan)):
+        result = next((one.standing for one in self.leaderboard.boards if one.name == board), None)
+        if result is None or math.isnan(result.scores.get(row, math.nan)):
             return "–"
-        best, worst = found.interval.get(row, (found.ranks.get(row), None))
-        told = f"{best}–{worst}" if worst and worst != best else f"{best}"
-        return found.texts[row] + (f" (rank {told} of {len(found.scores)})" if best else "")
+        best, worst = result.interval.get(row, (result.ranks.get(row), None))
+        line = f"{best}–{worst}" if worst and worst != best else f"{best}"
+        return result.texts[row] + (f" (rank {line} of {len(result.scores)})" if best else "")
 
     def line(self, board: str, row: str) -> dict[str, str]:
         """A row's line of a board, by column; empty where it has none."""
@@ -89,17 +89,17 @@ def stands(name: str, published: Iterable[Published]) -> Iterator[Stand]:
 
 def hits(name: str, published: Iterable[Published]) -> list[Hit]:
     """What an attack does to every row, the worst harm first; only what was measured."""
-    found = []
+    results = []
     for one in published:
         measured = one.measured
         columns = {column: cell for column, cell in measured.cells.items() if cell.attack and cell.attack.name == name}
         for board in METRICS:
             for (row, column), value in measured.found[board].items():
                 if column in columns and not math.isnan(value.score) and row in measured.defenses:
-                    found.append(_hit(one.suite, row, column, board, value, measured.clean(row)))
-        found += _told(one, columns)
-        found += _audited(one, columns)
-    return sorted(found, key=lambda hit: (not hit.breaks, -hit.harm, hit.suite, hit.row))
+                    results.append(_hit(one.suite, row, column, board, value, measured.clean(row)))
+        results += _told(one, columns)
+        results += _audited(one, columns)
+    return sorted(results, key=lambda hit: (not hit.breaks, -hit.harm, hit.suite, hit.row))
 
 
 def _hit(suite: str, row: str, column: str, board: str, value: Estimate, clean: float) -> Hit:
@@ -122,7 +122,7 @@ TOLD = {"membership": ("tpr_at_1", 0.01), "property": ("explained", 0.0)}
 
 def _told(one: Published, columns: Collection[str]) -> list[Hit]:
     """Of membership and label shares: where the interval lies above a guess, something is told."""
-    found = []
+    results = []
     data = one.measured.data
     for board, (metric, guess) in TOLD.items():
         for (row, column), value in estimates_of(data[data["board"] == board], metric).items():
@@ -133,20 +133,20 @@ def _told(one: Published, columns: Collection[str]) -> list[Hit]:
             else:
                 text = f"explains {value.text(digits=0)} % of what a blind guess of the label shares misses"
             tells = value.ends[0] > guess
-            found.append(Hit(one.suite, row, column, board, text, tells, value.mean, "more than a guess"))
-    return found
+            results.append(Hit(one.suite, row, column, board, text, tells, value.mean, "more than a guess"))
+    return results
 
 
 def _audited(one: Published, columns: Collection[str]) -> list[Hit]:
     """Of audits: a claim is broken where more is proved than is claimed, for these colluders."""
     records = [record for record in one.leaderboard.evidence if record.cell.column in columns]
-    found = []
+    results = []
     for board, audits in (("audits", find_audits(records)), ("run_audits", find_run_audits(records))):
         for (row, column), audit in audits.items():
             text = f"proves ε ≥ {audit.bound}" + (f", claimed are {plain(audit.allowed)}" if audit.allowed else "")
             text += ", for more colluders than the claim is meant for" if audit.exceeds and audit.beyond else ""
-            found.append(Hit(one.suite, row, column, board, text, audit.breaks, audit.epsilon, "breaks the claim"))
-    return found
+            results.append(Hit(one.suite, row, column, board, text, audit.breaks, audit.epsilon, "breaks the claim"))
+    return results
 
 
 def leader(one: Published) -> tuple[str, str, str]:

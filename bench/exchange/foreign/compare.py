@@ -281,12 +281,12 @@ def _judged(
     paper = MEANINGS[entry.ours].paper
     where = f"as {paper}"
     untied = {
-        told: [case for case in found.differed if not _is_tie(entry, theirs, meanings[told], case)]
-        for told, found in seen.items()
+        told: [case for case in result.differed if not _is_tie(entry, theirs, meanings[told], case)]
+        for told, result in seen.items()
     }
     if not seen[""].differed:
         return Verdict(entry, "same", where, count, None, notes)
-    fitting = [told for told, found in seen.items() if told and found.agreed and not untied[told]]
+    fitting = [told for told, result in seen.items() if told and result.agreed and not untied[told]]
     example = _smallest(entry, theirs, meanings[""], untied[""] or seen[""].differed)
     if not untied[""] and not any(not seen[told].differed for told in fitting):
         told = f"{where}; where rows tie, their order decides"

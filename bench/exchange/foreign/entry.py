@@ -71,10 +71,10 @@ class Library:
         try:
             module = importlib.import_module(self.entries)
         except ImportError as error:
-            told = " ".join(str(error).split())
-            raise BadInputError(f"{self.distribution} {self.version} cannot be imported here: {told}") from error
-        found: dict[str, Entry] = module.entries()
-        return found
+            text = " ".join(str(error).split())
+            raise BadInputError(f"{self.distribution} {self.version} cannot be imported here: {text}") from error
+        result: dict[str, Entry] = module.entries()
+        return result
 
     @property
     def how(self) -> str:

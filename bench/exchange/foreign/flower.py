@@ -66,8 +66,8 @@ def aggregated(strategy: Any, messages: list[Message], server_round: int = 1) ->
         gc.unfreeze()
     if arrays is None:
         raise ValueError(f"{type(strategy).__name__} gives no model of {len(messages)} replies")
-    found: np.ndarray = arrays[LAYER].numpy()
-    return found
+    result: np.ndarray = arrays[LAYER].numpy()
+    return result
 
 
 def _maker(name: str) -> Any:
@@ -88,21 +88,21 @@ def _maker(name: str) -> Any:
 
 
 def _numpy(rows: Tensor) -> np.ndarray:
-    found: np.ndarray = rows.detach().cpu().numpy()
-    return found
+    result: np.ndarray = rows.detach().cpu().numpy()
+    return result
 
 
 def entries() -> dict[str, Entry]:
     """All strategies that are aggregation rules, and the wrappers for differential privacy; those of before last."""
-    found = {
+    results = {
         name: Entry("flwr", name, "rule", _maker(name), ours, told, models=True)
         for name, (ours, told) in COUNTERPARTS.items()
         if hasattr(strategies, name)
     }
     for name in dir(strategies):
         if name.startswith("DifferentialPrivacy"):
-            found[name] = Entry("flwr", name, "mechanism", _no_rule)
-    return {**found, **flower_server.entries()}
+            results[name] = Entry("flwr", name, "mechanism", _no_rule)
+    return {**results, **flower_server.entries()}
 
 
 def _no_rule(n: int, f: int, parameters: Mapping[str, Any]) -> Apply:

@@ -54,10 +54,10 @@ def games(name: str) -> Iterator[PrivacyFinding]:
         try:
             _round(name, np.zeros((CLIENTS, DIM)), EQUAL, Z, CLIENTS)
         except ZeroDivisionError:
-            told = (
+            text = (
                 "a client that sends the model back unchanged ends the round: ZeroDivisionError, its update is 0 long"
             )
-            yield told_alone("an update of zeros", told)
+            yield told_alone("an update of zeros", text)
     yield from _adaptive(name) if "Adaptive" in name else _fixed(name)
 
 

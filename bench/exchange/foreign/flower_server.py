@@ -69,10 +69,10 @@ def results(
 def aggregated(strategy: Any, answers: list[tuple[Proxy, FitRes]]) -> np.ndarray:
     """What a strategy makes of the answers, `(d,)`; raises `ValueError` where it gives no model."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    found: Parameters | None = strategy.aggregate_fit(1, answers, [])[0]
-    if found is None:
+    result: Parameters | None = strategy.aggregate_fit(1, answers, [])[0]
+    if result is None:
         raise ValueError(f"{type(strategy).__name__} gives no model of {len(answers)} answers")
-    model: np.ndarray = parameters_to_ndarrays(found)[0]
+    model: np.ndarray = parameters_to_ndarrays(result)[0]
     return model
 
 
@@ -94,15 +94,15 @@ def _maker(name: str) -> Any:
 
 def entries() -> dict[str, Entry]:
     """Those strategies that are aggregation rules, and the wrappers for differential privacy."""
-    found = {
+    result = {
         f"{PREFIX}{name}": Entry("flwr", f"{PREFIX}{name}", "rule", _maker(name), ours, told, models=True)
         for name, (kind, ours, told) in COUNTERPARTS.items()
         if hasattr(strategies, kind)
     }
     for name in WRAPPERS:
         if hasattr(strategies, name):
-            found[f"{PREFIX}{name}"] = Entry("flwr", f"{PREFIX}{name}", "mechanism", _no_rule)
-    return found
+            result[f"{PREFIX}{name}"] = Entry("flwr", f"{PREFIX}{name}", "mechanism", _no_rule)
+    return result
 
 
 def _no_rule(n: int, f: int, parameters: Mapping[str, Any]) -> Apply:

@@ -45,13 +45,13 @@ def version_of(entry: Entry) -> str:
 
 def given(changes: Iterable[str]) -> dict[str, Any]:
     """`key=value` as TOML values, else texts; raises `BadInputError` for what is no such pair."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or not key.strip():
             raise BadInputError(f"--set {change!r} is not of the form key=value")
         try:
-            found[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+            results[key.strip()] = tomllib.loads(f"value = {text}")["value"]
         except (tomllib.TOMLDecodeError, RecursionError):
-            found[key.strip()] = text
-    return found
+            results[key.strip()] = text
+    return results

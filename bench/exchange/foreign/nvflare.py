@@ -27,10 +27,10 @@ GAMMA = 1e-2
 def entries() -> dict[str, Entry]:
     """The aggregator and the two filters; NVFlare has no rule against Byzantine clients."""
     mean = "InTimeAccumulateWeightedAggregator"
-    found = {mean: Entry("nvflare", mean, "rule", _mean, "fedavg", "equal weights")}
+    results = {mean: Entry("nvflare", mean, "rule", _mean, "fedavg", "equal weights")}
     for name in ("PercentilePrivacy", "SVTPrivacy"):
-        found[name] = Entry("nvflare", name, "mechanism", _no_rule)
-    return found
+        results[name] = Entry("nvflare", name, "mechanism", _no_rule)
+    return results
 
 
 def _no_rule(n: int, f: int, parameters: Mapping[str, Any]) -> Apply:
@@ -54,8 +54,8 @@ def _mean(n: int, f: int, parameters: Mapping[str, Any]) -> Apply:
             if not aggregator.accept(sent, context):
                 raise ValueError("the aggregator does not accept the update")
         total = aggregator.aggregate(context)
-        found: dict[str, np.ndarray] = total["DXO"]["data"] if "DXO" in total else _data(total)
-        return torch.from_numpy(np.asarray(found[LAYER]))
+        result: dict[str, np.ndarray] = total["DXO"]["data"] if "DXO" in total else _data(total)
+        return torch.from_numpy(np.asarray(result[LAYER]))
 
     return called
 
@@ -63,8 +63,8 @@ def _mean(n: int, f: int, parameters: Mapping[str, Any]) -> Apply:
 def _data(shareable: Shareable) -> dict[str, np.ndarray]:
     from nvflare.apis.dxo import from_shareable
 
-    found: dict[str, np.ndarray] = from_shareable(shareable).data
-    return found
+    result: dict[str, np.ndarray] = from_shareable(shareable).data
+    return result
 
 
 def _filtered(made: Any, update: np.ndarray) -> np.ndarray:
@@ -109,5 +109,5 @@ def games(name: str) -> Iterator[PrivacyFinding]:
 def _spent() -> float | None:
     made = SVTPrivacy(gamma=GAMMA, tau=GAMMA / 10)
     _filtered(made, np.zeros(DIM))
-    found = float(made.get_privacy_spent())
-    return found if math.isfinite(found) else None
+    result = float(made.get_privacy_spent())
+    return result if math.isfinite(result) else None

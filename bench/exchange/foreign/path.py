@@ -34,16 +34,16 @@ def entry(module: str, name: str, form: str, ours: str | None) -> Entry:
     """The function as an entry; `BadInputError` where there is none, or where it takes nothing."""
     if form not in FORMS:
         raise BadInputError(f"--takes {form!r} must be one of {', '.join(FORMS)}")
-    found = _imported(module, name)
+    result = _imported(module, name)
 
     def make(n: int, f: int, parameters: Mapping[str, Any]) -> Apply:
         given = dict(parameters)
-        called = found
-        known = takes(found, *F_NAMES)
+        called = result
+        known = takes(result, *F_NAMES)
         if known is not None:
             given.setdefault(known, f)
-        if inspect.isclass(found):
-            called, given = built(found, given, f"{module}:{name}"), {}
+        if inspect.isclass(result):
+            called, given = built(result, given, f"{module}:{name}"), {}
         return lambda rows: _vector(called(FORMS[form](rows), **given), f"{module}:{name}")
 
     counterpart = ours or _guess(name)
@@ -61,14 +61,14 @@ def _imported(module: str, name: str) -> Any:
     except ImportError as error:
         raise BadInputError(f"cannot import {module!r}: {' '.join(str(error).split())}") from error
     except Exception as error:  # whatever somebody else's module raises
-        told = " ".join(str(error).split())
-        raise BadInputError(f"importing {module!r} raised {type(error).__name__}: {told}") from error
-    found: Any = imported
+        text = " ".join(str(error).split())
+        raise BadInputError(f"importing {module!r} raised {type(error).__name__}: {text}") from error
+    result: Any = imported
     for part in name.split("."):
-        found = getattr(found, part, None)
-    if not callable(found):
+        result = getattr(result, part, None)
+    if not callable(result):
         raise BadInputError(f"{module} has no function {name!r}")
-    return found
+    return result
 
 
 def _vector(given: Any, what: str) -> Tensor:
@@ -83,5 +83,5 @@ def _guess(name: str) -> str:
     """The rule of ours whose name a function's own contains, the longest of several; "" where there is none."""
     plain = name.lower().replace("_", "")
     aliases = {key.replace("_", ""): key for key in MEANINGS} | {"trmean": "trimmed_mean", "cwmed": "median"}
-    found = [alias for alias in aliases if alias in plain]
-    return aliases[max(found, key=len)] if found else ""
+    results = [alias for alias in aliases if alias in plain]
+    return aliases[max(results, key=len)] if results else ""

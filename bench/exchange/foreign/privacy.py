@@ -81,15 +81,15 @@ def scored(
     np.random.seed(derive_seed(0, "exchange", case) % 2**32)  # noqa: NPY002
     scores = [np.array([score(update) for _ in range(runs)]) for update in (0 * canary, canary)]
     if all(len(np.unique(one)) == 1 for one in scores) and scores[0][0] != scores[1][0]:
-        told = f"{case}: no noise at all, the two worlds differ in every run: no finite epsilon holds; {why}"
-        return PrivacyFinding(case, claimed, math.log(runs), math.log(runs), told)
-    found = judge(scores[0], scores[1], delta=DELTA, confidence=CONFIDENCE, gaussian=gaussian)
+        text = f"{case}: no noise at all, the two worlds differ in every run: no finite epsilon holds; {why}"
+        return PrivacyFinding(case, claimed, math.log(runs), math.log(runs), text)
+    result = judge(scores[0], scores[1], delta=DELTA, confidence=CONFIDENCE, gaussian=gaussian)
     said = "claims nothing" if claimed is None else f"claimed epsilon {claimed:.2f} at delta {DELTA:g}"
     verdict = ""
     if claimed is not None:
-        verdict = "; REFUTED" if found.epsilon > claimed else "; not refuted"
-    told = f"{case}: {said}, at least {found.epsilon:.2f} measured over {2 * runs} runs{verdict}; {why}"
-    return PrivacyFinding(case, claimed, found.epsilon, found.limit, told)
+        verdict = "; REFUTED" if result.epsilon > claimed else "; not refuted"
+    text = f"{case}: {said}, at least {result.epsilon:.2f} measured over {2 * runs} runs{verdict}; {why}"
+    return PrivacyFinding(case, claimed, result.epsilon, result.limit, text)
 
 
 def told_alone(case: str, told: str) -> PrivacyFinding:
@@ -99,5 +99,5 @@ def told_alone(case: str, told: str) -> PrivacyFinding:
 
 def direction(dim: int = DIM) -> np.ndarray:
     """A unit vector."""
-    found = np.ones(dim) / math.sqrt(dim)
-    return found
+    result = np.ones(dim) / math.sqrt(dim)
+    return result

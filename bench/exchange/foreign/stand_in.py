@@ -32,9 +32,9 @@ def defense_of(entry: Entry, parameters: Mapping[str, Any]) -> type[Defense]:
             called = memory.get(KEPT) or entry.make(len(rows), f, parameters)
             if entry.remembers:
                 memory[KEPT] = called
-            found = torch.as_tensor(called(rows)).to(updates.dtype)
-            found = found.mean(dim=0) if found.dim() == 2 else found
-            return found if entry.models else server.global_model + found
+            result = torch.as_tensor(called(rows)).to(updates.dtype)
+            result = result.mean(dim=0) if result.dim() == 2 else result
+            return result if entry.models else server.global_model + result
 
     Foreign.__name__ = Foreign.__qualname__ = entry.name.replace(".", "_")
     Foreign.__doc__ = f"{entry.name} of {entry.library}."

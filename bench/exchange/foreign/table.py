@@ -53,10 +53,10 @@ def markdown(library: Library, found: list[Line]) -> str:
 
 def _row(verdict: Verdict) -> str:
     ours = f"`{verdict.entry.ours}`" if verdict.entry.ours else "-"
-    told = f"; {verdict.entry.told}" if verdict.entry.told else ""
+    text = f"; {verdict.entry.told}" if verdict.entry.told else ""
     example = "-" if verdict.example is None else verdict.example.told
     besides = "; ".join(verdict.notes) or "-"
-    cells = (f"`{verdict.entry.name}`{told}", ours, f"**{verdict.outcome}**: {verdict.told}", example, besides)
+    cells = (f"`{verdict.entry.name}`{text}", ours, f"**{verdict.outcome}**: {verdict.told}", example, besides)
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 

@@ -118,8 +118,8 @@ _MARKS = {"passed": "ok", "failed": "BROKEN", "note": "note"}
 def verdict_lines(verdict: Verdict) -> Iterator[str]:
     """The verdict for a person, a line each."""
     ours = f" ({verdict.entry.ours})" if verdict.entry.ours else ""
-    told = f"; {verdict.entry.told}" if verdict.entry.told else ""
-    cases = f", {verdict.examples} cases{told}" if verdict.examples else told
+    text = f"; {verdict.entry.told}" if verdict.entry.told else ""
+    cases = f", {verdict.examples} cases{text}" if verdict.examples else text
     yield f"beside ours{ours}: {verdict.outcome}{cases}"
     yield f"  {verdict.told}"
     if verdict.example is not None:

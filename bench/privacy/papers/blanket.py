@@ -38,8 +38,8 @@ def compose_shuffle(n: int, gamma: float, releases: int, delta: float) -> float:
         return divergence - (math.log(delta) + math.log1p(order)) / order - math.log1p(1 / order)
 
     # Every order gives a bound; the largest keeps exp finite.
-    found = minimize_scalar(epsilon, bounds=(-40.0, math.log(600 / loss.max())), method="bounded")
-    return max(0.0, min(local, float(found.fun)))
+    result = minimize_scalar(epsilon, bounds=(-40.0, math.log(600 / loss.max())), method="bounded")
+    return max(0.0, min(local, float(result.fun)))
 
 
 def _blanket_losses(n: int, gamma: float) -> tuple[_Array, _Array]:

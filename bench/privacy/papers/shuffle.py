@@ -58,10 +58,10 @@ def shuffle_claim_conditions(n: int, gamma: float, delta: float) -> str | None:
     if not 0 < gamma < 1:
         missed.append(f"needs 0 < gamma < 1: gamma is {gamma:.4g}")
     elif _epsilon(n, gamma, delta) >= 1:
-        found = f"and gamma = {gamma:.4g} gives {_epsilon(n, gamma, delta):.4g}"
+        result = f"and gamma = {gamma:.4g} gives {_epsilon(n, gamma, delta):.4g}"
         needed = 42 * math.log(2 / delta) / (n - 1)  # gamma at epsilon = 1
         instead = f"gamma would be {needed:.4g} at n = {n}" if needed < 1 else f"n would be {_clients(gamma, delta):,}"
-        missed.append(f"needs epsilon < 1: {instead}, {found}")
+        missed.append(f"needs epsilon < 1: {instead}, {result}")
     if delta >= _DELTA_LIMIT:
         missed.append(f"needs delta < 2 exp(-27/14) = {_DELTA_LIMIT:.4g}: delta is {delta:.4g}")
     return "; ".join(missed) or None

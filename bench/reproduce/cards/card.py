@@ -207,12 +207,12 @@ def choose(names: list[str]) -> list[Card]:
     known = published()
     if not names:
         return list(known.values())
-    found = []
+    results = []
     for name in names:
         if Path(name).suffix == ".toml":
-            found.append(read(Path(name)))
+            results.append(read(Path(name)))
         elif name in known:
-            found.append(known[name])
+            results.append(known[name])
         else:
             raise BadInputError(unknown("claim card", name, known))
-    return list({card.name: card for card in found}.values())
+    return list({card.name: card for card in results}.values())

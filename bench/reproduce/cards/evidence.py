@@ -43,8 +43,8 @@ class Evidence:
     @property
     def environments(self) -> set[str]:
         """Commit, torch and machine of the records."""
-        found = [record.environment for some in self.records.values() for record in some.values()]
-        return {f"commit {one.commit or 'none'}, torch {one.torch}, {one.cpu or one.machine}" for one in found}
+        results = [record.environment for some in self.records.values() for record in some.values()]
+        return {f"commit {one.commit or 'none'}, torch {one.torch}, {one.cpu or one.machine}" for one in results}
 
     def measured(self) -> list[Measured] | None:
         """Every statement's differences; None while a record is missing."""
@@ -63,9 +63,9 @@ class Evidence:
 
     def _value(self, term: Term, metric: Metric, seed: int) -> float | None:
         """The term's number in one seed; None where a run failed."""
-        found = [value_of(self.records[term.row, column][seed], metric) for column in term.column]
-        known = [value for value in found if value is not None]
-        if len(known) < len(found):
+        results = [value_of(self.records[term.row, column][seed], metric) for column in term.column]
+        known = [value for value in results if value is not None]
+        if len(known) < len(results):
             return None
         return term.times * (max(known) if metric == "backdoor_success" else min(known))
 
@@ -81,14 +81,14 @@ def collect(card: Card, results: Path) -> Evidence:
     """The records that there are of a card's cells; `BadInputError` where it names a cell that it does not have."""
     cells = tuple(cells_of(card))
     store = Store(results, card.cells_suite.name)
-    found: dict[Place, dict[int, Record]] = {_place(cell): {} for cell in cells}
+    result: dict[Place, dict[int, Record]] = {_place(cell): {} for cell in cells}
     by_hash = {cell.hash: _place(cell) for cell in cells}
     for record in contents(store.folder).records.values():
         place = by_hash.get(record.cell.hash)
         psnr = card.cells_suite.ranking.recovered_psnr
         if place is not None and record.protocol == protocol_hash(record.cell, record.data_digest, psnr):
-            found[place][record.seed] = record
-    return Evidence(card, cells, found)
+            result[place][record.seed] = record
+    return Evidence(card, cells, result)
 
 
 def cells_of(card: Card) -> list[Cell]:
@@ -140,7 +140,7 @@ def refutation(evidence: Evidence, stands: Stands, results: Path) -> Refutation 
     Boards are read below `results`, or from what is published where they are not there.
     """
     rules = {(cell.defense.name, str(cell.defense.parameters)) for cell in evidence.cells if cell.label == stands.row}
-    found = []
+    result = []
     for board in BOARDS:
         folder = results if places.has_records(results, board) else places.published(board)
         if folder is None:
@@ -150,8 +150,8 @@ def refutation(evidence: Evidence, stands: Stands, results: Path) -> Refutation 
             for path, one in _board(folder / board).items()
             if one.cell.kind == "training" and (one.cell.defense.name, str(one.cell.defense.parameters)) in rules
         }
-        found += [one for one in _broken(mine, board, folder, stands) if one is not None]
-    return min(found, key=lambda one: one.left / one.clean, default=None)
+        result += [one for one in _broken(mine, board, folder, stands) if one is not None]
+    return min(result, key=lambda one: one.left / one.clean, default=None)
 
 
 @cache

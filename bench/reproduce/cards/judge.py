@@ -70,10 +70,10 @@ class Measured:
 
     @property
     def answer(self) -> Answer:
-        found = self.estimate
+        result = self.estimate
         if self.failed or len(self.values) < 2:
             return Answer.OPEN
-        low, high = found.ends
+        low, high = result.ends
         least, most = self.statement.at_least, self.statement.at_most
         if (least is not None and low >= least) or (most is not None and high <= most):
             return Answer.HOLDS
@@ -89,11 +89,11 @@ class Measured:
 
     def text(self) -> str:
         """`12.3 [10.1, 14.5]` in points."""
-        found = self.estimate
-        if math.isnan(found.mean):
+        result = self.estimate
+        if math.isnan(result.mean):
             return "–"
-        low, high = found.ends
-        return f"{100 * found.mean:z.1f} [{100 * low:z.1f}, {100 * high:z.1f}]"
+        low, high = result.ends
+        return f"{100 * result.mean:z.1f} [{100 * low:z.1f}, {100 * high:z.1f}]"
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,9 @@ def item_lines(results: Path) -> tuple[Line, ...]:
 
 def _item_line(entry: report.Entry) -> Line:
     told = entry.line()
-    found = ITEMS[entry.verdict]
-    if entry.reduced and found is Verdict.HELD:
-        found = Verdict.SHAPE  # a reduced form is a setting scaled down
+    result = ITEMS[entry.verdict]
+    if entry.reduced and result is Verdict.HELD:
+        result = Verdict.SHAPE  # a reduced form is a setting scaled down
     return Line(
         name=entry.item.id,
         claim=entry.item.title,
@@ -92,7 +92,7 @@ def _item_line(entry: report.Entry) -> Line:
         where=entry.stated.place,
         theirs=entry.stated.says,
         ours=told["we measured"],
-        verdict=str(found),
+        verdict=str(result),
         reason=f"its own rule: {told['verdict']}",
         source_read="the paper's text",
         of_reproduce=True,
@@ -101,8 +101,8 @@ def _item_line(entry: report.Entry) -> Line:
 
 def markdown(cards: Sequence[Card], results: Path) -> bytes:
     """The whole page, from the records below `results`."""
-    found = [find(card, results) for card in cards]
-    lines = [line_of(one) for one in found]
+    result = [find(card, results) for card in cards]
+    lines = [line_of(one) for one in result]
     everything = [*lines, *item_lines(results)]
     parts = [
         HEAD.rstrip(),
@@ -115,7 +115,7 @@ def markdown(cards: Sequence[Card], results: Path) -> bytes:
         "## The rule of verdicts",
         RULE.rstrip(),
         "## The cards",
-        *(_section(one, line) for one, line in zip(found, lines, strict=True)),
+        *(_section(one, line) for one, line in zip(result, lines, strict=True)),
     ]
     return ("\n\n".join(parts) + "\n").encode()
 

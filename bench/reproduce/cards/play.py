@@ -47,8 +47,8 @@ class Outcome:
         console = Console(width=150, highlight=False) if not Console().is_terminal else Console(highlight=False)
         for line in self.lines:
             console.print(f"{line.name}: {line.verdict}\n  {line.reason}", markup=False)
-        told = f"; the page is {self.written}" if self.written else ""
-        console.print(f"{self.ran} cells played{told}", markup=False)
+        text = f"; the page is {self.written}" if self.written else ""
+        console.print(f"{self.ran} cells played{text}", markup=False)
 
 
 def play(request: Request) -> Outcome:
@@ -76,10 +76,10 @@ def play(request: Request) -> Outcome:
 
 
 def _cards(request: Request, items: list[str]) -> list[Card]:
-    found = choose([name for name in request.names if name not in items])
-    if not found:
+    result = choose([name for name in request.names if name not in items])
+    if not result:
         raise BadInputError("there is no claim card here: give a card's file, or work in a checkout, which has them")
-    return found
+    return result
 
 
 def _run(card: Card, request: Request) -> tuple[list[Record], int]:
@@ -88,5 +88,5 @@ def _run(card: Card, request: Request) -> tuple[list[Record], int]:
     device = devices.choose(request.device)
     plan = runner.plan(card.cells_suite, cells_of(card), store, request.data_root, device=device)
     running = partial(runner.run, workers=request.workers or runner.default_workers())
-    found, count = run_with_progress(plan, store, running, request.quiet)
-    return [*plan.present, *found], count
+    result, count = run_with_progress(plan, store, running, request.quiet)
+    return [*plan.present, *result], count

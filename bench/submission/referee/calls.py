@@ -79,14 +79,14 @@ def program(architecture: int) -> list[Instruction]:
     """The filter: (operation, steps to jump if true, if false, value), as `struct sock_filter` has them."""
     place = 0 if architecture == X86 else 1
     numbers = [pair[place] for pair in REFUSED.values()]
-    found: list[Instruction] = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, architecture), (RETURN, 0, 0, REFUSE)]
-    found.append((LOAD, 0, 0, NUMBER))
+    results: list[Instruction] = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, architecture), (RETURN, 0, 0, REFUSE)]
+    results.append((LOAD, 0, 0, NUMBER))
     for number in numbers:
         if number is not None:
-            found += [(EQUAL, 0, 1, number), (RETURN, 0, 0, REFUSE)]
+            results += [(EQUAL, 0, 1, number), (RETURN, 0, 0, REFUSE)]
     if architecture == X86:
-        found += [(AT_LEAST, 0, 1, OTHER_NUMBERS), (RETURN, 0, 0, REFUSE)]
-    found += [(EQUAL, 1, 0, FCNTL[place]), (RETURN, 0, 0, ALLOW), (LOAD, 0, 0, COMMAND)]
+        results += [(AT_LEAST, 0, 1, OTHER_NUMBERS), (RETURN, 0, 0, REFUSE)]
+    results += [(EQUAL, 1, 0, FCNTL[place]), (RETURN, 0, 0, ALLOW), (LOAD, 0, 0, COMMAND)]
     for command in LOCKS:
-        found += [(EQUAL, 0, 1, command), (RETURN, 0, 0, REFUSE)]
-    return [*found, (RETURN, 0, 0, ALLOW)]
+        results += [(EQUAL, 0, 1, command), (RETURN, 0, 0, REFUSE)]
+    return [*results, (RETURN, 0, 0, ALLOW)]

@@ -131,12 +131,12 @@ class RemoteDefense(Remote, Defense):
     def _check_noise(self, local: LocalRound, made: Tensors, twice: Tensors, other: "RemoteDefense") -> None:
         """What was sent against another draw; what clients got from each other may be noise that is said nowhere."""
         noise = self._claimed(local.setting)
-        first, second = (only(found, "messages", "upload", local.updates.shape) for found in (made, twice))
+        first, second = (only(result, "messages", "upload", local.updates.shape) for result in (made, twice))
         if noise.share:
             check_votes(first, second, noise.share)
             return
         trained = torch.isfinite(local.updates).all(dim=1)  # an attacker's may be anything
-        if not all(bool(torch.isfinite(found[trained]).all()) for found in (first, second)):
+        if not all(bool(torch.isfinite(result[trained]).all()) for result in (first, second)):
             raise ValueError("its messages are not finite, so that nobody can tell what noise they carry")
         first, second = first[trained], second[trained]
         has_peers = any(name.endswith(".receivers") for name in made)

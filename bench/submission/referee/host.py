@@ -63,12 +63,12 @@ def main() -> None:
 
 
 def _descriptors(control: socket.socket) -> tuple[bytes, list[int]]:
-    found = array.array("i")
-    content, ancillary, _, _ = control.recvmsg(16, socket.CMSG_LEN(4 * found.itemsize))
+    result = array.array("i")
+    content, ancillary, _, _ = control.recvmsg(16, socket.CMSG_LEN(4 * result.itemsize))
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            found.frombytes(data[: len(data) - len(data) % found.itemsize])
-    return content, list(found)
+            result.frombytes(data[: len(data) - len(data) % result.itemsize])
+    return content, list(result)
 
 
 def _kill_all_others() -> None:
@@ -244,17 +244,17 @@ class Party:
         return {} if goal is None else self._reply({"x": goal.x, "y": goal.y})
 
     def do_estimates(self, call: Header, given: Tensors) -> Header:
-        found = self._object.estimates(unpack(View, call["view"], given))
-        return self._reply({str(place): estimate for place, estimate in enumerate(found)})
+        result = self._object.estimates(unpack(View, call["view"], given))
+        return self._reply({str(place): estimate for place, estimate in enumerate(result)})
 
     def do_tampered(self, call: Header, given: Tensors) -> Header:
         facts, generator = unpack(PublicFacts, call["facts"], given), _generator(given["generator"])
         return self._reply({"params": self._object.tampered(facts, given["params"], given["mean_image"], generator)})
 
     def do_infer(self, call: Header, given: Tensors) -> Header:
-        found = self._object.infer(unpack(View, call["view"], given), _generator(given["generator"]))
-        tensors = {name: getattr(found, name) for name in ("images", "labels", "loss", "estimate")}
-        return self._reply({**tensors, "trace": torch.tensor(found.trace, dtype=torch.float64)})
+        result = self._object.infer(unpack(View, call["view"], given), _generator(given["generator"]))
+        tensors = {name: getattr(result, name) for name in ("images", "labels", "loss", "estimate")}
+        return self._reply({**tensors, "trace": torch.tensor(result.trace, dtype=torch.float64)})
 
     def do_canary(self, call: Header, given: Tensors) -> Header:
         generator = _generator(given["generator"])

@@ -29,11 +29,11 @@ def check_noise(first: Tensor, second: Tensor, variance: float, most: float = MO
     if variance <= 0:
         return
     half = (first.double() - second.double()).square() / 2
-    found, spread = float(half.mean()), float(half.std()) if half.numel() > 1 else 0.0
-    if found + SIGMAS * spread / math.sqrt(half.numel()) < variance:
-        raise ValueError(f"its messages carry noise of variance {found:.4g}, where it claims {variance:.4g}")
-    if found - SIGMAS * spread / math.sqrt(half.numel()) > most * variance:
-        raise ValueError(f"its messages carry noise of variance {found:.4g}, where noise_variance says {variance:.4g}")
+    result, spread = float(half.mean()), float(half.std()) if half.numel() > 1 else 0.0
+    if result + SIGMAS * spread / math.sqrt(half.numel()) < variance:
+        raise ValueError(f"its messages carry noise of variance {result:.4g}, where it claims {variance:.4g}")
+    if result - SIGMAS * spread / math.sqrt(half.numel()) > most * variance:
+        raise ValueError(f"its messages carry noise of variance {result:.4g}, where noise_variance says {variance:.4g}")
     for axis, what in ((1, "of a client"), (0, "of a coordinate")):
         count = half.shape[axis]
         least = variance * float(stats.chi2.ppf(FALSE_ALARM / half.numel(), count)) / count

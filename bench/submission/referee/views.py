@@ -37,9 +37,9 @@ def pack(known: Packed, tensors: Tensors, prefix: str = "") -> Header:
 
 def unpack(kind: type[Kind], header: Header, tensors: Tensors) -> Kind:
     """What `pack` was given."""
-    found = _unpacked(header, tensors)
-    assert isinstance(found, kind)
-    return found
+    result = _unpacked(header, tensors)
+    assert isinstance(result, kind)
+    return result
 
 
 def architecture(server: ServerRound) -> Header:

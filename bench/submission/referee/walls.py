@@ -43,10 +43,10 @@ def require() -> None:
 @cache
 def available() -> bool:
     """Whether bubblewrap is there and may unshare everything."""
-    found = shutil.which("bwrap")
-    if found is None or sys.platform != "linux":
+    result = shutil.which("bwrap")
+    if result is None or sys.platform != "linux":
         return False
-    tried = [found, "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
+    tried = [result, "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
     return subprocess.run(tried, capture_output=True, check=False, timeout=30).returncode == 0
 
 

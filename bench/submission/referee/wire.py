@@ -81,7 +81,7 @@ class Arena:
 
     def read(self, told: object) -> Tensors:
         """Copies of the tensors that the other end says it has written; `WireError` where that cannot be."""
-        found: Tensors = {}
+        results: Tensors = {}
         at = 0
         for name, dtype, shape in _described(told):
             count = math.prod(shape)
@@ -92,9 +92,9 @@ class Arena:
                 view = np.frombuffer(self._memory, dtype=empty.numpy().dtype, count=count, offset=at)
                 empty.view(-1).numpy()[:] = view
                 del view
-            found[name] = empty
+            results[name] = empty
             at = _aligned(at + count * dtype.itemsize)
-        return found
+        return results
 
     def close(self) -> None:
         self._memory.close()
@@ -141,14 +141,14 @@ def receive(end: socket.socket) -> Header:
 def _described(told: object) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
     if not isinstance(told, list) or len(told) > MOST_TENSORS:
         raise WireError("it does not say what tensors it sends")
-    found = []
+    results = []
     for one in told:
         match one:
             case [str(name), str(kind), list(shape)] if kind in DTYPES and _is_shape(shape):
-                found.append((name, DTYPES[kind], tuple(shape)))
+                results.append((name, DTYPES[kind], tuple(shape)))
             case _:
                 raise WireError("it does not say what tensors it sends")
-    return found
+    return results
 
 
 def _is_shape(lengths: list[object]) -> bool:
