@@ -76,8 +76,8 @@ def build(
     everything, (selection, _) = selection, split(selection)
     frame = selection.frame
     training, private, audited = (frame[frame["kind"] == kind] for kind in ("training", "inversion", "audit"))
-    inferred, shared = (frame[frame["kind"] == kind] for kind in ("membership", "property"))
-    poisoned, inferred = inferred, inferred[inferred["byzantine"] == 0]
+    asked, shared = (frame[frame["kind"] == kind] for kind in ("membership", "property"))
+    inferred = asked[asked["byzantine"] == 0]  # coalitions that ask stand on a board of their own
     rows = selection.rows(rows)
     accuracy, recovered = estimates(training, "accuracy"), shares(private, "recovered")
     audits, runs, chance = find_audits(selection.records), find_run_audits(selection.records), floors(selection.records)
@@ -95,9 +95,7 @@ def build(
     measured = Measured(accuracy, backdoors, recovered, audits | runs, chance)
     ranked = (robustness[0], privacy[0], utility)
     boards = [
-        overall_board(
-            rows, columns(frame.drop(poisoned.index).drop(shared.index)), ranked, measured, selection.expects
-        ),
+        overall_board(rows, columns(frame.drop(asked.index).drop(shared.index)), ranked, measured, selection.expects),
         *robustness,
         *backdoor_boards(rows, columns(training), backdoors, accuracy, gaps["robustness"]),
         *durability_boards(rows, columns(training), backdoors, selection.records),
@@ -107,7 +105,7 @@ def build(
         *membership_boards(
             rows, columns(inferred), inferred, selection.records, selection.evaluations, gaps["membership"]
         ),
-        coalition_board(coalitions(rows, poisoned, selection.records, MEMBERS), MEMBERS),
+        coalition_board(coalitions(rows, asked, selection.records, MEMBERS), MEMBERS),
         *property_boards(rows, columns(shared), shared, selection.records, selection.evaluations, gaps["property"]),
         utility,
         siege_board(rows, accuracy, training, selection.records),

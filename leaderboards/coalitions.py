@@ -38,7 +38,9 @@ class Leak:
     least: float  # what counts as more
     axis: str  # of the picture
     ends: tuple[float, float]  # of that axis, at least
-    more: str  # what forging shows, for the picture's title
+    picture: str  # its file's name
+    heading: str  # what stands above it
+    more: str  # what forging shows, for its title
 
     def measured(self, frame: pd.DataFrame) -> Estimates:
         return shares(frame, self.metric) if self.is_share else estimates(frame, self.metric)
@@ -69,6 +71,8 @@ IMAGES = Leak(
     least=LEAKING_SHARE,
     axis="images recovered in %, worst attack",
     ends=(-0.04, 1.04),
+    picture="both",
+    heading="Forge and look at once",
     more="one image in ten more",
 )
 MEMBERS = Leak(
@@ -85,6 +89,8 @@ MEMBERS = Leak(
     least=0.05,
     axis="AUC of membership in %, worst attack",
     ends=(0.48, 0.8),
+    picture="poisoned_membership",
+    heading="Both at once: forge, and tell who was in it",
     more="0.05 of AUC more",
 )
 LEAKS = (IMAGES, MEMBERS)

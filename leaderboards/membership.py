@@ -117,11 +117,16 @@ class Roc:
     area: float
 
 
+def has_curve(record: Record) -> bool:
+    """Of an attacker who only looks; coalitions stand on a board of their own."""
+    return bool(record.roc) and not record.cell.is_coalition
+
+
 def panels(records: Sequence[Record]) -> dict[str, dict[str, Roc]]:
     """By what is seen, then by row: the curve of the column with the largest mean area."""
     groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
-        if record.roc and record.status == "ok" and not record.cell.is_coalition:
+        if has_curve(record) and record.status == "ok":
             groups.setdefault((_seen(record), record.cell.label, record.cell.column), []).append(record)
     results: dict[str, dict[str, Roc]] = {}
     for (seen, row, column), mine in groups.items():

@@ -16,7 +16,7 @@ from leaderboards.durability import HALF, Lives, lives_of
 from leaderboards.estimates import MISSING, Estimates, estimates, shares
 from leaderboards.factors import Effect, effects, split
 from leaderboards.frame import CLEAN, WIDE, Selection, columns
-from leaderboards.membership import SEEN, panels
+from leaderboards.membership import SEEN, has_curve, panels
 from leaderboards.noise import falls_short
 from leaderboards.noisy_rules import MEAN, Noisy, noisy_rules
 from leaderboards.overall import BROKEN_SHARE, LEAKING_SHARE
@@ -61,7 +61,7 @@ def find_pictures(
         pictures.append(noise(rows, sweeps, ratio, records))
     if audits:
         pictures.append(epsilons(rows, columns(selection.frame), audits))
-    if any(record.roc and not record.cell.is_coalition for record in records):
+    if any(has_curve(record) for record in records):
         pictures.append(membership(rows, records))
     if runs := find_run_audits(records):
         pictures.append(run_epsilons(rows, columns(selection.frame), runs))
@@ -143,8 +143,7 @@ def both(rows: Sequence[str], found: Sequence[Coalition], leak: Leak = IMAGES) -
         if more
         else f"Under no rule does forging show {leak.more}, beyond luck; "
     ) + f"it halves the accuracy of {len(broken)} of {len(found)} rows."
-    name, title = ("both", "Forge and look at once") if leak == IMAGES else (leak.board, leak.title)
-    return Picture(name, title, sentence, draw)
+    return Picture(leak.picture, leak.heading, sentence, draw)
 
 
 def durability(rows: Sequence[str], places: Sequence[str], lives: Lives, records: Sequence[Record]) -> Picture:

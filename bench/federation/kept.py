@@ -27,10 +27,10 @@ class Kept:
     """
 
     def __init__(self, count: int, first: Tensor) -> None:
-        size = count * first.numel() * first.element_size()
         self._first = first
         self._fresh = torch.ones(count, dtype=torch.bool)
         self._row_bytes = first.numel() * first.element_size()
+        size = count * self._row_bytes
         self._file = None if on_gpu(first) or not on_disk(size) else _mapped(size)
         flat = first.new_empty(0) if self._file is None else torch.frombuffer(self._file, dtype=first.dtype)
         self._rows = first.new_empty(count, len(first)) if self._file is None else flat.view(count, -1)

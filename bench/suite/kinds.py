@@ -97,14 +97,56 @@ class Training(Kind):
                 yield cell
 
 
-class Inversion(Kind):
+class Watching(Kind):
+    """An attacker who watches what clients send, alone or in a coalition with Byzantine ones."""
+
+    watches = True
+
+    def _watched(
+        self, met: Meeting, entry: AttackEntry, settings: FederationSettings, told: list[str], watched: dict[str, int]
+    ) -> Iterator[Cell]:
+        """The cell of whoever watches alone; with Byzantine clients those of a coalition of each share."""
+        if not entry.byzantine:
+            yield met.cell(self.name, settings, told, **watched)
+        for b in filter(None, entry.byzantine):
+            yield from self._coalitions(met, entry, settings, told, b, watched)
+
+    def _coalitions(
+        self,
+        met: Meeting,
+        entry: AttackEntry,
+        settings: FederationSettings,
+        told: list[str],
+        b: float,
+        watched: dict[str, int],
+    ) -> Iterator[Cell]:
+        """The cells of a server and its Byzantine clients: looking on, and under each of the forging tables."""
+        where = f"suite {met.suite.name!r}, row {met.label!r}, attack {entry.name!r}"
+        try:
+            require_somebody("byzantine", b, settings.clients, "clients")
+            honest, targets = settings.clients - round(b * settings.clients), watched["targets"]
+            require(targets <= honest, "privacy.targets", targets, f"at most the {honest} honest clients")
+        except ValueError as error:
+            raise BadInputError(f"{where}: {error}") from None
+        if (rho := met.attack.parameters.get("rho")) is not None:
+            if "rho" in entry.parameters and rho != b:
+                raise BadInputError(f"{where}: rho is {rho:g}, but must be byzantine, {b:g}: colluders are who forges")
+            met = replace(met, attack=make_part("attack", met.attack.name, {**met.attack.parameters, "rho": b}))
+        yield met.cell(self.name, settings, told, byzantine=b, **watched)
+        for table in entry.forging:
+            for point, swept in sweep(f"forging of attack {entry.name!r}", table):
+                forging = _forger(where, point)
+                strengths = [f"{key}={point[key]}" for key in swept]
+                yield met.cell(self.name, settings, [*told, *strengths], byzantine=b, forging=forging, **watched)
+
+
+class Inversion(Watching):
     """An inversion of what clients upload."""
 
     name = "inversion"
     play = "bench.plays.inversion:play"
     words = "images recovered"
     order = 0
-    watches = True
     coalitions = True
     metrics_version = 2
     """2: SSIM in windows inside the image, scikit-image's default; 1 also took windows over mirrored borders."""
@@ -119,10 +161,7 @@ class Inversion(Kind):
             settings = met.federation(privacy.federation, where=f"privacy of {met.label}")
             told = [f"{key}={point[key]}" for key in swept]
             watched = {"targets": privacy.targets, "trained": privacy.trained}
-            if not entry.byzantine:
-                yield met.cell(self.name, settings, told, **watched)
-            for b in filter(None, entry.byzantine):
-                yield from _coalitions(self.name, met, entry, settings, told, b, watched)
+            yield from self._watched(met, entry, settings, told, watched)
 
     def group(self, cell: Cell, seed: int) -> str:
         """Inversions of one federation and seed share controls and, without a defense's noise, reconstructions."""
@@ -162,10 +201,8 @@ class RunAudit(Kind):
             yield met.cell(self.name, met.federation())
 
 
-class Inference(Kind):
+class Inference(Watching):
     """A training to its end, of which an attack tells something afterwards."""
-
-    watches = True
 
     def check(self, entry: AttackEntry) -> None:
         super().check(entry)
@@ -178,11 +215,8 @@ class Inference(Kind):
                 targets = PrivacySettings(**{"targets": met.suite.privacy.targets, **point}).targets
             except ValidationError as error:
                 raise BadInputError(f"suite {met.suite.name!r}, privacy of {entry.name!r}: {explain(error)}") from None
-            told, settings = [f"{key}={point[key]}" for key in swept], met.federation()
-            if not entry.byzantine:
-                yield met.cell(self.name, settings, told, targets=targets)
-            for b in filter(None, entry.byzantine):
-                yield from _coalitions(self.name, met, entry, settings, told, b, {"targets": targets})
+            told = [f"{key}={point[key]}" for key in swept]
+            yield from self._watched(met, entry, met.federation(), told, {"targets": targets})
 
 
 class Membership(Inference):
@@ -202,35 +236,6 @@ class Property(Inference):
     play = "bench.plays.property:play"
     words = "what a client's images are like"
     order = 5
-
-
-def _coalitions(
-    kind: KindName,
-    met: Meeting,
-    entry: AttackEntry,
-    settings: FederationSettings,
-    told: list[str],
-    b: float,
-    watched: dict[str, int],
-) -> Iterator[Cell]:
-    """The cells of a server and its Byzantine clients: looking on, and under each of the forging tables."""
-    where = f"suite {met.suite.name!r}, row {met.label!r}, attack {entry.name!r}"
-    try:
-        require_somebody("byzantine", b, settings.clients, "clients")
-        honest, targets = settings.clients - round(b * settings.clients), watched["targets"]
-        require(targets <= honest, "privacy.targets", targets, f"at most the {honest} honest clients")
-    except ValueError as error:
-        raise BadInputError(f"{where}: {error}") from None
-    if (rho := met.attack.parameters.get("rho")) is not None:
-        if "rho" in entry.parameters and rho != b:
-            raise BadInputError(f"{where}: rho is {rho:g}, but must be byzantine, {b:g}: colluders are who forges")
-        met = replace(met, attack=make_part("attack", met.attack.name, {**met.attack.parameters, "rho": b}))
-    yield met.cell(kind, settings, told, byzantine=b, **watched)
-    for table in entry.forging:
-        for point, swept in sweep(f"forging of attack {entry.name!r}", table):
-            forging = _forger(where, point)
-            strengths = [f"{key}={point[key]}" for key in swept]
-            yield met.cell(kind, settings, [*told, *strengths], byzantine=b, forging=forging, **watched)
 
 
 def _forger(where: str, table: Parameters) -> Part:
