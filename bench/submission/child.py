@@ -16,6 +16,7 @@ from bench import registry
 from bench.base.errors import BadInputError
 from bench.base.ownfile import OwnFile
 from bench.submission.guards import leave_network, refuse_network
+from bench.submission.referee.calls import refuse_calls, refuse_processes
 
 if TYPE_CHECKING:
     from bench.protocol import Defense
@@ -40,6 +41,9 @@ def main() -> None:
 
     tell("network", guarantee=leave_network())
     refuse_network()
+    if job["do"] == "inspect":  # the file's own code will run in this process
+        refuse_calls()
+        refuse_processes()
     try:
         for path, content in job["loaded"]:
             registry.take(OwnFile(path, bytes.fromhex(content)))

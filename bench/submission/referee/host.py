@@ -26,7 +26,7 @@ from bench.attacking.poisoning import DataFacts
 from bench.base.threads import blas_threads
 from bench.data import Split
 from bench.protocol import Alphabet, Delivered, LocalRound, ServerRound, Setting
-from bench.submission.referee.calls import refuse_calls
+from bench.submission.referee.calls import refuse_calls, refuse_processes
 from bench.submission.referee.views import architecture_of, unpack
 from bench.submission.referee.wire import MEMORY, WALLED, Arena, Header, Tensors, named, prefixed, receive, send
 from bench.threat import ByzantineView, Game, PublicFacts, RoundView, View
@@ -34,8 +34,8 @@ from bench.threat import ByzantineView, Game, PublicFacts, RoundView, View
 NOT_DUMPABLE = 4, 0  # prctl.h: PR_SET_DUMPABLE, so that what it forks cannot look into it
 DIE_WITH_PARENT = 1, signal.SIGKILL  # PR_SET_PDEATHSIG
 LONGEST_ERROR = 300
-MEBIBYTES, PROCESSES = 4096, 64
-"""What a party may hold and start."""
+MEBIBYTES, MAPPED, THREADS, DESCRIPTORS = 4096, 65536, 64, 256
+"""What a party may hold, what it may map (torch maps more than it holds), what it may start and have open."""
 
 
 def main() -> None:
@@ -56,6 +56,7 @@ def main() -> None:
             control.close()
             _prctl(*DIE_WITH_PARENT)
             _limit()
+            refuse_processes()
             os._exit(_serve(socket.socket(fileno=descriptors[0])))
         for descriptor in descriptors:
             os.close(descriptor)
@@ -82,12 +83,14 @@ def _kill_all_others() -> None:
 
 
 def _limit() -> None:
-    """What the kernel holds a party to: memory of its own, no files, no dumps, few processes."""
+    """What the kernel holds a party to: memory of its own, no files, no dumps, few threads and descriptors."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEBIBYTES * 2**20,) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (MAPPED * 2**20,) * 2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS,) * 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if WALLED in os.environ:  # elsewhere the user's other processes count as well
-        resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES,) * 2)
+        resource.setrlimit(resource.RLIMIT_NPROC, (THREADS,) * 2)
 
 
 def _prctl(option: int, value: int) -> None:

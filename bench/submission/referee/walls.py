@@ -67,6 +67,7 @@ def prefix(readable: Sequence[Path] = (), hidden: Sequence[Path] = ()) -> list[s
     for place in system:
         words += ["--ro-bind", str(place), str(place)]
     words += ["--dev", "/dev", "--proc", "/proc"]
+    words += ["--dev-bind", "/dev/null", "/dev/zero"]  # what is mapped of it is memory that no limit counts
     for empty in emptied:
         words += ["--tmpfs", str(empty)]
     for place in seen[len(system) :]:
