@@ -181,13 +181,14 @@ class Federation:
         """Upload, forging, channel and aggregation, each step held to what it may do."""
         broadcast, updates, index = self.global_model, local.updates, self.round
         kept = keep and self.attack is not None  # messages may be the updates themselves
+        before = dict(local.memory)
 
         def guard(step: str, given: dict[str, Tensor]) -> AbstractContextManager[None]:
             return untouched(step, closely=index == 0, **given)
 
         def forge(messages: Tensor) -> Tensor:
             self._client_memory.keep(local.clients, local.memory, f"{self.defense.name}.upload")
-            return self._forge(messages.clone() if kept else messages, local)
+            return self._forge(messages.clone() if kept else messages, local, before)
 
         sent = exchange(self._sides, local, self._generator("channel"), forge, guard)
         server = self._server_round(arrived(sent.delivered, local.weights), names_of(sent.delivered, local.clients))
@@ -343,8 +344,11 @@ class Federation:
             return updates
         return self.defense.message(updates, self._weights(clients))
 
-    def _forge(self, messages: Tensor, local: LocalRound) -> Tensor:
-        """The messages with the Byzantine rows replaced, in place, by what the attack makes of what it may see."""
+    def _forge(self, messages: Tensor, local: LocalRound, before: dict[str, Tensor]) -> Tensor:
+        """The messages with the Byzantine rows replaced, in place, by what the attack makes of what it may see.
+
+        `before` is what the clients remembered when the round began.
+        """
         rows = self._is_forging(local.clients)
         if not bool(rows.any()):
             return messages
@@ -358,15 +362,18 @@ class Federation:
             view = replace(view, honest=honest, names=local.clients[~rows], aggregate=aggregate)
         messages[rows] = self._forged(view, local.weights[rows])
         if is_secret():
-            messages[rows] = self._encoded(messages[rows], rows, local)
+            messages[rows] = self._encoded(messages[rows], rows, replace(local, memory=before))
         return messages
 
     def _encoded(self, forged: Tensor, rows: Tensor, local: LocalRound) -> Tensor:
-        """What honest clients would send had they trained what is forged `(f, d)`; a vote is of minus an update."""
+        """What honest clients would send had they trained what is forged `(f, d)`; a vote is of minus an update.
+
+        Nothing that they are given says that they are asked a second time.
+        """
         updates = local.updates.clone()
         ternary = self.defense.alphabet is Alphabet.TERNARY
         updates[rows] = -forged.to(self.dtype) if ternary else forged / self._shares(local.weights[rows])
-        again = replace(local, updates=updates, memory=dict(local.memory))
+        again = replace(local, updates=updates, generator=self._generator("encoded"))
         return self._sides.clients.upload(again).messages[rows]
 
     def _view(self, clients: Tensor, own: Tensor, updates: Tensor | None, draws: torch.Generator) -> ByzantineView:

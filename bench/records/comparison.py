@@ -72,8 +72,10 @@ def numbers(record: Record) -> dict[str, Any]:
 
 
 def everything(record: Record) -> dict[str, Any]:
-    """`numbers`, and what only equal bits can repeat: image by image, and who was Byzantine."""
-    content = record.model_dump(mode="json", include={"psnr", "control_psnr", "byzantine", "files"})
+    """`numbers`, and what only equal bits can repeat: image by image, curve by curve, and who had which role."""
+    content = record.model_dump(
+        mode="json", include={"psnr", "control_psnr", "byzantine", "files", "roc", "singled_out"}
+    )
     return numbers(record) | dict(_flat(content))
 
 

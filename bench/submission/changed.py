@@ -4,6 +4,8 @@ Each path that differs between two commits is of one kind: of a row, which is ve
 what the records give; or else a problem. What lies outside of `results/` is code, for people to read.
 """
 
+import json
+import math
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from typing import Any
 from bench import suite as suites
 from bench.base.errors import BadInputError
 from bench.base.names import counted
-from bench.records import Store
+from bench.records import Record, Store
 from bench.records.submissions import EXAMINATION, FILE
 from bench.submission import folder as folders
 from bench.submission.examination import Tell
@@ -33,6 +35,9 @@ HOW_FILES_ARE_READ = (".gitattributes", ".gitmodules")
 
 UNSURE = ("cannot tell",)
 """Verdicts that are no failure of a row that somebody looks at, and are one of what comes unseen."""
+
+MOST_TIMES = 5.0
+"""By which a published time of a round may change, on another machine or on a busy one."""
 
 ALL = 10**9
 """As many records as there are."""
@@ -225,11 +230,38 @@ def _judge_row(
             )
         loose = {place.absolute() for place in one.loose}
         found.problems += [
+            f"{change.told}: its rounds took {times:.3g} times as long when it was published: a maintainer has to look"
+            for change in mine
+            if change.how == "M" and (record := one.records.get(checkout / change.path)) is not None
+            if not 1 / MOST_TIMES <= (times := _times(_published(checkout, found.base, change), record)) <= MOST_TIMES
+        ]
+        found.problems += [
             f"{change.told}: published before, and held to its bits by nobody here: a maintainer has to look"
             for change in mine
             if change.how == "M" and (checkout / change.path).absolute() in loose
         ]
     found.problems += [f"{one.told}: no file of the row" for one in mine if checkout / one.path not in known]
+
+
+def _published(checkout: Path, base: str, change: Change) -> object:
+    """What was published of a record in its place, as JSON; None where that cannot be read."""
+    try:
+        return json.loads(_git(checkout, "show", f"{base}:{change.path}"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _times(before: object, record: Record) -> float:
+    """How long a round took that was published, in rounds of this record; 1 where one of them does not say.
+
+    No play repeats it, and it stands on a board: a rival's may not be made worse by hand.
+    """
+    match before:
+        case {"cost": {"round_seconds": int() | float() as there}} if record.cost.round_seconds is not None:
+            here = record.cost.round_seconds
+            return 1.0 if here == there else there / here if here > 0 else math.inf
+        case _:
+            return 1.0
 
 
 def _files(folder: Path, done: Verification) -> Iterator[Path]:

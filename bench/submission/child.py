@@ -6,6 +6,7 @@ It leaves the network first, then does its one job, and tells what it finds as l
 import importlib
 import inspect
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -244,31 +245,45 @@ def replay(job: Job, tell: Tell) -> None:
             task = Task(old.suite, old.setting, cell, old.seed, threads, job["data_root"], psnr, world=old.world)
             try:
                 made = run_cell(task)
-                others = _other_pictures(Path(place), old, made.files) if steps == 0 else []
+                others = _other_pictures(Path(place), old, made.files) if steps == 0 else {}
                 tell("record", place=place, record=made.record.model_dump(mode="json"), other_pictures=others)
             except BadInputError as error:
                 tell("refused", place=place, sentence=str(error))
                 break
 
 
-def _other_pictures(place: Path, old: "Record", made: dict[str, bytes]) -> list[str]:
-    """The pictures beside a record whose pixels are not those that its cell gives."""
-    from io import BytesIO
+def _other_pictures(place: Path, old: "Record", made: dict[str, bytes]) -> dict[str, float]:
+    """By how many grey levels of 255 pictures beside a record are off what its cell gives, in the mean of their pixels.
 
-    from PIL import Image
-
-    def pixels(content: bytes) -> object:
-        try:
-            return Image.open(BytesIO(content), formats=["PNG"]).convert("RGBA").tobytes()
-        except Exception:  # a decoder of damaged files may raise anything
-            return None
-
-    results = []
+    Of those alone whose pixels are others; infinite where they cannot be compared.
+    """
+    results = {}
     for ending, name in old.files.items():
         there, here = (place.parent / name).read_bytes(), made.get(f".{ending}")
-        if here is None or (there != here and pixels(there) != pixels(here)):
-            results.append(name)
+        if there == here:
+            continue
+        one, other = _pixels(there), None if here is None else _pixels(here)
+        if one is None or other is None or one.shape != other.shape:
+            results[name] = math.inf
+        elif (apart := abs(one - other)).any():
+            results[name] = float(apart.mean())
     return results
+
+
+def _pixels(content: bytes) -> Any:
+    """The pixels `(H, W, 4)` of a PNG; None where it is none, or has more than one picture in it."""
+    from io import BytesIO
+
+    import numpy as np
+    from PIL import Image
+
+    try:
+        image = Image.open(BytesIO(content), formats=["PNG"])
+        if getattr(image, "n_frames", 1) != 1:
+            return None  # the first one is seen here, and all of them elsewhere
+        return np.asarray(image.convert("RGBA"), dtype=np.int16)
+    except Exception:  # a decoder of damaged files may raise anything
+        return None
 
 
 def worlds(job: Job, tell: Tell) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bench import suite as suites
@@ -20,6 +21,9 @@ from bench.suite.factors import levels
 
 DEFENDING, ATTACKING = ("label", "defense"), ("attack", "byzantine", "rho")
 """What of a cell is a submitted defense's own, and what a submitted attack's."""
+
+HALF = 0.0051
+"""Half of a hundredth, and what adding up may lose."""
 
 OTHER_PROTOCOL = "its protocol hash is not that of its content: it is of another version's protocol, or was changed"
 
@@ -55,9 +59,24 @@ def problems(place: Path, record: Record, suite: Suite | None, data_root: str | 
     accuracy = record.metrics.get("accuracy")
     if record.curve and accuracy is not None and round(accuracy, 4) != record.curve[-1][1]:
         yield f"its accuracy is {accuracy:.4f}, but its curve ends at {record.curve[-1][1]:.4f}"
+    yield from _scores_apart(record, recovered_psnr(suite))
     success = record.metrics.get("backdoor_success")
     if record.success and success is not None and round(success, 4) != record.success[-1][1]:
         yield f"its backdoor succeeds with {success:.4f}, but its curve of success ends at {record.success[-1][1]:.4f}"
+
+
+def _scores_apart(record: Record, threshold: float) -> Iterator[str]:
+    """Where the PSNR of single images, which are rounded to hundredths, is not what the record says of all of them."""
+    for prefix in ("", "control_"):
+        scores = record.psnr if not prefix else record.control_psnr
+        if not scores or not {"images", f"{prefix}psnr", f"{prefix}recovered"} <= record.metrics.keys():
+            continue
+        mean, share = record.metrics[f"{prefix}psnr"], record.metrics[f"{prefix}recovered"]
+        least, most = (sum(score >= threshold + edge for score in scores) / len(scores) for edge in (HALF, -HALF))
+        if len(scores) != record.metrics["images"] or abs(fmean(scores) - mean) > HALF:
+            yield f"its {prefix}psnr is {mean:.4f}, but not in the mean of its {len(scores)} images"
+        elif not least - 1e-9 <= share <= most + 1e-9:
+            yield f"its {prefix}recovered is {share:.4f}, but {most:.4f} of its images have {threshold:g} dB"
 
 
 def foreign(

@@ -3,12 +3,13 @@
 Under one arithmetic that is a matter of bits. Where the arithmetic is another one, cells are judged in distribution.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from bench.base.errors import BadInputError
@@ -26,6 +27,12 @@ MOST_SHOWN = 3
 
 SECONDS_EACH, MEBIBYTES = 900.0, 6144
 """What playing one record anew may take."""
+
+FASTEST = 20.0
+"""Times as fast as here a round may have been: processors differ by less, and a busy machine is not so slow."""
+
+MOST_LEVELS, MOST_DECIBELS = 4.0, 1.0
+"""By how much pictures, of 255 levels in the mean of their pixels, and the PSNR of an image may differ by rounding."""
 
 NEIGHBOURS = (4, 16)
 """Of a cell in which rounding has grown: how many are played beside each record, first and where that cannot tell."""
@@ -64,6 +71,7 @@ class Row:
     unplayable: set[Path] = field(default_factory=set)
     loose: set[Path] = field(default_factory=set)
     played: dict[Path, Record] = field(default_factory=dict)
+    slower: list[float] = field(default_factory=list)  # times that a round of a clean run took longer here than there
     worlds: int = 0  # that its cells were played in, all together
 
     @property
@@ -119,6 +127,8 @@ def replay(rows: Sequence[Row], sample: int, seed: int, data_root: str | None, t
     if here is not None:
         for row in rows:
             _hold_loosely(row, here)
+            if row.slower and (times := median(row.slower)) > FASTEST:
+                row.problems.append(f"its rounds take {times:.0f} times as long here as they are said to have taken")
     return here
 
 
@@ -155,18 +165,16 @@ def _replay(
         done = _call(job, Bounds(SECONDS_EACH, MEBIBYTES), alike.code)
         sentences = {event.get("place"): event["sentence"] for event in done.all("refused")}
         played: dict[str, list[Record]] = {}
-        pictures: dict[str, list[str]] = {}
+        pictures: dict[str, dict[str, float]] = {}
         for event in done.all("record"):
             played.setdefault(event["place"], []).append(Record.model_validate(event["record"]))
-            pictures.setdefault(event["place"], []).extend(event.get("other_pictures", ()))
+            pictures.setdefault(event["place"], {}).update(event.get("other_pictures") or {})
         silent = []
         for row, place in places:
             if len(new := played.get(str(place.resolve()), [])) == len(neighbours):
-                if same_bits(row.records[place].environment, new[0].environment):
-                    row.problems += [
-                        f"{place.name}: its picture {name} is not what its cell gives"
-                        for name in pictures[str(place.resolve())]
-                    ]
+                others = pictures[str(place.resolve())]
+                row.problems += [f"{place.name}: {told}" for told in _other_images(row.records[place], new[0], others)]
+                _note_time(row, row.records[place], new[0])
                 yield (row, place), new
             elif (sentence := sentences.get(str(place.resolve()))) is not None:
                 row.problems.append(_not_played(place, sentence))
@@ -177,6 +185,30 @@ def _replay(
         for row, place in silent[:ended_at]:
             row.problems.append(_not_played(place, why))
         places = silent[ended_at:]
+
+
+def _other_images(old: Record, new: Record, others: dict[str, float]) -> Iterator[str]:
+    """What images beside a record, or their scores one by one, show that its cell does not give.
+
+    Under one arithmetic that is every pixel; elsewhere what rounding does not change where it has not grown.
+    """
+    exact = same_bits(old.environment, new.environment)
+    if not exact and not within_rounding(numbers(old), numbers(new)):
+        return
+    for name, apart in others.items():
+        if exact or apart > MOST_LEVELS:
+            yield f"its picture {name} is not what its cell gives"
+    for what in () if exact else ("psnr", "control_psnr"):  # else they are compared to the last bit
+        published, played = getattr(old, what), getattr(new, what)
+        if any(abs(one - other) > MOST_DECIBELS for one, other in zip(published, played, strict=False)):
+            yield f"its {what}, image by image, is not what its cell gives"
+
+
+def _note_time(row: Row, old: Record, new: Record) -> None:
+    """How much longer a round takes here than it is said to have taken, of what boards show: clean runs."""
+    if old.cell.kind == "training" and old.cell.attack is None and old.cost.round_seconds is not None:
+        here = new.cost.round_seconds or 0.0
+        row.slower.append(here / old.cost.round_seconds if old.cost.round_seconds > 0 else math.inf)
 
 
 def _not_played(place: Path, why: str) -> str:

@@ -298,7 +298,13 @@ def _check_attack_name(submission: Submission, store: Store, places: Iterable[Pa
 
 
 def _make_room(place: Path, submission: Submission, tell: Tell) -> None:
-    """Remove what an earlier source or other parameters of this name have left: records do not know their source."""
+    """Remove what an earlier source or other parameters of this name have left: records do not know their source.
+
+    Raises `BadInputError` where it is not sure whose that is: behind a link lie somebody else's files.
+    """
+    above = place.parents[: 1 if submission.kind == "defense" else 2]
+    if link := next((one for one in (place, *above) if one.is_symlink()), None):
+        raise BadInputError(f"{link} is a link: nothing is written through it; take it away")
     before = folders.load(place)
     if before is None:
         if any(place.glob("**/*.json")):

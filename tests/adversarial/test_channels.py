@@ -147,8 +147,10 @@ BORN, CALLS = time.monotonic_ns(), []
 @pytest.mark.parametrize(
     ("before", "heard", "words"),
     [
-        ("CALLS.append(mean)", "+ CALLS[0]", None),  # what it keeps in its process it has again
-        ("pass", "* (time.monotonic_ns() % 1000)", "in round 1 its server gives another model when it is asked again"),
+        ("pass", "", None),
+        ("server.memory.setdefault('first', mean)", "+ server.memory['first']", None),
+        ("CALLS.append(mean)", "+ CALLS[0]", "its server gives another model"),  # attackers cannot imagine that
+        ("pass", "* (time.monotonic_ns() % 1000)", "its server gives another model when it is asked again"),
         ("server.memory['x'] = mean * 0 + BORN % 1000", "", "its server gives another model"),
     ],
 )

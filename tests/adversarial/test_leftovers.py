@@ -5,7 +5,6 @@ of an inversion's control, where nothing hides the images, and of the inversion 
 """
 
 import platform
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

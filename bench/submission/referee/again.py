@@ -1,7 +1,8 @@
-"""Servers asked again: once a secret world is over, what each one was given, without anybody to whisper to it.
+"""Submitted defenses asked again: once a secret world is over, what their sides were given, without anybody to hear of.
 
-The clients' processes have ended by then. A server that lives by its messages gives every model a second time, bit for
-bit; one that heard something beside them, by whatever the sides of a machine share, does not.
+All processes have ended by then. A side that lives by what it is given answers a second time, bit for bit, in whatever
+order it is asked; one that heard something beside it, by whatever the sides of a machine share, or that knows by
+counting its calls when it is looked at, does not.
 """
 
 import tempfile
@@ -9,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import IO, Any
+from random import SystemRandom
+from typing import IO, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,31 +20,46 @@ from bench.base.context import holding
 from bench.submission.referee.party import end_all
 from bench.submission.referee.wire import Tensors
 
+WHOLE = 200
+"""So many calls of a side are all kept; of N later on, one in N / 200."""
+
+SERVER, CLIENTS = "its server gives another model", "its clients send something else"
+
 Ask = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Tensors]
-"""What asks a server in a process of its own: its tensors, and what else stands in the call."""
+"""What asks a side in a process of its own: its tensors, and what else stands in the call."""
+
+
+class Question(NamedTuple):
+    """Where a call is kept, in which round it was, and what has changed where the answer is another one."""
+
+    at: int
+    round: int
+    what: str
 
 
 @dataclass
 class _Asked:
-    """One server of the world: how to ask it anew, and its rounds, which may be more than memory should hold."""
+    """One side of the world: how to ask it anew, and its calls, which may be more than memory should hold."""
 
     fresh: Callable[[], Ask]
-    rounds: int = 0
+    calls: int = 0
+    questions: list[Question] = field(default_factory=list)
     place: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
 
 
-_servers: ContextVar[dict[int, _Asked] | None] = ContextVar("servers", default=None)
+_sides: ContextVar[dict[tuple[int, str], _Asked] | None] = ContextVar("sides", default=None)
+_draws = SystemRandom()
 
 
 @contextmanager
 def asking_again() -> Iterator[Callable[[], None]]:
-    """Keep what servers of submitted defenses are given in here; what is yielded asks them again.
+    """Keep what sides of submitted defenses are given in here; what is yielded asks them again.
 
-    It raises `ValueError` where one gives another model.
+    It raises `ValueError` where one gives another answer.
     """
-    kept: dict[int, _Asked] = {}
+    kept: dict[tuple[int, str], _Asked] = {}
     try:
-        with holding(_servers, kept):
+        with holding(_sides, kept):
             yield lambda: _ask(kept)
     finally:
         for one in kept.values():
@@ -50,32 +67,37 @@ def asking_again() -> Iterator[Callable[[], None]]:
 
 
 def keep(
-    server: int,
+    defense: int,
+    what: str,
     fresh: Callable[[], Ask],
     given: Mapping[str, Tensor],
     more: Mapping[str, Any],
     made: Tensors,
 ) -> None:
-    """A round of the server of this number, where rounds are kept."""
-    if (kept := _servers.get()) is None:
+    """A call of the defense of this number, where calls are kept; `what` changes where the answer is another one."""
+    if (kept := _sides.get()) is None:
         return
-    one = kept.setdefault(server, _Asked(fresh))
+    one = kept.setdefault((defense, what), _Asked(fresh))
+    one.calls += 1
+    if _draws.randrange(one.calls) >= WHOLE:
+        return
+    one.questions.append(Question(one.place.tell(), more["index"] + 1, what))
     content = (dict(given), dict(more), made)
     torch.save(content, one.place, _use_new_zipfile_serialization=False)  # zips cannot follow each other
-    one.rounds += 1
 
 
-def _ask(kept: Mapping[int, _Asked]) -> None:
+def _ask(kept: Mapping[tuple[int, str], _Asked]) -> None:
+    """In an order that nobody knows: a side that counts finds nothing to count by."""
     end_all()
     for one in kept.values():
-        one.place.seek(0)
         ask = one.fresh()
-        for number in range(1, one.rounds + 1):
+        for question in _draws.sample(one.questions, len(one.questions)):
+            one.place.seek(question.at)
             given, more, made = torch.load(one.place, weights_only=True)
             if not _same(ask(given, more), made):
                 raise ValueError(
-                    f"in round {number} its server gives another model when it is asked again, alone and with the same "
-                    "messages: it heard something beside them"
+                    f"in round {question.round} {question.what} when it is asked again, alone and with the same "
+                    "messages: it heard something beside them, or keeps what its memory does not hold"
                 )
 
 

@@ -95,7 +95,7 @@ class RemotePoisoning(RemoteForging, DataPoisoning):
             return None
         given: Tensors = {"x": test.x, "y": test.y}
         facts = pack(data, given)
-        asked = Party(self._role, self.code, self._parameters())
+        asked = Party("goal", self.code, self._parameters())
         _, made = asked.call("goal", given, (test.x.numel() + test.y.numel()) * 8 + SLACK, data=facts)
         if not made:
             return None

@@ -6,7 +6,8 @@ accuracy.
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -30,6 +31,9 @@ ROOT_IMAGES = "root_samples"
 
 MOST_ROOT_IMAGES = 100
 """Images of its own that a server may train on: as many as FLTrust's authors take (Cao et al. 2021)."""
+
+MOST_CALLS = 64
+"""In a round of a secret world, of one side: where there are more clients, few of them are asked together."""
 
 IMAGINED: dict[Role, Role] = {
     "clients": "imagined clients",
@@ -81,8 +85,11 @@ class RemoteDefense(Remote, Defense):
     def upload(self, local: LocalRound) -> Upload:
         if not self._is_own("upload"):
             return Upload(self._encoded(local))
+        before = dict(local.memory)
         made = self._sent(local, local.updates, local.generator) if local.mute is not None else self._checked(local)
         drawn(made, local.generator)
+        if is_secret() and local.mute is None and not any(name.startswith("peer.") for name in made):
+            made = self._sent_alone(replace(local, memory=before))
         keep(made, local.memory)
         legs = sum(name.endswith(".receivers") for name in made)
         peers = _Peers([(made[f"peer.{k}.messages"], made[f"peer.{k}.receivers"]) for k in range(legs)], local)
@@ -100,7 +107,17 @@ class RemoteDefense(Remote, Defense):
         sent = other.message(mixed, local.weights)
         check_alone({"messages": made}, {"messages": sent}, kept)
         _check_first(local, mixed, made, sent)
-        return made
+        return one._encoded_alone(local) if is_secret() else made
+
+    def _encoded_alone(self, local: LocalRound) -> Tensor:
+        """The same, client by client, as in `_sent_alone`."""
+        order, made = _order_alone(local), []
+        for rows in order.chunk(MOST_CALLS):
+            given = {"updates": local.updates[rows], "weights": local.weights[rows]}
+            _, few = self._call("message", given, given["updates"].numel() * 8)
+            again.keep(id(self), again.CLIENTS, self._anew("message", "clients"), given, {"index": local.index}, few)
+            made.append(only(few, "messages", "message", given["updates"].shape))
+        return torch.cat(made)[order.argsort()]
 
     def _checked(self, local: LocalRound) -> Tensors:
         """What is sent, once it is found that each client's message is of its own update, and that its noise is there.
@@ -154,6 +171,24 @@ class RemoteDefense(Remote, Defense):
         swapped = rng.derive_seed(local.index, "which is sent") % 2
         return (self._others, self) if swapped else (self, self._others)
 
+    def _sent_alone(self, local: LocalRound) -> Tensors:
+        """The same, each client's message by a call of its own, or few in one where there are many.
+
+        Who is asked with others could tell by them which update was forged, and undo it before it is sent.
+        """
+        one, _ = self._parties(local)
+        order, parts = _order_alone(local), []
+        for place, rows in enumerate(order.chunk(MOST_CALLS)):
+            memory = {name: kept[rows] for name, kept in local.memory.items()}
+            clients, updates, weights = local.clients[rows], local.updates[rows], local.weights[rows]
+            few = replace(local, clients=clients, updates=updates, weights=weights, memory=memory)
+            made = one._sent(few, few.updates, rng.generator(local.index, "alone", place))
+            parts.append({name: rows for name, rows in made.items() if name != "generator"})
+        back = order.argsort()
+        if any(part.keys() != parts[0].keys() for part in parts):
+            raise ValueError("its clients do not all keep the same")
+        return {name: torch.cat([part[name] for part in parts])[back] for name in parts[0]}
+
     def _sent(self, local: LocalRound, updates: Tensor, generator: torch.Generator) -> Tensors:
         """What the clients' party makes of updates `(m, d)` in this round, under a generator."""
         given = {
@@ -166,7 +201,10 @@ class RemoteDefense(Remote, Defense):
             **prefixed(local.memory, MEMORY),
         }
         room = local.updates.numel() * 8 * (1 + LARGEST_MEMORY)
-        return self._call("upload", given, room, index=local.index, setting=vars(local.setting))[1]
+        more = {"index": local.index, "setting": vars(local.setting)}
+        made = self._call("upload", given, room, **more)[1]
+        again.keep(id(self), again.CLIENTS, self._anew("upload", "clients"), given, more, made)
+        return made
 
     def _claimed(self, setting: Setting) -> Noise:
         """The noise that its claim rests on; none where it claims nothing, or does not say how much there is."""
@@ -214,22 +252,27 @@ class RemoteDefense(Remote, Defense):
         room = rows.numel() * 8 * (1 + LARGEST_MEMORY)
         more = {"index": server.index, "setting": vars(server.setting), **views.architecture(server)}
         _, made = self._call("aggregate", given, room, **more)
-        if self._role == "server":
-            again.keep(id(self), self._anew, given, more, made)
+        if self._role in ("server", "imagined server"):
+            again.keep(id(self), again.SERVER, self._anew("aggregate", "server"), given, more, made)
         drawn(made, server.generator)
         keep(made, server.memory)
         return only(made, "model", "aggregate", server.global_model.shape)
 
-    def _anew(self) -> again.Ask:
-        """Asks a server that nobody else has talked to."""
-        copied = type(self)(**self._parameters())
-        copied._role = "server"
+    def _anew(self, do: str, role: Role) -> Callable[[], again.Ask]:
+        """What starts a side that nobody else has talked to, to be asked."""
 
-        def ask(given: Mapping[str, Tensor], more: Mapping[str, Any]) -> Tensors:
-            room = given["rows"].numel() * 8 * (1 + LARGEST_MEMORY)
-            return copied._call("aggregate", given, room, **more)[1]
+        def start() -> again.Ask:
+            copied = type(self)(**self._parameters())
+            copied._role = role
 
-        return ask
+            def ask(given: Mapping[str, Tensor], more: Mapping[str, Any]) -> Tensors:
+                rows = given["rows" if do == "aggregate" else "updates"]
+                index = {} if do == "message" else more
+                return copied._call(do, given, rows.numel() * 8 * (1 + LARGEST_MEMORY), **index)[1]
+
+            return ask
+
+        return start
 
     # ----------------------------------------------------------------------------------------------- its facts
 
@@ -314,6 +357,11 @@ def _mixed(local: LocalRound) -> tuple[Tensor, Tensor]:
     mixed = local.updates.clone()
     mixed[moved] = -local.updates[moved.roll(1)]
     return mixed, kept
+
+
+def _order_alone(local: LocalRound) -> Tensor:
+    """In which order clients are asked one by one: places `(m,)` in the round."""
+    return rng.shuffled(len(local.clients), rng.generator(local.index, "who is asked when"))
 
 
 def _check_first(local: LocalRound, mixed: Tensor, messages: Tensor, others: Tensor) -> None:

@@ -30,13 +30,15 @@ Role = Literal[
     "channel",
     "server",
     "attack",
+    "goal",
     "imagined clients",
     "imagined channel",
     "imagined server",
 ]
 """Who a party is. A round that an attacker imagines has parties of its own: what it sends tells who is Byzantine.
 
-Other clients send under another generator, where noise is measured.
+Other clients send under another generator, where noise is measured. What goal a backdoor has is asked where nobody
+has seen a model.
 """
 
 SECONDS = 60.0

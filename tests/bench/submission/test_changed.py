@@ -1,5 +1,6 @@
 """`verify --changed`: in repositories of git that are made here, one for each way in which a check once failed open."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -294,3 +295,15 @@ def test_a_published_record_changes_to_numbers_that_hold_to_their_bits_alone(
     (told,) = judged(checkout).problems
     assert told.endswith("published before, and held to its bits by nobody here: a maintainer has to look")
     assert told.startswith("results/smoke/krum/clean/")
+
+
+@pytest.mark.parametrize(("times", "words"), [(1000, "0.001 times as long"), (0.001, "1e+03 times as long"), (2, "")])
+def test_a_rivals_times_are_not_changed_by_hand(times: float, words: str, checkout: Path) -> None:
+    """No play repeats them, and they stand on a board."""
+    path = record_of(checkout)
+    content = json.loads(path.read_text())
+    content["cost"]["round_seconds"] *= times
+    path.write_text(json.dumps(content))
+    told = judged(checkout).problems
+    assert len(told) == bool(words)
+    assert all(f"its rounds took {words} when it was published: a maintainer" in line for line in told)

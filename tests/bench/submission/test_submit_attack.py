@@ -9,10 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench import suite
-from bench.records import Store, protocol_hash, read
+from bench import registry, suite
+from bench.base.ownfile import OwnFile
+from bench.records import Record, Store, protocol_hash, read
 from bench.runs import jobs
 from bench.submission import folder as folders
+from bench.submission import sandbox
 from bench.submission.submit import Request, reported, submit
 from bench.submission.verify import Row, verify
 from leaderboards.board import Leaderboard
@@ -52,6 +54,36 @@ class Guess(PrivacyAttack):
         images = view.mean_image.expand(targets, batch, *view.image_shape).clone()
         labels = torch.zeros(targets, batch, dtype=torch.long)
         return Reconstruction(images, labels, torch.zeros(targets), [0.0], view.rounds[-1].estimate.clone())
+'''
+MATCHES = '''"""Looks for the images whose gradient is what a client has sent, step by step along the sign of the slope."""
+
+import torch
+
+from bench.attacking.inversion import inferred_labels, matcher, observations
+from bench.models.base import one_hot
+from bench.registry import register
+from bench.threat import PrivacyAttack, Reconstruction, View
+
+
+@register("attack", "matches")
+class Matches(PrivacyAttack):
+    steps: int = 40
+    length: float = 0.05
+
+    def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
+        estimates = self.estimates(view)
+        seen = observations(view, estimates)
+        labels = inferred_labels(view, seen[-1])
+        matches = [matcher(view.facts.model, one, torch.arange(len(labels)), view.facts) for one in seen]
+        known = one_hot(labels, view.facts.model.num_classes, torch.float64)
+        images = torch.randn(*labels.shape, *view.image_shape, generator=generator, dtype=torch.float64)
+        losses, trace = torch.zeros(len(labels), dtype=torch.float64), []
+        for _ in range(self.steps):
+            found = [match(images, known) for match in matches]
+            losses = sum(loss for loss, _ in found)
+            images = images - self.length * sum(slope for _, (slope, _) in found).sign()
+            trace.append(float(losses.median()))
+        return Reconstruction(images, labels, losses, trace, estimates[-1])
 '''
 SUBMIT = ("submit", "loud.py", "--suite", "tiny.toml", "--workers", "1")
 AGAINST = ("--against", "median", "--byzantine", "0.2", "--set", "times=30")
@@ -162,6 +194,38 @@ def test_an_inversion_of_somebody_else_s(bench: Bench, folder: Path) -> None:
     assert done.code == 0, done.out + done.err
     privacy = table(board_of(folder), "privacy")
     assert privacy.loc["median", "guess"].startswith("0%")
+
+
+@pytest.mark.slow
+def test_an_inversion_gives_the_same_record_whole_with_the_referee_and_without(
+    bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a file to its record: submitted, then loaded as a file of one's own, which plays in the engine's process."""
+    (folder / "matches.py").write_text(MATCHES)
+    done = bench("submit", "matches.py", "--suite", "tiny.toml", "--workers", "1", "--quiet", "--against", "median")
+    assert done.code == 0, done.out + done.err
+    row = folder / "results" / "tiny" / "median"
+    (path,) = (row / "matches").glob("*-s0.json")
+    theirs, picture = read(path), path.with_suffix(".png")
+
+    mine = OwnFile(str(folder / "matches.py"), MATCHES.encode())
+    monkeypatch.setattr(registry, "loaded_files", lambda: (mine,))
+    played = {"do": "replay", "records": [str(path)], "neighbours": [0], "data_root": None, "recovered_psnr": 20.0}
+    heard = sandbox.call(played, [], sandbox.Bounds(120, 6144))
+    monkeypatch.undo()
+    (event,) = heard.all("record")
+    here = Record.model_validate(event["record"])
+    assert (theirs.status, here.status, event["other_pictures"]) == ("ok", "ok", {})
+    assert (theirs.files, picture.is_file()) == ({"png": picture.name}, True)
+    assert len(theirs.psnr) == len(theirs.control_psnr) == theirs.metrics["images"]
+    assert len(theirs.trace) > 20
+    assert theirs.trace[-1] < theirs.trace[0]
+    times = {"finished_at": True, "cost": {"round_seconds", "total_seconds"}}
+    assert here.model_dump(exclude=times) == theirs.model_dump(exclude=times)
+
+    found = only(row, sample=9)
+    assert (found.problems, found.replayed, len(found.same)) == ([], 2, 2)
+    assert found.verdict == "verified"
 
 
 @pytest.mark.usefixtures("inspected_here")

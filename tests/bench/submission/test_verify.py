@@ -1,6 +1,7 @@
 """`verify`: what really was submitted is verified; what was forged, changed or lost is not, and it is said why."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,7 +17,7 @@ from bench.base.errors import BadInputError
 from bench.records import protocol_hash, read, verified
 from bench.records.submissions import Examination, Finding
 from bench.submission import folder as folders
-from bench.submission import sandbox
+from bench.submission import child, sandbox
 from bench.submission.replay import Row
 from bench.submission.submit import Request, submit
 from bench.submission.verify import verify
@@ -96,6 +97,71 @@ def test_a_picture_that_was_painted_is_caught(row: Path) -> None:
     found = only(path)
     assert f"{path.name}: its picture {picture.name} is not what its cell gives" in found.problems
     assert found.verdict == "NOT VERIFIED"
+
+
+def test_a_picture_that_moves_is_caught(row: Path) -> None:
+    """Its first frame is what the cell gives; browsers show the others too."""
+    from PIL import Image
+
+    path = record_of(row, "dlg")
+    (picture,) = path.parent.glob("*.png")
+    first = Image.open(picture).convert("RGB")
+    first.save(picture, save_all=True, append_images=[Image.new("RGB", first.size)], duration=[10, 10**6])
+    assert Image.open(picture).convert("RGB").tobytes() == first.tobytes()
+    assert f"{path.name}: its picture {picture.name} is not what its cell gives" in only(path).problems
+
+
+def test_a_picture_of_another_shape_is_another_one(tmp_path: Path) -> None:
+    """As many pixels, all the same: boards cut it into images by its height."""
+    from PIL import Image
+
+    high, wide = (tmp_path / name for name in ("high.png", "wide.png"))
+    Image.new("RGB", (10, 20), "white").save(high)
+    Image.new("RGB", (20, 10), "white").save(wide)
+    old: Any = SimpleNamespace(files={"png": wide.name, "npz": high.name})
+    found = child._other_pictures(tmp_path / "record.json", old, {".png": high.read_bytes()})
+    assert found == {wide.name: math.inf, high.name: math.inf}
+
+
+def test_scores_image_by_image_that_were_raised_are_caught(row: Path) -> None:
+    """Boards draw them; the mean of all stays what it was."""
+    path = record_of(row, "dlg")
+    record = read(path)
+    edit(path, psnr=[round(score + 5, 2) for score in record.psnr])
+    (problem,) = only(path, sample=0).problems
+    assert f"its psnr is {record.metrics['psnr']:.4f}, but not in the mean of its 4 images" in problem
+    order = sorted(record.psnr)
+    edit(path, psnr=[order[0] - 5, *order[1:-1], order[-1] + 5])
+    assert only(path, sample=0).problems == []
+    assert any("psnr.0 is" in problem for problem in only(path).problems)
+
+
+def test_images_of_another_processor_are_held_to_what_rounding_does(row: Path) -> None:
+    """Who names another version is judged in distribution; a picture and its scores are none of chance where it is."""
+    from PIL import Image
+
+    path = record_of(row, "dlg")
+    record = read(path)
+    edit(path, environment={**record.environment.model_dump(), "torch": "9.9"})
+    assert only(path).problems == []
+    order = sorted(record.psnr)
+    edit(path, psnr=[order[0] - 5, *order[1:-1], order[-1] + 5])
+    (picture,) = path.parent.glob("*.png")
+    Image.new("RGB", Image.open(picture).size).save(picture)
+    assert only(path).problems == [
+        f"{path.name}: its picture {picture.name} is not what its cell gives",
+        f"{path.name}: its psnr, image by image, is not what its cell gives",
+    ]
+
+
+def test_a_time_that_no_machine_takes_is_caught(row: Path) -> None:
+    path = record_of(row, "clean")
+    content = json.loads(path.read_text())
+    assert only(path).problems == []
+    edit(path, cost={**content["cost"], "round_seconds": content["cost"]["round_seconds"] / 1e4})
+    (problem,) = only(path).problems
+    assert problem.startswith("its rounds take ")
+    assert problem.endswith(" times as long here as they are said to have taken")
 
 
 def test_a_record_of_a_gpu_is_not_played_anew_and_so_not_verified(row: Path) -> None:
