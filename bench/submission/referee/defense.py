@@ -21,7 +21,16 @@ from bench.protocol import Alphabet, Defense, Delivered, LocalRound, ServerRound
 from bench.protocol.defense import Party as Side
 from bench.submission.referee import again, views
 from bench.submission.referee.alone import check_alone, check_channel, check_speaks
-from bench.submission.referee.noise import MOST, check_honest, check_lengths, check_noise, check_votes, dithered
+from bench.submission.referee.noise import (
+    MOST,
+    check_honest,
+    check_lengths,
+    check_noise,
+    check_votes,
+    dithered,
+    drawn_votes,
+    exchanged,
+)
 from bench.submission.referee.party import LARGEST_MEMORY, Party, Role, plain
 from bench.submission.referee.remote import OPEN, Remote, drawn, keep, only
 from bench.submission.referee.wire import MEMORY, Tensors, prefixed
@@ -89,7 +98,9 @@ class RemoteDefense(Remote, Defense):
         made = self._sent(local, local.updates, local.generator) if local.mute is not None else self._checked(local)
         drawn(made, local.generator)
         if is_secret() and local.mute is None and not any(name.startswith("peer.") for name in made):
-            made = self._sent_alone(replace(local, memory=before))
+            alone = replace(local, memory=before)
+            made = self._sent_alone(alone)
+            made["messages"] = self._with_others_noise(alone, only(made, "messages", "upload", local.updates.shape))
         keep(made, local.memory)
         legs = sum(name.endswith(".receivers") for name in made)
         peers = _Peers([(made[f"peer.{k}.messages"], made[f"peer.{k}.receivers"]) for k in range(legs)], local)
@@ -188,6 +199,18 @@ class RemoteDefense(Remote, Defense):
         if any(part.keys() != parts[0].keys() for part in parts):
             raise ValueError("its clients do not all keep the same")
         return {name: torch.cat([part[name] for part in parts])[back] for name in parts[0]}
+
+    def _with_others_noise(self, local: LocalRound, sent: Tensor) -> Tensor:
+        """The messages `(m, d)` with noise of which nobody knows where it is from; as they are where none is claimed.
+
+        Noise may be all that is claimed, and a server know it nevertheless: of a seed that the message itself tells.
+        """
+        noise = self._claimed(local.setting)
+        if noise == Noise():
+            return sent
+        clean = self._encoded_alone(local) if self._is_own("message") else local.updates
+        draws = rng.generator(local.index, "whose noise")
+        return drawn_votes(clean, noise.share, draws) if noise.share else exchanged(clean, sent, draws)
 
     def _sent(self, local: LocalRound, updates: Tensor, generator: torch.Generator) -> Tensors:
         """What the clients' party makes of updates `(m, d)` in this round, under a generator."""

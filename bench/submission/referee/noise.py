@@ -10,6 +10,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from bench.base import rng
+
 SIGMAS = 8.0
 """Standard errors by which noise may miss what is claimed: a false alarm in 10^15, of noise that is normal."""
 
@@ -88,6 +90,27 @@ def check_honest(sent: Tensor, again: Tensor, message: Tensor) -> None:
     if abs(missed) > SIGMAS * deviation:
         off = abs(missed) / max(deviation, 1e-300)
         raise ValueError(f"its messages miss what `message` says by {off:.0f} standard deviations of their noise")
+
+
+def exchanged(clean: Tensor, sent: Tensor, generator: torch.Generator) -> Tensor:
+    """The messages `clean (m, d)` with the noise of `sent`, each with that of another client, of other coordinates.
+
+    Noise that is drawn for each entry on its own is as good there; of any other, what tells it is lost. Messages that
+    are not finite stay as they are.
+    """
+    usable = (torch.isfinite(clean).all(dim=1) & torch.isfinite(sent).all(dim=1)).nonzero()[:, 0]
+    clients = rng.shuffled(len(usable), generator)
+    places = rng.shuffled(clean.shape[1], generator)
+    noise = (sent[usable].double() - clean[usable].double())[clients][:, places]
+    result = sent.clone()
+    result[usable] = (clean[usable].double() + noise).to(sent.dtype)
+    return result
+
+
+def drawn_votes(votes: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """The votes `(m, d)` in {-1, 0, 1}, of which each is drawn anew, uniformly, with probability `share`."""
+    drawn = torch.randint(-1, 2, votes.shape, generator=generator, dtype=votes.dtype)
+    return torch.where(torch.rand(votes.shape, generator=generator) < share, drawn, votes)
 
 
 def dithered(rows: Tensor, variance: float, generator: torch.Generator, cancels: bool) -> Tensor:

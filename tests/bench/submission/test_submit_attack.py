@@ -55,7 +55,7 @@ class Guess(PrivacyAttack):
         labels = torch.zeros(targets, batch, dtype=torch.long)
         return Reconstruction(images, labels, torch.zeros(targets), [0.0], view.rounds[-1].estimate.clone())
 '''
-MATCHES = '''"""Looks for the images whose gradient is what a client has sent, step by step along the sign of the slope."""
+MATCHES = '''"""Looks for images whose gradient is what a client has sent, step by step along the sign of the slope."""
 
 import torch
 

@@ -16,8 +16,8 @@ import pytest
 from bench.base.errors import BadInputError
 from bench.records import protocol_hash, read, verified
 from bench.records.submissions import Examination, Finding
-from bench.submission import folder as folders
 from bench.submission import child, sandbox
+from bench.submission import folder as folders
 from bench.submission.replay import Row
 from bench.submission.submit import Request, submit
 from bench.submission.verify import verify
