@@ -43,6 +43,8 @@ def main() -> None:
     tell("network", guarantee=leave_network())
     refuse_network()
     if job["do"] == "inspect":  # the file's own code will run in this process
+        import torch  # noqa: F401  it starts a process
+
         refuse_calls()
         refuse_processes()
     try:

@@ -96,13 +96,26 @@ def foreign(
         yield f"it is a record of {cell.label!r}, not of {submission.name!r}"
     if plain_of(cell.defense.parameters) != submission.parameters:
         yield f"its parameters are not those of {FILE}"
-    if not _has_seat(cell, suite, DEFENDING if evaluation is None else (*DEFENDING, *ATTACKING)):
+    free = DEFENDING if evaluation is None else (*DEFENDING, *ATTACKING)
+    if not _has_seat(cell, suite, free):
         what = "its attack or its federation" if evaluation is None else "its federation"
         yield f"{what} is none of the suite {suite.name!r}"
     level = next((one.federation for one in levels(suite) if one.label == cell.level), {})  # which no row chooses
     own = suite.federation.model_copy(update={**submission.federation, **level})
     if cell.kind == "training" and any(getattr(cell.federation, key) != getattr(own, key) for key in TUNABLE):
         yield f"its {', '.join(TUNABLE)} are neither the suite's nor those of {FILE}"
+    elif cell.kind != "training" and not _has_seat(cell, _with_choice(suite, submission), free, chosen=()):
+        yield f"its {', '.join(TUNABLE)} are not those of a cell of its kind in the suite {suite.name!r}"
+
+
+def _with_choice(suite: Suite, submission: Submission) -> Suite:
+    """The suite whose rows all choose what a submission chooses, of what a row may choose.
+
+    What is watched may have settings of its own: at a rate next to 0 no message would tell anything.
+    """
+    chosen = {key: value for key, value in submission.federation.items() if key in TUNABLE}
+    rows = tuple(entry.model_copy(update={"federation": chosen}) for entry in suite.defense)
+    return suite.model_copy(update={"defense": rows})
 
 
 def row_problems(
@@ -231,21 +244,25 @@ def _of_another_attack(cell: Cell, evaluation: Submission, suite: Suite) -> Iter
         yield f"it is a record of {cell.label!r}, which {FILE} does not name"
 
 
-def _has_seat(cell: Cell, suite: Suite, free: tuple[str, ...]) -> bool:
-    """Whether the suite has this cell but for what is `free`; nothing is asked where it has none of the kind."""
-    seats = _seats(suite.model_dump_json(), cell.kind, free)
-    return not seats or _without(cell, free) in seats
+def _has_seat(cell: Cell, suite: Suite, free: tuple[str, ...], chosen: tuple[str, ...] = TUNABLE) -> bool:
+    """Whether the suite has this cell but for what is `free`; nothing is asked where it has none of the kind.
+
+    Of a submitted defense the settings that are `chosen` are free too.
+    """
+    chosen = chosen if "defense" in free else ()
+    seats = _seats(suite.model_dump_json(), cell.kind, free, chosen)
+    return not seats or _without(cell, free, chosen) in seats
 
 
 @lru_cache(maxsize=64)
-def _seats(suite: str, kind: KindName, free: tuple[str, ...]) -> frozenset[str]:
+def _seats(suite: str, kind: KindName, free: tuple[str, ...], chosen: tuple[str, ...] = ()) -> frozenset[str]:
     """The cells of a kind, but for what is `free`, that a suite has, given as JSON: many records ask for the same."""
-    return frozenset(_without(one, free) for one in Suite.model_validate_json(suite).cells() if one.kind == kind)
+    cells = [one for one in Suite.model_validate_json(suite).cells() if one.kind == kind]
+    return frozenset(_without(one, free, chosen) for one in cells)
 
 
-def _without(cell: Cell, free: tuple[str, ...]) -> str:
-    """A cell without what is free; of a submitted defense that are also the settings that a row may choose."""
+def _without(cell: Cell, free: tuple[str, ...], chosen: tuple[str, ...] = ()) -> str:
+    """A cell without what is free, and without the settings of its federation that are chosen."""
     content = {key: value for key, value in cell.content.items() if key not in free}
-    chosen = TUNABLE if "defense" in free else ()
     content["federation"] = {key: value for key, value in content["federation"].items() if key not in chosen}
     return json.dumps(content, sort_keys=True)

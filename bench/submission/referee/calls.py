@@ -8,6 +8,7 @@ and no limit of the kernel holds either.
 
 import ctypes
 import errno
+import os
 import platform
 import struct
 import sys
@@ -94,6 +95,7 @@ def refuse_calls() -> bool:
 
 def refuse_processes() -> bool:
     """Refuse to this process, for good, to start another one or to share memory; whether the system could."""
+    os.environ["PATH"] = ""  # who looks for a program finds none, which libraries are ready for
     return _held_to(program_for_parties)
 
 
