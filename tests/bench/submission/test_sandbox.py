@@ -95,7 +95,7 @@ def test_all_that_a_process_started_ends_with_it(tmp_path: Path) -> None:
     file = tmp_path / "lingers.py"
     seconds = f"600.{os.getpid()}"
     file.write_text(f"import subprocess\nsubprocess.Popen(['sleep', '{seconds}'])\n")
-    with pytest.raises(BadInputError, match="it has no Defense"):
+    with pytest.raises(BadInputError, match="its import raised PermissionError"):
         inspected(read_source(str(file)), TERMS)
     ends = time.monotonic() + 20
     while seconds in commands() and time.monotonic() < ends:

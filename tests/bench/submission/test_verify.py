@@ -376,6 +376,19 @@ def test_a_learning_rate_that_the_submission_does_not_name_is_caught(row: Path) 
     assert all("lr, lr_decay, momentum are neither the suite's nor those" in problem for problem in problems)
 
 
+def test_a_learning_rate_at_which_no_message_tells_anything_is_caught(row: Path) -> None:
+    """An inversion's rate is the suite's: next to 0 the messages are zeros, and its record is played so anew."""
+    path = record_of(row, "dlg")
+    record = read(path)
+    cell = record.cell.model_copy(update={"federation": record.cell.federation.model_copy(update={"lr": 1e-300})})
+    protocol = protocol_hash(cell, record.data_digest, world=record.world)
+    forged = record.model_copy(update={"cell": cell, "protocol": protocol})
+    path.unlink()
+    path.with_name(f"{forged.key}.json").write_text(forged.model_dump_json())
+    (problem,) = only(row, sample=0).problems
+    assert "its lr, lr_decay, momentum are not those of a cell of its kind in the suite 'smoke'" in problem
+
+
 def test_a_changed_source_is_caught(row: Path) -> None:
     with (row / "phocas.py").open("a") as file:
         file.write("# better now\n")
