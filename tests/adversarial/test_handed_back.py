@@ -95,7 +95,6 @@ def submitted(folder: Path, text: str) -> Path:
     return results / "tiny" / "hands"
 
 
-@pytest.mark.slow
 def test_the_record_that_is_verified_is_not_handed_back(tmp_path: Path) -> None:
     """It lies in no place that the file sees, and what the file says to whom it can reach is heard by nobody."""
     row = submitted(tmp_path, HANDS_BACK.format(place=str(tmp_path)))

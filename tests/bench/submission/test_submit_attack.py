@@ -196,7 +196,6 @@ def test_an_inversion_of_somebody_else_s(bench: Bench, folder: Path) -> None:
     assert privacy.loc["median", "guess"].startswith("0%")
 
 
-@pytest.mark.slow
 def test_an_inversion_gives_the_same_record_whole_with_the_referee_and_without(
     bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
