@@ -191,7 +191,7 @@ def test_dpbfl_holds_below_its_bound_and_breaks_beyond_it() -> None:
 
 
 def test_noise_takes_robustness_before_it_takes_accuracy() -> None:
-    """Multi-Krum stands every attack at an epsilon of 100, and falls to chance at 10, where it is still accurate."""
+    """Multi-Krum withstands every attack at an epsilon of 100, and falls to chance at 10, where it is accurate."""
 
     def accuracy(column: str, epsilon: int) -> float:
         return mean(values("robust-dp", "accuracy", column, f"multi_krum (epsilon={epsilon})"))

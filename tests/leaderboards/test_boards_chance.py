@@ -116,10 +116,13 @@ def test_what_a_suite_measures_of_nobody_is_said_below_the_board(make, make_leak
     def caption(*records):
         return table(make_boards(records), "overall").board.caption
 
-    bare = "Nothing here measures attacks on accuracy, backdoors, privacy attacks or audits of privacy claims."
+    bare = (
+        "Nothing here measures attacks on accuracy, backdoors, audits of privacy claims, inversions, membership "
+        "inference or label inference."
+    )
     assert caption(make("a")).endswith(bare)
     some = (make("a"), planted(make, 0.1), make_leak("a"))
-    assert caption(*some).endswith("Nothing here measures audits of privacy claims.")
+    assert caption(*some).endswith("measures audits of privacy claims, membership inference or label inference.")
     assert "Nothing here" not in caption(*some, make_audit("a", 1.0))
 
 

@@ -22,6 +22,8 @@ from bench.submission.referee.party import Code, end_all
 from bench.submission.referee.proxies import stand_in
 from bench.suite import Cell, make_part
 
+pytestmark = pytest.mark.integration
+
 SETTINGS = FederationSettings(
     dataset="digits",
     clients=12,
