@@ -10,6 +10,8 @@ signal-to-noise; with one share or two it gains the more, the more coordinates t
 way. With one s a share the attack is `subspace`, and where no noise is shared it is `collusion`.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -31,9 +33,9 @@ def noise_left(
     squares `(T, d)`: the sum of r_i^2 over the shares that they sent to each target. num_sent, num_got `(T,)`: how many
     of the v = `num_shares` shares that it sent, and of those that it got, they know. tau_squared `(T,)`: the target's
     own. An unknown share leaves `share_variance` where the target sent it, and 1 + tau^2 times that where it got it.
-    Raises `ValueError` unless share_variance is above 0.
+    Raises `ValueError` unless share_variance is finite and above 0.
     """
-    require(share_variance > 0, "share_variance", share_variance, "above 0")
+    require(0 < share_variance < math.inf, "share_variance", share_variance, "finite and above 0")
     unknown = (num_shares - num_sent) + (1 + tau_squared) * (num_shares - num_got)
     left = share_variance * unknown.unsqueeze(1) + tau_squared.unsqueeze(1) * squares
     return left.clamp(min=FLOOR * share_variance)
