@@ -27,8 +27,6 @@ UNBESIEGED = {"clipped_clustering", "lasa"}
 """Rows of field that are newer than the siege's records: a siege of three seeds takes them an hour of one core."""
 
 UNPLAYED = {
-    "targeted_label_flip": "left out of backdoors for its cost, until that is made again",
-    "deepsight": "made for backdoors, and slow: its row is for that suite",
     "foundation_fl": "the text and the authors' code were not at hand: the algorithm is others'",
     "demoa": "with all clients in every round it is its rule",
 }
