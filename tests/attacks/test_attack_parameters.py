@@ -365,7 +365,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "run_audit": dict.fromkeys(("canaries", "canary"), "test_a_run_audit_says_what_it_was_given"),
     **{
         name: dict.fromkeys((*DLG_FIELDS, "rho"), "test_colluders_hand_on_what_dlg_was_given")
-        for name in ("collusion", "subspace", "zero_shares")
+        for name in ("collusion", "subspace", "weighted_collusion", "zero_shares")
     },
 }
 """Parameters of attacks on privacy: the test of this file that holds each."""
@@ -493,7 +493,7 @@ VALUES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", ["collusion", "subspace", "zero_shares"])
+@pytest.mark.parametrize("name", ["collusion", "subspace", "weighted_collusion", "zero_shares"])
 def test_colluders_hand_on_what_dlg_was_given(name: str) -> None:
     """Their work is DLG's own once the noise that they know is out."""
     attack = ATTACKS[name](**VALUES)
