@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED = (
     *("digits", "mnist", "mnist-bounds", "audits", "cifar100-sample", "digits-collusion", "digits-leakage"),
     *("field", "field-mnist", "siege", "backdoors", "membership", "malicious-server", "digits-tuned"),
-    *("uneven-clients", "coalitions", "label-shares", "robust-dp", "strong-inversions"),
+    *("uneven-clients", "coalitions", "label-shares", "robust-dp", "strong-inversions", "factors"),
 )
 every_suite = pytest.mark.parametrize("name", PUBLISHED)
 

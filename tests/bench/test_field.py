@@ -24,6 +24,7 @@ FORGED_IN = "membership"
 """The suite in which forging attacks serve another purpose than harm."""
 
 UNPLAYED = {
+    "deepsight": "made for backdoors, and four minutes a cell: what its models answer to noise takes nearly all of it",
     "foundation_fl": "the text and the authors' code were not at hand: the algorithm is others'",
     "demoa": "with all clients in every round it is its rule",
 }
