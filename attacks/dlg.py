@@ -37,7 +37,7 @@ class DLG(PrivacyAttack):
 
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
         estimates = self.estimates(view)
-        seen = observations(view, estimates)
+        seen = observations(view, estimates, self.variances(view))
         labels, joint = inferred_labels(view, seen[-1]), self.label == "joint"
         num_targets, batch = labels.shape
         pixels = batch * view.mean_image.numel()

@@ -67,6 +67,10 @@ class InvertingGradients(PrivacyAttack):
             trace += history.median(dim=1).values.tolist()
         return Reconstruction(best, labels, losses, trace, estimates[-1])
 
+    def prior_slope(self, facts: PublicFacts, images: Tensor) -> Tensor:
+        """The derivative of what images `(T, B, C, H, W)` are expected to have little of, by the images."""
+        return self.tv * variation_slope(images)
+
     def _descend(self, view: View, seen: list[Observation], labels: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         """From these images to better ones; the cosine distances `(steps + 1, T)` on the way."""
         facts, rows = view.facts, torch.arange(len(labels))
@@ -80,7 +84,7 @@ class InvertingGradients(PrivacyAttack):
         history = []
         for _ in range(self.steps):
             distance, by_images = _mean_of(matchers, images, y)
-            images.grad = (by_images + self.tv * variation_slope(images)).sign()
+            images.grad = (by_images + self.prior_slope(facts, images)).sign()
             optimizer.step()
             scheduler.step()
             images.clamp_(low, high)

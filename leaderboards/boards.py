@@ -26,13 +26,13 @@ from leaderboards.frame import CLEAN, Selection, columns
 from leaderboards.gaps import find_gaps
 from leaderboards.gaps import told as told_of_gaps
 from leaderboards.harmless import missing_control, notes_on_columns, saved
-from leaderboards.membership import membership_boards
+from leaderboards.membership import RATE, membership_boards, rates
 from leaderboards.noise import noise_board
 from leaderboards.noisy_rules import noisy_rules, noisy_rules_board
 from leaderboards.origin import unnamed
-from leaderboards.overall import Measured, overall_board
+from leaderboards.overall import Measured, learned, overall_board
 from leaderboards.privacy import privacy_boards
-from leaderboards.property import property_boards
+from leaderboards.property import EXPLAINED, property_boards
 from leaderboards.robustness import counts, robustness_boards
 from leaderboards.root import root_board, root_images
 from leaderboards.run_audits import find_run_audits, run_audits_board
@@ -92,10 +92,12 @@ def build(
     privacy = privacy_boards(rows, columns(private), private, recovered_psnr, selection.evaluations, gaps["privacy"])
     utility = utility_board(rows, accuracy, training, chance, gaps["utility"], step)
     backdoors = estimates(training, "backdoor_success")
-    measured = Measured(accuracy, backdoors, recovered, audits | runs, chance)
+    leaks = learned(recovered, rates(inferred, RATE), estimates(shared, EXPLAINED))
+    measured = Measured(accuracy, backdoors, leaks, audits | runs, chance)
     ranked = (robustness[0], privacy[0], utility)
+    alone = frame.drop(asked[asked["byzantine"] > 0].index)
     boards = [
-        overall_board(rows, columns(frame.drop(asked.index).drop(shared.index)), ranked, measured, selection.expects),
+        overall_board(rows, columns(alone), ranked, measured, selection.expects),
         *robustness,
         *backdoor_boards(rows, columns(training), backdoors, accuracy, gaps["robustness"]),
         *durability_boards(rows, columns(training), backdoors, selection.records),

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from html import escape
 
 from leaderboards.decision import Measured
-from leaderboards.html.charts import PLOT, PLOT_MARGINS, place_names
 from leaderboards.looks import COLOURS, DARK, Look, looks
+from leaderboards.naming import PLOT, PLOT_MARGINS, place_names
 from leaderboards.overall import BROKEN_SHARE, LEAKING_SHARE
 
 SHARE = 0.2

@@ -21,7 +21,7 @@ SIGN = "○"
 """Behind the name of such a column."""
 MEANING = f"the control, fedavg, keeps {KEPT:.0%} of its clean accuracy: a rule that does shows no more than no defense"
 NO_CONTROL = (
-    "no undefended control: FedAvg is not in this suite, so that nothing says which attacks the task itself stands"
+    "no undefended control: FedAvg is not in this suite, so that nothing says which attacks the task itself withstands"
 )
 
 
@@ -52,10 +52,10 @@ def notes_on_columns(
 def saved(
     rows: Sequence[str], notes: Mapping[str, Sequence[str]], accuracy: Estimates, records: Sequence[Record]
 ) -> dict[str, str]:
-    """By row, that the control stands every attack that it met, if so; `notes` are those on columns."""
+    """By row, that the control withstands every attack that it met, if so; `notes` are those on columns."""
     control = control_of(rows, records)
     met = {row: [column for one, column in accuracy if one == row and column != CLEAN] for row in rows}
-    text = "saved by the task: the undefended control, fedavg, stands every attack that it met"
+    text = "saved by the task: the undefended control, fedavg, withstands every attack that it met"
     return {row: text for row, mine in met.items() if row != control and mine and set(mine) <= set(notes)}
 
 

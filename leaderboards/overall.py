@@ -17,6 +17,10 @@ BACKDOOR_SHARE = 0.5
 MANY = 3
 LEAKING_SHARE = 0.1
 """A defense leaks where at least this share of the images is recovered."""
+MEMBERS_SHARE = 0.1
+"""Members are found where this share of them is, at 1 % false positives: ten times what a guess finds."""
+LABELS_SHARE = 0.5
+"""Labels are told where an attack explains this share of what a blind guess misses."""
 
 
 @dataclass(frozen=True)
@@ -39,37 +43,68 @@ CAPTION = (
     "failed or is at chance, and where that is so of all rows there is no rank and no front. An attack breaks a "
     "defense when it halves the accuracy of its clean run or takes it to chance; a backdoor, when at least half of "
     "the images with its trigger get the attackers' answer; a defense leaks where one image in ten or more is "
-    "recovered; its clean accuracy is low where it is less than half of the best; a privacy claim is broken where an "
-    "audit proves more than is claimed, at a threat model that the claim is meant for."
+    "recovered; members are found where an attack finds one in ten at 1 % false positives; labels are told where an "
+    "attack explains half of what a blind guess misses; its clean accuracy is low where it is less than half of the "
+    "best; a privacy claim is broken where an audit proves more than is claimed, at a threat model that the claim is "
+    "meant for."
 )
-PROBES = ("attacks on accuracy", "backdoors", "privacy attacks", "audits of privacy claims")
+PROBES = ("attacks on accuracy", "backdoors", "audits of privacy claims")
 """What a suite may measure of a row besides its clean run."""
 
 
 @dataclass(frozen=True)
+class Learned:
+    """What a kind of attack learns of clients, by row and column, and from which share on it counts."""
+
+    name: str
+    shares: Estimates
+    least: float
+    verdict: str  # of the columns that learn so much
+    all: str  # what stands for them where they are all of several
+
+    def of(self, row: str, columns: list[str]) -> list[str]:
+        """One line with the columns that learn enough of the row, or none."""
+        tried = [column for column in columns if (row, column) in self.shares]
+        enough = [column for column in tried if self.shares[row, column].mean >= self.least]
+        if len(enough) > 1 and enough == tried:
+            return [self.verdict.format(self.all)]
+        return [self.verdict.format(", ".join(_in_short(enough, tried)))] if enough else []
+
+
+def learned(images: Estimates, members: Estimates, labels: Estimates) -> tuple[Learned, ...]:
+    """From the shares of images recovered, of members found at 1 % false positives, of labels explained."""
+    return (
+        Learned("inversions", images, LEAKING_SHARE, "leaks to {}", "every privacy attack"),
+        Learned("membership inference", members, MEMBERS_SHARE, "members found by {}", "every membership attack"),
+        Learned("label inference", labels, LABELS_SHARE, "labels told to {}", "every label attack"),
+    )
+
+
+@dataclass(frozen=True)
 class Measured:
-    """What was found of all rows: the estimates of accuracy, success of triggers and images recovered, and the audits.
+    """What was found of all rows: the estimates of accuracy and success of triggers, what is learned, and the audits.
 
     `chance` is the accuracy up to which a row's model is worthless.
     """
 
     accuracy: Estimates
     backdoors: Estimates
-    recovered: Estimates
+    learned: tuple[Learned, ...]
     audits: Audits
     chance: Floors
 
     def has(self, row: str, column: str) -> bool:
         """Whether something came of this place, were it a failure under attack."""
         trained = self.accuracy.get((row, column), MISSING)
-        result = trained.failed or trained.seeds or self.recovered.get((row, column), MISSING).seeds
-        return bool(result) or (row, column) in self.audits
+        result = trained.failed or trained.seeds or (row, column) in self.audits
+        return bool(result) or any(one.shares.get((row, column), MISSING).seeds for one in self.learned)
 
     def lacks(self) -> list[str]:
-        """Which of the `PROBES` nobody was put to."""
+        """What nobody was put to."""
         attacked = any(column != CLEAN for _, column in self.accuracy)
-        tried = (attacked, any(one.seeds for one in self.backdoors.values()), bool(self.recovered), bool(self.audits))
-        return [name for name, done in zip(PROBES, tried, strict=True) if not done]
+        tried = (attacked, any(one.seeds for one in self.backdoors.values()), bool(self.audits))
+        lacking = [name for name, done in zip(PROBES, tried, strict=True) if not done]
+        return lacking + [one.name for one in self.learned if not one.shares]
 
 
 def overall_board(
@@ -140,7 +175,7 @@ def _verdict(
 ) -> str:
     """All that breaks the row, or that nothing here does, and what of it was not measured."""
     broken = _broken_by(row, columns, measured, _best_clean(rows, measured))
-    broken += _leaks(row, columns, measured.recovered) + _refuted(row, measured.audits)
+    broken += [line for one in measured.learned for line in one.of(row, columns)] + _refuted(row, measured.audits)
     expected = [column for column in columns if expects(row, column)]
     missing = _in_short([column for column in expected if not measured.has(row, column)], expected)
     told = "; ".join(broken) or "nothing here"
@@ -177,15 +212,6 @@ def _backdoored(row: str, columns: list[str], backdoors: Estimates) -> list[str]
     """The columns whose trigger works, with how often."""
     tried = {column: backdoors.get((row, column), MISSING).mean for column in columns}
     return [f"{column} works on {share:.0%}" for column, share in tried.items() if share >= BACKDOOR_SHARE]
-
-
-def _leaks(row: str, columns: list[str], recovered: Estimates) -> list[str]:
-    """One line with the columns in which the row leaks, or none."""
-    tried = [column for column in columns if (row, column) in recovered]
-    leaking = [column for column in tried if recovered[row, column].mean >= LEAKING_SHARE]
-    if len(leaking) > 1 and leaking == tried:
-        return ["leaks to every privacy attack"]
-    return [f"leaks to {', '.join(_in_short(leaking, tried))}"] if leaking else []
 
 
 def _in_short(found: list[str], tried: list[str]) -> list[str]:

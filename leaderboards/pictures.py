@@ -253,7 +253,7 @@ def membership(rows: Sequence[str], records: Sequence[Record]) -> Picture:
     for seen, curves in result.items():
         leaking = max(curves, key=lambda row: curves[row].area)
         parts.append(f"{curves[leaking].area:.2f} under {leaking} for {SEEN[seen]}")
-    sentence = f"The largest areas (0.5 is a guess): {_list(parts)}. Each row's attack with the largest area is drawn."
+    sentence = f"The largest areas (0.5 is a guess): {_list(parts)}. Each row's best attack is drawn."
     return Picture("membership", "Membership inference: true against false positives", sentence, draw)
 
 

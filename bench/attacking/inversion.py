@@ -5,7 +5,7 @@ sign message gives the sign of a known function of it. B images a target, on whi
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -52,7 +52,8 @@ class Observation:
 
     With g the mean gradient of `steps` full-batch steps of length `step_size` from `params` (`(d,)`, or `(T, d)` a row
     a target): `target (T, d)` is g itself (with noise), or, when `sign` is set, an estimate in [-1, 1] of
-    sign(offset + lr * g).
+    sign(offset + lr * g). precision `(T, d)`: one over the variance of the noise on g, where it is known, scaled to a
+    mean of 1 over all observations of a target; None where all coordinates are alike.
     """
 
     params: Tensor
@@ -62,10 +63,16 @@ class Observation:
     step_size: float = 0.0  # 0 where there is but one step
     sign: bool = False
     offset: Tensor | None = None
+    precision: Tensor | None = None
 
 
-def observations(view: View, estimates: Sequence[Tensor]) -> list[Observation]:
-    """What the rounds of a view say about the targets' gradients; `estimates` are their messages `(T, d)` by round."""
+def observations(
+    view: View, estimates: Sequence[Tensor], variances: Sequence[Tensor | None] | None = None
+) -> list[Observation]:
+    """What the rounds of a view say about the targets' gradients; `estimates` are their messages `(T, d)` by round.
+
+    `variances` are those of the noise on these messages; they are used where updates are sent, and all are known.
+    """
     facts, rounds = view.facts, view.rounds
     if facts.keeps_models:
         require(
@@ -78,7 +85,19 @@ def observations(view: View, estimates: Sequence[Tensor]) -> list[Observation]:
     if facts.keeps_models:
         return _from_kept_models(facts, rounds, estimates)
     shown = _without_momentum(rounds, estimates, facts.momentum)
-    return [_from_update(facts, seen, estimate) for seen, estimate in shown]
+    results = [_from_update(facts, seen, estimate) for seen, estimate in shown]
+    known = [one for one in variances or [] if one is not None]
+    if len(known) < len(rounds):
+        return results
+    mixed = _without_momentum(rounds, known, -(facts.momentum**2))  # of a difference the variances add up
+    return _with_precision(results, [variance / seen.lr**2 for seen, (_, variance) in zip(results, mixed, strict=True)])
+
+
+def _with_precision(seen: Sequence[Observation], variances: Sequence[Tensor]) -> list[Observation]:
+    """With what one over the `variances (T, d)` says, up to a factor that leaves the loss in its scale."""
+    inverse = [1 / variance.double() for variance in variances]
+    mean = torch.stack(inverse).mean(dim=(0, 2)).unsqueeze(1)
+    return [replace(one, precision=own / mean) for one, own in zip(seen, inverse, strict=True)]
 
 
 def _without_momentum(
@@ -183,14 +202,17 @@ def whole_counts(quotas: Tensor, total: int) -> Tensor:
 def matcher(model: Model, seen: Observation, rows: Tensor, facts: PublicFacts) -> Matcher:
     """How far dummy images and targets are from what the targets `rows (k,)` revealed, with the derivatives.
 
-    For a gradient, the squared distance (Zhu et al. 2019, eq. 4). For signs, the mean negative log-likelihood of the
+    For a gradient, the squared distance (Zhu et al. 2019, eq. 4), in which each coordinate counts by its precision
+    where that is known (weighted least squares: Aitken 1936). For signs, the mean negative log-likelihood of the
     message under the randomizer, P(x) = (1 - gamma) [x = sign(u)] + gamma / 3 (DPBFL paper, eq. 6), the bracket
     smoothed by a sigmoid; an estimate between -1 and 1 weighs the two signs.
     """
     target = seen.target[rows].double()
-    if isinstance(model, FastInversion) and seen.steps == 1 and not seen.sign and facts.clip_norm is None:
+    precision = None if seen.precision is None else seen.precision[rows].double()
+    plain = not seen.sign and facts.clip_norm is None and precision is None
+    if isinstance(model, FastInversion) and seen.steps == 1 and plain:
         return model.distance(_params(seen, rows).double(), target)
-    slope = _sign_slope(seen, target, facts) if seen.sign else _distance_slope(seen, target, facts)
+    slope = _sign_slope(seen, target, facts) if seen.sign else _distance_slope(seen, target, facts, precision)
     return through(pullback(model, seen, rows, torch.float64), slope)
 
 
@@ -236,16 +258,23 @@ def _by_autograd(model: Model, params: Tensor, steps: int, step_size: float) -> 
     return forth
 
 
-def _distance_slope(seen: Observation, target: Tensor, facts: PublicFacts) -> Slope:
+def _distance_slope(seen: Observation, target: Tensor, facts: PublicFacts, precision: Tensor | None) -> Slope:
+    def squared(away: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a difference `(k, d)`, and half of its derivative."""
+        if precision is None:
+            return away.square().sum(dim=1), away
+        pull = precision * away
+        return (pull * away).sum(dim=1), pull
+
     def slope(gradient: Tensor) -> tuple[Tensor, Tensor]:
         if facts.clip_norm is None:
-            away = gradient - target
-            return away.square().sum(dim=1), 2 * away
+            loss, pull = squared(gradient - target)
+            return loss, 2 * pull
         limit, length = facts.clip_norm / seen.lr, torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
         scale = limit / length.clamp(min=limit)
-        away = scale * gradient - target
-        along = torch.where(scale < 1, (away * gradient).sum(dim=1, keepdim=True) / length.square(), 0)
-        return away.square().sum(dim=1), 2 * scale * (away - along * gradient)
+        loss, pull = squared(scale * gradient - target)
+        along = torch.where(scale < 1, (pull * gradient).sum(dim=1, keepdim=True) / length.square(), 0)
+        return loss, 2 * scale * (pull - along * gradient)
 
     return slope
 

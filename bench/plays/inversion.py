@@ -225,6 +225,9 @@ class Sight:
             for part in (seen.broadcast, seen.estimate, seen.hidden_among):
                 digest.update(str((seen.index, part.dtype, part.shape)).encode())
                 digest.update(part.contiguous().cpu().numpy().data)
+            if seen.variance is not None:
+                digest.update(str(("variance", seen.variance.dtype, seen.variance.shape)).encode())
+                digest.update(seen.variance.contiguous().cpu().numpy().data)
         return cls(digest.hexdigest(), view)
 
 
@@ -238,10 +241,14 @@ def reconstruct(attack: PrivacyAttack, view: View, seed: int) -> Reconstruction:
 
 
 def cleaned(attack: PrivacyAttack, view: View) -> View:
-    """The view of the server alone once its colluders have taken out the noise that they know."""
+    """The view of the server alone once its colluders have taken out the noise that they know.
+
+    What they know of the noise that is left stays in it.
+    """
+    known = zip(view.rounds, attack.estimates(view), attack.variances(view), strict=True)
     rounds = (
-        replace(seen, estimate=estimate, shares_sent=None, shares_got=None, each_got=None)
-        for seen, estimate in zip(view.rounds, attack.estimates(view), strict=True)
+        replace(seen, estimate=estimate, shares_sent=None, shares_got=None, each_got=None, variance=variance)
+        for seen, estimate, variance in known
     )
     return replace(view, rounds=tuple(rounds))
 

@@ -162,6 +162,8 @@ def _inferred(subject: AttackSubject, watched: Watched, seed: int, look: bool = 
         clean = cleaned(attack, view)
         for seen in clean.rounds:
             check_shape(seen.estimate, "estimates", view.rounds[0].estimate.shape)
+            if seen.variance is not None:
+                check_shape(seen.variance, "variances", view.rounds[0].estimate.shape)
     with subject.step("infer"), untouched(look, "infer", **_given(clean)):
         result = attack.alone().infer(clean, rng.generator(seed, "attack"))
         _check(result, clean)

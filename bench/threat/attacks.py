@@ -150,6 +150,10 @@ class PrivacyAttack(Attack):
         """The targets' messages `(T, d)` of each round, without the noise that colluders can account for."""
         return [strip(seen) for seen in view.rounds]
 
+    def variances(self, view: View) -> list[Tensor | None]:
+        """Of the noise on each coordinate of `estimates(view)`: `(T, d)` a round, or None where all are alike to it."""
+        return [seen.variance for seen in view.rounds]
+
     @abstractmethod
     def infer(self, view: View, generator: torch.Generator) -> Reconstruction:
         """A reconstruction of each target's training images from the view alone."""

@@ -59,6 +59,8 @@ class RoundView:
     shares_sent, shares_got: sum over the peer messages `(T, d)` that colluders got from, or sent to, each target, and
     their numbers `(T,)`; each_got `(T, v, d)`: the single ones that they sent, 0 in the places of others' shares, for
     attacks that ask for `single_shares`. total `(d,)`: the sum of all that arrived.
+    variance `(T, d)`: of the noise on each coordinate of `estimate`, up to a factor that is common to the rounds, where
+    colluders have worked it out; None where all are alike to the attacker.
     """
 
     index: int
@@ -71,6 +73,7 @@ class RoundView:
     num_got: Tensor | None = None
     each_got: Tensor | None = None
     total: Tensor | None = None
+    variance: Tensor | None = None
 
 
 def strip(seen: RoundView) -> Tensor:

@@ -1,8 +1,7 @@
 """The page's charts as geometry: accuracy by round, a panel a threat model, and privacy against accuracy."""
 
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.records import Record
@@ -12,22 +11,14 @@ from leaderboards.frame import CLEAN
 from leaderboards.html.evidence import by_place, thinned
 from leaderboards.html.leads import MEASURED, Leads, Place, metric_of
 from leaderboards.looks import Look
+from leaderboards.naming import PLOT, PLOT_MARGINS, place_names
 
 LEFT, TOP, RIGHT, BOTTOM = 34, 8, 8, 22
 """Margins of a panel, in units of its drawing."""
 PANEL = (320, 200)
-PLOT = (640, 420)
-PLOT_MARGINS = (52, 16, 16, 44)
-LETTER, LINE, GAP, DOT = 7.6, 15, 12, 7
-"""Width of a letter of a bold name, height of its line, its distance from its point, and half a point's width."""
-FURTHER = (0, 130, 260)
-"""How much further from its point a name may stand, where many points are in one place."""
 PERCENTS = (0, 25, 50, 75, 100)
 MOST_LINES = 9
 """Rows beyond which lines in one panel cannot be told apart."""
-
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom."""
 
 
 @dataclass(frozen=True)
@@ -202,41 +193,3 @@ def pareto(boards: Mapping[str, Board], leads: Leads, look: Mapping[str, Look]) 
 def _of_worst(board: Board, leads: Leads) -> dict[str, Estimate]:
     result = metric_of(board, MEASURED[board.name])
     return {row: result[row, column] for row, column in leads.worst[board.name].items()}
-
-
-def place_names(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float, str]]:
-    """A place for each name: the nearest one beside its point, inwards first, where no name or point is in the way."""
-    taken: list[Box] = [(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points.values()]
-    results: dict[str, tuple[float, float, str]] = {}
-    for row, (x, y) in sorted(points.items(), key=lambda item: (item[1][1], item[0])):
-        best = min(
-            _candidates(row, x, y),
-            key=lambda place: (_overlaps(_box(row, *place), taken), abs(place[1] - y) + abs(place[0] - x)),
-        )
-        results[row] = best
-        taken.append(_box(row, *best))
-    return results
-
-
-def _candidates(row: str, x: float, y: float) -> Iterator[tuple[float, float, str]]:
-    """Places beside a point within the plot: on both sides, at its height and in lines above and below."""
-    inwards = ("start", "end") if x < PLOT[0] / 2 else ("end", "start")
-    heights = [y + sign * LINE * step for step in range(PLOT[1] // LINE) for sign in (1, -1)]
-    for side in inwards:
-        for further, height in itertools.product(FURTHER, heights):
-            place = (x + (GAP + further) * (1 if side == "start" else -1), height, side)
-            left, top, right, bottom = _box(row, *place)
-            if (left >= PLOT_MARGINS[0] and right <= PLOT[0] and top >= 0 and bottom <= PLOT[1] - PLOT_MARGINS[3]) or (
-                side == inwards[0] and height == y and not further
-            ):
-                yield place
-
-
-def _box(row: str, x: float, y: float, side: str) -> Box:
-    """What a name covers."""
-    left = x if side == "start" else x - LETTER * len(row)
-    return left, y - LINE / 2, left + LETTER * len(row), y + LINE / 2
-
-
-def _overlaps(box: Box, taken: Iterable[Box]) -> bool:
-    return any(box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3] for other in taken)

@@ -20,22 +20,9 @@ RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED = (
     *("digits", "mnist", "mnist-bounds", "audits", "cifar100-sample", "digits-collusion", "digits-leakage"),
     *("field", "field-mnist", "siege", "backdoors", "membership", "malicious-server", "digits-tuned"),
-    *("uneven-clients", "coalitions", "label-shares", "robust-dp"),
+    *("uneven-clients", "coalitions", "label-shares", "robust-dp", "strong-inversions", "factors"),
 )
 every_suite = pytest.mark.parametrize("name", PUBLISHED)
-
-AWAITED = {
-    "cifar100-sample": "its inversions are of version 1 of the metrics: an hour of one core makes them anew",
-}
-"""Suites whose published records and boards are of an earlier protocol, until they are made anew."""
-
-every_current_suite = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=AWAITED[name])) if name in AWAITED else name
-        for name in PUBLISHED
-    ],
-)
 
 
 def folder(name: str) -> Path:
@@ -75,7 +62,7 @@ def values(name: str, metric: str, column: str, row: str | None = None) -> list[
 # -------------------------------------------------------------------------------------------------------- the records
 
 
-@every_current_suite
+@every_suite
 def test_every_cell_and_seed_has_exactly_one_record(name: str) -> None:
     loaded = suite.load(name)
     wanted = {record_key(cell, seed) for cell in loaded.cells() for seed in loaded.seeds_for(cell)}
@@ -100,7 +87,7 @@ def test_every_picture_is_named_in_a_record(name: str) -> None:
     assert {path.name for path in folder(name).glob("*/*/*.png")} == named
 
 
-@every_current_suite
+@every_suite
 def test_every_record_is_of_todays_protocol_and_one_setting(name: str) -> None:
     loaded = suite.load(name)
     for record in published(name):
@@ -118,7 +105,7 @@ def test_mnist_is_the_mnist_at_hand(name: str, data_root: Path) -> None:
     assert {record.data_digest for record in published(name)} == {data.load("mnist", data_root).digest}
 
 
-@every_current_suite
+@every_suite
 @pytest.mark.parametrize("output_format", FILES)
 def test_the_published_boards_are_made_of_the_published_records(name: str, output_format: str) -> None:
     board = folder(name) / FILES[output_format]
@@ -126,7 +113,7 @@ def test_the_published_boards_are_made_of_the_published_records(name: str, outpu
     assert board.read_text() == FORMATS[output_format](leaderboard(name))
 
 
-@every_current_suite
+@every_suite
 def test_the_published_plots_are_those_of_the_published_records(name: str) -> None:
     """Their pixels are not compared: they differ with the fonts and the version of matplotlib."""
     pictures = leaderboard(name).pictures
@@ -191,7 +178,7 @@ def test_dpbfl_holds_below_its_bound_and_breaks_beyond_it() -> None:
 
 
 def test_noise_takes_robustness_before_it_takes_accuracy() -> None:
-    """Multi-Krum stands every attack at an epsilon of 100, and falls to chance at 10, where it is still accurate."""
+    """Multi-Krum withstands every attack at an epsilon of 100, and falls to chance at 10, where it is accurate."""
 
     def accuracy(column: str, epsilon: int) -> float:
         return mean(values("robust-dp", "accuracy", column, f"multi_krum (epsilon={epsilon})"))

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench.submission import folder as folders
 from bench.submission.verify import verify
+
+pytestmark = pytest.mark.integration
 
 ROW = Path(__file__).parents[2] / "results" / "smoke" / "aksel"
 

@@ -19,6 +19,8 @@ from bench.submission.referee.again import asking_again
 from bench.submission.referee.party import Code, end_all
 from bench.submission.referee.proxies import stand_in
 
+pytestmark = pytest.mark.integration
+
 SETTINGS = FederationSettings(
     dataset="digits",
     clients=8,

@@ -85,6 +85,7 @@ def trained(defense: type[Any]) -> Tensor:
     return federation.global_model
 
 
+@pytest.mark.integration
 def test_noise_that_is_there_is_let_through(folder: Path) -> None:
     assert bool(torch.isfinite(trained(row(folder, "return Upload(clean + self.noise(local))"))).all())
 

@@ -25,6 +25,8 @@ from bench.submission.referee.party import Code, end_all
 from bench.submission.referee.proxies import stand_in
 from defenses.fedavg import FedAvg
 
+pytestmark = pytest.mark.integration
+
 SETTINGS = FederationSettings(
     dataset="digits",
     clients=8,

@@ -38,12 +38,14 @@ from attacks.membership_loss import MembershipLoss
 from attacks.mimic import furthest, oja
 from attacks.min_max import min_max
 from attacks.min_sum import min_sum
+from attacks.plug_and_play import PlugAndPlay
 from attacks.poisonedfl import is_filtered, poisonedfl
 from attacks.run_audit import OneRunAudit
 from attacks.same_value import same_value
 from attacks.sign_flip import sign_flip
 from attacks.spear import Spear
 from bench import models, registry
+from bench.attacking.denoiser import denoise
 from bench.attacking.directions import variation_slope
 from bench.attacking.inversion import Observation
 from bench.attacking.linear_layers import Layer, repeated_rows
@@ -357,6 +359,10 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "inverting_gradients": dict.fromkeys(
         ("steps", "starts", "lr", "momentum", "tv"), "test_signed_adam_gets_its_steps_rate_momentum_and_prior"
     ),
+    "plug_and_play": dict.fromkeys(
+        ("steps", "starts", "lr", "momentum", "tv", "weight", "sigma"),
+        "test_signed_adam_gets_its_steps_rate_momentum_and_prior",
+    ),
     "label_shares": dict.fromkeys(("rho", "by", "rehearsals"), "test_shares_are_told_as_the_parameters_say"),
     "membership_gradient": dict.fromkeys(("rho", "reference"), "test_membership_is_scored_as_its_parameters_say"),
     "membership_lira": dict.fromkeys(("on", "rehearsals"), "test_membership_is_scored_as_its_parameters_say"),
@@ -365,7 +371,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "run_audit": dict.fromkeys(("canaries", "canary"), "test_a_run_audit_says_what_it_was_given"),
     **{
         name: dict.fromkeys((*DLG_FIELDS, "rho"), "test_colluders_hand_on_what_dlg_was_given")
-        for name in ("collusion", "subspace", "zero_shares")
+        for name in ("collusion", "subspace", "weighted_collusion", "zero_shares")
     },
 }
 """Parameters of attacks on privacy: the test of this file that holds each."""
@@ -493,7 +499,7 @@ VALUES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", ["collusion", "subspace", "zero_shares"])
+@pytest.mark.parametrize("name", ["collusion", "subspace", "weighted_collusion", "zero_shares"])
 def test_colluders_hand_on_what_dlg_was_given(name: str) -> None:
     """Their work is DLG's own once the noise that they know is out."""
     attack = ATTACKS[name](**VALUES)
@@ -569,7 +575,17 @@ def test_spear_draws_filters_and_believes_as_it_was_told(monkeypatch: pytest.Mon
     assert Spear(least=0.81).read(gradient, layer, 3, 40, source) is None
 
 
-def test_signed_adam_gets_its_steps_rate_momentum_and_prior(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+def penalised(view: View, images: Tensor, weight: float, sigma: float) -> Tensor:
+    """What a denoiser takes of images `(T, B, C, H, W)`, per pixel and with its weight, in units of the images."""
+    std, mean = view.facts.std[:, None, None], view.facts.mean[:, None, None]
+    taken = [(one * std + mean - denoise(one * std + mean, sigma)) / std for one in images]
+    return weight * torch.stack(taken) / images[0].numel()
+
+
+@pytest.mark.parametrize(("weight", "sigma"), [(None, None), (30.0, 0.2)])
+def test_signed_adam_gets_its_steps_rate_momentum_and_prior(
+    weight: float | None, sigma: float | None, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[Any] = []
 
     class Adam(torch.optim.Adam):
@@ -583,7 +599,10 @@ def test_signed_adam_gets_its_steps_rate_momentum_and_prior(view: View, monkeypa
             return super().step(closure)
 
     monkeypatch.setattr(inverting_gradients.torch.optim, "Adam", Adam)
-    attack = InvertingGradients(steps=5, starts=3, lr=0.05, momentum=0.7, tv=0.02)
+    given: dict[str, Any] = {"steps": 5, "starts": 3, "lr": 0.05, "momentum": 0.7, "tv": 0.02}
+    attack = InvertingGradients(**given)
+    if weight is not None and sigma is not None:
+        attack = PlugAndPlay(**given, weight=weight, sigma=sigma)
     found = attack.infer(view, rng.generator(0, "attack"))
     assert [len(optimizer.slopes) for optimizer in made] == [5] * 3
     assert [optimizer.told for optimizer in made] == [(0.05, (0.7, 0.999))] * 3
@@ -593,7 +612,12 @@ def test_signed_adam_gets_its_steps_rate_momentum_and_prior(view: View, monkeypa
     for optimizer in made:
         guess = optimizer.first
         slope = matcher(guess, one_hot(found.labels, 10, guess.dtype))[1][0]
-        with_prior = (slope + 0.02 * variation_slope(guess)).sign()
+        prior = 0.02 * variation_slope(guess)
+        if weight is not None and sigma is not None:
+            usual = prior + penalised(view, guess, 0.1, 0.05)
+            prior = prior + penalised(view, guess, weight, sigma)
+            assert not torch.equal((slope + prior).sign(), (slope + usual).sign())
+        with_prior = (slope + prior).sign()
         torch.testing.assert_close(optimizer.slopes[0], with_prior)
         assert not torch.equal(with_prior, (slope + 1e-4 * variation_slope(guess)).sign())
 

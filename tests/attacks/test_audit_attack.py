@@ -11,6 +11,7 @@ from scipy.stats import multivariate_normal
 from torch import Tensor
 
 from attacks.audit import Audit, beside_the_sum, left_over, target_tau_squared
+from bench import registry
 from bench.protocol import Delivered
 from bench.threat import Game, RoundTranscript, RoundView, Saboteurs, choose_colluders, server_view
 from defenses.niss import exchange
@@ -276,3 +277,9 @@ def test_a_single_coordinate_of_scaled_noise_is_not_gaussian(
 def test_parameters_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Audit(**wrong)
+
+
+def test_a_fit_is_made_of_what_adds_normal_noise_alone() -> None:
+    """The tighter bound of a Gaussian fit stands for no other mechanism: not for flips of signs or shuffled votes."""
+    fitted = {name for name in registry.names("defense") if registry.get("defense", name).gaussian}
+    assert fitted == {"dp_fedavg", "central_dp_fedavg", "robust_dp_fedavg", "niss"}

@@ -14,6 +14,8 @@ from bench import BESIDE, registry
 from bench.submission import sandbox
 from bench.submission.sandbox import Bounds
 
+pytestmark = pytest.mark.integration
+
 Shell = Callable[..., Any]
 THEIRS = 'raise RuntimeError("this is not the bench\'s")\n'
 

@@ -11,6 +11,8 @@ import pytest
 
 from bench.records import read
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 DEFENSE = '''"""A package's rule."""
 

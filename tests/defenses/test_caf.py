@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.protocol import Setting
-from bench.rules.gram import gram_matrix
+from bench.rules.gram import ContestedError, gram_matrix
 from defenses.caf import CAF, caf, caf_weights
 
 
@@ -72,6 +72,16 @@ def test_f_rows_far_away_are_left_out(seed: int, f: int, size: float) -> None:
     lies = size * (1 + torch.rand(f, 3, generator=generator))
     found = caf(torch.cat([lies, honest]), f)
     assert bool(((honest.amin(dim=0) - 1e-3 <= found) & (found <= honest.amax(dim=0) + 1e-3)).all())
+
+
+def test_who_is_farthest_is_contested_where_products_of_long_rows_are_rounded() -> None:
+    """Two rows are 5 and 5.0003 from the others, and all are 1000 long: an error in their products weighs 1e5 times."""
+    away = torch.tensor([0, 0.1, -0.1, 0.2, -0.2, 0.05, 5, -5.0003], dtype=torch.float64)
+    rows = 1000 + away[:, None]
+    gram = rows @ rows.T
+    assert caf_weights(gram, 2, 1e-12)[-2:].tolist() == [0, 0]
+    with pytest.raises(ContestedError):
+        caf_weights(gram, 2, 1e-9)
 
 
 def test_messages_that_are_all_the_same_are_their_mean() -> None:

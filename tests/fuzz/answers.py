@@ -112,6 +112,7 @@ SHAPES: dict[str, Shape] = {
     "attacks.same_value.same_value": forged(),
     "attacks.sign_flip.sign_flip": like("own"),
     "attacks.subspace.project_out": like("estimate"),
+    "attacks.weighted_collusion.noise_left": like("squares"),
     "bench.attacking.forging.in_range": like("forged"),
     "bench.attacking.forging.mean_row": per_coordinate("honest"),
     "bench.attacking.forging.most_harmful": lambda call: (2, call["honest"].shape[1]),

@@ -46,7 +46,7 @@ def test_a_column_that_the_control_stands_is_marked(make, make_boards, control, 
 def test_a_row_that_met_nothing_else_is_marked(make, make_boards):
     leaderboard = make_boards(board_of(make, 0.85, 0.80, hard=(0.85, 0.5)))
     assert leaderboard.flags == {
-        "krum": ["saved by the task: the undefended control, fedavg, stands every attack that it met"]
+        "krum": ["saved by the task: the undefended control, fedavg, withstands every attack that it met"]
     }
 
 

@@ -15,6 +15,8 @@ from PIL import Image
 from leaderboards.board import Picture
 from leaderboards.html import html
 
+pytestmark = pytest.mark.integration
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",

@@ -64,21 +64,3 @@ def test_a_thinned_curve_is_short_and_keeps_its_end(length):
     assert found[-1] == curve[-1]
     assert found == sorted(set(found) & set(curve))
     assert length > MOST_POINTS or found == curve
-
-
-def test_no_name_in_the_plot_covers_another():
-    points = {f"defense_{index}": (charts.PLOT_MARGINS[0], 300.0 + index) for index in range(12)}
-    points |= {f"other_{index}": (charts.PLOT[0] - 16.0, 200.0) for index in range(6)}
-    places = charts.place_names(points)
-    boxes = [charts._box(row, *place) for row, place in places.items()]
-    for index, box in enumerate(boxes):
-        assert not charts._overlaps(box, boxes[:index])
-        assert box[0] >= 0
-        assert box[2] <= charts.PLOT[0]
-
-
-def test_no_name_covers_another_where_all_rules_leak_everything():
-    points = {f"some_rule_{index}": (charts.PLOT[0] - 16.0, 60.0 + 9 * index) for index in range(33)}
-    boxes = [charts._box(row, *place) for row, place in charts.place_names(points).items()]
-    assert not any(charts._overlaps(box, boxes[:index]) for index, box in enumerate(boxes))
-    assert all(box[0] >= charts.PLOT_MARGINS[0] for box in boxes)

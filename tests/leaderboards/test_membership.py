@@ -89,9 +89,11 @@ def test_where_nobody_asked_there_is_no_board(make, make_boards, table):
     assert (len(board.text), len(board.data)) == (0, 0)
 
 
-def test_it_is_no_column_that_the_overall_board_misses(asked, make, make_boards, table):
-    board = table(make_boards([make("a"), asked("a", 0.1)]), "overall")
-    assert "membership" not in board.cell("a", "what breaks it")
+@pytest.mark.parametrize(("share", "told"), [(0.09, "nothing here"), (0.1, "members found by membership_loss")])
+def test_the_overall_board_says_where_members_are_found(asked, make, make_boards, table, share, told):
+    board = table(make_boards([make("a"), asked("a", share)]), "overall")
+    assert board.cell("a", "what breaks it") == told
+    assert "one in ten at 1 % false positives" in board.board.caption
 
 
 def test_a_panel_has_each_rows_worst_attack_and_the_mean_of_its_seeds(asked):

@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from leaderboards.audits import find_audits
 from leaderboards.epsilons import BROKEN, KEPT, VOID, epsilons
 from leaderboards.estimates import Estimate
 from leaderboards.gallery import ALIKE, GREY, MARGIN, MOST_BYTES, TITLE, draw, gallery, strips
-from leaderboards.plots import LOSSLESS, curve, leakage, noise, spread
+from leaderboards.plots import LOSSLESS, curve, leakage, noise, png, spread
 
 SWEEP = {0.0: "dlg", 0.5: "collusion rho=0.5", 1.0: "collusion rho=1"}
 
@@ -27,6 +28,17 @@ def lines(axes, linestyle):
 
 def entries(figure):
     return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_a_colour_of_few_pixels_keeps_its_colour():
+    """A median cut drew the one pink line of a picture of many greys in grey."""
+    figure = Figure(figsize=(6, 4))
+    axes = figure.subplots()
+    axes.imshow(np.linspace(0, 1, 256 * 64).reshape(64, 256), cmap="viridis", aspect="auto")
+    axes.plot([0, 20], [5, 5], color="#CC79A7", linewidth=2)
+    pixels = np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB"), dtype=int)
+    away = np.abs(pixels - np.array([0xCC, 0x79, 0xA7])).max(axis=-1)
+    assert away.min() <= 16
 
 
 def test_a_curve_has_both_kinds_of_interval():

@@ -50,8 +50,14 @@ def test_the_lowest_of_the_worst_columns_leads(told, make_boards, table):
     assert board.number("b", "worst_explained") == pytest.approx(0.2)
 
 
-def test_where_nobody_asked_there_is_no_board_and_overall_misses_nothing(told, make, make_boards, table):
+def test_where_nobody_asked_there_is_no_board(make, make_boards, table):
     board = table(make_boards([make("krum")]), "property").board
     assert (len(board.text), len(board.data)) == (0, 0)
-    overall = table(make_boards([make("a"), told("a", 0.1)]), "overall")
-    assert "label_shares" not in overall.cell("a", "what breaks it")
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"), [(0.49, "nothing here"), (0.5, "labels told to label_shares by=gradients")]
+)
+def test_the_overall_board_says_where_labels_are_told(told, make, make_boards, table, share, verdict):
+    overall = table(make_boards([make("a"), told("a", share)]), "overall")
+    assert overall.cell("a", "what breaks it") == verdict

@@ -27,6 +27,8 @@ QUICK: dict[str, Content] = {
     "dlg": {"starts": 1, "evaluations": 12, "history": 10},
     "collusion": {"starts": 1, "evaluations": 12, "history": 10},
     "subspace": {"starts": 1, "evaluations": 12, "history": 10},
+    "plug_and_play": {"starts": 1, "steps": 12},
+    "weighted_collusion": {"starts": 1, "evaluations": 12, "history": 10},
     "zero_shares": {"starts": 1, "evaluations": 12, "history": 10},
     "inverting_gradients": {"steps": 8, "starts": 1},
     "audit": {"runs": 20, "dim": 10},

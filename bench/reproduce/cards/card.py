@@ -92,8 +92,8 @@ class Statement(Numbers):
         return self.left.text() if self.right is None else f"{self.left.text()} − {self.right.text()}"
 
 
-class Stands(Numbers):
-    """A claim that a rule stands a class of attacks up to a Byzantine fraction, which published boards may refute.
+class Withstands(Numbers):
+    """A claim that a rule withstands a class of attacks up to a Byzantine fraction, which published boards may refute.
 
     `row` is the card's own row of the rule; `attacks` are names, or none for any attack at all. It is broken where
     less than `keeps` of the clean accuracy is left. `iid` says that the claim is about clients whose data is alike.
@@ -124,7 +124,7 @@ class Card(Numbers):
     unplayable: str = ""  # why there is nothing to play
     suite: Parameters | None = None  # a suite file without name and title
     statement: tuple[Statement, ...] = ()
-    stands: Stands | None = None
+    withstands: Withstands | None = None
 
     @field_validator("name")
     @classmethod
@@ -145,9 +145,9 @@ class Card(Numbers):
         played = self.suite is not None and bool(self.statement)
         if self.is_read and not self.unplayable and not played:
             raise ValueError("give a [suite] and a [[statement]], or say in unplayable why there is nothing to play")
-        if (self.unplayable or not self.is_read) and (self.suite is not None or self.statement or self.stands):
+        if (self.unplayable or not self.is_read) and (self.suite is not None or self.statement or self.withstands):
             why = "unplayable" if self.unplayable else f'source_read = "{UNREAD}"'
-            raise ValueError(f"{why} leaves nothing to judge: take out [suite], [[statement]] and [stands]")
+            raise ValueError(f"{why} leaves nothing to judge: take out [suite], [[statement]] and [withstands]")
         if not self.is_read and self.theirs:
             raise ValueError(f'theirs has numbers of a source that nobody read (source_read = "{UNREAD}")')
         return self

@@ -10,7 +10,7 @@ import numpy as np
 from bench.base.errors import BadInputError
 from bench.base.names import unknown
 from bench.records import Record, Store, contents, protocol_hash
-from bench.reproduce.cards.card import Card, Metric, Stands, Statement, Term
+from bench.reproduce.cards.card import Card, Metric, Statement, Term, Withstands
 from bench.reproduce.cards.judge import Judged, Measured, Refutation, judge
 from bench.runs import places
 from bench.suite import Cell
@@ -102,15 +102,15 @@ def cells_of(card: Card) -> list[Cell]:
         known.setdefault(cell.label, set()).add(cell.column)
     terms = [term for one in card.statement for term in (one.left, one.right) if term is not None]
     named = {(term.row, column) for term in terms for column in term.column}
-    rows = [term.row for term in terms] + ([card.stands.row] if card.stands else [])
+    rows = [term.row for term in terms] + ([card.withstands.row] if card.withstands else [])
     for row in rows:
         if row not in known:
             raise BadInputError(f"claim card {card.name}: {unknown('row', row, known)}")
     for row, column in sorted(named):
         if column not in known[row]:
             raise BadInputError(f"claim card {card.name}: {unknown('column', column, known[row])}")
-    if card.stands and card.stands.row not in {row for row, _ in named}:
-        raise BadInputError(f"claim card {card.name}: stands.row {card.stands.row!r} is in no statement")
+    if card.withstands and card.withstands.row not in {row for row, _ in named}:
+        raise BadInputError(f"claim card {card.name}: withstands.row {card.withstands.row!r} is in no statement")
     return [cell for cell in cells if _place(cell) in named]
 
 
@@ -130,16 +130,16 @@ def find(card: Card, results: Path) -> Found:
         return Found(card, judge(card, None))
     evidence = collect(card, results)
     measured = evidence.measured()
-    refuted = None if card.stands is None else refutation(evidence, card.stands, results)
+    refuted = None if card.withstands is None else refutation(evidence, card.withstands, results)
     return Found(card, judge(card, measured, refuted), evidence, tuple(measured or ()))
 
 
-def refutation(evidence: Evidence, stands: Stands, results: Path) -> Refutation | None:
+def refutation(evidence: Evidence, claim: Withstands, results: Path) -> Refutation | None:
     """The published cell that leaves the least of the rule, of those that break it; None where none does.
 
     Boards are read below `results`, or from what is published where they are not there.
     """
-    rules = {(cell.defense.name, str(cell.defense.parameters)) for cell in evidence.cells if cell.label == stands.row}
+    rules = {(cell.defense.name, str(cell.defense.parameters)) for cell in evidence.cells if cell.label == claim.row}
     result = []
     for board in BOARDS:
         folder = results if places.has_records(results, board) else places.published(board)
@@ -150,7 +150,7 @@ def refutation(evidence: Evidence, stands: Stands, results: Path) -> Refutation 
             for path, one in _board(folder / board).items()
             if one.cell.kind == "training" and (one.cell.defense.name, str(one.cell.defense.parameters)) in rules
         }
-        result += [one for one in _broken(mine, board, folder, stands) if one is not None]
+        result += [one for one in _broken(mine, board, folder, claim) if one is not None]
     return min(result, key=lambda one: one.left / one.clean, default=None)
 
 
@@ -160,10 +160,10 @@ def _board(folder: Path) -> dict[Path, Record]:
     return contents(folder).records
 
 
-def _broken(records: dict[Path, Record], board: str, folder: Path, stands: Stands) -> Iterable[Refutation | None]:
+def _broken(records: dict[Path, Record], board: str, folder: Path, claim: Withstands) -> Iterable[Refutation | None]:
     """What each column of one rule on one board has against the claim."""
     clean = {record.seed: record for record in records.values() if record.cell.column == CLEAN}
-    columns = dict.fromkeys(record.cell.column for record in records.values() if _is_comparable(record, stands))
+    columns = dict.fromkeys(record.cell.column for record in records.values() if _is_comparable(record, claim))
     for column in columns:
         some = {path: record for path, record in records.items() if record.cell.column == column}
         pairs = [
@@ -174,18 +174,18 @@ def _broken(records: dict[Path, Record], board: str, folder: Path, stands: Stand
         values = [(left, right) for left, right in pairs if left is not None and right is not None]
         if len(values) < max(LEAST_SEEDS, len(some)):
             continue
-        lost = of_values(np.array([left - stands.keeps * right for left, right in values]), "difference")
+        lost = of_values(np.array([left - claim.keeps * right for left, right in values]), "difference")
         if lost.ends[1] < 0:
             left, right = (float(np.mean(side)) for side in zip(*values, strict=True))
             yield Refutation(column, board, str(min(some).relative_to(folder)), left, right)
 
 
-def _is_comparable(record: Record, stands: Stands) -> bool:
-    """Whether the claim says that the rule stands this attack; see `judge.RULE`."""
+def _is_comparable(record: Record, claim: Withstands) -> bool:
+    """Whether the claim says that the rule withstands this attack; see `judge.RULE`."""
     cell = record.cell
-    in_class = not stands.attacks or cell.attack_name in stands.attacks
-    alike = cell.federation.partition == "iid" or not stands.iid
-    return 0 < cell.byzantine <= stands.byzantine and in_class and alike and record.within_claim is not False
+    in_class = not claim.attacks or cell.attack_name in claim.attacks
+    alike = cell.federation.partition == "iid" or not claim.iid
+    return 0 < cell.byzantine <= claim.byzantine and in_class and alike and record.within_claim is not False
 
 
 def _place(cell: Cell) -> Place:

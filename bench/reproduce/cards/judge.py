@@ -20,7 +20,7 @@ diverged is 0.
 - **held in shape**: every statement holds, but the setting is scaled down, or a number differs.
 - **not reproduced**: a statement fails in the paper's setting; **not in shape**: one fails in a setting scaled down.
 - **inconclusive**: none fails, and one at least is open.
-- **refuted by ATTACK (record)**: the card says that a rule stands a class of attacks up to a Byzantine fraction, no
+- **refuted by ATTACK (record)**: the card says that a rule withstands a class of attacks up to a Byzantine fraction, no
   statement of its own fails, and a published record in a comparable setting breaks the rule. Comparable is a board's
   training of the same rule with the same parameters, by an attack of that class, with at most that share of Byzantine
   clients, within what the rule itself claims to stand, with at least three seeds, and on alike clients where the claim

@@ -164,11 +164,11 @@ def _section(found: Found, line: Line) -> str:
         parts.append(f"Setting scaled down: {card.scaled_down}.")
     if found.measured:
         parts.append(markdown_table([_row(one) for one in found.measured]))
-    if card.stands is not None:
-        attacks = ", ".join(card.stands.attacks) or "any attack"
+    if card.withstands is not None:
+        attacks = ", ".join(card.withstands.attacks) or "any attack"
         parts.append(
-            f"The card says that {card.stands.row} stands {attacks} up to b = {card.stands.byzantine:g} and keeps "
-            f"{card.stands.keeps:.0%} of its clean accuracy: published boards may refute it."
+            f"The card says that {card.withstands.row} withstands {attacks} up to b = {card.withstands.byzantine:g} "
+            f"and keeps {card.withstands.keeps:.0%} of its clean accuracy: published boards may refute it."
         )
     if evidence is not None:
         seeds = len(card.cells_suite.seeds)

@@ -124,6 +124,16 @@ class RemoteInversion(RemoteAttack, PrivacyAttack):
         _, made = self._call("estimates", given, len(view.rounds) * shape.numel() * 8, view=known)
         return [only(made, str(place), "estimates", shape) for place in range(len(view.rounds))]
 
+    def variances(self, view: View) -> list[Tensor | None]:
+        if not self._is_own("variances"):
+            return super().variances(view)
+        given: Tensors = {}
+        known = pack(view, given)
+        shape = view.rounds[0].estimate.shape
+        _, made = self._call("variances", given, len(view.rounds) * shape.numel() * 8, view=known)
+        places = [str(place) for place in range(len(view.rounds))]
+        return [only(made, place, "variances", shape) if place in made else None for place in places]
+
     def tampered(self, facts: PublicFacts, params: Tensor, mean_image: Tensor, generator: torch.Generator) -> Tensor:
         given: Tensors = {"params": params, "mean_image": mean_image, "generator": generator.get_state()}
         _, made = self._call("tampered", given, params.numel() * 8, facts=pack(facts, given))

@@ -250,6 +250,10 @@ class Party:
         result = self._object.estimates(unpack(View, call["view"], given))
         return self._reply({str(place): estimate for place, estimate in enumerate(result)})
 
+    def do_variances(self, call: Header, given: Tensors) -> Header:
+        result = self._object.variances(unpack(View, call["view"], given))
+        return self._reply({str(place): one for place, one in enumerate(result) if one is not None})
+
     def do_tampered(self, call: Header, given: Tensors) -> Header:
         facts, generator = unpack(PublicFacts, call["facts"], given), _generator(given["generator"])
         return self._reply({"params": self._object.tampered(facts, given["params"], given["mean_image"], generator)})

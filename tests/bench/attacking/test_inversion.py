@@ -96,7 +96,8 @@ def match_loss(gradient: Tensor, seen: Observation, rows: Tensor, facts: PublicF
     target = seen.target[rows]
     if not seen.sign:
         limit = None if facts.clip_norm is None else facts.clip_norm / seen.lr
-        return (clip(gradient, limit) - target).square().sum(dim=1)
+        squares = (clip(gradient, limit) - target).square()
+        return (squares if seen.precision is None else seen.precision[rows] * squares).sum(dim=1)
     assert seen.offset is not None
     u = seen.offset + seen.lr * gradient
     u = u / (SHARPNESS * u.abs().mean(dim=1, keepdim=True))
@@ -393,6 +394,70 @@ def test_a_matcher_is_the_matching_loss_with_its_derivatives(
         same(found, loss.detach())
         for by, plain in zip(derivatives, expected, strict=True):
             same(by, plain)
+
+
+@pytest.mark.parametrize("model", ["lenet", "softmax"])
+@pytest.mark.parametrize("scale", [1.0, 100.0], ids=["random", "saturated"])
+@pytest.mark.parametrize(
+    "defense",
+    [FedAvg(), Weighted(), Clipping(zeta=0.02), Clipping(zeta=1e3)],
+    ids=["plain", "weighted", "clipped", "not clipped"],
+)
+def test_a_weighted_matcher_is_the_weighted_loss_with_its_derivatives(
+    defense: Defense, scale: float, model: str
+) -> None:
+    _, _, view = play(defense, model=model)
+    source, rows = generator(10), torch.tensor([2, 0])
+    variances = [0.1 + torch.rand(seen.estimate.shape, generator=source, dtype=torch.float64) for seen in view.rounds]
+    x = (scale * torch.randn(2, 1, 1, 8, 8, generator=source, dtype=torch.float64)).requires_grad_()
+    y = torch.randn(2, 1, 10, generator=source, dtype=torch.float64).softmax(-1).requires_grad_()
+    for seen in observations(view, estimates(view), variances):
+        assert seen.precision is not None
+        loss = match_loss(build(model, (1, 8, 8), 10).gradients(seen.params, x, y), seen, rows, view.facts)
+        expected = torch.autograd.grad(loss.sum(), (x, y))
+        found, derivatives = matcher(view.facts.model, seen, rows, view.facts)(x.detach(), y.detach())
+        same(found, loss.detach())
+        for by, plain in zip(derivatives, expected, strict=True):
+            same(by, plain)
+
+
+@pytest.mark.parametrize("defense", [FedAvg(), Weighted(), Clipping(zeta=0.02)], ids=["plain", "weighted", "clipped"])
+def test_precisions_are_one_over_the_variances_at_a_mean_of_1(defense: Defense) -> None:
+    """Over both rounds, as the learning rate takes them: g is the message over lr, so that its variance is by lr^2."""
+    _, _, view = play(defense)
+    source = generator(3)
+    variances = [0.1 + torch.rand(seen.estimate.shape, generator=source, dtype=torch.float64) for seen in view.rounds]
+    seen = observations(view, estimates(view), variances)
+    rates = [0.1, 0.1 / math.sqrt(1.5)]
+    inverse = [rate**2 / variance for rate, variance in zip(rates, variances, strict=True)]
+    mean = (inverse[0].mean(dim=1) + inverse[1].mean(dim=1)) / 2
+    for one, own in zip(seen, inverse, strict=True):
+        assert one.precision is not None
+        torch.testing.assert_close(one.precision, own / mean.unsqueeze(1), rtol=1e-12, atol=0)
+
+
+def test_variances_of_two_messages_add_up_where_momentum_takes_their_difference() -> None:
+    """Message k less beta times the one before: var_k + beta^2 var_(k-1)."""
+    _, _, view = play(FedAvg(), momentum=0.5, lr_decay=None)
+    first, second = (torch.full_like(seen.estimate, value) for seen, value in zip(view.rounds, (4.0, 3.0), strict=True))
+    seen = observations(view, estimates(view), [first, second])
+    inverse = [1 / 4, 1 / (3 + 0.25 * 4)]
+    for one, own in zip(seen, inverse, strict=True):
+        assert one.precision is not None
+        torch.testing.assert_close(one.precision, torch.full_like(first, own / (sum(inverse) / 2)))
+
+
+@pytest.mark.parametrize("defense", [FedAvg(), RSA(), LDPBFL(gamma=0.2)], ids=["one unknown", "kept models", "signs"])
+def test_what_is_not_known_of_all_rounds_is_not_weighed(defense: Defense) -> None:
+    _, _, view = play(defense)
+    variances = [torch.ones_like(view.rounds[0].estimate), None]
+    if not isinstance(defense, FedAvg):
+        variances = [variances[0]] * 2
+    for one, plain in zip(
+        observations(view, estimates(view), variances), observations(view, estimates(view)), strict=True
+    ):
+        assert one.precision is None
+        assert torch.equal(one.target, plain.target)
 
 
 @pytest.mark.parametrize("model", ["lenet", "mlp"])

@@ -103,6 +103,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "dlg": {"starts": 1, "evaluations": 5},
     "inverting_gradients": {"starts": 1, "steps": 3},
     "label_shares": {"rehearsals": 2, "by": "rehearsals"},
+    "weighted_collusion": {"starts": 1, "evaluations": 5, "rho": 0.5},
     "zero_shares": {"starts": 1, "evaluations": 5, "rho": 0.5},
     "membership_lira": {"rehearsals": 4, "on": "uploads"},
 }

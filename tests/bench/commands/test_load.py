@@ -37,6 +37,7 @@ def the_line(done: Any) -> str:
     return str(line)
 
 
+@pytest.mark.integration
 def test_a_suite_of_one_s_own_runs_in_two_worker_processes(shell: Command, bench: Command, folder: Path) -> None:
     done = shell(*RUN[:-2], "2", "--json")
     assert done.code == 0, done.err
@@ -58,6 +59,7 @@ def test_it_is_listed_with_its_line(bench: Command) -> None:
     assert {"krum", "digits", "softmax"} <= {*listed["defenses"], *listed["datasets"], *listed["models"]}
 
 
+@pytest.mark.integration
 def test_every_command_that_takes_names_knows_them(bench: Command, folder: Path) -> None:
     assert bench(*RUN, "--defense", "median").code == 0
     board = bench("leaderboard", "--suite", "own.toml", "--load", "mine.py")
@@ -206,6 +208,7 @@ def test_a_part_that_cannot_be_played_is_one_line_before_anything_runs(bench: Co
     assert not (folder / "runs").exists()
 
 
+@pytest.mark.integration
 def test_data_that_differ_from_process_to_process_are_told(shell: Command, folder: Path) -> None:
     (folder / "mine.py").write_text(OWN.replace("default_rng(0)", "default_rng()"))
     line = the_line(shell(*RUN[:-2], "2", "--quiet"))

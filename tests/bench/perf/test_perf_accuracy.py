@@ -14,6 +14,8 @@ from bench.records.comparison import numbers
 from bench.runs import runner
 from bench.runs.jobs import run_suite
 
+pytestmark = pytest.mark.integration
+
 Command = Callable[..., Any]
 
 

@@ -153,6 +153,7 @@ def without_mnist(planted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return planted
 
 
+@pytest.mark.integration
 def test_a_benchmark_without_its_data_is_left_out_and_told(without_mnist: Path) -> None:
     (without_mnist / "test_speed.py").write_text(PLAIN)
     told: list[str] = []
@@ -181,6 +182,7 @@ def test_a_failing_benchmark_is_told_to_the_end_of_its_sentence(planted: Path) -
         measure(planted, quick=False, passes=1)
 
 
+@pytest.mark.integration
 def test_a_failing_benchmark_is_named(planted: Path) -> None:
     (planted / "test_speed.py").write_text("import pytest\n@pytest.mark.performance\ndef test_bad(): assert 0\n")
     with pytest.raises(BadInputError, match=r"do not pass: FAILED .*test_bad"):

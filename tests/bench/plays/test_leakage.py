@@ -29,12 +29,13 @@ from bench.plays.cell import Outcome, run_cell
 from bench.plays.findings import build_attack, build_defense
 from bench.plays.inversion import Watched, private_images
 from bench.records import Record, read
-from bench.suite import Cell
-from bench.threat import PrivacyAttack, Reconstruction, View
+from bench.suite import Cell, Part
+from bench.threat import PrivacyAttack, Reconstruction, RoundView, View
 
 CLIENTS, TARGETS = 9, 2  # of the tiny suite
 QUICK = {"name": "dlg", "starts": 1, "evaluations": 20}
 NISS = {"name": "niss", "num_shares": CLIENTS - 1, "tau_squared": 0.2}
+COLLUDING = ("collusion", "subspace", "weighted_collusion", "zero_shares")
 SEES = {"gradient_match_loss", "label_recovered", "images"} | {
     f"{prefix}{name}" for prefix in ("", "control_", "blind_") for name in ("mse", "psnr", "ssim", "recovered")
 }
@@ -264,7 +265,7 @@ def test_the_controls_do_not_depend_on_the_defense(play: Play, privacy: dict[str
     assert leakage._control.cache_info().misses == 1
 
 
-@pytest.mark.parametrize("name", ["collusion", "subspace", "zero_shares"])
+@pytest.mark.parametrize("name", COLLUDING)
 def test_the_control_is_the_same_for_the_server_alone_and_with_colluders(inverted: Make, play: Play, name: str) -> None:
     alone, together = inverted("dp_fedavg").record, play("dp_fedavg", quick(name, 0.5))
     for metric in ("control_psnr", "control_recovered", "blind_psnr"):
@@ -278,7 +279,7 @@ def test_the_blind_guess_is_the_mean_training_image(make_cell: Make, digits: Dat
     assert inverted("fedavg").record.metrics["blind_psnr"] == pytest.approx(float(expected), abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["dlg", "collusion", "subspace", "zero_shares"])
+@pytest.mark.parametrize("name", ["dlg", *COLLUDING])
 def test_a_reconstruction_is_what_the_attack_makes_of_its_own_view(
     make_cell: Make, digits: Dataset, forget: Make, name: str
 ) -> None:
@@ -384,6 +385,7 @@ def test_a_record_can_be_read_back(tmp_path: Path, inverted: Make) -> None:
         ({**NISS, "num_shares": 5, "tau_squared": 3.0, "scale": "share"}, quick("zero_shares", 1.0), 0.0),
         ({"name": "dp_fedavg"}, quick("zero_shares", 1.0), 1.0),
         (NISS, quick("subspace", 1.0), 0.2),
+        (NISS, quick("weighted_collusion", 1.0), 0.2),
         ({"name": "dp_fedavg"}, quick("subspace", 1.0), 1.0),
     ],
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else str(value),
@@ -429,11 +431,70 @@ def test_where_nothing_is_claimed_no_noise_is_missing(play: Play, defense: str) 
     assert "residual_noise_ratio" not in play(defense, quick("collusion", 1.0)).metrics
 
 
+# ------------------------------------------------------------------------------------- noise, here more than there
+
+HALF_HIDDEN = {"name": "niss", "num_shares": 3, "tau_squared": 1.0, "epsilon": 1e5, "zeta": 1.0}
+"""As in the suite `digits-collusion`, with few shares: at rho = 1 pictures are half there."""
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_weights_bring_pictures_back_that_equal_weights_do_not(play: Play, seed: int) -> None:
+    """v = 3 shares: v / (v - 2) = 3 is 4.8 dB. Of it 2 dB are asked for, as a picture's PSNR is not linear in noise."""
+    given: dict[str, Any] = {"rho": 1.0, "starts": 1, "evaluations": 100, "privacy": {"targets": 6}}
+    equal, weighted = (play(HALF_HIDDEN, {"name": name, **given}, seed) for name in ("collusion", "weighted_collusion"))
+    assert weighted.metrics["psnr"] > equal.metrics["psnr"] + 2
+    assert weighted.metrics["recovered"] > equal.metrics["recovered"]
+    assert weighted.metrics["residual_noise_ratio"] == equal.metrics["residual_noise_ratio"]
+    assert weighted.metrics["control_psnr"] == equal.metrics["control_psnr"]
+
+
+@pytest.mark.parametrize(
+    ("defense", "other"),
+    [
+        ({"name": "fedavg"}, "collusion"),
+        ({"name": "dp_fedavg"}, "collusion"),
+        ({"name": "secure_aggregation"}, "collusion"),
+        ({"name": "dpbfl"}, "collusion"),
+        ({"name": "ldpbfl"}, "collusion"),
+        ({"name": "rsa"}, "collusion"),
+        ({**NISS, "scale": "share"}, "subspace"),
+    ],
+    ids=lambda value: str(value.get("scale", value["name"])) if isinstance(value, dict) else value,
+)
+def test_where_no_coordinate_is_known_to_be_noisier_nothing_changes(
+    play: Play, forget: Make, defense: dict[str, Any], other: str
+) -> None:
+    """Not a bit: of rules without shares, and of the printed form, where the shares' span is all that is known."""
+    found = play(defense, quick("weighted_collusion", 0.5))
+    forget()
+    expected = play(defense, quick(other, 0.5))
+    assert (found.status, found.metrics, found.psnr) == ("ok", expected.metrics, expected.psnr)
+
+
+def test_views_of_another_noise_are_not_taken_for_each_other(make_cell: Make, digits: Dataset) -> None:
+    """The same messages with other variances, or with none, are another sight; copies are the same one."""
+    _, watched = watch(make_cell(NISS, quick("weighted_collusion", 1.0)), digits)
+    attack = build_attack(Part(name="weighted_collusion", version=1, parameters={"rho": 1.0}))
+    assert isinstance(attack, PrivacyAttack)
+    clean = leakage.cleaned(attack, watched.view)
+    bare = replace(clean, rounds=tuple(replace(seen, variance=None) for seen in clean.rounds))
+    twice = replace(clean, rounds=tuple(replace(seen, variance=2 * _known(seen)) for seen in clean.rounds))
+    again = replace(clean, rounds=tuple(replace(seen, variance=_known(seen).clone()) for seen in clean.rounds))
+    sights = [leakage.Sight.of(view) for view in (clean, bare, twice, again)]
+    assert len(set(sights)) == 3
+    assert sights[0] == sights[3]
+
+
+def _known(seen: RoundView) -> Tensor:
+    assert seen.variance is not None
+    return seen.variance
+
+
 # ------------------------------------------------------------------------------------------------ the same every time
 
 
 @pytest.mark.usefixtures("_global_generators")
-@pytest.mark.parametrize("name", ["collusion", "subspace", "zero_shares"])
+@pytest.mark.parametrize("name", COLLUDING)
 def test_a_cell_gives_the_same_record_again(play: Play, but_for_times: Make, forget: Make, name: str) -> None:
     attack = quick(name, 0.5, samples_per_client=2, batch_size=2, trained=1)
     first = play("niss", attack)

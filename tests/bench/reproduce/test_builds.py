@@ -11,6 +11,8 @@ from bench.reproduce.items import choose
 from tests.bench.reproduce.conftest import SMALL
 from tests.cases import slow
 
+pytestmark = pytest.mark.integration
+
 
 def built(results: Path, name: str, form: int, data_root: Path | None = None) -> report.Entry:
     """The item after a run of one of its forms."""

@@ -16,7 +16,7 @@ from scipy import stats
 from bench.base.errors import BadInputError
 from bench.records import Record, Store, contents
 from bench.reproduce.cards import evidence, page
-from bench.reproduce.cards.card import Card, Stands, Statement, Term, read
+from bench.reproduce.cards.card import Card, Statement, Term, Withstands, read
 from bench.reproduce.cards.judge import Answer, Judged, Measured, Refutation, Verdict, judge
 from bench.reproduce.cards.play import Request, play
 
@@ -278,7 +278,7 @@ def board(results: Path, name: str, records: list[Record], accuracy: dict[str, f
 
 @pytest.mark.usefixtures("_one_board")
 @pytest.mark.parametrize(
-    ("left", "stands", "refuted"),
+    ("left", "withstands", "refuted"),
     [
         (0.2, {}, True),
         (0.6, {}, False),  # more than half is left
@@ -289,12 +289,12 @@ def board(results: Path, name: str, records: list[Record], accuracy: dict[str, f
     ],
 )
 def test_a_published_record_refutes_where_it_is_comparable(
-    played: tuple[Card, Path], tmp_path: Path, left: float, stands: dict[str, Any], refuted: bool
+    played: tuple[Card, Path], tmp_path: Path, left: float, withstands: dict[str, Any], refuted: bool
 ) -> None:
     mine, results = played
     records = list(contents(results / "claims" / "mine").records.values())
     board(tmp_path, "siege", records, {"clean": 0.9, "sign_flip b=0.4": left})
-    claim = Stands(**{"row": "median", "byzantine": 0.4, **stands})
+    claim = Withstands(**{"row": "median", "byzantine": 0.4, **withstands})
     found = evidence.refutation(evidence.collect(mine, results), claim, tmp_path)
     assert (found is not None) == refuted
     if found is not None:
@@ -311,7 +311,7 @@ def test_a_claim_about_alike_clients_is_refuted_on_alike_clients_alone(
     records = list(contents(results / "claims" / "mine").records.values())
     federation = records[0].cell.federation.model_copy(update={"partition": partition})
     board(tmp_path, "siege", records, {"clean": 0.9, "sign_flip b=0.4": 0.1}, federation=federation)
-    claim = Stands(row="median", byzantine=0.4, iid=True)
+    claim = Withstands(row="median", byzantine=0.4, iid=True)
     found = evidence.refutation(evidence.collect(mine, results), claim, tmp_path)
     assert (found is not None) == (partition == "iid")
 
@@ -320,7 +320,7 @@ def test_a_claim_about_alike_clients_is_refuted_on_alike_clients_alone(
 def test_two_seeds_or_another_rule_refute_nothing(played: tuple[Card, Path], tmp_path: Path) -> None:
     mine, results = played
     records = list(contents(results / "claims" / "mine").records.values())
-    claim = Stands(row="median", byzantine=0.4)
+    claim = Withstands(row="median", byzantine=0.4)
     board(tmp_path / "two", "siege", [one for one in records if one.seed < 2], {"clean": 0.9, "sign_flip b=0.4": 0.1})
     assert evidence.refutation(evidence.collect(mine, results), claim, tmp_path / "two") is None
     other = records[0].cell.defense.model_copy(update={"parameters": {"other": 1}})

@@ -64,6 +64,7 @@ def test_bad_input_is_told_in_one_line(bench: Bench, arguments: tuple[str, ...],
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("_small_suites")
 def test_an_item_of_a_suite_runs_what_is_missing_and_is_built_of_its_records(tmp_path: Path) -> None:
     """The report is the same whenever it is built."""

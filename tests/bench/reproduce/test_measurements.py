@@ -55,6 +55,7 @@ def values(made: list[Measurement]) -> dict[str, Any]:
     return {str(one.point): one.values for one in made}
 
 
+@pytest.mark.integration
 def test_values_are_the_same_alone_and_in_processes(tmp_path: Path) -> None:
     alone, beside = Measurements(tmp_path / "alone"), Measurements(tmp_path / "beside")
     points = SMALL.points()

@@ -61,7 +61,10 @@ name = "sign_flip"
 byzantine = 0.16
 """
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,10 @@ from tests.bench.helpers.suites import faults as faults_of
 CELLS = 24
 RUN = ("run", "--suite", "faults.toml", "--workers", "2", "--json")
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,10 @@ from bench.runs import workers
 from tests.bench.helpers.faults import hidden, recorded, undisturbed, undisturbed_rest
 from tests.bench.helpers.suites import faults
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc"),
+]
 
 
 @pytest.mark.usefixtures("_plugin")

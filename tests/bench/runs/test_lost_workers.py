@@ -17,7 +17,10 @@ from bench.runs.workers import NO_LIMITS, Limits
 from bench.suite import Suite, load
 from tests.bench.helpers.suites import faults
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc"),
+]
 
 
 def play(

@@ -260,6 +260,7 @@ def test_the_order_of_the_cells_changes_no_record(finished: Store, store: Store)
     assert contents(store) == contents(finished)
 
 
+@pytest.mark.integration
 def test_two_workers_give_the_records_of_one(finished: Store, store: Store) -> None:
     announced: list[Task] = []
     tasks = plan(store).tasks
@@ -375,6 +376,7 @@ byzantine = 0
 """Two cells: one column without anybody who forges, two seeds."""
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_workers_end_with_the_run_that_started_them(tmp_path: Path) -> None:
     """However it ended: else they keep their cores and their memory, and nobody takes what they compute."""

@@ -14,6 +14,8 @@ import pytest
 from bench.runs import workers
 from bench.runs.workers import NO_LIMITS, Processes
 
+pytestmark = pytest.mark.integration
+
 SLOWLY = "(__import__('time').sleep(0.3), __import__('os').getpid())[1]"
 SLOW_TO_LOAD = {"matplotlib", "pandas", "scipy.optimize", "scipy.stats", "sklearn", "torchvision"}
 

@@ -137,8 +137,9 @@ def test_another_process_gives_other_messages(broken: ModuleType) -> None:
 
 SHORT = {"starts": 1, "evaluations": 4}
 CHEAP: dict[str, dict[str, int]] = {
-    **dict.fromkeys(("dlg", "collusion", "subspace", "zero_shares"), SHORT),
+    **dict.fromkeys(("dlg", "collusion", "subspace", "weighted_collusion", "zero_shares"), SHORT),
     "inverting_gradients": {"starts": 1, "steps": 4},
+    "plug_and_play": {"starts": 1, "steps": 4},
     "edge_case": {"source": 2, "target": 1},  # a class that the check's few clients hold
 }
 """What is asked of an inversion does not depend on how long it searches, or on a class."""

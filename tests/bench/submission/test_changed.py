@@ -16,6 +16,8 @@ from bench.runs import jobs
 from bench.submission import changed
 from bench.submission.changed import Changed, verify_changed
 
+pytestmark = pytest.mark.integration
+
 PUBLISHED = Path(__file__).parents[3] / "results" / "smoke"
 
 Bench = Callable[..., Any]

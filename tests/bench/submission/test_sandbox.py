@@ -18,6 +18,8 @@ from bench.submission.examination import Terms, examined, inspected
 from bench.submission.package import Entry, Source, read_source, standing_in
 from bench.submission.sandbox import Bounds
 
+pytestmark = pytest.mark.integration
+
 BROKEN = Path(__file__).parent / "broken"
 TERMS = Terms(suite.load("smoke"), {})
 

@@ -20,6 +20,8 @@ from leaderboards.board import Leaderboard
 from leaderboards.boards import build
 from leaderboards.frame import select
 
+pytestmark = pytest.mark.integration
+
 HERE = Path(__file__).parent
 PUBLISHED = HERE.parents[2] / "results" / "smoke" / "fedavg"
 PHOCAS = HERE.parents[2] / "docs" / "examples" / "phocas.py"

@@ -20,6 +20,8 @@ from bench.submission.verify import Row, verify
 from leaderboards.board import Leaderboard
 from leaderboards.formats import FORMATS
 
+pytestmark = pytest.mark.integration
+
 HERE = Path(__file__).parent
 PHOCAS = HERE.parents[2] / "docs" / "examples" / "phocas.py"
 ROWS = """

@@ -66,6 +66,7 @@ def only(path: Path, **given: Any) -> Row:
     return found
 
 
+@pytest.mark.integration
 def test_what_was_submitted_is_verified_bit_for_bit(row: Path) -> None:
     found = only(row, sample=4)
     assert found.problems == []

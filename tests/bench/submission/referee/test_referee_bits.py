@@ -22,6 +22,8 @@ from bench.submission.referee.party import Code, end_all
 from bench.submission.referee.proxies import stand_in
 from bench.suite import Cell, make_part
 
+pytestmark = pytest.mark.integration
+
 SETTINGS = FederationSettings(
     dataset="digits",
     clients=12,
@@ -112,20 +114,21 @@ def test_an_attack_that_forges_does_the_same_harm(attack: str, defense: str, mon
 
 
 @pytest.mark.parametrize(
-    ("attack", "given", "defense"),
+    ("attack", "given", "defense", "shared"),
     [
-        ("analytic", {}, "fedavg"),
-        ("dlg", {"iterations": 5}, "niss"),
-        ("collusion", {"rho": 0.5, "iterations": 5}, "niss"),
-        ("audit", {"rho": 0.5, "runs": 40, "dim": 20}, "niss"),
+        ("analytic", {}, "fedavg", {}),
+        ("dlg", {"iterations": 5}, "niss", {}),
+        ("collusion", {"rho": 0.5, "iterations": 5}, "niss", {}),
+        ("weighted_collusion", {"rho": 0.5, "starts": 1, "evaluations": 5}, "niss", {"tau_squared": 1.0}),
+        ("audit", {"rho": 0.5, "runs": 40, "dim": 20}, "niss", {}),
     ],
 )
 def test_an_attack_on_privacy_finds_the_same(
-    attack: str, given: dict[str, Any], defense: str, monkeypatch: pytest.MonkeyPatch
+    attack: str, given: dict[str, Any], defense: str, shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cls = registry.get("attack", attack)
     given = {name: value for name, value in given.items() if name in cls.model_fields}  # type: ignore[attr-defined]
-    part, rule = make_part("attack", attack, given), make_part("defense", defense, {})
+    part, rule = make_part("attack", attack, given), make_part("defense", defense, shared)
     kind = cls.plays  # type: ignore[attr-defined]
     if kind == "audit":
         monkeypatch.setattr(cls, "is_gaussian", lambda audit, game: False)  # a submitted one's word is not taken
@@ -136,7 +139,9 @@ def test_an_attack_on_privacy_finds_the_same(
     )
     records = [run_cell(Task("s", "s", cell, 2, 1, None, 20.0)).record]
     monkeypatch.setitem(registry._registered["attack"], attack, registry.Entry(standing_in("attack", attack, given)))
-    monkeypatch.setitem(registry._registered["defense"], defense, registry.Entry(standing_in("defense", defense, {})))
+    monkeypatch.setitem(
+        registry._registered["defense"], defense, registry.Entry(standing_in("defense", defense, shared))
+    )
     records.append(run_cell(Task("s", "s", cell, 2, 1, None, 20.0)).record)
     assert [record.status for record in records] == ["ok", "ok"], records[1].error
     for name, value in records[0].metrics.items():
