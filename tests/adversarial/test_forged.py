@@ -21,6 +21,8 @@ from bench.submission.referee.party import Code, end_all
 from bench.submission.referee.proxies import stand_in
 from bench.threat import ByzantineAttack, ByzantineView
 
+pytestmark = pytest.mark.integration
+
 SETTINGS = FederationSettings(
     dataset="digits",
     clients=10,

@@ -13,6 +13,8 @@ from bench.submission.referee.party import end_all
 from bench.submission.submit import Request, submit
 from bench.submission.verify import verify
 
+pytestmark = pytest.mark.integration
+
 SUITE = """
 name = "tiny"
 title = "two cells"

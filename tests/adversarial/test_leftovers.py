@@ -25,6 +25,8 @@ from bench.submission.referee.proxies import stand_in
 from bench.suite import Cell
 from bench.suite.meeting import make_part
 
+pytestmark = pytest.mark.integration
+
 SETTINGS = FederationSettings(
     dataset="digits",
     clients=8,

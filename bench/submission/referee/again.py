@@ -91,7 +91,7 @@ def _ask(kept: Mapping[tuple[int, str], _Asked]) -> None:
     end_all()
     for one in kept.values():
         ask = one.fresh()
-        for question in _draws.sample(one.questions, len(one.questions)):
+        for question in _shuffled(one.questions):
             one.place.seek(question.at)
             given, more, made = torch.load(one.place, weights_only=True)
             if not _same(ask(given, more), made):
@@ -99,6 +99,15 @@ def _ask(kept: Mapping[tuple[int, str], _Asked]) -> None:
                     f"in round {question.round} {question.what} when it is asked again, alone and with the same "
                     "messages: it heard something beside them, or keeps what its memory does not hold"
                 )
+
+
+def _shuffled(questions: list[Question]) -> list[Question]:
+    """In an order that does not begin as before: a side that keeps its first call aside hears of it."""
+    order = _draws.sample(questions, len(questions))
+    if len(order) > 1 and order[0] is questions[0]:
+        other = _draws.randrange(1, len(order))
+        order[0], order[other] = order[other], order[0]
+    return order
 
 
 def _same(one: Tensors, other: Tensors) -> bool:
