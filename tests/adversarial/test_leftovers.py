@@ -38,7 +38,7 @@ SETTINGS = FederationSettings(
     messages="always",
 )
 HEAD = f"""
-import ctypes, mmap, os, subprocess, sys, time
+import ctypes, errno, mmap, os, subprocess, sys, time
 import torch
 from bench.protocol import Defense
 
@@ -120,8 +120,11 @@ HOLDS = {
     "a file in memory": 'os.memfd_create("x")',
     "a file in memory that is secret": 'call("memfd_secret", 0)',
     "a namespace of its own, in which it may mount": 'call("unshare", 0x10020000)',
-    "the network's namespace of a process that it sees": """
-        [call("setns", os.open(f"/proc/{one}/ns/net", os.O_RDONLY), 0) for one in ("self", os.getppid(), 1)]""",
+    "its own network namespace": 'call("setns", os.open("/proc/self/ns/net", os.O_RDONLY), 0)',
+    "the network namespace of who started it": 'call("setns", os.open(f"/proc/{os.getppid()}/ns/net", os.O_RDONLY), 0)',
+    "the network namespace of the first process": 'call("setns", os.open("/proc/1/ns/net", os.O_RDONLY), 0)',
+    "the call itself, whose bad file the kernel would see": """
+        0 if (call("setns", -1, 0), ctypes.get_errno())[1] == errno.EBADF else None""",
     "a process that it sees": 'call("pidfd_open", os.getppid(), 0)',
     "another program": 'call("execve", b"/bin/true", None, None)',
     "a child by the call itself": 'call("vfork")',
@@ -133,8 +136,7 @@ HOLDS = {
 def test_a_party_holds_no_more_than_it_may(what: str, folder: Path) -> None:
     """Memory that no limit of a process counts, other namespaces, other processes; as root too."""
     text = HOLDS[what].strip()
-    body = f"found = []\nif works(lambda: found.append({text}) or max(found, key=str)) and found != [[-1] * 3]:\n"
-    body += "    return mean * 0"
+    body = f"if works(lambda: {text}):\n    return mean * 0"
     assert torch.equal(model_of(folder, body), model_of(folder, "pass"))
 
 

@@ -102,12 +102,19 @@ def _ask(kept: Mapping[tuple[int, str], _Asked]) -> None:
 
 
 def _shuffled(questions: list[Question]) -> list[Question]:
-    """In an order that does not begin as before: a side that keeps its first call aside hears of it."""
+    """In an order in which no round begins as before: a side that keeps, or counts, its first calls hears of it."""
     order = _draws.sample(questions, len(questions))
-    if len(order) > 1 and order[0] is questions[0]:
-        other = _draws.randrange(1, len(order))
-        order[0], order[other] = order[other], order[0]
+    _move_back(order, list(range(len(order))), questions[0])
+    for first in {question.round: question for question in reversed(questions)}.values():
+        _move_back(order, [place for place, one in enumerate(order) if one.round == first.round], first)
     return order
+
+
+def _move_back(order: list[Question], places: list[int], first: Question) -> None:
+    """Change places with a later one of them, where it has the first."""
+    if len(places) > 1 and order[places[0]] is first:
+        other = _draws.choice(places[1:])
+        order[places[0]], order[other] = order[other], order[places[0]]
 
 
 def _same(one: Tensors, other: Tensors) -> bool:

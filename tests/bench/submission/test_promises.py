@@ -23,7 +23,7 @@ KINDS = lines_of(TRIED)
 
 @cache
 def names_in(file: str) -> set[str]:
-    """The tests of a file that run by default."""
+    """The tests of a file that CI plays: all but the slow ones, those marked `integration` too."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     found = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     return {node.name for node in found if "pytest.mark.slow" not in map(ast.unparse, node.decorator_list)}
