@@ -2,13 +2,14 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from leaderboards.coalitions import IMAGES, Both, Coalition, Leak
-from leaderboards.looks import looks
+from leaderboards.looks import Look, looks
 from leaderboards.naming import PLOT, PLOT_MARGINS, place_names
 from leaderboards.plots import INK, LEADER, frame
 
@@ -34,23 +35,7 @@ def both_at_once(rows: Sequence[str], found: Sequence[Coalition], title: str, le
     shown = {one.row: one for one in found if one.share == largest and _has_both(one)}
     figure = Figure(figsize=SIZE)
     axes = figure.add_axes((0.085, 0.11, 0.895, 0.73))
-    look, arrows = looks(rows), dict[str, tuple[Point, Point]]()
-    taken: dict[tuple[float, float], int] = {}
-    for row, one in shown.items():
-        start, end = _place(one.looking), _place(one.forging)
-        spot = (round(start[0] / 3), round(start[1] / 3))
-        taken[spot] = taken.get(spot, 0) + 1
-        aside = 100 * DODGE * (taken[spot] - 1)
-        start, end = (start[0] + aside, start[1]), (end[0] + aside, end[1])
-        arrows[row] = start, end
-        colour = look[row].hexadecimal
-        axes.plot(
-            *start, marker=look[row].marker, color=colour, markersize=6, markerfacecolor="white", linestyle="none"
-        )
-        axes.plot(*end, marker=look[row].marker, color=colour, markersize=8, markeredgecolor="white", linestyle="none")
-        if math.dist(start, end) > 2:
-            style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.1, "shrinkA": 4, "shrinkB": 5}
-            axes.annotate("", end, start, arrowprops=style)
+    arrows = _draw(axes, shown, looks(rows))
     low, high = 100 * leak.ends[0], max(100 * leak.ends[1], *(x + 3 for _, (x, _) in arrows.values()))
     axes.set(
         xlim=(low, low + (high - low) * (1 + NAMES)),
@@ -67,6 +52,30 @@ def both_at_once(rows: Sequence[str], found: Sequence[Coalition], title: str, le
     below = f"Hollow: a coalition of b = {largest:g} looks on. Filled: the same coalition forges."
     figure.text(0.01, 0.905, below, ha="left", va="top", fontsize=8.5, color=INK)
     return figure
+
+
+def _draw(axes: Axes, shown: Mapping[str, Coalition], look: Mapping[str, Look]) -> dict[str, tuple[Point, Point]]:
+    """An arrow for each row, beside another one that starts where it does; from where to where each goes."""
+    arrows: dict[str, tuple[Point, Point]] = {}
+    taken: dict[Point, int] = {}
+    for row, one in shown.items():
+        start, end = _place(one.looking), _place(one.forging)
+        spot = (round(start[0] / 3), round(start[1] / 3))
+        taken[spot] = taken.get(spot, 0) + 1
+        aside = 100 * DODGE * (taken[spot] - 1)
+        arrows[row] = (start[0] + aside, start[1]), (end[0] + aside, end[1])
+        _arrow(axes, *arrows[row], look[row])
+    return arrows
+
+
+def _arrow(axes: Axes, start: Point, end: Point, look: Look) -> None:
+    """From a hollow mark to a filled one; without a shaft where they are all but one."""
+    style: dict[str, Any] = {"marker": look.marker, "color": look.hexadecimal, "linestyle": "none"}
+    axes.plot(*start, markersize=6, markerfacecolor="white", **style)
+    axes.plot(*end, markersize=8, markeredgecolor="white", **style)
+    if math.dist(start, end) > 2:
+        shaft = {"arrowstyle": "-|>", "color": look.hexadecimal, "linewidth": 1.1, "shrinkA": 4, "shrinkB": 5}
+        axes.annotate("", end, start, arrowprops=shaft)
 
 
 def _has_both(one: Coalition) -> bool:
