@@ -3,7 +3,6 @@
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from bench.federation.engine import Federation
 from bench.federation.settings import FederationSettings
 from bench.submission.referee import calls
 from bench.submission.referee.again import asking_again
-from bench.submission.referee.party import Code, end_all
+from bench.submission.referee.party import Code
 from bench.submission.referee.proxies import stand_in
 
 pytestmark = pytest.mark.integration
@@ -91,13 +90,6 @@ def heard():
         return 0
 """,
 }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Of one file that is written anew each time: the processes that see it start once."""
-    yield tmp_path_factory.mktemp("channels")
-    end_all()
 
 
 def row(folder: Path, text: str, own: tuple[str, ...] = ("aggregate", "upload"), **facts: Any) -> type[Any]:

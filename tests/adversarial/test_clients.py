@@ -1,6 +1,5 @@
 """Clients that work together before they send, channels that judge, and marks by which honest messages are known."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from bench.federation.secret import secret_world
 from bench.federation.settings import FederationSettings
 from bench.protocol import Defense, Delivered, LocalRound, ServerRound, Upload
 from bench.submission.referee.alone import check_channel
-from bench.submission.referee.party import Code, end_all
+from bench.submission.referee.party import Code
 from bench.submission.referee.proxies import stand_in
 from bench.threat import ByzantineAttack, ByzantineView
 
@@ -40,13 +39,6 @@ class Row(Defense):
         return server.global_model + delivered.messages.mean(dim=0)
 
 """
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Of one file that is written anew each time: the processes that see it start once."""
-    yield tmp_path_factory.mktemp("clients")
-    end_all()
 
 
 def row(folder: Path, text: str, *own: str) -> type[Any]:

@@ -4,7 +4,6 @@ There Byzantine clients send what they forge through the file's own `upload`. On
 undoes them before they are sent, and leaves out what has no mark where they are sent as they are.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from bench.federation.engine import Federation
 from bench.federation.secret import secret_world
 from bench.federation.settings import FederationSettings
 from bench.submission.referee.again import asking_again
-from bench.submission.referee.party import Code, end_all
+from bench.submission.referee.party import Code
 from bench.submission.referee.proxies import stand_in
 from bench.threat import ByzantineAttack, ByzantineView
 
@@ -34,13 +33,6 @@ SETTINGS = FederationSettings(
     messages="always",
 )
 ASKED_AGAIN = "when it is asked again, alone and with the same messages"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Of one file that is written anew each time: the processes that see it start once."""
-    yield tmp_path_factory.mktemp("forged")
-    end_all()
 
 
 def row(folder: Path, text: str, *own: str) -> type[Any]:

@@ -5,7 +5,6 @@ of an inversion's control, where nothing hides the images, and of the inversion 
 """
 
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from bench.federation.settings import FederationSettings
 from bench.plays.cell import run_cell
 from bench.plays.findings import Task
 from bench.submission.referee import calls, walls
-from bench.submission.referee.party import Code, end_all
+from bench.submission.referee.party import Code
 from bench.submission.referee.proxies import stand_in
 from bench.suite import Cell
 from bench.suite.meeting import make_part
@@ -59,13 +58,6 @@ class Row(Defense):
         mean = server.global_model + delivered.messages.mean(dim=0)
 """
 walled = pytest.mark.skipif(not walls.available(), reason="this system has no bubblewrap that may make namespaces")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Of one file that is written anew each time: the processes that see it start once."""
-    yield tmp_path_factory.mktemp("leftovers")
-    end_all()
 
 
 def model_of(folder: Path, body: str) -> Tensor:

@@ -1,7 +1,6 @@
 """Noise that is claimed and missing where accuracy is made, and what hides below it."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from bench.federation.settings import FederationSettings
 from bench.plays.audit import check_same_claim
 from bench.protocol import Defense, Delivered, ServerRound, clip
 from bench.submission.referee.noise import check_honest, check_noise, check_votes, drawn_votes, exchanged
-from bench.submission.referee.party import Code, end_all
+from bench.submission.referee.party import Code
 from bench.submission.referee.proxies import stand_in
 from defenses.dpbfl import randomize
 
@@ -58,13 +57,6 @@ class Row(Defense):
     def upload(self, local):
         clean = self.message(local.updates, local.weights)
 """
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Of one file that is written anew each time: the processes that see it start once."""
-    yield tmp_path_factory.mktemp("noise")
-    end_all()
 
 
 def row(folder: Path, upload: str, more: str = "", *also: str) -> type[Any]:

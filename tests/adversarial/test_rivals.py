@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from bench.plays.findings import Task
 from bench.records import Record
 from bench.submission import folder as folders
 from bench.submission.rankable import beyond, unfinished
-from bench.submission.referee.party import Code, end_all
+from bench.submission.referee.party import Code
 from bench.submission.referee.proxies import stand_in
 from bench.submission.verify import verify
 from bench.suite import Cell
@@ -41,13 +40,6 @@ MINE = folders.Submission(
     schema_version=1, kind="attack", name="mine", class_name="Mine", source="mine.py", sha256="0" * 64, suite="smoke"
 )
 HONEST = MINE.model_copy(update={"kind": "defense"})
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Of one file that is written anew each time: the processes that see it start once."""
-    yield tmp_path_factory.mktemp("rivals")
-    end_all()
 
 
 def record_of(attack: type[Any], monkeypatch: pytest.MonkeyPatch, defense: str = "median") -> Record:

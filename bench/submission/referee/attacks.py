@@ -118,21 +118,22 @@ class RemoteInversion(RemoteAttack, PrivacyAttack):
     def estimates(self, view: View) -> list[Tensor]:
         if not self._is_own("estimates"):
             return super().estimates(view)
-        given: Tensors = {}
-        known = pack(view, given)
-        shape = view.rounds[0].estimate.shape
-        _, made = self._call("estimates", given, len(view.rounds) * shape.numel() * 8, view=known)
+        shape, made = self._of_each_round("estimates", view)
         return [only(made, str(place), "estimates", shape) for place in range(len(view.rounds))]
 
     def variances(self, view: View) -> list[Tensor | None]:
         if not self._is_own("variances"):
             return super().variances(view)
+        shape, made = self._of_each_round("variances", view)
+        places = [str(place) for place in range(len(view.rounds))]
+        return [only(made, place, "variances", shape) if place in made else None for place in places]
+
+    def _of_each_round(self, do: str, view: View) -> tuple[torch.Size, Tensors]:
+        """The shape of a round's messages, and what the party makes of them, round by round."""
         given: Tensors = {}
         known = pack(view, given)
         shape = view.rounds[0].estimate.shape
-        _, made = self._call("variances", given, len(view.rounds) * shape.numel() * 8, view=known)
-        places = [str(place) for place in range(len(view.rounds))]
-        return [only(made, place, "variances", shape) if place in made else None for place in places]
+        return shape, self._call(do, given, len(view.rounds) * shape.numel() * 8, view=known)[1]
 
     def tampered(self, facts: PublicFacts, params: Tensor, mean_image: Tensor, generator: torch.Generator) -> Tensor:
         given: Tensors = {"params": params, "mean_image": mean_image, "generator": generator.get_state()}
